@@ -1,0 +1,84 @@
+package auth
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Purpose is what a key is for. A token of one purpose is refused for every other, because its key is another one.
+type Purpose string
+
+// The purposes of keys. They are part of every token's key: renaming one voids the tokens.
+const (
+	PurposeAPIToken           Purpose = "usher api token"
+	PurposeParticipantSession Purpose = "usher participant session"
+	PurposeIdentity           Purpose = "usher participant identity"
+	PurposePageToken          Purpose = "usher page token"
+	PurposeSignIn             Purpose = "usher sign-in state"
+)
+
+// Keys derives one key per purpose from the instance's secret (USHER_SECRET), and from the one before it, with which
+// things are still read but no longer made, so that a secret can be changed without signing everybody out.
+type Keys struct {
+	current, previous []byte
+}
+
+// NewKeys takes the secret and the one before it, which may be empty.
+func NewKeys(current, previous []byte) *Keys {
+	return &Keys{current: current, previous: previous}
+}
+
+// Current is the key to make things with.
+func (k *Keys) Current(p Purpose) []byte { return derive(k.current, p) }
+
+// Accepted are the keys to read things with, newest first.
+func (k *Keys) Accepted(p Purpose) [][]byte {
+	keys := [][]byte{derive(k.current, p)}
+	if len(k.previous) > 0 {
+		keys = append(keys, derive(k.previous, p))
+	}
+	return keys
+}
+
+// derive is HKDF-SHA256 (RFC 5869) without a salt: the secret is uniform already.
+func derive(secret []byte, p Purpose) []byte {
+	key, err := hkdf.Key(sha256.New, secret, nil, string(p), 32)
+	if err != nil {
+		panic(err) // only for a length over 8,160 bytes
+	}
+	return key
+}
+
+// sign makes a JWT of ours (HS256, RFC 7519) for a purpose.
+func (k *Keys) sign(p Purpose, claims jwt.Claims) (string, error) {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(k.Current(p))
+	if err != nil {
+		return "", fmt.Errorf("sign %s: %w", p, err)
+	}
+	return token, nil
+}
+
+// verify reads a JWT of ours into claims. It fails with [ErrTokenExpired] when only its time is wrong, else with
+// [ErrUnauthenticated].
+func (k *Keys) verify(p Purpose, token string, claims jwt.Claims) error {
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(time.Now))
+	_, err := parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) {
+		set := jwt.VerificationKeySet{}
+		for _, key := range k.Accepted(p) {
+			set.Keys = append(set.Keys, key)
+		}
+		return set, nil
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return ErrTokenExpired
+	}
+	return ErrUnauthenticated.Because(err)
+}

@@ -1,0 +1,134 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/predicate"
+	"github.com/usher-meet/usher/gen/ent/room"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/slug"
+)
+
+// Access is a room and what the caller is in it.
+type Access struct {
+	Room *ent.Room
+	// Role of the caller; unspecified for none. A pending membership of the caller's verified address counts.
+	Role usherv1.Role
+	// Caller is who asked.
+	Caller *Caller
+}
+
+// FindRoom looks up the room that ref names, by id or slug, together with the caller's role in it: one statement.
+// Predicates are added to the query, such as a lock. It fails with [ErrRoomNotFound].
+func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate.Room) (*Access, error) {
+	by := room.Slug(slug.Make(ref))
+	if id, ok := slug.ParseID(ref); ok {
+		by = room.ID(id)
+	}
+	caller := FromContext(ctx)
+	query := db.Room.Query().Where(by).Where(more...)
+	if caller.Kind == User {
+		query.Modify(func(s *entsql.Selector) { SelectRole(s, caller.User) })
+	}
+	r, err := query.Only(ctx)
+	if ent.IsNotFound(err) {
+		return nil, ErrRoomNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find room: %w", err)
+	}
+	role, err := SelectedRole(r)
+	if err != nil {
+		return nil, err
+	}
+	return &Access{Room: r, Role: role, Caller: caller}, nil
+}
+
+// roleColumn is the name under which [SelectRole] selects.
+const roleColumn = "caller_role"
+
+// SelectRole adds the user's role to a query of rooms. [SelectedRole] reads it from each room.
+func SelectRole(s *entsql.Selector, u *ent.User) {
+	t := entsql.Table(member.Table).As("caller_members")
+	sub := entsql.Dialect(s.Dialect()).Select(entsql.Max(t.C(member.FieldRole))).From(t).
+		Where(entsql.And(entsql.ColumnsEQ(t.C(member.FieldRoomID), s.C(room.FieldID)), mine(t, u)))
+	s.AppendSelectExprAs(sub, roleColumn)
+}
+
+// SelectedRole is the role that [SelectRole] added to a room.
+func SelectedRole(r *ent.Room) (usherv1.Role, error) {
+	v, err := r.Value(roleColumn)
+	if err != nil {
+		// Nobody asked for it: the caller has none.
+		return usherv1.Role_ROLE_UNSPECIFIED, nil //nolint:nilerr // the only error is "not selected"
+	}
+	switch v := v.(type) {
+	case nil:
+		return usherv1.Role_ROLE_UNSPECIFIED, nil
+	case int64:
+		return usherv1.Role(v), nil //nolint:gosec // the database holds 1 to 3 only
+	case []byte:
+		n, err := strconv.ParseInt(string(v), 10, 32)
+		return usherv1.Role(n), err //nolint:gosec // parsed to 32 bits
+	}
+	return 0, fmt.Errorf("role of type %T", v)
+}
+
+// mine matches the memberships of a user: those of the account, and pending ones of its verified address.
+func mine(t *entsql.SelectTable, u *ent.User) *entsql.Predicate {
+	account := entsql.EQ(t.C(member.FieldUserID), u.ID)
+	if !u.EmailVerified || u.Email == "" {
+		return account
+	}
+	return entsql.Or(account, entsql.EQ(t.C(member.FieldEmail), u.Email))
+}
+
+// Mine matches the memberships of a user: those of the account, and pending ones of its verified address.
+func Mine(u *ent.User) predicate.Member {
+	if !u.EmailVerified || u.Email == "" {
+		return member.UserID(u.ID)
+	}
+	return member.Or(member.UserID(u.ID), member.Email(u.Email))
+}
+
+// JoinMode says whether the caller enters the room directly.
+func (a *Access) JoinMode() usherv1.JoinMode {
+	switch {
+	case a.Role != usherv1.Role_ROLE_UNSPECIFIED,
+		a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC,
+		a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && a.Caller.Kind == User:
+		return usherv1.JoinMode_JOIN_MODE_DIRECT
+	}
+	return usherv1.JoinMode_JOIN_MODE_LOBBY
+}
+
+// RequireMember refuses callers without a role in the room.
+func (a *Access) RequireMember() error { return a.require(usherv1.Role_ROLE_MEMBER) }
+
+// RequireAdministrator refuses callers who are neither administrator nor owner.
+func (a *Access) RequireAdministrator() error { return a.require(usherv1.Role_ROLE_ADMINISTRATOR) }
+
+// RequireOwner refuses callers who are not owner.
+func (a *Access) RequireOwner() error { return a.require(usherv1.Role_ROLE_OWNER) }
+
+func (a *Access) require(role usherv1.Role) error {
+	if a.Role < role {
+		return ErrInsufficientRole.With("required_role", RoleName(role))
+	}
+	return nil
+}
+
+// RoleName is a role without the prefix of the enum, in upper case; empty for none.
+func RoleName(r usherv1.Role) string {
+	if r == usherv1.Role_ROLE_UNSPECIFIED {
+		return ""
+	}
+	return strings.TrimPrefix(r.String(), "ROLE_")
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"net/netip"
+	"time"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// Version of this Usher. Migrations name the oldest version that may run on their schema.
+const Version = "0.1.0"
+
+// Secret is text that is never printed.
+type Secret string
+
+// String hides the text.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the text from JSON and logs.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Config is everything that an operator can choose. It holds parsed values: cmd/usher reads them from the environment and
+// reports all problems at once.
+type Config struct {
+	// Listen is the address of the API, and ListenInternal that of /metrics and the detailed /readyz.
+	Listen, ListenInternal string
+	// PublicURL is the address at which people reach this server, without a path, such as "https://meet.example.org".
+	PublicURL string
+	// DatabaseURL is "postgres://…" or "sqlite:" and a path.
+	DatabaseURL Secret
+	Redis       RedisConfig
+	// Secret has 32 random bytes or more, and SecretPrevious the one before it, if any: see auth.Keys.
+	Secret, SecretPrevious Secret
+	LiveKit                LiveKitConfig
+	OIDC                   OIDCConfig
+	Session                SessionConfig
+	Rooms                  RoomsConfig
+	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
+	AllowedOrigins []string
+	// TrustedProxies are believed about X-Forwarded-For.
+	TrustedProxies []netip.Prefix
+	ServiceTokens  []ServiceToken
+	Directory      DirectoryConfig
+	Languages      []string
+	Branding       *usherv1.Branding
+	Limits         Limits
+	Keep           KeepConfig
+	// DrainTimeout is how long a stopping server waits for calls in flight.
+	DrainTimeout time.Duration
+	// RequestTimeout bounds each unary call.
+	RequestTimeout time.Duration
+	// Development loosens what would be unsafe elsewhere: set by `usher dev` only.
+	Development bool
+}
+
+// RedisConfig is how Redis is reached.
+type RedisConfig struct {
+	// Addresses are one server, several of a cluster, or the sentinels when SentinelMaster is set.
+	Addresses      []string
+	Username       string
+	Password       Secret
+	SentinelMaster string
+	TLS            bool
+	CAFile         string
+	// Embedded is the in-process Redis of `usher dev`, which speaks RESP2 only and has no client-side caching.
+	Embedded bool
+}
+
+// LiveKitConfig is how LiveKit is reached.
+type LiveKitConfig struct {
+	// URL is the address that Usher calls (http:// or https://), and PublicURL the one that clients get (ws:// or wss://).
+	URL, PublicURL string
+	Key            string
+	Secret         Secret
+	CAFile         string
+	// TokenLife is for how long a token is good for connecting.
+	TokenLife time.Duration
+	// SessionLife is how long a participant may renew a connection.
+	SessionLife time.Duration
+	// EmptyTimeout and DepartureTimeout are how long LiveKit keeps a room that nobody joined, or that everybody left.
+	EmptyTimeout, DepartureTimeout time.Duration
+	// MaxParticipants in one room; 0 for no limit.
+	MaxParticipants int
+}
+
+// OIDCConfig is how people sign in. Nobody can while Issuer is empty.
+type OIDCConfig struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret Secret
+	CAFile       string
+	Scopes       []string
+	// FullNameClaims are tried in order and joined by spaces when "name" is empty; the default is given_name and
+	// family_name, or usual_name.
+	FullNameClaims []string
+	ShortNameClaim string
+	// MatchByEmail lets a verified address find an account whose sub is unknown.
+	MatchByEmail bool
+	// CreateUsers makes an account at the first sign-in.
+	CreateUsers bool
+	// Audience of access tokens that are accepted as bearer tokens; empty: none are.
+	Audience string
+	// ClientIDs that such tokens may have been issued to; empty: any.
+	ClientIDs []string
+	// ExtraParams are added to the authorization request, such as acr_values.
+	ExtraParams map[string]string
+}
+
+// SessionConfig is how long people stay signed in.
+type SessionConfig struct {
+	IdleTimeout, MaxAge time.Duration
+}
+
+// RoomsConfig is what new rooms are like, and who makes them.
+type RoomsConfig struct {
+	AccessLevel usherv1.AccessLevel
+	Sources     []usherv1.TrackSource
+	// UsersCreate is false when only services may create rooms.
+	UsersCreate bool
+	// AccountNames fixes the display name of signed-in people to that of their account.
+	AccountNames bool
+}
+
+// ServiceToken is a program of the operator that may call.
+type ServiceToken struct {
+	Name string
+	// Hash is the SHA-256 of the token, in hexadecimal.
+	Hash   string
+	Scopes []string
+}
+
+// DirectoryConfig is who can be found.
+type DirectoryConfig struct {
+	// Open lets users search by name.
+	Open bool
+}
+
+// Limits are the figures of the rate limits. A Burst of 0 switches one off.
+type Limits struct {
+	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
+}
+
+// KeepConfig is how long things are kept.
+type KeepConfig struct {
+	Idempotency time.Duration
+	// ExpiredTokens is how long API tokens stay listed after they expired or were revoked.
+	ExpiredTokens time.Duration
+	// CleanUpAt is the time of day (UTC) of the nightly clean-up.
+	CleanUpAt time.Duration
+}

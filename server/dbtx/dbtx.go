@@ -1,0 +1,153 @@
+// Package dbtx opens the database and runs functions inside one transaction.
+package dbtx
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the "sqlite" driver
+
+	"github.com/usher-meet/usher/gen/ent"
+)
+
+// DB is the database.
+//
+// On SQLite it is two handles: one connection that writes, so that writers queue up in order instead of meeting
+// SQLITE_BUSY, and several that only read and are never held up by it. On PostgreSQL both are one pool.
+type DB struct {
+	// Dialect is dialect.Postgres or dialect.SQLite.
+	Dialect string
+	// Read is for queries outside a transaction. On SQLite it refuses to write.
+	Read *ent.Client
+
+	write *ent.Client
+	sql   *sql.DB
+	close []func()
+}
+
+// sqliteOptions: foreign keys are off by default; WAL lets readers go on beside the writer; a transaction takes the write
+// lock when it begins, since one that upgrades later fails at once when another did the same; times compare as text, so
+// all of them must be UTC and of one form.
+const sqliteOptions = "_pragma=foreign_keys(1)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=busy_timeout(5000)" +
+	"&_txlock=immediate&_time_format=sqlite&_timezone=UTC"
+
+// Open opens the database at url: "postgres://…", or "sqlite:" and the path of a file. It neither connects nor migrates.
+func Open(ctx context.Context, url string) (*DB, error) {
+	switch {
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		return openPostgres(ctx, url)
+	case strings.HasPrefix(url, "sqlite:"):
+		return openSQLite(strings.TrimPrefix(url, "sqlite:"))
+	}
+	// The url may hold a password, so it is not repeated.
+	return nil, errors.New(`the database address must begin with "postgres://" or "sqlite:"`)
+}
+
+func openPostgres(ctx context.Context, url string) (*DB, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database address cannot be read as a PostgreSQL connection string")
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = int32(max(16, 4*runtime.NumCPU())) //nolint:gosec // the number of processors fits
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	handle := stdlib.OpenDBFromPool(pool)
+	client := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, handle)))
+	return &DB{
+		Dialect: dialect.Postgres, Read: client, write: client, sql: handle,
+		close: []func(){func() { _ = handle.Close() }, pool.Close},
+	}, nil
+}
+
+func openSQLite(path string) (*DB, error) {
+	if path == "" || strings.ContainsAny(path, "?#") {
+		return nil, errors.New(`the database address must be "sqlite:" and the path of a file`)
+	}
+	writer, err := sql.Open("sqlite", "file:"+path+"?"+sqliteOptions)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	writer.SetMaxOpenConns(1)
+	reader, err := sql.Open("sqlite", "file:"+path+"?"+strings.Replace(sqliteOptions, "&_txlock=immediate", "", 1)+"&_pragma=query_only(1)")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), writer.Close())
+	}
+	reader.SetMaxOpenConns(8)
+	return &DB{
+		Dialect: dialect.SQLite,
+		Read:    ent.NewClient(ent.Driver(entsql.OpenDB(dialect.SQLite, reader))),
+		write:   ent.NewClient(ent.Driver(entsql.OpenDB(dialect.SQLite, writer))),
+		sql:     writer,
+		close:   []func(){func() { _ = reader.Close() }, func() { _ = writer.Close() }},
+	}, nil
+}
+
+// SQL is the handle that writes, for migrations.
+func (d *DB) SQL() *sql.DB { return d.sql }
+
+// Ping reports whether the database answers.
+func (d *DB) Ping(ctx context.Context) error {
+	_, err := d.Read.SchemaVersion.Query().Limit(1).IDs(ctx)
+	return err
+}
+
+// Close closes all connections.
+func (d *DB) Close() {
+	for _, c := range d.close {
+		c()
+	}
+}
+
+// Run calls fn with a client bound to a new transaction. It commits when fn returns nil and rolls back otherwise,
+// including when fn panics.
+//
+// fn must do database work only, with that client only. A call to LiveKit in there would hold a connection and row locks
+// for as long as the remote takes; and a second transaction would wait for the first for ever on SQLite, where there is one
+// connection that writes.
+func (d *DB) Run(ctx context.Context, fn func(tx *ent.Client) error) (err error) {
+	tx, err := d.write.Tx(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	done := false
+	defer func() {
+		if done {
+			return
+		}
+		// After a cancelled context the driver has rolled back already.
+		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+			err = errors.Join(err, rollback)
+		}
+	}()
+	if err := fn(tx.Client()); err != nil {
+		return err
+	}
+	done = true
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// ForUpdate is a predicate that locks the rows a query returns until the transaction ends, as in
+//
+//	tx.Room.Query().Where(room.ID(id), dbtx.ForUpdate).Only(ctx)
+//
+// On SQLite it does nothing: a transaction there has the only right to write from its beginning.
+func ForUpdate(s *entsql.Selector) {
+	if s.Dialect() == dialect.Postgres {
+		s.ForUpdate()
+	}
+}

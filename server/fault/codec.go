@@ -1,0 +1,135 @@
+package fault
+
+import (
+	"fmt"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Codecs are the handler options that decode requests strictly: an unknown field or enum name in JSON is refused, because
+// a mistyped filter must not mean "all".
+//
+// Connect reports what a codec refuses before any interceptor runs, as an error without an ErrorInfo. These codecs
+// therefore do not fail: they leave the reason in the message's unknown fields, under a number that no schema can use, and
+// [Interceptor] refuses the request with it.
+func Codecs() []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithCodec(jsonCodec{name: "json"}),
+		connect.WithCodec(jsonCodec{name: "json; charset=utf-8"}),
+		connect.WithCodec(protoCodec{}),
+	}
+}
+
+// undecodableField carries the text of a decoding error. 19,000 to 19,999 are reserved by protobuf for itself.
+const undecodableField protowire.Number = 19_999
+
+// undecodable returns the error that a codec left in m.
+func undecodable(m proto.Message) error {
+	unknown := m.ProtoReflect().GetUnknown()
+	for len(unknown) > 0 {
+		number, kind, n := protowire.ConsumeTag(unknown)
+		if n < 0 {
+			return nil
+		}
+		value := unknown[n:]
+		if number == undecodableField && kind == protowire.BytesType {
+			text, size := protowire.ConsumeBytes(value)
+			if size < 0 {
+				return nil
+			}
+			return ErrInvalid.Saying("the request cannot be read: %s", truncate(string(text)))
+		}
+		size := protowire.ConsumeFieldValue(number, kind, value)
+		if size < 0 {
+			return nil
+		}
+		unknown = value[size:]
+	}
+	return nil
+}
+
+func markUndecodable(m proto.Message, cause error) {
+	proto.Reset(m)
+	b := protowire.AppendTag(nil, undecodableField, protowire.BytesType)
+	m.ProtoReflect().SetUnknown(protowire.AppendString(b, cause.Error()))
+}
+
+// truncate bounds what is repeated to the client: a decoding error quotes the input.
+func truncate(s string) string {
+	const limit = 200
+	if len(s) <= limit {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q", s[:limit]) + "…"
+}
+
+// jsonCodec is ProtoJSON.
+type jsonCodec struct{ name string }
+
+func (c jsonCodec) Name() string { return c.name }
+
+func (jsonCodec) Marshal(message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return protojson.Marshal(m)
+}
+
+func (jsonCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return protojson.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+func (jsonCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a protobuf message", message)
+	}
+	if len(data) == 0 {
+		// curl without a body: an empty request.
+		return nil
+	}
+	if err := protojson.Unmarshal(data, m); err != nil {
+		markUndecodable(m, err)
+	}
+	return nil
+}
+
+// protoCodec is the binary encoding.
+type protoCodec struct{}
+
+func (protoCodec) Name() string { return "proto" }
+
+func (protoCodec) Marshal(message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.Marshal(m)
+}
+
+func (protoCodec) MarshalAppend(dst []byte, message any) ([]byte, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a protobuf message", message)
+	}
+	return proto.MarshalOptions{}.MarshalAppend(dst, m)
+}
+
+func (protoCodec) Unmarshal(data []byte, message any) error {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a protobuf message", message)
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		markUndecodable(m, err)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package fault
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"connectrpc.com/connect"
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+// Domain scopes every ErrorInfo reason of this server.
+const Domain = "usher"
+
+// Invalid is a request with one bad field, which it names as validation does.
+func Invalid(field, format string, args ...any) *Error {
+	e := ErrInvalid.Saying("%s: %s", field, fmt.Sprintf(format, args...)).With("field", field)
+	e.field = field
+	return e
+}
+
+// Interceptor translates errors at the RPC edge, unary and streaming. Put it inside logging and metrics, which want the
+// final code, and outside everything that can return a fault.
+type Interceptor struct {
+	Log *slog.Logger
+}
+
+var _ connect.Interceptor = Interceptor{}
+
+// WrapUnary implements connect.Interceptor.
+func (i Interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		if m, ok := req.Any().(proto.Message); ok {
+			if err := undecodable(m); err != nil {
+				return nil, Connect(err)
+			}
+		}
+		res, err := next(ctx, req)
+		if err == nil {
+			return res, nil
+		}
+		return nil, i.translate(ctx, req.Spec().Procedure, err)
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (i Interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if err := next(ctx, strictConn{conn}); err != nil {
+			return i.translate(ctx, conn.Spec().Procedure, err)
+		}
+		return nil
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (Interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (i Interceptor) translate(ctx context.Context, procedure string, err error) *connect.Error {
+	ce := Connect(err)
+	if ce.Code() == connect.CodeInternal || ce.Code() == connect.CodeUnavailable {
+		i.Log.ErrorContext(ctx, "rpc failed", "procedure", procedure, "code", ce.Code().String(), "err", err)
+	}
+	return ce
+}
+
+// strictConn refuses stream messages that could not be decoded.
+type strictConn struct{ connect.StreamingHandlerConn }
+
+func (c strictConn) Receive(msg any) error {
+	if err := c.StreamingHandlerConn.Receive(msg); err != nil {
+		return err
+	}
+	if m, ok := msg.(proto.Message); ok {
+		return undecodable(m)
+	}
+	return nil
+}
+
+// Connect maps err to the error that the client sees.
+func Connect(err error) *connect.Error {
+	if fe, ok := errors.AsType[*Error](err); ok {
+		return fe.connect()
+	}
+	if ce, ok := errors.AsType[*connect.Error](err); ok {
+		return explain(ce)
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, errors.New("canceled"))
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the server took too long: repeat the call"))
+	case isConflict(err):
+		return ErrConflict.Because(err).connect()
+	case isDatabaseGone(err):
+		return ErrDatabase.Because(err).connect()
+	}
+	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+}
+
+// explain gives an ErrorInfo to an error that already speaks Connect: one from request validation.
+func explain(ce *connect.Error) *connect.Error {
+	if ce.Code() != connect.CodeInvalidArgument {
+		return ce
+	}
+	info := ErrInvalid
+	for _, d := range ce.Details() {
+		v, err := d.Value()
+		if err != nil {
+			continue
+		}
+		if violations, ok := v.(*validate.Violations); ok && len(violations.GetViolations()) > 0 {
+			info = info.With("field", fieldName(violations.GetViolations()[0].GetField()))
+		}
+	}
+	addDetail(ce, info.info())
+	return ce
+}
+
+func (e *Error) connect() *connect.Error {
+	ce := connect.NewError(e.Code, errors.New(e.Message))
+	addDetail(ce, e.info())
+	if e.field != "" {
+		// The same detail as that of request validation: clients have one way to show field errors.
+		addDetail(ce, &validate.Violations{Violations: []*validate.Violation{{
+			Field: fieldPath(e.field), RuleId: proto.String(Domain), Message: proto.String(e.Message),
+		}}})
+	}
+	if e.RetryAfter > 0 {
+		addDetail(ce, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+		ce.Meta().Set("Retry-After", retryAfter(e.RetryAfter))
+	}
+	return ce
+}
+
+func (e *Error) info() *errdetails.ErrorInfo {
+	return &errdetails.ErrorInfo{Domain: Domain, Reason: e.Name(), Metadata: e.Meta}
+}
+
+// addDetail adds a detail. Only text that is not UTF-8 keeps it from being added, and then the code and message must do.
+func addDetail(ce *connect.Error, m proto.Message) {
+	if d, err := connect.NewErrorDetail(m); err == nil {
+		ce.AddDetail(d)
+	}
+}
+
+// retryAfter is the header of RFC 9110, section 10.2.3: whole seconds, rounded up so that the call is not made too early.
+func retryAfter(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds())))
+}
+
+// isConflict reports whether one of two transactions that collided may simply be repeated.
+func isConflict(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "40001" || pg.Code == "40P01" // serialization_failure, deadlock_detected
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		return lite.Code()&0xff == sqlitelib.SQLITE_BUSY
+	}
+	return false
+}
+
+// isDatabaseGone reports whether the database could not be reached or went away in the middle.
+func isDatabaseGone(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		// Connection exceptions, operator intervention (shutdown, crash) and too many connections.
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || pg.Code == "53300"
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return true
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+func fieldPath(name string) *validate.FieldPath {
+	path := &validate.FieldPath{}
+	for part := range strings.SplitSeq(name, ".") {
+		path.Elements = append(path.Elements, &validate.FieldPathElement{FieldName: proto.String(part)})
+	}
+	return path
+}
+
+func fieldName(path *validate.FieldPath) string {
+	names := make([]string, 0, len(path.GetElements()))
+	for _, e := range path.GetElements() {
+		names = append(names, e.GetFieldName())
+	}
+	return strings.Join(names, ".")
+}

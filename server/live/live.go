@@ -1,0 +1,56 @@
+// Package live is the vocabulary in which services speak about meetings that are going on: what a participant is and may
+// do. Services take these types in the small interfaces they declare, and server/livekit, the only package that knows
+// LiveKit, implements those.
+package live
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+)
+
+// ErrGone means that the room has no meeting, or the participant is not in it.
+var ErrGone = errors.New("not in LiveKit")
+
+// ErrUnavailable means that LiveKit did not answer, or answered that it cannot serve now.
+var ErrUnavailable = errors.New("LiveKit is unavailable")
+
+// Grant is what a participant is called and may do in one room: the content of a LiveKit token, and of the live
+// permissions after a change.
+//
+// Whatever it says, a participant never gets roomAdmin, roomCreate, roomList, roomRecord, hidden, recorder, agent or
+// canUpdateOwnMetadata.
+type Grant struct {
+	Room        uuid.UUID
+	Identity    string
+	DisplayName string
+	// Attributes are merged into those of a live participant.
+	Attributes map[string]string
+	// Sources are what may be published. Empty means nothing (to LiveKit it would mean everything, so canPublish is false
+	// then).
+	Sources []usherv1.TrackSource
+}
+
+// Meeting is a room as LiveKit knows it now.
+type Meeting struct {
+	Room uuid.UUID
+	// SID tells two lives of one room apart.
+	SID              string
+	StartTime        time.Time
+	ParticipantCount int
+	Metadata         string
+}
+
+// Participant is somebody in a meeting now.
+type Participant struct {
+	Identity    string
+	SID         string
+	DisplayName string
+	Attributes  map[string]string
+	// Sources are what may be published; empty for nothing.
+	Sources  []usherv1.TrackSource
+	JoinTime time.Time
+}
