@@ -23,6 +23,9 @@ func Codecs() []connect.HandlerOption {
 	}
 }
 
+// MaxRequest is the largest request message in bytes.
+const MaxRequest = 1 << 20
+
 // undecodableField carries the text of a decoding error. 19,000 to 19,999 are reserved by protobuf for itself.
 const undecodableField protowire.Number = 19_999
 
@@ -40,6 +43,9 @@ func undecodable(m proto.Message) error {
 			if size < 0 {
 				return nil
 			}
+			if len(text) == 0 {
+				return ErrTooLarge
+			}
 			return ErrInvalid.Saying("the request cannot be read: %s", truncate(string(text)))
 		}
 		size := protowire.ConsumeFieldValue(number, kind, value)
@@ -51,10 +57,19 @@ func undecodable(m proto.Message) error {
 	return nil
 }
 
-func markUndecodable(m proto.Message, cause error) {
+// decode fills m by unmarshal, or leaves in it why that failed: a text, or none for a message over [MaxRequest].
+func decode(data []byte, m proto.Message, unmarshal func([]byte, proto.Message) error) {
+	var cause string
+	if len(data) <= MaxRequest {
+		err := unmarshal(data, m)
+		if err == nil {
+			return
+		}
+		cause = err.Error()
+	}
 	proto.Reset(m)
 	b := protowire.AppendTag(nil, undecodableField, protowire.BytesType)
-	m.ProtoReflect().SetUnknown(protowire.AppendString(b, cause.Error()))
+	m.ProtoReflect().SetUnknown(protowire.AppendString(b, cause))
 }
 
 // truncate bounds what is repeated to the client: a decoding error quotes the input.
@@ -96,9 +111,7 @@ func (jsonCodec) Unmarshal(data []byte, message any) error {
 		// curl without a body: an empty request.
 		return nil
 	}
-	if err := protojson.Unmarshal(data, m); err != nil {
-		markUndecodable(m, err)
-	}
+	decode(data, m, protojson.Unmarshal)
 	return nil
 }
 
@@ -128,8 +141,6 @@ func (protoCodec) Unmarshal(data []byte, message any) error {
 	if !ok {
 		return fmt.Errorf("%T is not a protobuf message", message)
 	}
-	if err := proto.Unmarshal(data, m); err != nil {
-		markUndecodable(m, err)
-	}
+	decode(data, m, proto.Unmarshal)
 	return nil
 }

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+const (
+	// maxRequest is the size of a request that is read at all. Messages over fault.MaxRequest are refused with a reason;
+	// what is larger than this is not even decoded.
+	maxRequest = 4 * fault.MaxRequest
+	// bodyTimeout is how long a client may take to send a unary request: a deadline on the context does not end a read.
+	bodyTimeout = 30 * time.Second
+)
+
+// requestIDHeader names a request in answers and logs. Clients do not choose it: it is used to find log lines.
+const requestIDHeader = "X-Request-Id"
+
+type requestIDKey struct{}
+
+// requestID is middleware that gives every request an id.
+func requestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var b [12]byte
+		_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+		id := hex.EncodeToString(b[:])
+		w.Header().Set(requestIDHeader, id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+	})
+}
+
+// logHandler adds the request id to each line that is logged with a request's context.
+type logHandler struct{ slog.Handler }
+
+func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
+	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
+		record.AddAttrs(slog.String("request", id))
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
+
+// securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it.
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recoverPanics is middleware that turns a panic outside an RPC into an answer 500 and a log line. Panics inside RPCs never
+// get here: see recovered.
+func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v) // how a handler asks net/http to drop the connection
+			default:
+				log.ErrorContext(r.Context(), "panic", "path", r.Pattern, "panic", v, "stack", string(debug.Stack()))
+				http.Error(w, "internal error", http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovered turns a panic inside an RPC into INTERNAL and a log line.
+func recovered(log *slog.Logger) connect.HandlerOption {
+	return connect.WithRecover(func(ctx context.Context, spec connect.Spec, _ http.Header, v any) error {
+		log.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", v, "stack", string(debug.Stack()))
+		return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+	})
+}
+
+// boundBody is middleware that refuses oversized requests before they are read, and unary ones that never end.
+func boundBody(isStream func(procedure string) bool, next http.Handler) http.Handler {
+	refuse := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isStream(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if r.ContentLength > maxRequest {
+			_ = refuse.Write(w, r, fault.Connect(fault.ErrTooLarge))
+			return
+		}
+		// A transport that has no deadlines (a test's) does without.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unknownProcedure answers calls of methods that do not exist in the caller's own protocol; anything else is a plain 404.
+func unknownProcedure(w http.ResponseWriter, r *http.Request) {
+	refuse := connect.NewErrorWriter()
+	if service, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); ok && strings.Contains(service, ".") && refuse.IsSupported(r) {
+		_ = refuse.Write(w, r, connect.NewError(connect.CodeUnimplemented, errors.New("there is no such method")))
+		return
+	}
+	http.NotFound(w, r)
+}
+
+// observer counts, times and logs every RPC that reached its service. It is the outermost interceptor, so that it sees the
+// code that the client gets.
+type observer struct {
+	log      *slog.Logger
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newObserver(log *slog.Logger, reg prometheus.Registerer) *observer {
+	o := &observer{
+		log: log,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "usher_rpc_requests_total", Help: "RPCs by procedure, Connect code and kind of caller.",
+		}, []string{"procedure", "code", "caller"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "usher_rpc_duration_seconds", Help: "Time from the decoded request to the answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"procedure"}),
+	}
+	reg.MustRegister(o.requests, o.duration)
+	return o
+}
+
+// WrapUnary implements connect.Interceptor.
+func (o *observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		start := time.Now()
+		res, err := next(ctx, req)
+		o.observe(ctx, req.Spec().Procedure, start, err)
+		return res, err
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		start := time.Now()
+		err := next(ctx, conn)
+		o.observe(ctx, conn.Spec().Procedure, start, err)
+		return err
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (*observer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (o *observer) observe(ctx context.Context, procedure string, start time.Time, err error) {
+	code, caller, took := "ok", auth.FromContext(ctx), time.Since(start)
+	if err != nil {
+		code = connect.CodeOf(err).String()
+	}
+	o.requests.WithLabelValues(procedure, code, caller.Kind.String()).Inc()
+	o.duration.WithLabelValues(procedure).Observe(took.Seconds())
+	if o.log.Enabled(ctx, slog.LevelInfo) {
+		o.log.LogAttrs(ctx, slog.LevelInfo, "rpc", slog.String("procedure", procedure), slog.String("code", code),
+			slog.String("caller", caller.Kind.String()), slog.Duration("took", took))
+	}
+}
+
+// deadline bounds every unary call, so that none waits for ever on a database or a remote. Clients may ask for less.
+type deadline time.Duration
+
+// WrapUnary implements connect.Interceptor.
+func (d deadline) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(d))
+		defer cancel()
+		return next(ctx, req)
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor. Streams bound themselves.
+func (deadline) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (deadline) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}

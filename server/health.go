@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/grpchealth"
+	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/server/dbtx"
+)
+
+// readyTimeout bounds each question that readiness asks. Probes commonly give up after a second or two.
+const readyTimeout = time.Second
+
+// health answers whether the server lives and whether it can serve.
+//
+// Ready means that the database and Redis answer now and the server is not stopping. LiveKit is reported but not required:
+// without it rooms can still be managed, and a restart of LiveKit must not take every replica out of the balancer.
+type health struct {
+	db       *dbtx.DB
+	redis    rueidis.Client
+	livekit  interface{ Ping(context.Context) error }
+	stopping atomic.Bool
+}
+
+// check asks every part. The answer names the parts that fail, "" when none does.
+func (h *health) check(ctx context.Context) (parts map[string]string, ready bool) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	type result struct {
+		part string
+		err  error
+	}
+	results := make(chan result, 3)
+	for part, ask := range map[string]func(context.Context) error{
+		"database": h.db.Ping,
+		"redis":    func(ctx context.Context) error { return h.redis.Do(ctx, h.redis.B().Ping().Build()).Error() },
+		"livekit":  h.livekit.Ping,
+	} {
+		go func() { results <- result{part, ask(ctx)} }()
+	}
+	parts, ready = make(map[string]string, 4), true
+	for range 3 {
+		r := <-results
+		parts[r.part] = "ok"
+		if r.err != nil {
+			parts[r.part] = "does not answer"
+			ready = ready && r.part == "livekit"
+		}
+	}
+	if h.stopping.Load() {
+		parts["server"], ready = "is stopping", false
+	}
+	return parts, ready
+}
+
+// live is GET /healthz: the process serves requests.
+func (*health) live(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+
+// ready is GET /readyz of the API port: yes or no, because strangers reach it.
+func (h *health) ready(w http.ResponseWriter, r *http.Request) {
+	if _, ready := h.check(r.Context()); !ready {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// readyDetail is GET /readyz of the internal port: which part is missing.
+func (h *health) readyDetail(w http.ResponseWriter, r *http.Request) {
+	parts, ready := h.check(r.Context())
+	w.Header().Set("Content-Type", "application/json")
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(parts) // the prober has gone
+}
+
+// Check implements grpchealth.Checker. Every service stands on the same parts, so all answer alike.
+func (h *health) Check(ctx context.Context, _ *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if _, ready := h.check(ctx); !ready {
+		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
+	}
+	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
+}
