@@ -6,7 +6,9 @@ package ratelimit
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // see gcraSHA
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -37,64 +39,88 @@ type Call struct {
 	Key string
 	// Peek only looks whether a call would pass, and does not count it.
 	Peek bool
+	// Force counts the call and lets it pass even over the limit: it has happened already. At most ten periods are held
+	// against the key.
+	Force bool
 }
+
+// timeout bounds the wait for Redis: it answers within a millisecond, or something is wrong.
+const timeout = time.Second
 
 // Limiter counts. Every field is required.
 type Limiter struct {
 	Redis rueidis.Client
 }
 
-// gcra takes the emission interval and the burst tolerance in microseconds, and whether to count. It returns 0, or how many
-// microseconds to wait.
-var gcra = rueidis.NewLuaScript(`
+// gcra takes the emission interval and the burst tolerance in microseconds, and whether to count: 0, 1, or 2 to count in any
+// case. It returns 0, or how many microseconds to wait.
+const gcra = `
 local interval, burst, count = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
 local wait = tat + interval - burst - now
-if wait > 0 then return wait end
-if count == '1' then
-  tat = tat + interval
+if wait > 0 and count ~= '2' then return wait end
+if count ~= '0' then
+  tat = math.min(tat + interval, now + 10 * burst)
   redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
 end
 return 0
-`)
+`
+
+// gcraSHA names the script to Redis, which keeps it after the first use. (rueidis' Lua type would load it again before each
+// pipeline, and repeat that for as long as Redis is gone.)
+var gcraSHA = fmt.Sprintf("%x", sha1.Sum([]byte(gcra))) //nolint:gosec // Redis' own name for a script, not a secret
 
 // Take counts one call under each of the limits, in one round trip. It fails with [ErrLimited], or with fault.ErrRedis
 // when Redis does not answer; callers that can go without the limit let that pass with [Lenient].
 //
 // Each limit counts by itself: a call that one refuses has still used up the others.
 func (l *Limiter) Take(ctx context.Context, calls ...Call) error {
-	scripts := make([]rueidis.LuaExec, 0, len(calls))
-	used := make([]Limit, 0, len(calls))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	used := make([]Call, 0, len(calls))
 	for _, c := range calls {
-		if c.Limit.Burst <= 0 {
-			continue
+		if c.Limit.Burst > 0 {
+			used = append(used, c)
 		}
-		interval := max(1, c.Limit.Period.Microseconds()/int64(c.Limit.Burst))
-		count := "1"
-		if c.Peek {
-			count = "0"
-		}
-		used = append(used, c.Limit)
-		scripts = append(scripts, rueidis.LuaExec{
-			Keys: []string{"usher:1:limit:" + c.Limit.Name + ":" + c.Key},
-			Args: []string{strconv.FormatInt(interval, 10), strconv.FormatInt(interval*int64(c.Limit.Burst), 10), count},
-		})
 	}
-	if len(scripts) == 0 {
+	if len(used) == 0 {
 		return nil
 	}
-	for i, result := range gcra.ExecMulti(ctx, l.Redis, scripts...) {
+	commands := make(rueidis.Commands, len(used))
+	for i, c := range used {
+		commands[i] = l.Redis.B().Evalsha().Sha1(gcraSHA).Numkeys(1).Key(c.key()).Arg(c.args()...).Build()
+	}
+	for i, result := range l.Redis.DoMulti(ctx, commands...) {
 		wait, err := result.AsInt64()
+		if refused, ok := rueidis.IsRedisErr(err); ok && refused.IsNoScript() {
+			again := l.Redis.B().Eval().Script(gcra).Numkeys(1).Key(used[i].key()).Arg(used[i].args()...).Build()
+			wait, err = l.Redis.Do(ctx, again).AsInt64()
+		}
 		if err != nil {
 			return fault.ErrRedis.Because(err)
 		}
 		if wait > 0 {
-			return ErrLimited.With("limit", used[i].Name).After(time.Duration(wait) * time.Microsecond)
+			return ErrLimited.With("limit", used[i].Limit.Name).After(time.Duration(wait) * time.Microsecond)
 		}
 	}
 	return nil
+}
+
+func (c Call) key() string { return "usher:1:limit:" + c.Limit.Name + ":" + c.Key }
+
+// args are those of [gcra].
+func (c Call) args() []string {
+	interval := max(1, c.Limit.Period.Microseconds()/int64(c.Limit.Burst))
+	count := "1"
+	switch {
+	case c.Peek:
+		count = "0"
+	case c.Force:
+		count = "2"
+	}
+	return []string{strconv.FormatInt(interval, 10), strconv.FormatInt(interval*int64(c.Limit.Burst), 10), count}
 }
 
 // Lenient lets a call pass when Redis does not answer: most limits guard against excess, not against entry.

@@ -1,0 +1,64 @@
+package auth
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// ClientAddress is the address that a request comes from: that of the connection, or, when it is a trusted proxy, the last
+// one in X-Forwarded-For that is not. What stands further left was written by the client and is not believed. It is not
+// valid for connections without an address.
+func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	address := parseAddress(r.RemoteAddr)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && isTrusted(address, trusted); i-- {
+		hop := parseAddress(hops[i])
+		if !hop.IsValid() {
+			break
+		}
+		address = hop
+	}
+	return address
+}
+
+func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
+	for _, p := range trusted {
+		if p.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseAddress reads an address with or without a port, as proxies write either. An IPv4 address in the form of IPv6 is
+// IPv4, and a zone is dropped.
+func parseAddress(s string) netip.Addr {
+	s = strings.TrimSpace(s)
+	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return netip.Addr{}
+		}
+		address = withPort.Addr()
+	}
+	return address.Unmap().WithZone("")
+}
+
+// AddressPrefix is the network by which strangers are limited: /24 of IPv4, and /64 of IPv6, of which one household or
+// machine commonly has all.
+func AddressPrefix(address netip.Addr) string {
+	bits := 64
+	switch {
+	case !address.IsValid():
+		return "unknown"
+	case address.Is4():
+		bits = 24
+	}
+	prefix, err := address.Prefix(bits)
+	if err != nil {
+		return "unknown"
+	}
+	return prefix.String()
+}

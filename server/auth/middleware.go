@@ -1,0 +1,214 @@
+package auth
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/predicate"
+	"github.com/usher-meet/usher/gen/ent/user"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// AccessTokens checks access tokens of the OpenID provider.
+type AccessTokens interface {
+	// Verify returns the subject of a token. It fails with [ErrUnauthenticated], [ErrTokenExpired] or [ErrSignInProvider].
+	Verify(ctx context.Context, token string) (sub string, err error)
+}
+
+// Authenticator finds out who sent each RPC and refuses what the policy does, before the request is read. Every field is
+// required unless it says otherwise.
+//
+// The credential is the Authorization header if there is one, else the session cookie. One that is bad is refused on every
+// method, public ones too, so that nobody works on as a stranger without noticing.
+type Authenticator struct {
+	DB       *dbtx.DB
+	Keys     *Keys
+	Sessions *Sessions
+	// Services may be empty.
+	Services []ServiceToken
+	// AccessTokens is nil where access tokens of the provider are switched off.
+	AccessTokens AccessTokens
+	Limiter      *ratelimit.Limiter
+	// Calls limits everything, by caller. NotFound limits looking things up in vain, by network.
+	Calls, NotFound ratelimit.Limit
+	// TrustedProxies and TrustedOrigins may be empty.
+	TrustedProxies []netip.Prefix
+	TrustedOrigins []string
+	// Secure is whether people reach this server by https.
+	Secure bool
+	Log    *slog.Logger
+}
+
+// Wrap is middleware for RPCs: next runs with the caller in the context.
+func (a *Authenticator) Wrap(next http.Handler) http.Handler {
+	writer := connect.NewErrorWriter(fault.Codecs()...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := a.admit(r)
+		if err != nil {
+			a.refuse(w, r, writer, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), caller)))
+	})
+}
+
+// admit returns the caller of a request, or why it is refused. Refused requests count as calls too.
+func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
+	procedure := r.URL.Path
+	caller, refusal := a.Caller(r)
+	if refusal == nil {
+		refusal = Check(procedure, caller)
+	}
+	calls := []ratelimit.Call{{Limit: a.Calls, Key: caller.Key()}}
+	if rule := policy[procedure]; rule.LooksUp && refusal == nil {
+		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.Probes})
+	}
+	// Without Redis these limits are not worth refusing a meeting.
+	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {
+		return nil, err
+	}
+	if refusal != nil {
+		return nil, refusal
+	}
+	return caller, nil
+}
+
+func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, err error) {
+	refusal := fault.Connect(err)
+	if refusal.Code() == connect.CodeInternal || refusal.Code() == connect.CodeUnavailable {
+		a.Log.ErrorContext(r.Context(), "authentication failed", "code", refusal.Code().String(), "err", err)
+	}
+	if errors.Is(err, ErrSessionEnded) {
+		// Scripts cannot remove the cookie, and with it every call would be refused.
+		http.SetCookie(w, EndCookie(a.Secure))
+	}
+	_ = writer.Write(w, r, refusal) // the client is gone, or it read the answer
+}
+
+// Caller finds out who sent a request. Even with an error the caller has its network, and is anonymous then.
+func (a *Authenticator) Caller(r *http.Request) (*Caller, error) {
+	prefix := AddressPrefix(ClientAddress(r, a.TrustedProxies))
+	caller, err := a.authenticate(r)
+	if err != nil {
+		return &Caller{AddressPrefix: prefix}, err
+	}
+	caller.AddressPrefix = prefix
+	return caller, nil
+}
+
+func (a *Authenticator) authenticate(r *http.Request) (*Caller, error) {
+	if header := r.Header.Values("Authorization"); len(header) > 0 {
+		scheme, token, _ := strings.Cut(header[0], " ")
+		token = strings.TrimSpace(token)
+		if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return nil, ErrUnauthenticated.Saying(`the Authorization header must be "Bearer" and a token`)
+		}
+		return a.bearer(r.Context(), token)
+	}
+	if token, ok := sessionToken(r, a.Secure); ok && !fromElsewhere(r, a.TrustedOrigins) {
+		return a.session(r.Context(), token)
+	}
+	return &Caller{Kind: Anonymous}, nil
+}
+
+// bearer tells the four kinds of tokens apart by their form: what is not a JWT is a service's; one with a symmetric
+// signature must be ours; all others are the OpenID provider's.
+func (a *Authenticator) bearer(ctx context.Context, token string) (*Caller, error) {
+	algorithm, ok := jwtAlgorithm(token)
+	switch {
+	case !ok:
+		return serviceCaller(a.Services, token)
+	case strings.HasPrefix(algorithm, "HS"):
+		return a.ours(ctx, token)
+	case a.AccessTokens == nil:
+		return nil, ErrUnauthenticated
+	}
+	sub, err := a.AccessTokens.Verify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.user(ctx, user.Sub(sub), ErrUnauthenticated)
+	if err != nil {
+		return nil, err
+	}
+	return &Caller{Kind: User, User: u, AllScopes: true}, nil
+}
+
+// ours tells our own two kinds apart by the key that made them.
+func (a *Authenticator) ours(ctx context.Context, token string) (*Caller, error) {
+	tokens := APITokens{DB: a.DB, Keys: a.Keys}
+	caller, err := tokens.caller(ctx, token)
+	if !errors.Is(err, ErrUnauthenticated) {
+		return caller, err
+	}
+	session, err := a.Keys.VerifySession(token)
+	if err != nil {
+		return nil, err
+	}
+	if session.UserID != uuid.Nil {
+		// The token stands for the participant, but who was deactivated is refused in every shape.
+		if _, err := a.user(ctx, user.ID(session.UserID), ErrUnauthenticated); err != nil {
+			return nil, err
+		}
+	}
+	return &Caller{Kind: Participant, Participant: session}, nil
+}
+
+func (a *Authenticator) session(ctx context.Context, token string) (*Caller, error) {
+	session, err := a.Sessions.Lookup(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.user(ctx, user.ID(session.UserID), ErrSessionEnded)
+	if err != nil {
+		return nil, err
+	}
+	return &Caller{Kind: User, User: u, AllScopes: true}, nil
+}
+
+// user returns the one active user that matches. It fails with absent, or with [ErrAccountInactive].
+func (a *Authenticator) user(ctx context.Context, match predicate.User, absent error) (*ent.User, error) {
+	u, err := a.DB.Read.User.Query().Where(match).Only(ctx)
+	switch {
+	case ent.IsNotFound(err):
+		return nil, absent
+	case err != nil:
+		return nil, fmt.Errorf("find user: %w", err)
+	case !u.Active:
+		return nil, ErrAccountInactive
+	}
+	return u, nil
+}
+
+// jwtAlgorithm returns the algorithm that a token claims to be signed with. ok is false for what is not a JWT. It proves
+// nothing: it only says who might have made the token.
+func jwtAlgorithm(token string) (algorithm string, ok bool) {
+	if strings.Count(token, ".") != 2 {
+		return "", false
+	}
+	encoded, _, _ := strings.Cut(token, ".")
+	header, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", false
+	}
+	var fields struct {
+		Algorithm string `json:"alg"`
+	}
+	if err := json.Unmarshal(header, &fields); err != nil {
+		return "", false
+	}
+	return fields.Algorithm, true
+}

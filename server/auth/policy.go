@@ -1,0 +1,175 @@
+package auth
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+)
+
+// The scopes of API tokens and services.
+const (
+	ScopeRead        = "read"
+	ScopeRooms       = "rooms"
+	ScopeRecordings  = "recordings"
+	ScopeInvitations = "invitations"
+	ScopeTelephony   = "telephony"
+)
+
+// Rule says who may call one method. What depends on a row, such as a role in the room, the method decides.
+type Rule struct {
+	// Anonymous callers may call.
+	Anonymous bool
+	// User may call with a session or an access token; with an API token only as Scopes say.
+	User bool
+	// Scopes are those of which an API token needs one. Empty: API tokens may not call.
+	Scopes []string
+	// AnyScope lets every API token call.
+	AnyScope bool
+	// Service callers may call, if they have one of ServiceScopes or that is empty.
+	Service       bool
+	ServiceScopes []string
+	// Participant callers may call.
+	Participant bool
+	// System callers may call.
+	System bool
+	// LooksUp is true of methods that find things by names that can be guessed. A network from which too much was looked up
+	// in vain may not call them for a while, not even for what exists.
+	LooksUp bool
+	// Probes is true of methods each call of which counts as one in vain, because their answer does not tell.
+	Probes bool
+}
+
+// anyone is a rule for all but participants, whose tokens are good for one room only.
+func anyone(scopes ...string) Rule {
+	return Rule{Anonymous: true, User: true, Scopes: scopes, AnyScope: len(scopes) == 0, Service: true, System: true}
+}
+
+// users is a rule for people who signed in, and for their API tokens with one of scopes.
+func users(scopes ...string) Rule { return Rule{User: true, Scopes: scopes} }
+
+// services is r, and services with one of scopes too.
+func (r Rule) services(scopes ...string) Rule {
+	r.Service, r.ServiceScopes = true, scopes
+	return r
+}
+
+func (r Rule) looksUp() Rule {
+	r.LooksUp = true
+	return r
+}
+
+func (r Rule) probes() Rule {
+	r.LooksUp, r.Probes = true, true
+	return r
+}
+
+// policy is the whole of it: what is not here is refused.
+var policy = map[string]Rule{
+	usherv1connect.ConfigServiceGetConfigProcedure: anyone(),
+
+	usherv1connect.RoomsServiceCreateRoomProcedure:              users(ScopeRooms).services(ScopeRooms),
+	usherv1connect.RoomsServiceGetRoomProcedure:                 anyone(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceListRoomsProcedure:               users(ScopeRead, ScopeRooms),
+	usherv1connect.RoomsServiceUpdateRoomProcedure:              users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceDeleteRoomProcedure:              users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceRenewConnectionProcedure:         {Participant: true},
+	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).probes(),
+	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).looksUp(),
+
+	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
+	usherv1connect.UsersServiceUpdateMeProcedure:    users(),
+	usherv1connect.UsersServiceSearchUsersProcedure: users(ScopeRead),
+
+	"/grpc.health.v1.Health/Check":                                   anyone(),
+	"/grpc.health.v1.Health/Watch":                                   anyone(),
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      anyone(),
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": anyone(),
+}
+
+// Policy returns a copy of the rules by procedure, for tests that are generated from them.
+func Policy() map[string]Rule { return maps.Clone(policy) }
+
+// Check refuses callers who may not call a procedure ("/usher.v1.RoomsService/GetRoom"), whatever the request says.
+//
+// It fails with [ErrSignInRequired] for strangers, with [ErrUnauthenticated] where the kind of credential is good for other
+// methods only, and else with [ErrNotPermitted], which names the scope that is missing.
+func Check(procedure string, c *Caller) error {
+	rule, ok := policy[procedure]
+	if !ok {
+		return ErrNotPermitted
+	}
+	return rule.check(c)
+}
+
+func (r Rule) check(c *Caller) error {
+	switch c.Kind {
+	case Anonymous:
+		return r.checkAnonymous()
+	case User:
+		return r.checkUser(c)
+	case Service:
+		return r.checkService(c)
+	case Participant:
+		if !r.Participant {
+			return ErrUnauthenticated.Saying("a session token is for the meeting that it was made for only: sign in, or send another token")
+		}
+	case System:
+		if !r.System {
+			return ErrNotPermitted
+		}
+	default:
+		return ErrNotPermitted
+	}
+	return nil
+}
+
+func (r Rule) checkAnonymous() error {
+	switch {
+	case r.Anonymous:
+		return nil
+	case r.User:
+		return ErrSignInRequired
+	case r.Participant:
+		return ErrSignInRequired.Saying("send the session token of your connection as bearer token")
+	}
+	return ErrNotPermitted
+}
+
+func (r Rule) checkUser(c *Caller) error {
+	switch {
+	case r.User && (c.AllScopes || r.AnyScope):
+		return nil
+	case r.User && len(r.Scopes) == 0:
+		return ErrNotPermitted.Saying("API tokens may not do that: sign in")
+	case r.User:
+		return requireScope(c, r.Scopes)
+	case r.Participant:
+		return ErrUnauthenticated.Saying("this method takes the session token of a connection only")
+	}
+	return ErrNotPermitted
+}
+
+func (r Rule) checkService(c *Caller) error {
+	switch {
+	case r.Service && len(r.ServiceScopes) == 0:
+		return nil
+	case r.Service:
+		return requireScope(c, r.ServiceScopes)
+	case r.Participant:
+		return ErrUnauthenticated.Saying("this method takes the session token of a connection only")
+	}
+	return ErrNotPermitted
+}
+
+// requireScope refuses credentials with none of scopes, of which the first is the least.
+func requireScope(c *Caller, scopes []string) error {
+	if slices.ContainsFunc(scopes, c.HasScope) {
+		return nil
+	}
+	return ErrNotPermitted.Saying("the token lacks the scope %q", scopes[0]).With("required_scope", scopes[0])
+}
