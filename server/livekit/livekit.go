@@ -1,0 +1,177 @@
+// Package livekit is the only place that knows LiveKit: it signs its tokens and calls its API.
+//
+// The rest of the server speaks of meetings in the terms of server/live. Every call has a deadline, and fails with
+// live.ErrGone when the room or participant is not there, or with live.ErrUnavailable when LiveKit cannot be used, for
+// whatever reason; the reason is in the text, for the log.
+//
+// It decides nothing: who may do what is settled before it is called. It does not receive webhooks either.
+package livekit
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/livekit/protocol/auth"
+	"github.com/livekit/protocol/livekit"
+	"github.com/twitchtv/twirp"
+
+	"github.com/usher-meet/usher/server/live"
+)
+
+// callTimeout bounds each call. LiveKit itself gives up on its nodes after 3 s.
+const callTimeout = 5 * time.Second
+
+// apiTokenLife is how long the token of one API call is good: the call itself, and clocks that differ.
+const apiTokenLife = 10 * time.Minute
+
+// Config says where LiveKit is and what its tokens are like.
+type Config struct {
+	// URL is the address of the API: http, https, ws or wss. Required.
+	URL string
+	// Key and Secret are a pair of LiveKit's keys. Required.
+	Key, Secret string
+	// CAFile has certificates, in PEM, that are trusted besides those of the system.
+	CAFile string
+	// InsecureSkipVerify trusts any certificate: under `usher dev` only.
+	InsecureSkipVerify bool
+	// TokenLife is for how long a token can be used to connect. The default is 10 minutes.
+	TokenLife time.Duration
+	// EmptyTimeout is how long LiveKit keeps a room that nobody joined, and DepartureTimeout one that everybody left, in
+	// whole seconds. With 0, LiveKit's own setting counts.
+	EmptyTimeout, DepartureTimeout time.Duration
+	// MaxParticipants in one room; 0 for LiveKit's own setting.
+	MaxParticipants int
+	// SnapshotAge is how old the answer of [Client.Live] is before LiveKit is asked again. The default is 2 s.
+	SnapshotAge time.Duration
+}
+
+// Client talks to LiveKit. It is safe for concurrent use.
+type Client struct {
+	config   Config
+	rooms    livekit.RoomService
+	http     *http.Client
+	snapshot snapshot
+}
+
+// New checks the configuration and reads the CA file. It does not connect: Usher starts while LiveKit is down.
+func New(c Config) (*Client, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, errors.New("the LiveKit address cannot be read as a URL")
+	}
+	switch u.Scheme {
+	case "ws":
+		u.Scheme = "http"
+	case "wss":
+		u.Scheme = "https"
+	case "http", "https":
+	default:
+		return nil, errors.New("the LiveKit address must begin with https://, http://, wss:// or ws://")
+	}
+	if u.Host == "" {
+		return nil, errors.New("the LiveKit address names no host")
+	}
+	if c.Key == "" || c.Secret == "" {
+		return nil, errors.New("LiveKit needs a key and a secret")
+	}
+	if c.TokenLife == 0 {
+		c.TokenLife = 10 * time.Minute
+	}
+	if c.SnapshotAge == 0 {
+		c.SnapshotAge = 2 * time.Second
+	}
+	client, err := httpClient(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		config: c, http: client,
+		rooms: livekit.NewRoomServiceProtobufClient(strings.TrimSuffix(u.String(), "/"), client),
+	}, nil
+}
+
+func httpClient(c Config) (*http.Client, error) {
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   16,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   callTimeout,
+		ResponseHeaderTimeout: callTimeout,
+		//nolint:gosec // only `usher dev` sets it
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.InsecureSkipVerify},
+	}
+	if c.CAFile == "" {
+		return &http.Client{Transport: transport}, nil
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file of LiveKit: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the CA file of LiveKit, %s, holds no certificate in PEM", c.CAFile)
+	}
+	transport.TLSClientConfig.RootCAs = pool
+	return &http.Client{Transport: transport}, nil
+}
+
+// Close stops what goes on in the background and closes idle connections.
+func (c *Client) Close() {
+	c.snapshot.close()
+	c.http.CloseIdleConnections()
+}
+
+// call runs one API call under a deadline, with a token that allows just that call.
+func (c *Client) call(ctx context.Context, what string, grant *auth.VideoGrant, fn func(context.Context) error) error {
+	token, err := auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant).SetValidFor(apiTokenLife).ToJWT()
+	if err != nil {
+		return fmt.Errorf("%s: sign: %w", what, err)
+	}
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	bounded, err = twirp.WithHTTPRequestHeaders(bounded, http.Header{"Authorization": {"Bearer " + token}})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	err = fn(bounded)
+	if err != nil && ctx.Err() != nil {
+		// The caller gave up: that says nothing about LiveKit.
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	return translate(what, err)
+}
+
+// translate puts LiveKit's errors in the terms of server/live. What LiveKit said is kept as text only, so that nobody can
+// come to depend on it.
+func translate(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if te, ok := errors.AsType[twirp.Error](err); ok {
+		if te.Code() == twirp.NotFound {
+			return fmt.Errorf("%s: %w", what, live.ErrGone)
+		}
+		return fmt.Errorf("%s: %w: %s: %s", what, live.ErrUnavailable, te.Code(), te.Msg())
+	}
+	return fmt.Errorf("%s: %w: %v", what, live.ErrUnavailable, err) //nolint:errorlint // kept as text on purpose
+}
+
+// gone is nil for what is not there any more: the outcome that was wanted.
+func gone(err error) error {
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,152 @@
+package livekit
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/livekit/protocol/auth"
+	"github.com/livekit/protocol/livekit"
+
+	"github.com/usher-meet/usher/server/live"
+)
+
+// Meeting asks LiveKit about one room now. It fails with live.ErrGone when the room has no meeting. LiveKit brings the
+// number of participants up to date every 5 s only.
+func (c *Client) Meeting(ctx context.Context, room uuid.UUID) (*live.Meeting, error) {
+	rooms, err := c.listRooms(ctx, room.String())
+	if err != nil {
+		return nil, err
+	}
+	if len(rooms) == 0 {
+		return nil, live.ErrGone
+	}
+	r := rooms[0]
+	return &live.Meeting{
+		Room: room, SID: r.GetSid(), StartTime: startTime(r), ParticipantCount: int(r.GetNumParticipants()), Metadata: r.GetMetadata(),
+	}, nil
+}
+
+// LiveRooms are the rooms of this Usher, by their name, that have a meeting now. Others that use the same LiveKit are left
+// out.
+func (c *Client) LiveRooms(ctx context.Context) ([]uuid.UUID, error) {
+	rooms, err := c.listRooms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]uuid.UUID, 0, len(rooms))
+	for _, r := range rooms {
+		if id, ok := roomID(r.GetName()); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Participants are those who are in a room now, recorders and phone callers included: none when it has no meeting.
+func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error) {
+	var res *livekit.ListParticipantsResponse
+	err := c.call(ctx, "list participants", admin(room), func(ctx context.Context) (err error) {
+		res, err = c.rooms.ListParticipants(ctx, &livekit.ListParticipantsRequest{Room: room.String()})
+		return err
+	})
+	if err != nil {
+		return nil, gone(err)
+	}
+	list := make([]live.Participant, 0, len(res.GetParticipants()))
+	for _, p := range res.GetParticipants() {
+		if p.GetState() == livekit.ParticipantInfo_DISCONNECTED {
+			continue
+		}
+		list = append(list, live.Participant{
+			Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
+			Sources: granted(p.GetPermission()), JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()),
+		})
+	}
+	return list, nil
+}
+
+// CloseRoom ends a meeting for everybody. That there is none is success. A token that was signed before can open the room
+// again while it is good for connecting.
+func (c *Client) CloseRoom(ctx context.Context, room uuid.UUID) error {
+	return gone(c.call(ctx, "delete room", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
+		_, err := c.rooms.DeleteRoom(ctx, &livekit.DeleteRoomRequest{Room: room.String()})
+		return err
+	}))
+}
+
+// RemoveParticipant ends the connection of one participant. That they are not there is success. LiveKit lets them come
+// back while their token is good for connecting.
+func (c *Client) RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error {
+	return gone(c.call(ctx, "remove participant", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.RemoveParticipant(ctx, &livekit.RoomParticipantIdentity{Room: room.String(), Identity: identity})
+		return err
+	}))
+}
+
+// UpdateParticipant makes a live participant's permissions those of g, adds its attributes to those they have, and renames
+// them unless the name is empty. Tracks that they may no longer publish are ended by LiveKit. It fails with live.ErrGone
+// when they are not there.
+func (c *Client) UpdateParticipant(ctx context.Context, g live.Grant) error {
+	allowed := sources(g.Sources)
+	return c.call(ctx, "update participant", admin(g.Room), func(ctx context.Context) error {
+		_, err := c.rooms.UpdateParticipant(ctx, &livekit.UpdateParticipantRequest{
+			Room: g.Room.String(), Identity: g.Identity, Name: g.DisplayName, Attributes: g.Attributes,
+			// LiveKit replaces the whole set: what is left out is taken away.
+			Permission: &livekit.ParticipantPermission{
+				CanSubscribe: true, CanPublishData: true,
+				CanPublish: len(allowed) > 0, CanPublishSources: allowed,
+			},
+		})
+		return err
+	})
+}
+
+// SetRoomMetadata replaces the metadata of a live room. It fails with live.ErrGone when the room has no meeting.
+func (c *Client) SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error {
+	return c.call(ctx, "update room metadata", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.UpdateRoomMetadata(ctx, &livekit.UpdateRoomMetadataRequest{Room: room.String(), Metadata: metadata})
+		return err
+	})
+}
+
+// Ping reports whether LiveKit answers and takes our key.
+func (c *Client) Ping(ctx context.Context) error {
+	// A name that no room has: the answer is empty however many rooms there are.
+	_, err := c.listRooms(ctx, uuid.Nil.String())
+	return err
+}
+
+// listRooms lists the named rooms that are live, or all without names.
+func (c *Client) listRooms(ctx context.Context, names ...string) ([]*livekit.Room, error) {
+	var res *livekit.ListRoomsResponse
+	err := c.call(ctx, "list rooms", &auth.VideoGrant{RoomList: true}, func(ctx context.Context) (err error) {
+		res, err = c.rooms.ListRooms(ctx, &livekit.ListRoomsRequest{Names: names})
+		return err
+	})
+	return res.GetRooms(), err
+}
+
+// admin is the grant that calls about the inside of a room need. No participant ever gets it.
+func admin(room uuid.UUID) *auth.VideoGrant {
+	return &auth.VideoGrant{RoomAdmin: true, Room: room.String()}
+}
+
+// roomID is the id of the room that LiveKit knows by that name. Only the one spelling that we use counts: another program's
+// room must not be taken for ours.
+func roomID(name string) (uuid.UUID, bool) {
+	id, err := uuid.Parse(name)
+	return id, err == nil && id.String() == name
+}
+
+func startTime(r *livekit.Room) time.Time {
+	return milliseconds(r.GetCreationTimeMs(), r.GetCreationTime())
+}
+
+// milliseconds reads a time that older versions of LiveKit give in whole seconds only.
+func milliseconds(ms, seconds int64) time.Time {
+	if ms == 0 {
+		ms = seconds * 1000
+	}
+	return time.UnixMilli(ms).UTC()
+}
