@@ -1,0 +1,94 @@
+// Package text cleans the names that people type: of rooms, of themselves, and what they search for.
+//
+// What is cleaned can be shown beside other text without reordering or hiding it, and cleaning it again changes nothing.
+// It does not judge what a name says.
+package text
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// The joiners of Unicode. Persian and Indic words and many emoji are spelt with them, so they stay between two characters
+// and go everywhere else, where nobody can see them.
+const (
+	zeroWidthNonJoiner = '\u200c'
+	zeroWidthJoiner    = '\u200d'
+)
+
+// brailleBlank looks like a space and is, to Unicode, a symbol.
+const brailleBlank = '\u2800'
+
+// Clean makes one line of at most limit characters: composed (NFC), runs of white space one space, none at the ends,
+// without control characters, bidirectional formatting and other characters that cannot be seen. It returns "" for a text
+// with nothing to see.
+func Clean(s string, limit int) string {
+	var b strings.Builder
+	space, joiner := false, rune(0)
+	for _, r := range s {
+		switch {
+		case unicode.IsSpace(r), r == brailleBlank:
+			space = true
+			continue
+		case r == zeroWidthJoiner, r == zeroWidthNonJoiner:
+			joiner = r
+			continue
+		case invisible(r):
+			continue
+		}
+		switch {
+		case b.Len() == 0:
+		case space:
+			b.WriteByte(' ')
+		case joiner != 0:
+			b.WriteRune(joiner)
+		}
+		space, joiner = false, 0
+		b.WriteRune(r)
+	}
+	return cut(norm.NFC.String(b.String()), limit)
+}
+
+// Key is the form in which names are sorted and searched without regard to case. It is not longer than name in characters.
+func Key(name string) string { return strings.ToLower(name) }
+
+// PersonName is how an account is shown to others: by its full name, else its short one, and never by its e-mail address,
+// which some providers give as a name.
+func PersonName(fullName, shortName, email string) string {
+	for _, name := range []string{fullName, shortName} {
+		if name = Clean(name, MaxPersonName); name != "" && !strings.EqualFold(name, email) {
+			return name
+		}
+	}
+	return ""
+}
+
+// MaxPersonName is how long a person's name may be, in characters.
+const MaxPersonName = 100
+
+// invisible reports whether r is a control or formatting character, or another one that is drawn as nothing.
+func invisible(r rune) bool {
+	switch {
+	case r == utf8.RuneError:
+		return true
+	case unicode.Is(unicode.Prepended_Concatenation_Mark, r):
+		// Formatting characters that are seen, such as the Arabic number sign.
+		return false
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// cut keeps the first limit characters, and no space or joiner at the end of them.
+func cut(s string, limit int) string {
+	n := 0
+	for i := range s {
+		if n == limit {
+			return strings.TrimRight(s[:i], " \u200c\u200d")
+		}
+		n++
+	}
+	return s
+}
