@@ -156,9 +156,8 @@ func (i *instance) user(name string) *ent.User {
 // apiToken makes an API token of a user.
 func (i *instance) apiToken(u *ent.User, scopes ...string) string {
 	i.t.Helper()
-	token, _, err := auth.CreateAPIToken(i.t.Context(), i.DB, i.Keys, auth.APITokenParams{
-		UserID: u.ID, Name: "test", Scopes: scopes, Life: time.Hour,
-	})
+	tokens := auth.APITokens{DB: i.DB, Keys: i.Keys}
+	token, _, err := tokens.Create(i.t.Context(), auth.NewAPIToken{UserID: u.ID, Name: "test", Scopes: scopes, ExpireTime: time.Now().Add(time.Hour)})
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -175,7 +174,7 @@ func (i *instance) session(u *ent.User) *http.Cookie {
 		i.t.Fatal(err)
 	}
 	i.secrets.add(token)
-	return &http.Cookie{Name: auth.CookieName(false), Value: token}
+	return sessions.SessionCookie(token, false)
 }
 
 // header is a client option that sends a header with every call, "" for none.

@@ -79,6 +79,9 @@ func (p *Process) Restart() {
 	p.start()
 }
 
+// Pid is the process id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Output is what the program has said.
 func (p *Process) Output() string { return p.log.tail(1 << 20) }
 

@@ -1,0 +1,336 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/usher-meet/usher/gen/ent"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/auth"
+)
+
+// right is who may call one method, as the contract says it. It is written down here a second time, on purpose: the policy
+// and this table must agree.
+type right struct {
+	// anyone: no credential is needed.
+	anyone bool
+	// participant: only for participants.
+	participant bool
+	// tokenScopes are the scopes of API tokens of which one is needed; none: API tokens are refused.
+	tokenScopes []string
+	// serviceScope is the scope that services need; "" refuses services, "-" needs none.
+	serviceScope string
+	// role is the lowest role in the room that may call.
+	role usherv1.Role
+	// direct: callers who would have to wait are refused with LOBBY_REQUIRED.
+	direct bool
+	// request makes a request for a room, from a caller of the given role.
+	request func(w *world) proto.Message
+}
+
+const (
+	member        = usherv1.Role_ROLE_MEMBER
+	administrator = usherv1.Role_ROLE_ADMINISTRATOR
+	owner         = usherv1.Role_ROLE_OWNER
+)
+
+var rights = map[string]right{
+	usherv1connect.ConfigServiceGetConfigProcedure: {
+		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-",
+		request: func(*world) proto.Message { return &usherv1.GetConfigRequest{} },
+	},
+	usherv1connect.UsersServiceGetMeProcedure: {
+		tokenScopes: []string{"read"},
+		request:     func(*world) proto.Message { return &usherv1.GetMeRequest{} },
+	},
+	usherv1connect.UsersServiceUpdateMeProcedure: {
+		request: func(*world) proto.Message {
+			return &usherv1.UpdateMeRequest{User: &usherv1.User{Timezone: "Europe/Paris"}}
+		},
+	},
+	usherv1connect.UsersServiceSearchUsersProcedure: {
+		tokenScopes: []string{"read"},
+		request:     func(*world) proto.Message { return &usherv1.SearchUsersRequest{Query: "nobody@people.example"} },
+	},
+	usherv1connect.RoomsServiceCreateRoomProcedure: {
+		tokenScopes: []string{"rooms"}, serviceScope: "rooms",
+		request: func(w *world) proto.Message {
+			req := &usherv1.CreateRoomRequest{Name: "made by the matrix"}
+			if w.service {
+				req.OwnerEmail = "owner@people.example"
+			}
+			return req
+		},
+	},
+	usherv1connect.RoomsServiceGetRoomProcedure: {
+		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-",
+		request: func(w *world) proto.Message { return &usherv1.GetRoomRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.RoomsServiceListRoomsProcedure: {
+		tokenScopes: []string{"read", "rooms"},
+		request:     func(*world) proto.Message { return &usherv1.ListRoomsRequest{} },
+	},
+	usherv1connect.RoomsServiceUpdateRoomProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateRoomRequest{Room: &usherv1.Room{Id: w.room.ID.String(), Name: "renamed"}}
+		},
+	},
+	usherv1connect.RoomsServiceDeleteRoomProcedure: {
+		tokenScopes: []string{"rooms"}, role: owner,
+		request: func(w *world) proto.Message { return &usherv1.DeleteRoomRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.RoomsServiceJoinRoomProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", direct: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.JoinRoomRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		},
+	},
+	usherv1connect.RoomsServiceRenewConnectionProcedure: {
+		participant: true,
+		request:     func(*world) proto.Message { return &usherv1.RenewConnectionRequest{} },
+	},
+	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
+		request: func(*world) proto.Message {
+			return &usherv1.ResolveCreationCallbackRequest{CallbackId: "test-" + strings.Repeat("a", 22)}
+		},
+	},
+	usherv1connect.RoomsServiceListMembersProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListMembersRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.RoomsServiceAddMemberProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.AddMemberRequest{
+				Room: w.room.ID.String(), Role: member, Identifier: &usherv1.AddMemberRequest_UserId{UserId: w.stranger.ID.String()},
+			}
+		},
+	},
+	usherv1connect.RoomsServiceUpdateMemberProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateMemberRequest{
+				Room: w.room.ID.String(), Role: administrator, Identifier: &usherv1.UpdateMemberRequest_UserId{UserId: w.other.ID.String()},
+			}
+		},
+	},
+	usherv1connect.RoomsServiceRemoveMemberProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.RemoveMemberRequest{
+				Room: w.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: w.other.ID.String()},
+			}
+		},
+	},
+}
+
+// world is one room with its people, made for one call.
+type world struct {
+	room *ent.Room
+	// other is a member of the room, stranger is not.
+	other, stranger *ent.User
+	service         bool
+}
+
+// callerKind is one way to call.
+type callerKind struct {
+	name    string
+	prepare func(m *matrix, w *world, u *ent.User) connect.ClientOption
+	// user: the caller has a role; others are tried with none only.
+	user bool
+	// scopes of an API token; nil for other kinds.
+	scopes []string
+	// service and participant tell the kind; bad is a credential that is refused everywhere.
+	service, participant, bad bool
+	serviceScopes             []string
+}
+
+var callerKinds = []callerKind{
+	{name: "nobody", prepare: func(*matrix, *world, *ent.User) connect.ClientOption { return bearer("") }},
+	{name: "session", user: true, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		c := m.session(u)
+		return header("Cookie", c.Name+"="+c.Value)
+	}},
+	{name: "token read", user: true, scopes: []string{"read"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		return bearer(m.apiToken(u, "read"))
+	}},
+	{name: "token rooms", user: true, scopes: []string{"rooms"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		return bearer(m.apiToken(u, "rooms"))
+	}},
+	{name: "token recordings", user: true, scopes: []string{"recordings"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		return bearer(m.apiToken(u, "recordings"))
+	}},
+	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+		return bearer(serviceToken)
+	}},
+	{name: "service without scope", service: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+		return bearer(idleServiceToken)
+	}},
+	{name: "participant", participant: true, prepare: func(m *matrix, w *world, _ *ent.User) connect.ClientOption {
+		now := time.Now()
+		token, err := m.Keys.SignSession(auth.ParticipantSession{
+			RoomID: w.room.ID, Identity: m.Keys.NewIdentity(w.room.ID, uuid.Nil), DisplayName: "Matrix", JoinTime: now, ExpireTime: now.Add(time.Hour),
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		return bearer(token)
+	}},
+	{name: "bad token", bad: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption { return bearer("test-bad-token") }},
+	{name: "bad scheme", bad: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+		return header("Authorization", "Basic dGVzdDp0ZXN0")
+	}},
+}
+
+// want is the reason with which a call must be refused; "" when it must not be refused for want of a right.
+func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) string {
+	switch {
+	case k.bad:
+		return "UNAUTHENTICATED"
+	case k.participant:
+		if r.participant {
+			// A stranger's connection outlives a change of the level only while the same meeting goes on; there is none.
+			if level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+				return "LOBBY_REQUIRED"
+			}
+			return ""
+		}
+		return "UNAUTHENTICATED"
+	case r.participant && k.name == "nobody":
+		return "SIGN_IN_REQUIRED"
+	case r.participant:
+		return "UNAUTHENTICATED"
+	case k.service:
+		if r.serviceScope == "" || r.serviceScope != "-" && !slices.Contains(k.serviceScopes, r.serviceScope) {
+			return "NOT_PERMITTED"
+		}
+	case k.name == "nobody" && !r.anyone:
+		return "SIGN_IN_REQUIRED"
+	case k.scopes != nil && !slices.ContainsFunc(k.scopes, func(s string) bool { return slices.Contains(r.tokenScopes, s) }):
+		return "NOT_PERMITTED"
+	}
+	if role < r.role {
+		return "INSUFFICIENT_ROLE"
+	}
+	trusted := level == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && k.user
+	if r.direct && role == 0 && level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC && !trusted {
+		return "LOBBY_REQUIRED"
+	}
+	return ""
+}
+
+// matrix makes worlds.
+type matrix struct{ *instance }
+
+// Every RPC × every kind of caller × every access level × every role. The methods come from the descriptors: a new one
+// without a row fails here, and without a line in the policy it is refused.
+func TestAuthorizationMatrix(t *testing.T) {
+	t.Parallel()
+	m := &matrix{start(t)}
+	for _, method := range methods(t) {
+		if _, ok := rights[procedure(method)]; !ok {
+			t.Errorf("%s has no row in this test: say who may call it", procedure(method))
+		}
+	}
+	if len(rights) != len(methods(t)) {
+		t.Errorf("%d rows for %d methods: a row names a method that is gone", len(rights), len(methods(t)))
+	}
+	stranger := m.user("Stranger Of Matrix")
+	other := m.user("Other Of Matrix")
+	people := map[usherv1.Role]*ent.User{}
+	for _, role := range []usherv1.Role{0, member, administrator, owner} {
+		people[role] = m.user(fmt.Sprintf("Role%d Of Matrix", role))
+	}
+	cells := 0
+	for _, method := range methods(t) {
+		r := rights[procedure(method)]
+		for _, kind := range callerKinds {
+			for _, level := range []usherv1.AccessLevel{1, 2, 3} {
+				for _, role := range []usherv1.Role{0, member, administrator, owner} {
+					if role != 0 && !kind.user {
+						continue
+					}
+					cells++
+					caller := people[role]
+					w := m.world(level, role, caller, other)
+					w.stranger, w.service = stranger, kind.service
+					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller))
+					got, want := reason(err), r.want(kind, role, level)
+					if got != want {
+						t.Errorf("%s by %s, %v, %v: reason %q, want %q (%v)", procedure(method), kind.name, level, role, got, want, err)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d cells", cells)
+}
+
+// world makes a room in which caller has role, other is a member and somebody else is owner.
+func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, other *ent.User) *world {
+	m.t.Helper()
+	w := &world{other: other}
+	ctx := m.t.Context()
+	err := m.DB.Run(ctx, func(tx *ent.Client) error {
+		var err error
+		w.room, err = tx.Room.Create().SetName("Matrix").SetNameKey("matrix").SetSlug("matrix-" + uuid.NewString()[:13] + "x").
+			SetAccessLevel(level).Save(ctx)
+		if err != nil {
+			return err
+		}
+		if role != 0 {
+			if err := tx.Member.Create().SetRoomID(w.room.ID).SetUserID(caller.ID).SetRole(role).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return tx.Member.Create().SetRoomID(w.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return w
+}
+
+// call makes one call of a procedure by name.
+func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption) error {
+	t.Helper()
+	var d = req.ProtoReflect().Descriptor()
+	body, err := proto.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dynamic := dynamicpb.NewMessage(d)
+	if err := proto.Unmarshal(body, dynamic); err != nil {
+		t.Fatal(err)
+	}
+	client := connect.NewClient[dynamicpb.Message, emptyAnswer](http.DefaultClient, m.URL+procedure, as, connect.WithCodec(anyCodec{}))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = client.CallUnary(ctx, connect.NewRequest(dynamic))
+	return err
+}
+
+// emptyAnswer is an answer that nobody looks at.
+type emptyAnswer struct{}
+
+// anyCodec sends protobuf and reads nothing.
+type anyCodec struct{}
+
+func (anyCodec) Name() string { return "proto" }
+
+func (anyCodec) Marshal(message any) ([]byte, error) { return proto.Marshal(message.(proto.Message)) }
+
+func (anyCodec) Unmarshal([]byte, any) error { return nil }
