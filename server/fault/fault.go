@@ -108,9 +108,11 @@ var (
 	// ErrTooLarge is a request over the limit of 1 MiB.
 	ErrTooLarge = New(connect.CodeResourceExhausted, usherv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the request is larger than 1 MiB")
 	// ErrConflict is a change that lost against another one.
-	ErrConflict = New(connect.CodeAborted, usherv1.ErrorReason_ERROR_REASON_CONFLICT, "somebody else changed this in between: read it again and repeat the call")
+	ErrConflict = New(connect.CodeAborted, usherv1.ErrorReason_ERROR_REASON_CONFLICT,
+		"somebody else changed this in between: read it again and repeat the call")
 	// ErrDatabase is a database that does not answer.
-	ErrDatabase = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE, "the database does not answer: repeat the call")
+	ErrDatabase = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE,
+		"the database does not answer: repeat the call")
 	// ErrRedis is a Redis that does not answer.
 	ErrRedis = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_REDIS_UNAVAILABLE, "Redis does not answer: repeat the call")
 	// ErrLiveKit is a LiveKit that does not answer.

@@ -28,6 +28,7 @@ func (c *Client) Live(ctx context.Context, room uuid.UUID) *usherv1.RoomLive {
 	if state.younger(c.config.SnapshotAge) {
 		return state.live(room)
 	}
+	//nolint:contextcheck // the answer is for everybody, so it must not end with this caller
 	if asking := s.refresh(c); asking != nil && !state.younger(2*c.config.SnapshotAge) {
 		asking.wait(ctx)
 	}
@@ -94,7 +95,6 @@ func (s *snapshot) refresh(c *Client) *fetch {
 	if s.asking != nil || s.closed || s.current.Load().younger(c.config.SnapshotAge) {
 		return s.asking
 	}
-	// Not the caller's context: the answer is for everybody.
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fetch{start: time.Now(), done: make(chan struct{})}
 	s.asking, s.cancel = f, cancel
