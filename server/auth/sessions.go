@@ -229,9 +229,10 @@ func readSession(result rueidis.RedisResult) (*Session, error) {
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// sessionCookieName is the name of the cookie that carries a session's token. The prefix makes browsers refuse one that
-// was set by a sub-domain or without encryption (RFC 6265bis, section 4.1.3.2).
-func sessionCookieName(secure bool) string { return cookieName("usher_session", secure) }
+// CookieName is the name of the cookie that carries a session's token. secure is whether people reach this server by https;
+// the prefix then makes browsers refuse one that was set by a sub-domain or without encryption (RFC 6265bis, section
+// 4.1.3.2).
+func CookieName(secure bool) string { return cookieName("usher_session", secure) }
 
 func cookieName(name string, secure bool) string {
 	if secure {
@@ -249,12 +250,12 @@ func cookie(name, value string, age time.Duration, secure bool) *http.Cookie {
 	}
 }
 
-// SessionCookie makes the cookie that carries a session's token. secure is whether people reach this server by https.
-func (s *Sessions) SessionCookie(token string, secure bool) *http.Cookie {
+// Cookie makes the cookie that carries a session's token. secure is whether people reach this server by https.
+func (s *Sessions) Cookie(token string, secure bool) *http.Cookie {
 	return cookie("usher_session", token, s.MaxAge, secure)
 }
 
-// EndCookie makes the cookie that removes the one of [Sessions.SessionCookie].
+// EndCookie makes the cookie that removes the one of [Sessions.Cookie].
 func EndCookie(secure bool) *http.Cookie {
 	c := cookie("usher_session", "", 0, secure)
 	c.MaxAge = -1
@@ -263,7 +264,7 @@ func EndCookie(secure bool) *http.Cookie {
 
 // sessionToken is the token in the session cookie of a request, if there is one.
 func sessionToken(r *http.Request, secure bool) (string, bool) {
-	c, err := r.Cookie(sessionCookieName(secure))
+	c, err := r.Cookie(CookieName(secure))
 	if err != nil || strings.TrimSpace(c.Value) == "" {
 		return "", false
 	}
