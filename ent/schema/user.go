@@ -17,8 +17,9 @@ type User struct{ ent.Schema }
 func (User) Fields() []ent.Field {
 	return []ent.Field{
 		idField(),
-		// The OpenID provider's name for the person, 1 to 255 characters. Empty only after `usher user merge`.
-		field.String("sub").MaxLen(255).Optional().Nillable().Unique(),
+		// The OpenID provider's name for the person, 1 to 255 characters (the limit here is in bytes). Empty only after
+		// `usher user merge`.
+		field.String("sub").MaxLen(1020).Optional().Nillable().Unique(),
 		// Lower case. Not unique: a provider may give two people one address.
 		field.String("email").MaxLen(254).Default(""),
 		// Only a verified address claims pending memberships and matches an account at sign-in.

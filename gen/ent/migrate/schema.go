@@ -215,7 +215,7 @@ var (
 	// UsersColumns holds the columns for the "users" table.
 	UsersColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
-		{Name: "sub", Type: field.TypeString, Unique: true, Nullable: true, Size: 255},
+		{Name: "sub", Type: field.TypeString, Unique: true, Nullable: true, Size: 1020},
 		{Name: "email", Type: field.TypeString, Size: 254, Default: ""},
 		{Name: "email_verified", Type: field.TypeBool, Default: false},
 		{Name: "full_name", Type: field.TypeString, Size: 400, Default: ""},

@@ -1,0 +1,286 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/room"
+	"github.com/usher-meet/usher/gen/ent/user"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/dbtx"
+)
+
+// What keeps an operator from merging or deleting accounts.
+var (
+	errMergeSelf = errors.New("an account cannot be merged into itself")
+	// ErrTwoSubs means that both accounts of a merge can sign in, and one of them would no longer.
+	ErrTwoSubs = errors.New("both accounts have a sub: say which one is dropped")
+)
+
+// LastOwnerError means that a user cannot be deleted because rooms would be left without an owner.
+type LastOwnerError struct {
+	// Rooms are the ids of those rooms.
+	Rooms []uuid.UUID
+}
+
+// Error implements error.
+func (e *LastOwnerError) Error() string {
+	ids := make([]string, len(e.Rooms))
+	for i, id := range e.Rooms {
+		ids[i] = id.String()
+	}
+	return "the user is the last owner of rooms: give these to somebody else, or delete them first: " + strings.Join(ids, ", ")
+}
+
+// Lifecycle is what an operator does with accounts. Every field is required.
+//
+// Each change is one transaction, with a task in it that removes the person from meetings; sessions end after it. Should
+// Redis fail in between, the change stands and the error says that the call is to be repeated: until then the database
+// refuses the person all the same.
+type Lifecycle struct {
+	DB       *dbtx.DB
+	Sessions *Sessions
+	// TokenLife is for how long a LiveKit token is good for connecting: as long, somebody who was removed could come back
+	// and is removed again.
+	TokenLife time.Duration
+}
+
+// Deactivate keeps a user out of everything from now on. API tokens are refused while it lasts, and not revoked. It fails
+// with [ErrNoUser].
+func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
+	err := l.DB.Run(ctx, func(tx *ent.Client) error {
+		if err := setActive(ctx, tx, id, false); err != nil {
+			return err
+		}
+		return l.removeFromMeetings(ctx, tx, id)
+	})
+	if err != nil {
+		return err
+	}
+	return l.endSessions(ctx, id)
+}
+
+// Reactivate lets a user in again, who has to sign in anew. It fails with [ErrNoUser].
+func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
+	// Before: a sign-in that was under way during the deactivation may have left a session.
+	if err := l.endSessions(ctx, id); err != nil {
+		return err
+	}
+	return l.DB.Run(ctx, func(tx *ent.Client) error { return setActive(ctx, tx, id, true) })
+}
+
+// Delete erases a user and everything that is stored about them. It fails with [ErrNoUser], or with a [LastOwnerError].
+func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
+	err := l.DB.Run(ctx, func(tx *ent.Client) error {
+		u, err := lockUser(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := refuseLastOwner(ctx, tx, u); err != nil {
+			return err
+		}
+		// Pending memberships have no user to cascade from.
+		if _, err := tx.Member.Delete().Where(Mine(u)).Exec(ctx); err != nil {
+			return fmt.Errorf("delete members: %w", err)
+		}
+		if err := forget(ctx, tx, u); err != nil {
+			return err
+		}
+		return l.removeFromMeetings(ctx, tx, id)
+	})
+	if err != nil {
+		return err
+	}
+	return l.endSessions(ctx, id)
+}
+
+// MergeParams are two accounts of one person.
+type MergeParams struct {
+	// From is deleted, after Into got what it has.
+	From, Into uuid.UUID
+	// DropSub lets go of From's sub when both have one: whoever signs in with it gets a new account.
+	DropSub bool
+}
+
+// Merge makes one account of two: memberships move, and where both have one the higher role wins; API tokens move; the sub
+// and the address move if Into has none. It fails with [ErrNoUser], or with [ErrTwoSubs].
+func (l *Lifecycle) Merge(ctx context.Context, p MergeParams) error {
+	if p.From == p.Into {
+		return errMergeSelf
+	}
+	err := l.DB.Run(ctx, func(tx *ent.Client) error { return merge(ctx, tx, p) })
+	if err != nil {
+		return err
+	}
+	return l.endSessions(ctx, p.From)
+}
+
+func merge(ctx context.Context, tx *ent.Client, p MergeParams) error {
+	// One order of locking, so that two merges cannot wait for each other.
+	first, second := p.From, p.Into
+	if slices.Compare(first[:], second[:]) > 0 {
+		first, second = second, first
+	}
+	locked := map[uuid.UUID]*ent.User{}
+	for _, id := range []uuid.UUID{first, second} {
+		u, err := lockUser(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		locked[id] = u
+	}
+	from, into := locked[p.From], locked[p.Into]
+	if from.Sub != nil && into.Sub != nil && !p.DropSub {
+		return ErrTwoSubs
+	}
+	if err := moveMembers(ctx, tx, from, into); err != nil {
+		return err
+	}
+	if err := moveAPITokens(ctx, tx, from, into); err != nil {
+		return err
+	}
+	if err := forget(ctx, tx, from); err != nil {
+		return err
+	}
+	update := into.Update()
+	if into.Sub == nil {
+		update.SetNillableSub(from.Sub)
+	}
+	if into.Email == "" {
+		update.SetEmail(from.Email).SetEmailVerified(from.EmailVerified)
+	}
+	if err := update.Exec(ctx); err != nil {
+		return fmt.Errorf("update user: %w", err)
+	}
+	return nil
+}
+
+func moveMembers(ctx context.Context, tx *ent.Client, from, into *ent.User) error {
+	theirs, err := tx.Member.Query().Where(Mine(from), dbtx.ForUpdate).All(ctx)
+	if err != nil {
+		return fmt.Errorf("find members: %w", err)
+	}
+	for _, m := range theirs {
+		if m.UserID != nil && *m.UserID == into.ID {
+			continue // into's own
+		}
+		if err := moveMember(ctx, tx, m, into); err != nil {
+			return fmt.Errorf("move member: %w", err)
+		}
+	}
+	return nil
+}
+
+func moveMember(ctx context.Context, tx *ent.Client, m *ent.Member, into *ent.User) error {
+	existing, err := tx.Member.Query().Where(member.RoomID(m.RoomID), member.UserID(into.ID), dbtx.ForUpdate).Only(ctx)
+	switch {
+	case ent.IsNotFound(err):
+		return m.Update().SetUserID(into.ID).ClearEmail().Exec(ctx)
+	case err != nil:
+		return err
+	}
+	if err := tx.Member.DeleteOne(m).Exec(ctx); err != nil {
+		return err
+	}
+	if m.Role <= existing.Role {
+		return nil
+	}
+	return existing.Update().SetRole(m.Role).Exec(ctx)
+}
+
+func moveAPITokens(ctx context.Context, tx *ent.Client, from, into *ent.User) error {
+	tokens, err := from.QueryAPITokens().All(ctx)
+	if err != nil {
+		return fmt.Errorf("find API tokens: %w", err)
+	}
+	for _, t := range tokens {
+		if err := tx.APIToken.UpdateOne(t).SetUserID(into.ID).Exec(ctx); err != nil {
+			return fmt.Errorf("move API token: %w", err)
+		}
+	}
+	return nil
+}
+
+// forget deletes a user, what cascades from that, and the answers kept for repeated calls.
+func forget(ctx context.Context, tx *ent.Client, u *ent.User) error {
+	caller := Caller{Kind: User, User: u}
+	if _, err := tx.IdempotencyKey.Delete().Where(idempotencykey.Caller(caller.Key())).Exec(ctx); err != nil {
+		return fmt.Errorf("delete idempotency keys: %w", err)
+	}
+	if err := tx.User.DeleteOne(u).Exec(ctx); err != nil {
+		return fmt.Errorf("delete user: %w", err)
+	}
+	return nil
+}
+
+// refuseLastOwner locks the rooms that a user owns, as whoever changes their owners does, and refuses if one has no other
+// owner with an account.
+func refuseLastOwner(ctx context.Context, tx *ent.Client, u *ent.User) error {
+	owner := member.RoleEQ(usherv1.Role_ROLE_OWNER)
+	owned, err := tx.Room.Query().Where(room.HasMembersWith(Mine(u), owner), dbtx.ForUpdate).Order(ent.Asc(room.FieldID)).All(ctx)
+	if err != nil {
+		return fmt.Errorf("find rooms: %w", err)
+	}
+	var last []uuid.UUID
+	for _, r := range owned {
+		others, err := r.QueryMembers().Where(owner, member.UserIDNotNil(), member.UserIDNEQ(u.ID)).Exist(ctx)
+		if err != nil {
+			return fmt.Errorf("count owners: %w", err)
+		}
+		if !others {
+			last = append(last, r.ID)
+		}
+	}
+	if len(last) > 0 {
+		return &LastOwnerError{Rooms: last}
+	}
+	return nil
+}
+
+func lockUser(ctx context.Context, tx *ent.Client, id uuid.UUID) (*ent.User, error) {
+	u, err := tx.User.Query().Where(user.ID(id), dbtx.ForUpdate).Only(ctx)
+	if ent.IsNotFound(err) {
+		return nil, ErrNoUser
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find user: %w", err)
+	}
+	return u, nil
+}
+
+func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) error {
+	n, err := tx.User.Update().Where(user.ID(id)).SetActive(active).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("update user: %w", err)
+	}
+	if n == 0 {
+		return ErrNoUser
+	}
+	return nil
+}
+
+func (l *Lifecycle) removeFromMeetings(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
+	until := time.Now().UTC().Add(l.TokenLife).Truncate(time.Microsecond)
+	err := tx.LiveTask.Create().SetKind(livetask.KindRemoveUser).SetUserID(id).SetKeepUntil(until).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("insert live task: %w", err)
+	}
+	return nil
+}
+
+func (l *Lifecycle) endSessions(ctx context.Context, id uuid.UUID) error {
+	if err := l.Sessions.EndAll(ctx, id); err != nil {
+		return fmt.Errorf("the sessions could not be ended, repeat the call: %w", err)
+	}
+	return nil
+}
