@@ -10,10 +10,10 @@ import (
 // maxReturnTo bounds return_to, which travels in a cookie; browsers keep 4,096 bytes of one.
 const maxReturnTo = 1500
 
-// returnAddress is where to send a browser after sign-in: what was asked for if it is a path of this server or an address
+// ReturnAddress is where to send a browser after sign-in: what was asked for if it is a path of this server or an address
 // of an allowed origin, else the front page. The answer is always an absolute address whose origin is publicURL or one of
 // allowed, so that no reading of it by a browser leads elsewhere.
-func returnAddress(asked, publicURL string, allowed []string) string {
+func ReturnAddress(asked, publicURL string, allowed []string) string {
 	home := strings.TrimSuffix(publicURL, "/")
 	front := home + "/"
 	if asked == "" || len(asked) > maxReturnTo || strings.ContainsFunc(asked, unsafeInAddress) {
@@ -61,5 +61,5 @@ func unsafeInAddress(r rune) bool {
 
 // ReturnAddress is where to send a browser after sign-in, for the development sign-in: the same rule as everywhere.
 func ReturnAddress(asked, publicURL string, allowed []string) string {
-	return returnAddress(asked, publicURL, allowed)
+	return ReturnAddress(asked, publicURL, allowed)
 }

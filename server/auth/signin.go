@@ -86,7 +86,7 @@ func flowCookie(slot byte) string { return "usher_signin_" + string(rune(slot)) 
 func (s *SignIn) login(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	f := &flow{
-		ReturnTo: returnAddress(query.Get("return_to"), s.PublicURL, s.AllowedOrigins),
+		ReturnTo: ReturnAddress(query.Get("return_to"), s.PublicURL, s.AllowedOrigins),
 		Silent:   query.Get("silent") == "true",
 		State:    string(rune(s.freeSlot(r))) + randomText(), Nonce: randomText(), Verifier: randomText(),
 	}
