@@ -58,8 +58,3 @@ func isSignInPath(p string) bool {
 func unsafeInAddress(r rune) bool {
 	return r <= ' ' || r == '\\' || r == 0x7f || r > 0x7e
 }
-
-// ReturnAddress is where to send a browser after sign-in, for the development sign-in: the same rule as everywhere.
-func ReturnAddress(asked, publicURL string, allowed []string) string {
-	return ReturnAddress(asked, publicURL, allowed)
-}
