@@ -13,6 +13,9 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
@@ -96,31 +99,66 @@ func recovered(log *slog.Logger) connect.HandlerOption {
 }
 
 // boundBody is middleware that refuses oversized requests before they are read, and unary ones that never end.
-func boundBody(isStream func(procedure string) bool, next http.Handler) http.Handler {
-	refuse := connect.NewErrorWriter()
+func boundBody(next http.Handler) http.Handler {
+	refuse := connect.NewErrorWriter(fault.Codecs()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isStream(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
 		if r.ContentLength > maxRequest {
-			_ = refuse.Write(w, r, fault.Connect(fault.ErrTooLarge))
+			_ = refuse.Write(w, r, fault.Connect(fault.ErrTooLarge)) // the client is gone, or it read the answer
 			return
 		}
-		// A transport that has no deadlines (a test's) does without.
+		// HTTP/1 and HTTP/2 both have read deadlines; a transport without them does without.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 		next.ServeHTTP(w, r)
 	})
 }
 
-// unknownProcedure answers calls of methods that do not exist in the caller's own protocol; anything else is a plain 404.
-func unknownProcedure(w http.ResponseWriter, r *http.Request) {
-	refuse := connect.NewErrorWriter()
-	if service, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); ok && strings.Contains(service, ".") && refuse.IsSupported(r) {
-		_ = refuse.Write(w, r, connect.NewError(connect.CodeUnimplemented, errors.New("there is no such method")))
-		return
+// isProcedure reports whether a path is that of an RPC, "/package.Service/Method". Nothing else that is served has a dot
+// in its first element.
+func isProcedure(path string) bool {
+	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return ok && method != "" && strings.Contains(service, ".")
+}
+
+// streams are the procedures of the contract that stream.
+var streams = func() map[string]bool {
+	found := map[string]bool{}
+	for _, name := range Services {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			panic(err) // this binary mounts a service whose generated code it lacks
+		}
+		methods := d.(protoreflect.ServiceDescriptor).Methods()
+		for i := range methods.Len() {
+			if m := methods.Get(i); m.IsStreamingServer() || m.IsStreamingClient() {
+				found["/"+name+"/"+string(m.Name())] = true
+			}
+		}
 	}
-	http.NotFound(w, r)
+	return found
+}()
+
+// isStream reports whether a procedure streams. Those of gRPC's own services may.
+func isStream(procedure string) bool {
+	return streams[procedure] || strings.HasPrefix(procedure, "/grpc.")
+}
+
+// unknownProcedure answers calls of methods that do not exist, in the caller's own protocol.
+func unknownProcedure(w http.ResponseWriter, r *http.Request) {
+	refuse := connect.NewErrorWriter(fault.Codecs()...)
+	_ = refuse.Write(w, r, connect.NewError(connect.CodeUnimplemented, errors.New("there is no such method")))
+}
+
+// countInFlight is middleware that shows how many requests are being served.
+func countInFlight(reg prometheus.Registerer, next http.Handler) http.Handler {
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "usher_http_requests_in_flight", Help: "Requests of the API port that are being served.",
+	})
+	reg.MustRegister(gauge)
+	return promhttp.InstrumentHandlerInFlight(gauge, next)
 }
 
 // observer counts, times and logs every RPC that reached its service. It is the outermost interceptor, so that it sees the

@@ -3,11 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"github.com/redis/rueidis"
 
@@ -82,7 +85,11 @@ func (h *health) readyDetail(w http.ResponseWriter, r *http.Request) {
 }
 
 // Check implements grpchealth.Checker. Every service stands on the same parts, so all answer alike.
-func (h *health) Check(ctx context.Context, _ *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+func (h *health) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && !slices.Contains(Services, req.Service) {
+		// What the gRPC health protocol asks for: a service that is not here is not found.
+		return nil, connect.NewError(connect.CodeNotFound, errors.New("there is no such service"))
+	}
 	if _, ready := h.check(ctx); !ready {
 		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
 	}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/oidc"
+	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/users"
+)
+
+// This file turns settings into the parts of the server, one function a part.
+
+// clientConfig is what ConfigService tells clients.
+func (p *parts) clientConfig() *usherv1.Config {
+	c := p.config
+	out := &usherv1.Config{
+		Languages: c.Languages,
+		// Both come with services that this version does not have.
+		Recording: &usherv1.RecordingConfig{},
+		Telephony: &usherv1.TelephonyConfig{},
+		RoomDefaults: &usherv1.RoomDefaults{
+			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
+		},
+		Livekit:  &usherv1.LiveKitConfig{ServerUrl: c.LiveKit.PublicURL},
+		Branding: c.Branding,
+		Version:  Version,
+	}
+	if c.OIDC.Issuer != "" || c.Development {
+		out.SignInUrl = c.PublicURL + "/auth/login"
+	}
+	return out
+}
+
+// workerTiming is how LiveKit is made to follow the database. Other replicas' tasks are found within a second; one statement
+// a second on an index costs nothing. A task runs at most as long as a call to LiveKit may take, for each room and person.
+var workerTiming = rooms.WorkerTiming{Poll: time.Second, Repeat: 5 * time.Second, Timeout: 30 * time.Second}
+
+func (p *parts) roomsService() *rooms.Service {
+	c := p.config
+	return &rooms.Service{
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, CreateLimit: c.Limits.CreateRoom, JoinLimit: c.Limits.Join,
+		LiveKit: p.livekit, Log: p.log, PublicURL: c.PublicURL, LiveKitURL: c.LiveKit.PublicURL,
+		Defaults: rooms.Defaults{
+			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
+		},
+		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife,
+		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens,
+		Worker: workerTiming,
+	}
+}
+
+func (p *parts) usersService() *users.Service {
+	return &users.Service{
+		DB: p.db, Log: p.log, Limiter: p.limiter, LookupLimit: p.config.Limits.EmailLookup,
+		Languages: p.config.Languages, OpenDirectory: p.config.Directory.Open,
+	}
+}
+
+// provider is the OpenID provider, nil when none is configured. It is not asked anything yet.
+func (p *parts) provider() (*oidc.Provider, error) {
+	c := p.config.OIDC
+	if c.Issuer == "" {
+		return nil, nil
+	}
+	return oidc.New(oidc.Config{
+		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: string(c.ClientSecret), CAFile: c.CAFile,
+		RedirectURL: p.config.PublicURL + auth.CallbackPath, PostLogoutURL: p.config.PublicURL + auth.LogoutCallbackPath,
+		Scopes: c.Scopes, FullNameClaims: c.FullNameClaims, ShortNameClaim: c.ShortNameClaim, ExtraParams: c.ExtraParams,
+		Audience: c.Audience, ClientIDs: c.ClientIDs,
+	})
+}
+
+func (p *parts) authenticator(provider *oidc.Provider) *auth.Authenticator {
+	a := &auth.Authenticator{
+		DB: p.db, Keys: p.keys, Sessions: p.sessions, Limiter: p.limiter, Log: p.log,
+		Calls: p.config.Limits.Calls, NotFound: p.config.Limits.NotFound,
+		TrustedProxies: p.config.TrustedProxies, TrustedOrigins: p.config.AllowedOrigins,
+		Secure: strings.HasPrefix(p.config.PublicURL, "https://"),
+	}
+	for _, s := range p.config.ServiceTokens {
+		service := auth.ServiceToken{Name: s.Name, Scopes: s.Scopes}
+		// The settings were checked; what is not a hash equals no token's.
+		if _, err := hex.Decode(service.Hash[:], []byte(s.Hash)); err == nil {
+			a.Services = append(a.Services, service)
+		}
+	}
+	if provider != nil && p.config.OIDC.Audience != "" {
+		a.AccessTokens = provider
+	}
+	return a
+}
+
+// mountSignIn mounts /auth/: sign-in through the OpenID provider, or what replaces it.
+func (p *parts) mountSignIn(mux *http.ServeMux, o Options, provider *oidc.Provider) {
+	if o.SignIn != nil {
+		mux.Handle("/auth/", o.SignIn(SignInParts{DB: p.db, Sessions: p.sessions, Keys: p.keys, Log: p.log}))
+		return
+	}
+	s := &auth.SignIn{
+		Accounts: &auth.Accounts{DB: p.db, MatchByEmail: p.config.OIDC.MatchByEmail, CreateUsers: p.config.OIDC.CreateUsers, Log: p.log},
+		Sessions: p.sessions, Keys: p.keys, Limiter: p.limiter, Limit: p.config.Limits.SignIn,
+		TrustedProxies: p.config.TrustedProxies, PublicURL: p.config.PublicURL, AllowedOrigins: p.config.AllowedOrigins, Log: p.log,
+	}
+	if provider != nil { // a nil *Provider in the interface would not be nil
+		s.Provider = provider
+	}
+	s.Mount(mux)
+}
+
+// front is the page at / of a server without a web app.
+func (p *parts) front(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	fmt.Fprintf(w, "Usher %s\n\nThis is the API of a video-meeting service. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
+		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n", Version, p.config.PublicURL)
+}

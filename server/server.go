@@ -1,0 +1,261 @@
+// Package server assembles Usher: it builds each part once and mounts it. It is the only package that knows every other
+// one.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"connectrpc.com/validate"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/ent/migrations"
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/config"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/rooms"
+)
+
+// Services are the fully qualified names of the services that the server mounts.
+var Services = []string{
+	usherv1connect.RoomsServiceName,
+	usherv1connect.UsersServiceName,
+	usherv1connect.ConfigServiceName,
+}
+
+// Options are the settings, and what `usher dev` and tests put in the place of parts.
+type Options struct {
+	Config Config
+	Log    *slog.Logger
+	// Ready is called once, when both listeners are open. It may be nil.
+	Ready func(Addresses)
+	// Redis replaces the client that is opened from Config.
+	Redis rueidis.Client
+	// SignIn replaces the handlers below /auth/.
+	SignIn func(SignInParts) http.Handler
+	// Front replaces the page at /.
+	Front http.Handler
+}
+
+// Addresses are where the server listens.
+type Addresses struct {
+	API, Internal net.Addr
+}
+
+// SignInParts are what a replacement of the sign-in handlers works with.
+type SignInParts struct {
+	DB       *dbtx.DB
+	Sessions *auth.Sessions
+	Keys     *auth.Keys
+	Log      *slog.Logger
+}
+
+// parts are everything that lives as long as the server.
+type parts struct {
+	config   Config
+	log      *slog.Logger
+	db       *dbtx.DB
+	redis    rueidis.Client
+	livekit  *livekit.Client
+	keys     *auth.Keys
+	sessions *auth.Sessions
+	limiter  *ratelimit.Limiter
+	metrics  *prometheus.Registry
+	health   *health
+	rooms    *rooms.Service
+}
+
+// Run serves until ctx is done, then drains and returns. It refuses to start on a database that does not fit.
+func Run(ctx context.Context, o Options) error {
+	log := slog.New(logHandler{o.Log.Handler()})
+	p, closeParts, err := build(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	defer closeParts()
+	if err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version); err != nil {
+		return err
+	}
+
+	handler, err := p.handler(o)
+	if err != nil {
+		return err
+	}
+	api, err := listen(ctx, o.Config.Listen)
+	if err != nil {
+		return err
+	}
+	internal, err := listen(ctx, o.Config.ListenInternal)
+	if err != nil {
+		return errors.Join(err, api.Close())
+	}
+	apiServer, internalServer := newHTTPServer(handler), newHTTPServer(p.internalHandler())
+	apiServer.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // connection errors hold client addresses
+
+	// The workers end before the parts that they use are closed.
+	workCtx, stopWork := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() { p.rooms.RunLive(workCtx) })
+	work.Go(func() { p.runNightly(workCtx) })
+	defer work.Wait()
+	defer stopWork()
+
+	failed := make(chan error, 2)
+	for server, listener := range map[*http.Server]net.Listener{apiServer: api, internalServer: internal} {
+		go func() { failed <- server.Serve(listener) }()
+	}
+	if o.Ready != nil {
+		o.Ready(Addresses{API: api.Addr(), Internal: internal.Addr()})
+	}
+	log.InfoContext(ctx, "serving", "version", Version)
+
+	select {
+	case err := <-failed:
+		return errors.Join(err, apiServer.Close(), internalServer.Close())
+	case <-ctx.Done():
+	}
+	return p.drain(ctx, apiServer, internalServer)
+}
+
+// drain lets calls in flight end. Readiness turns first, so that no new ones are sent here.
+func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Server) error {
+	p.health.stopping.Store(true)
+	p.log.InfoContext(ctx, "stopping")
+	// ctx is done; draining needs one that is not.
+	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.DrainTimeout)
+	defer cancel()
+	if err := apiServer.Shutdown(drainCtx); err != nil {
+		p.log.WarnContext(ctx, "calls were cut off by the drain timeout", "timeout", p.config.DrainTimeout)
+		if err := apiServer.Close(); err != nil {
+			return err
+		}
+	}
+	return internalServer.Close()
+}
+
+// build opens what the server stands on. The returned function closes it again.
+func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), error) {
+	c := o.Config
+	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
+	if err != nil {
+		return nil, nil, err
+	}
+	redis, closeRedis := o.Redis, func() {}
+	if redis == nil {
+		if redis, err = OpenRedis(c.Redis); err != nil {
+			db.Close()
+			return nil, nil, err
+		}
+		closeRedis = redis.Close
+	}
+	closeAll := func() { closeRedis(); db.Close() }
+	lk, err := livekit.New(livekit.Config{
+		URL: c.LiveKit.URL, Key: c.LiveKit.Key, Secret: string(c.LiveKit.Secret), CAFile: c.LiveKit.CAFile,
+		TokenLife: c.LiveKit.TokenLife, EmptyTimeout: c.LiveKit.EmptyTimeout, DepartureTimeout: c.LiveKit.DepartureTimeout,
+		MaxParticipants: c.LiveKit.MaxParticipants,
+	})
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	p := &parts{
+		config: c, log: log, db: db, redis: redis, livekit: lk,
+		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
+		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
+		limiter:  &ratelimit.Limiter{Redis: redis},
+		metrics:  prometheus.NewRegistry(),
+		health:   &health{db: db, redis: redis, livekit: lk},
+	}
+	p.rooms = p.roomsService()
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return p, func() { lk.Close(); closeAll() }, nil
+}
+
+// handler is everything on the API port. Adding a service is adding a line here and to [Services].
+func (p *parts) handler(o Options) (http.Handler, error) {
+	provider, err := p.provider()
+	if err != nil {
+		return nil, err
+	}
+	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(
+		newObserver(p.log, p.metrics), fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
+		auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
+		deadline(p.config.RequestTimeout), validate.NewInterceptor()))
+
+	calls := http.NewServeMux()
+	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
+	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
+	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
+	calls.Handle(grpchealth.NewHandler(p.health, options...))
+	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(Services), grpchealth.HealthV1ServiceName)...)
+	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
+	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
+	calls.HandleFunc("/", unknownProcedure)
+	rpc := boundBody(p.authenticator(provider).Wrap(calls))
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", p.health.live)
+	mux.HandleFunc("GET /readyz", p.health.ready)
+	p.mountSignIn(mux, o, provider)
+	mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if isProcedure(r.URL.Path) {
+			rpc.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})
+	protect, err := auth.ProtectOrigin(p.config.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	guarded := auth.AllowOrigins(p.config.AllowedOrigins, protect(mux))
+	return requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded)))), nil
+}
+
+// internalHandler is everything on the internal port, which only the operator's own network reaches.
+func (p *parts) internalHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", p.health.live)
+	mux.HandleFunc("GET /readyz", p.health.readyDetail)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no
+// ReadTimeout or WriteTimeout: they would end streams. boundBody and deadline bound unary calls instead.
+func newHTTPServer(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+	}
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
