@@ -47,7 +47,7 @@ const (
 
 var rights = map[string]right{
 	usherv1connect.ConfigServiceGetConfigProcedure: {
-		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-",
+		anyone: true, tokenScopes: []string{"read", "rooms", "recordings"}, serviceScope: "-",
 		request: func(*world) proto.Message { return &usherv1.GetConfigRequest{} },
 	},
 	usherv1connect.UsersServiceGetMeProcedure: {

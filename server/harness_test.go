@@ -25,7 +25,6 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/ratelimit"
 )
 
 const (
@@ -91,11 +90,11 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 	for _, c := range change {
 		c(&config)
 	}
-	return run(t, config, redis.Client(t), lk)
+	return serve(t, config, redis.Client(t), lk)
 }
 
-// run starts a server with the given settings.
-func run(t testing.TB, config server.Config, redis rueidis.Client, lk *testenv.LiveKitServer) *instance {
+// serve starts a server with the given settings.
+func serve(t testing.TB, config server.Config, redis rueidis.Client, lk *testenv.LiveKitServer) *instance {
 	t.Helper()
 	i := &instance{
 		t: t, Redis: redis, LiveKit: lk, Config: config,
@@ -174,7 +173,7 @@ func (i *instance) session(u *ent.User) *http.Cookie {
 		i.t.Fatal(err)
 	}
 	i.secrets.add(token)
-	return sessions.SessionCookie(token, false)
+	return sessions.Cookie(token, false)
 }
 
 // header is a client option that sends a header with every call, "" for none.
