@@ -57,7 +57,11 @@ const roleColumn = "caller_role"
 // SelectRole adds the user's role to a query of rooms. [SelectedRole] reads it from each room.
 func SelectRole(s *entsql.Selector, u *ent.User) {
 	t := entsql.Table(member.Table).As("caller_members")
-	sub := entsql.Dialect(s.Dialect()).Select(entsql.Max(t.C(member.FieldRole))).From(t).
+	// Never NULL: SQLite gives a column the type of its first value, and NULL has none that Ent could scan.
+	highest := entsql.ExprFunc(func(b *entsql.Builder) {
+		b.WriteString("COALESCE(MAX(").Ident(t.C(member.FieldRole)).WriteString("), 0)")
+	})
+	sub := entsql.Dialect(s.Dialect()).SelectExpr(highest).From(t).
 		Where(entsql.And(entsql.ColumnsEQ(t.C(member.FieldRoomID), s.C(room.FieldID)), mine(t, u)))
 	s.AppendSelectExprAs(sub, roleColumn)
 }

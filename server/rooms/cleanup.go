@@ -1,0 +1,38 @@
+package rooms
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/apitoken"
+	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+)
+
+// CleanUp deletes what is kept for a time only and is over: answers to request_ids, callbacks that nobody asked about, and
+// API tokens that expired or were revoked. It is for a job once a night; running it twice at once is harmless.
+func (s *Service) CleanUp(ctx context.Context) error {
+	var keys, callbacks, tokens int
+	err := s.DB.Run(ctx, func(tx *ent.Client) (err error) {
+		keys, err = tx.IdempotencyKey.Delete().Where(idempotencykey.CreateTimeLT(now().Add(-s.IdempotencyLife))).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("delete idempotency keys: %w", err)
+		}
+		callbacks, err = tx.CreationCallback.Delete().Where(creationcallback.ExpireTimeLTE(now())).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("delete callbacks: %w", err)
+		}
+		old := now().Add(-s.KeepTokens)
+		tokens, err = tx.APIToken.Delete().Where(apitoken.Or(apitoken.ExpireTimeLT(old), apitoken.RevokeTimeLT(old))).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("delete API tokens: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.Log.InfoContext(ctx, "cleaned up", "idempotency_keys", keys, "callbacks", callbacks, "api_tokens", tokens)
+	return nil
+}

@@ -1,0 +1,260 @@
+// Package rooms owns rooms and the people who belong to them, and hands out the LiveKit tokens that let people in.
+//
+// A slug names one room, and a room keeps at least one owner: the database decides both, by a unique index and by a lock on
+// the room's row, so they hold whatever happens at the same time. Nobody gets a token for a room they may not enter now.
+// What LiveKit must be made to do is written in the transaction that decides it (live.go), so a crash loses nothing.
+//
+// A room outlives its meetings. This package does not admit people from the lobby, does not act on single participants and
+// does not know who is calling (server/auth does). When LiveKit is gone, everything works but meetings do not follow until
+// it is back, and only RenewConnection may fail for it.
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/text"
+)
+
+// What can be refused about a room.
+var (
+	ErrSlugTaken          = fault.New(connect.CodeAlreadyExists, usherv1.ErrorReason_ERROR_REASON_ROOM_SLUG_TAKEN, "another room has that slug: choose another one, or leave it out")
+	ErrNameReserved       = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED, "that slug is reserved, empty, or reads as an id: choose another one, or leave it out")
+	ErrCreationRestricted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED, "only services may create rooms here")
+)
+
+// maxName is how long a room's name may be, in characters.
+const maxName = 500
+
+// Service serves usher.v1.RoomsService. Every field is required.
+type Service struct {
+	DB      *dbtx.DB
+	Keys    *auth.Keys
+	Limiter *ratelimit.Limiter
+	// CreateLimit is by user, JoinLimit by caller.
+	CreateLimit, JoinLimit ratelimit.Limit
+	LiveKit                LiveKit
+	Log                    *slog.Logger
+	// PublicURL is this server's address for people, without a slash at the end.
+	PublicURL string
+	// LiveKitURL is LiveKit's address for clients.
+	LiveKitURL string
+	Defaults   Defaults
+	// TokenLife is for how long a LiveKit token is good for connecting, and SessionLife for how long a participant may get
+	// a new one.
+	TokenLife, SessionLife time.Duration
+	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
+	// after it expired or was revoked.
+	IdempotencyLife, KeepTokens time.Duration
+	// Worker times [Service.RunLive].
+	Worker WorkerTiming
+
+	// wakeOnce makes wakeups, which tells the worker that this process committed a task.
+	wakeOnce sync.Once
+	wakeups  chan struct{}
+}
+
+// Defaults are what rooms are like when nobody says otherwise, and who makes them.
+type Defaults struct {
+	AccessLevel usherv1.AccessLevel
+	// Sources may be published in rooms that do not restrict it.
+	Sources []usherv1.TrackSource
+	// UsersCreate is false when only services may create rooms.
+	UsersCreate bool
+	// AccountNames fixes the display name of signed-in people to that of their account.
+	AccountNames bool
+}
+
+// LiveKit is what this package asks of LiveKit. server/livekit implements it.
+type LiveKit interface {
+	connector
+	meetingEditor
+	participantEditor
+}
+
+// newRoom is a room to be made.
+type newRoom struct {
+	name string
+	// slug is what was asked for, slugified; empty: derive it.
+	slug          string
+	level         usherv1.AccessLevel
+	configuration *usherv1.RoomConfiguration
+	// owner is the user who owns it, or else ownerEmail that of a person who is pending.
+	owner      *ent.User
+	ownerEmail string
+	callbackID string
+}
+
+// newRoom reads a request: who may create what. Defaults are filled in.
+func (s *Service) newRoom(caller *auth.Caller, req *usherv1.CreateRoomRequest) (newRoom, error) {
+	n := newRoom{
+		name: text.Clean(req.GetName(), maxName), level: req.GetAccessLevel(), configuration: req.GetConfiguration(),
+		ownerEmail: normalizeEmail(req.GetOwnerEmail()), callbackID: req.GetCallbackId(),
+	}
+	var err error
+	if n.slug, err = explicitSlug(req.GetSlug()); err != nil {
+		return n, err
+	}
+	switch caller.Kind {
+	case auth.User:
+		n.owner = caller.User
+		if n.ownerEmail != "" {
+			return n, auth.ErrNotPermitted.Saying("owner_email is for services: a room that you create is yours")
+		}
+		if !s.Defaults.UsersCreate {
+			return n, ErrCreationRestricted
+		}
+		if n.level == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
+			n.level = n.owner.DefaultAccessLevel
+		}
+		if n.configuration == nil {
+			n.configuration = n.owner.DefaultConfiguration
+		}
+	case auth.Service:
+		if n.ownerEmail == "" {
+			return n, fault.Invalid("owner_email", "a service must name the owner")
+		}
+	case auth.Anonymous:
+		return n, auth.ErrSignInRequired
+	default:
+		return n, auth.ErrNotPermitted
+	}
+	if n.level == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
+		n.level = s.Defaults.AccessLevel
+	}
+	return n, nil
+}
+
+// maxSlugAttempts is how often another random slug is tried: a second one is as good as never taken.
+const maxSlugAttempts = 5
+
+// create makes a room, its owner and its callback, once for each request_id. repeated is true for the answer to a call that
+// was made before.
+func (s *Service) create(ctx context.Context, n newRoom, key requestKey) (res *usherv1.CreateRoomResponse, repeated bool, err error) {
+	res = &usherv1.CreateRoomResponse{}
+	if found, err := key.stored(ctx, s.DB.Read, res); found || err != nil {
+		return res, found, err
+	}
+	if n.owner != nil {
+		call := ratelimit.Call{Limit: s.CreateLimit, Key: auth.FromContext(ctx).Key()}
+		if err := ratelimit.Lenient(s.Limiter.Take(ctx, call)); err != nil {
+			return nil, false, err
+		}
+	}
+	for attempt := range maxSlugAttempts {
+		err = s.DB.Run(ctx, func(tx *ent.Client) error {
+			if err := key.claim(ctx, tx); err != nil {
+				return err
+			}
+			room, err := s.insert(ctx, tx, n, attempt)
+			if err != nil {
+				return err
+			}
+			res = &usherv1.CreateRoomResponse{Room: room}
+			return key.keep(ctx, tx, res)
+		})
+		if !errors.Is(err, errSlugCollision) {
+			break
+		}
+	}
+	if errors.Is(err, errRequestRepeated) {
+		// The one that was first has committed: its answer is there.
+		found, err := key.stored(ctx, s.DB.Read, res)
+		if !found && err == nil {
+			err = fault.ErrConflict
+		}
+		return res, true, err
+	}
+	return res, false, err
+}
+
+// insert stores a room and what belongs to it.
+func (s *Service) insert(ctx context.Context, tx *ent.Client, n newRoom, attempt int) (*usherv1.Room, error) {
+	code := randomCode()
+	if n.name == "" {
+		n.name = code
+	}
+	slug := n.slug
+	if slug == "" {
+		slug = derivedSlug(n.name, code, attempt)
+	}
+	r, err := tx.Room.Create().SetName(n.name).SetNameKey(text.Key(n.name)).SetSlug(slug).
+		SetAccessLevel(n.level).SetConfiguration(n.configuration).Save(ctx)
+	switch {
+	case sqlgraph.IsUniqueConstraintError(err) && n.slug != "":
+		// The index decides, not a query made beforehand: two people who choose a slug at the same moment would both pass
+		// that query.
+		return nil, ErrSlugTaken.With("slug", slug)
+	case sqlgraph.IsUniqueConstraintError(err):
+		return nil, errSlugCollision
+	case err != nil:
+		return nil, fmt.Errorf("insert room: %w", err)
+	}
+	owner := tx.Member.Create().SetRoomID(r.ID).SetRole(usherv1.Role_ROLE_OWNER)
+	access := &auth.Access{Room: r, Caller: auth.FromContext(ctx)}
+	if n.owner != nil {
+		owner.SetUserID(n.owner.ID)
+		access.Role = usherv1.Role_ROLE_OWNER
+	} else {
+		owner.SetEmail(n.ownerEmail)
+	}
+	if err := owner.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("insert owner of %s: %w", r.ID, err)
+	}
+	if err := insertCallback(ctx, tx, n.callbackID, r.ID); err != nil {
+		return nil, err
+	}
+	return s.view(access, &usherv1.RoomLive{}), nil
+}
+
+// delete removes a room for good, and has its meeting ended.
+func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err error) {
+	err = s.DB.Run(ctx, func(tx *ent.Client) error {
+		a, err := lock(ctx, tx, ref)
+		if err != nil {
+			return err
+		}
+		if err := a.RequireOwner(); err != nil {
+			return err
+		}
+		id = a.Room.ID
+		if err := tx.Room.DeleteOne(a.Room).Exec(ctx); err != nil {
+			return fmt.Errorf("delete room %s: %w", id, err)
+		}
+		return s.closeLater(ctx, tx, id)
+	})
+	return id, err
+}
+
+// lock finds a room and keeps others from changing it or its members until the transaction ends.
+//
+// The role is read after the lock was got: a statement that waits for a lock sees the other tables as they were before it
+// waited.
+func lock(ctx context.Context, tx *ent.Client, ref string) (*auth.Access, error) {
+	locked, err := auth.FindRoom(ctx, tx, ref, dbtx.ForUpdate)
+	if err != nil {
+		return nil, err
+	}
+	return auth.FindRoom(ctx, tx, locked.Room.ID.String())
+}
+
+// now is the present moment as the database keeps it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// normalizeEmail is the form in which addresses are kept and compared.
+func normalizeEmail(address string) string { return strings.ToLower(strings.TrimSpace(address)) }

@@ -1,0 +1,192 @@
+package rooms
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+var _ usherv1connect.RoomsServiceHandler = (*Service)(nil)
+
+// CreateRoom implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) CreateRoom(ctx context.Context, req *usherv1.CreateRoomRequest) (*usherv1.CreateRoomResponse, error) {
+	caller := auth.FromContext(ctx)
+	n, err := s.newRoom(caller, req)
+	if err != nil {
+		return nil, err
+	}
+	body := proto.CloneOf(req)
+	body.RequestId = ""
+	key, err := s.newRequestKey(caller.Key(), usherv1connect.RoomsServiceCreateRoomProcedure, req.GetRequestId(), body)
+	if err != nil {
+		return nil, err
+	}
+	res, repeated, err := s.create(ctx, n, key)
+	if err != nil {
+		return nil, err
+	}
+	if !repeated {
+		s.Log.InfoContext(ctx, "room created", "room", res.GetRoom().GetId(), "caller", caller.Key())
+	}
+	return res, nil
+}
+
+// GetRoom implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) GetRoom(ctx context.Context, req *usherv1.GetRoomRequest) (*usherv1.GetRoomResponse, error) {
+	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.GetRoomResponse{Room: s.liveView(ctx, a)}, nil
+}
+
+// ListRooms implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) ListRooms(ctx context.Context, req *usherv1.ListRoomsRequest) (*usherv1.ListRoomsResponse, error) {
+	u, err := auth.RequireUser(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := s.list(ctx, u, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListRoomsResponse{NextPageToken: next}
+	for _, a := range found {
+		res.Rooms = append(res.Rooms, s.liveView(ctx, a))
+	}
+	return res, nil
+}
+
+// UpdateRoom implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) UpdateRoom(ctx context.Context, req *usherv1.UpdateRoomRequest) (*usherv1.UpdateRoomResponse, error) {
+	a, err := s.update(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "room updated", "room", a.Room.ID, "caller", a.Caller.Key(), "version", a.Room.Version)
+	return &usherv1.UpdateRoomResponse{Room: s.liveView(ctx, a)}, nil
+}
+
+// DeleteRoom implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) DeleteRoom(ctx context.Context, req *usherv1.DeleteRoomRequest) (*usherv1.DeleteRoomResponse, error) {
+	id, err := s.delete(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "room deleted", "room", id, "caller", auth.FromContext(ctx).Key())
+	return &usherv1.DeleteRoomResponse{}, nil
+}
+
+// JoinRoom implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*usherv1.JoinRoomResponse, error) {
+	if err := s.limitJoins(ctx); err != nil {
+		return nil, err
+	}
+	a, err := s.enter(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	connection, err := s.connectNew(a, req.GetDisplayName())
+	if err != nil {
+		return nil, err
+	}
+	s.Log.InfoContext(ctx, "room joined", "room", a.Room.ID, "participant", connection.GetParticipantIdentity())
+	return &usherv1.JoinRoomResponse{Connection: connection}, nil
+}
+
+// RenewConnection implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) RenewConnection(ctx context.Context, _ *usherv1.RenewConnectionRequest) (*usherv1.RenewConnectionResponse, error) {
+	session := auth.FromContext(ctx).Participant
+	if session == nil {
+		return nil, auth.ErrUnauthenticated
+	}
+	if err := s.limitJoins(ctx); err != nil {
+		return nil, err
+	}
+	connection, err := s.renew(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	s.Log.InfoContext(ctx, "connection renewed", "room", session.RoomID, "participant", session.Identity)
+	return &usherv1.RenewConnectionResponse{Connection: connection}, nil
+}
+
+// limitJoins counts a call that makes a LiveKit token.
+func (s *Service) limitJoins(ctx context.Context) error {
+	call := ratelimit.Call{Limit: s.JoinLimit, Key: auth.FromContext(ctx).Key()}
+	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
+}
+
+// ResolveCreationCallback implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) ResolveCreationCallback(ctx context.Context, req *usherv1.ResolveCreationCallbackRequest) (*usherv1.ResolveCreationCallbackResponse, error) {
+	r, err := s.resolveCallback(ctx, req.GetCallbackId())
+	if err != nil || r == nil {
+		return &usherv1.ResolveCreationCallbackResponse{}, err
+	}
+	return &usherv1.ResolveCreationCallbackResponse{Room: &usherv1.CreatedRoom{Id: r.ID.String(), Slug: r.Slug}}, nil
+}
+
+// ListMembers implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) ListMembers(ctx context.Context, req *usherv1.ListMembersRequest) (*usherv1.ListMembersResponse, error) {
+	found, next, err := s.listMembers(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListMembersResponse{NextPageToken: next}
+	for _, m := range found {
+		res.Members = append(res.Members, listedMember(m))
+	}
+	return res, nil
+}
+
+// AddMember implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) AddMember(ctx context.Context, req *usherv1.AddMemberRequest) (*usherv1.AddMemberResponse, error) {
+	p, err := readPerson(req.GetUserId(), req.GetEmail())
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.addMember(ctx, req.GetRoom(), p, req.GetRole())
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "member added", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", auth.FromContext(ctx).Key())
+	return &usherv1.AddMemberResponse{Member: memberView(m)}, nil
+}
+
+// UpdateMember implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) UpdateMember(ctx context.Context, req *usherv1.UpdateMemberRequest) (*usherv1.UpdateMemberResponse, error) {
+	p, err := readPerson(req.GetUserId(), req.GetEmail())
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.updateMember(ctx, req.GetRoom(), p, req.GetRole())
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "member updated", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", auth.FromContext(ctx).Key())
+	return &usherv1.UpdateMemberResponse{Member: memberView(m)}, nil
+}
+
+// RemoveMember implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) RemoveMember(ctx context.Context, req *usherv1.RemoveMemberRequest) (*usherv1.RemoveMemberResponse, error) {
+	p, err := readPerson(req.GetUserId(), req.GetEmail())
+	if err != nil {
+		return nil, err
+	}
+	roomID, err := s.removeMember(ctx, req.GetRoom(), p)
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "member removed", "room", roomID, "user", p.userID, "caller", auth.FromContext(ctx).Key())
+	return &usherv1.RemoveMemberResponse{}, nil
+}

@@ -1,0 +1,194 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/user"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// meetingEditor is what the worker needs of LiveKit about meetings.
+type meetingEditor interface {
+	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
+	// CloseRoom ends a meeting. That there is none is success.
+	CloseRoom(ctx context.Context, room uuid.UUID) error
+	// SetRoomMetadata fails with live.ErrGone when there is no meeting.
+	SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error
+}
+
+// participantEditor is what the worker needs of LiveKit about participants.
+type participantEditor interface {
+	// Participants may fail with live.ErrGone when there is no meeting.
+	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
+	// UpdateParticipant replaces the permissions and adds the attributes. It fails with live.ErrGone when they left.
+	UpdateParticipant(ctx context.Context, g live.Grant) error
+	// RemoveParticipant succeeds when they left already.
+	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
+}
+
+// syncRoom brings a room's meeting, if there is one, up to date: its metadata, and what its participants may do.
+func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	if ent.IsNotFound(err) {
+		return nil // deleted since: another task closes it
+	}
+	if err != nil {
+		return fmt.Errorf("find room: %w", err)
+	}
+	meeting, err := s.LiveKit.Meeting(ctx, id)
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	metadata, err := roomMetadata(r)
+	if err != nil {
+		return err
+	}
+	if meeting.Metadata != metadata {
+		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, id, metadata)); err != nil {
+			return err
+		}
+	}
+	return s.syncParticipants(ctx, r)
+}
+
+// syncParticipants gives every participant that is ours what their role allows today. One that fails does not keep the
+// others from it.
+func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
+	participants, err := s.LiveKit.Participants(ctx, r.ID)
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	users := make(map[string]uuid.UUID, len(participants))
+	for _, p := range participants {
+		if id, ours := s.Keys.IdentityUser(r.ID, p.Identity); ours {
+			users[p.Identity] = id
+		}
+	}
+	roles, err := s.roles(ctx, r.ID, users)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, p := range participants {
+		id, ours := users[p.Identity]
+		if !ours {
+			continue // a recorder, an agent, a phone caller
+		}
+		role := roles[id]
+		sources := s.sources(r, role)
+		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
+			continue
+		}
+		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
+			Room: r.ID, Identity: p.Identity, DisplayName: p.DisplayName,
+			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
+		})))
+	}
+	return errors.Join(failures...)
+}
+
+// roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits
+// for somebody's verified address counts, as it does when they join.
+func (s *Service) roles(ctx context.Context, roomID uuid.UUID, identities map[string]uuid.UUID) (map[uuid.UUID]usherv1.Role, error) {
+	ids := make([]uuid.UUID, 0, len(identities))
+	for _, id := range identities {
+		if id != uuid.Nil && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	roles := make(map[uuid.UUID]usherv1.Role, len(ids))
+	if len(ids) == 0 {
+		return roles, nil
+	}
+	people, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find users: %w", err)
+	}
+	byAddress := make(map[string][]uuid.UUID, len(people))
+	addresses := make([]string, 0, len(people))
+	for _, u := range people {
+		if u.EmailVerified && u.Email != "" {
+			byAddress[u.Email] = append(byAddress[u.Email], u.ID)
+			addresses = append(addresses, u.Email)
+		}
+	}
+	members, err := s.DB.Read.Member.Query().
+		Where(member.RoomID(roomID), member.Or(member.UserIDIn(ids...), member.EmailIn(addresses...))).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find members: %w", err)
+	}
+	for _, m := range members {
+		whose := []uuid.UUID{}
+		if m.UserID != nil {
+			whose = append(whose, *m.UserID)
+		} else if m.Email != nil {
+			whose = byAddress[*m.Email]
+		}
+		for _, id := range whose {
+			roles[id] = max(roles[id], m.Role)
+		}
+	}
+	return roles, nil
+}
+
+// removeUser removes a user from every meeting, unless they have become active again.
+func (s *Service) removeUser(ctx context.Context, id uuid.UUID) error {
+	active, err := s.DB.Read.User.Query().Where(user.ID(id), user.Active(true)).Exist(ctx)
+	if err != nil {
+		return fmt.Errorf("find user: %w", err)
+	}
+	if active {
+		return nil
+	}
+	rooms, err := s.LiveKit.LiveRooms(ctx)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, room := range rooms {
+		failures = append(failures, ignoreGone(s.removeFrom(ctx, room, id)))
+	}
+	return errors.Join(failures...)
+}
+
+// removeFrom removes a user from one meeting, on all their devices.
+func (s *Service) removeFrom(ctx context.Context, room, userID uuid.UUID) error {
+	participants, err := s.LiveKit.Participants(ctx, room)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, p := range participants {
+		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id == userID {
+			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, room, p.Identity))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func sameSources(a, b []usherv1.TrackSource) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(slices.Compact(a), slices.Compact(b))
+}
+
+// ignoreGone is nil for what is not there any more: the outcome that was wanted, or nobody to bring up to date.
+func ignoreGone(err error) error {
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	return err
+}

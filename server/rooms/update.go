@@ -1,0 +1,76 @@
+package rooms
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/room"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/mask"
+	"github.com/usher-meet/usher/server/text"
+)
+
+// update changes a room as the request says. The slug stays: addresses that were given away go on working.
+func (s *Service) update(ctx context.Context, req *usherv1.UpdateRoomRequest) (a *auth.Access, err error) {
+	if req.GetRoom().GetId() == "" {
+		return nil, fault.Invalid("room.id", "says which room to change: set it")
+	}
+	err = s.DB.Run(ctx, func(tx *ent.Client) error {
+		if a, err = lock(ctx, tx, req.GetRoom().GetId()); err != nil {
+			return err
+		}
+		if err := a.RequireAdministrator(); err != nil {
+			return err
+		}
+		if asked := req.GetRoom().GetEtag(); asked != "" && asked != etag(a.Room) {
+			return fault.ErrConflict
+		}
+		return s.change(ctx, tx, a, req)
+	})
+	return a, err
+}
+
+// change applies the request to a's room, which is locked.
+func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, req *usherv1.UpdateRoomRequest) error {
+	next := &usherv1.Room{Name: a.Room.Name, AccessLevel: a.Room.AccessLevel, Configuration: proto.CloneOf(a.Room.Configuration)}
+	changed, err := mask.Merge(next, req.GetRoom(), req.GetUpdateMask(), "name", "access_level", "configuration")
+	if err != nil || len(changed) == 0 {
+		return err
+	}
+	if slices.Contains(changed, "name") {
+		if next.Name = text.Clean(next.GetName(), maxName); next.GetName() == "" {
+			return fault.Invalid("room.name", "a room cannot be without a name")
+		}
+	}
+	if next.GetAccessLevel() == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
+		next.AccessLevel = s.Defaults.AccessLevel
+	}
+	change := tx.Room.Update().Where(room.ID(a.Room.ID), room.Version(a.Room.Version)).
+		SetName(next.GetName()).SetNameKey(text.Key(next.GetName())).SetAccessLevel(next.GetAccessLevel()).
+		SetVersion(a.Room.Version + 1).SetUpdateTime(now())
+	if next.GetConfiguration() == nil {
+		change.ClearConfiguration()
+	} else {
+		change.SetConfiguration(next.GetConfiguration())
+	}
+	n, err := change.Save(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("update room %s: %w", a.Room.ID, err)
+	case n == 0:
+		return fault.ErrConflict
+	}
+	if a.Room, err = tx.Room.Get(ctx, a.Room.ID); err != nil {
+		return fmt.Errorf("read room back: %w", err)
+	}
+	if slices.Equal(changed, []string{"name"}) {
+		return nil // LiveKit does not know names
+	}
+	return s.syncLater(ctx, tx, a.Room.ID)
+}
