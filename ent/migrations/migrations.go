@@ -54,15 +54,29 @@ func Up(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	results, err := p.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+	tries := 1
+	if dialect == SQLite {
+		// There is no lock to hold between two migrations. Each is one transaction that begins with the right to write, so
+		// of two processes one fails because the other was there first, and then finds it done. That can happen once for
+		// each migration and for the table that counts them; a real mistake fails every time.
+		tries = len(p.ListSources()) + 2
 	}
-	done := make([]Status, 0, len(results))
-	for _, r := range results {
-		done = append(done, Status{Version: r.Source.Version, Name: name(r.Source.Path), Applied: true})
+	var done []Status
+	for {
+		results, err := p.Up(ctx)
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+			results = partial.Applied
+		}
+		for _, r := range results {
+			done = append(done, Status{Version: r.Source.Version, Name: name(r.Source.Path), Applied: true})
+		}
+		if tries--; err == nil || tries == 0 || ctx.Err() != nil {
+			if err != nil {
+				err = fmt.Errorf("migrate: %w", err)
+			}
+			return done, err
+		}
 	}
-	return done, nil
 }
 
 // List tells which migrations a database has and lacks, in order.
@@ -128,8 +142,8 @@ func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 	gooseDialect := goose.DialectSQLite3
 	if dialect == Postgres {
 		gooseDialect = goose.DialectPostgres
-		// SQLite needs no lock: its write handle has one connection, and transactions begin immediate.
-		locker, err := lock.NewPostgresSessionLocker()
+		// Asks once a second, for ten minutes: a long migration of another replica is worth waiting for.
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 600))
 		if err != nil {
 			return nil, err
 		}
