@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -58,6 +59,7 @@ type Config struct {
 	DrainTimeout time.Duration
 	// RequestTimeout bounds each unary call.
 	RequestTimeout time.Duration
+	Log            LogConfig
 	// Development loosens what would be unsafe elsewhere: set by `usher dev` only.
 	Development bool
 }
@@ -136,6 +138,13 @@ type ServiceToken struct {
 	// Hash is the SHA-256 of the token, in hexadecimal.
 	Hash   string
 	Scopes []string
+}
+
+// LogConfig is what is logged, and how. Logs go to standard error and hold no personal data at any level.
+type LogConfig struct {
+	Level slog.Level
+	// Text is for people; without it each line is a JSON document.
+	Text bool
 }
 
 // DirectoryConfig is who can be found.

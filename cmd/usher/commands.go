@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/usher-meet/usher/ent/migrations"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/dbtx"
+)
+
+const description = `The control plane of self-hosted video meetings on LiveKit.
+
+Begin with "usher dev": everything embedded, on this machine only.
+In production set at least USHER_PUBLIC_URL, USHER_SECRET, USHER_DATABASE_URL, USHER_REDIS_ADDRESSES and USHER_LIVEKIT_…,
+then run "usher migrate up" and "usher serve". "usher config --docs" describes all settings.`
+
+// globals are the flags of every command.
+type globals struct {
+	Settings string `name:"config" placeholder:"FILE" help:"Read settings from this file of NAME=value lines; the environment wins. Default: USHER_CONFIG_FILE."`
+	JSON     bool   `name:"json" help:"Print one JSON document instead of a table."`
+}
+
+// commands are the subcommands.
+type commands struct {
+	globals
+
+	Serve       serveCommand       `cmd:"" group:"Run" help:"Run the server."`
+	Dev         devCommand         `cmd:"" group:"Run" help:"Run everything on this machine, for development."`
+	Migrate     migrateCommands    `cmd:"" group:"Run" help:"Bring the database up to date."`
+	Config      configCommand      `cmd:"" group:"Run" help:"Show the settings in effect, without secrets."`
+	Healthcheck healthcheckCommand `cmd:"" group:"Run" help:"Ask the running server whether it is ready."`
+	Version     versionCommand     `cmd:"" group:"Run" help:"Show the version."`
+	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
+	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
+	Room        roomCommands       `cmd:"" group:"Operate" help:"Look after rooms."`
+}
+
+// errUsage marks errors of whoever typed the command: exit code 2.
+var errUsage = errors.New("wrong usage")
+
+// usageError is an error whose text is shown, with exit code 2.
+type usageError string
+
+func (e usageError) Error() string        { return string(e) }
+func (e usageError) Is(target error) bool { return target == errUsage }
+
+// settings reads the settings that a command needs.
+func (p *program) settings(needs part) (*settings, error) {
+	return loader{environ: p.environ, file: p.globals.Settings, needs: needs}.load()
+}
+
+// logger writes to standard error, as c says.
+func (p *program) logger(c server.LogConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Text {
+		return slog.New(slog.NewTextHandler(p.stderr, options))
+	}
+	return slog.New(slog.NewJSONHandler(p.stderr, options))
+}
+
+// open reads the settings and opens the database, which must have the schema of this program. The caller closes it.
+func (p *program) open(ctx context.Context, needs part) (*server.Config, *dbtx.DB, error) {
+	s, err := p.settings(needs | database)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := dbtx.Open(ctx, string(s.config.DatabaseURL))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := migrations.Check(ctx, db.SQL(), db.Dialect, server.Version); err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return &s.config, db, nil
+}
+
+// Examples follow the flags in the help of a command.
+var _ kong.HelpProvider = serveCommand{}

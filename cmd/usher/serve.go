@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	"github.com/usher-meet/usher/server"
+)
+
+type serveCommand struct{}
+
+// Help adds examples.
+func (serveCommand) Help() string {
+	return `Serves until it is interrupted, then finishes the calls in flight. The database must be up to date: see usher migrate.
+Any number of servers may share one database and one Redis.
+
+Examples:
+  usher serve
+  usher --config /etc/usher.env serve`
+}
+
+// Run implements `usher serve`.
+func (serveCommand) Run(ctx context.Context, p *program) error {
+	s, err := p.settings(everything)
+	if err != nil {
+		return err
+	}
+	log := p.logger(s.config.Log)
+	return server.Run(ctx, server.Options{Config: s.config, Log: log, Ready: func(a server.Addresses) {
+		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", server.Version)
+	}})
+}

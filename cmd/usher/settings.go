@@ -1,0 +1,313 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+)
+
+// setting is one thing that an operator can choose. The table in settings_table.go has all of them; parsing, `usher config`,
+// docs/settings.md and the search for misspelt names go by it.
+type setting struct {
+	// name in the environment and in the settings file.
+	name string
+	// standard is the value of a setting that is not given, in the form in which it would be given.
+	standard string
+	// doc is one or two sentences of Markdown.
+	doc string
+	// secret values are never shown, and can also be read from a file that NAME_FILE names.
+	secret bool
+	// need says which commands cannot do without it; 0: it can be left out.
+	need part
+	// dev says what `usher dev` does with it.
+	dev devRule
+	// set parses a value into the Config.
+	set func(c *server.Config, value string) error
+	// show masks a secret that is partly public; nil: all of it is hidden.
+	show func(value string) string
+}
+
+// part is a part of the program's surroundings that a command uses.
+type part int
+
+const (
+	database part = 1 << iota
+	keys
+	redis
+	serving
+
+	nothing    part = 0
+	everything      = database | keys | redis | serving
+)
+
+// devRule is what `usher dev` does with a setting.
+type devRule int
+
+const (
+	// devTakes: as in production.
+	devTakes devRule = iota
+	// devProvides: development brings its own, and ignores the setting, so that it never touches production.
+	devProvides
+)
+
+// section is a heading of the table.
+type section struct {
+	title    string
+	intro    string
+	settings []setting
+}
+
+// Names that begin with USHER_ and are no settings of the server.
+const (
+	settingsFileName   = "USHER_CONFIG_FILE"
+	devLiveKitName     = "USHER_DEV_LIVEKIT_SERVER"
+	prefix             = "USHER_"
+	fileSuffix         = "_FILE"
+	sourceDefault      = "default"
+	sourceEnvironment  = "environment"
+	sourceSettingsFile = "settings file"
+	sourceDevelopment  = "usher dev"
+)
+
+// value is a setting as it was given, or its default.
+type value struct {
+	setting *setting
+	text    string
+	source  string
+}
+
+// shown is the value for people: without secrets.
+func (v value) shown() string {
+	switch {
+	case v.text == "" || !v.setting.secret:
+		return v.text
+	case v.setting.show != nil:
+		return v.setting.show(v.text)
+	}
+	return "***"
+}
+
+// problems are everything that is wrong with the settings, one line each.
+type problems []string
+
+// Error lists all of them.
+func (p problems) Error() string {
+	noun := "problems"
+	if len(p) == 1 {
+		noun = "problem"
+	}
+	return fmt.Sprintf("%d %s with the settings (see docs/settings.md or `usher config --docs`):\n  %s",
+		len(p), noun, strings.Join(p, "\n  "))
+}
+
+// loader reads settings.
+type loader struct {
+	environ []string
+	// file is the settings file that a flag names; empty: that of USHER_CONFIG_FILE, if any.
+	file string
+	// needs are the parts without whose settings the command cannot run.
+	needs part
+	// development ignores what `usher dev` provides.
+	development bool
+}
+
+// settings are what loader found: always complete, with defaults in place of what could not be read.
+type settings struct {
+	config server.Config
+	values []value
+	// ignored are the names that were given but are development's own.
+	ignored []string
+}
+
+// load reads the environment and the settings file. Its error is a [problems] with all that is wrong.
+func (l loader) load() (*settings, error) {
+	var wrong problems
+	environment := map[string]string{}
+	for _, line := range l.environ {
+		if name, text, ok := strings.Cut(line, "="); ok && strings.HasPrefix(name, prefix) {
+			environment[name] = text
+		}
+	}
+	path := l.file
+	if path == "" {
+		path = environment[settingsFileName]
+	}
+	file := map[string]string{}
+	if path != "" {
+		var err problems
+		file, err = readSettingsFile(path)
+		wrong = append(wrong, err...)
+	}
+	wrong = append(wrong, unknownNames(environment, sourceEnvironment)...)
+	wrong = append(wrong, unknownNames(file, sourceSettingsFile)...)
+
+	s, bad := &settings{}, map[string]bool{}
+	s.config.Branding = &usherv1.Branding{}
+	for i := range table {
+		for j := range table[i].settings {
+			def := &table[i].settings[j]
+			err := l.one(s, def, environment, file)
+			bad[def.name] = len(err) > 0
+			wrong = append(wrong, err...)
+		}
+	}
+	for _, rule := range crossRules {
+		if !slices.ContainsFunc(rule.names, func(name string) bool { return bad[name] }) && rule.wrong(&s.config) {
+			wrong = append(wrong, rule.text)
+		}
+	}
+	if len(wrong) > 0 {
+		return s, wrong
+	}
+	return s, nil
+}
+
+// one reads a single setting into s.
+func (l loader) one(s *settings, def *setting, environment, file map[string]string) (wrong problems) {
+	v := value{setting: def, source: sourceDefault}
+	v.text, v.source, wrong = lookUp(def, environment, file)
+	given := v.text != ""
+	if l.development && def.dev == devProvides {
+		if given {
+			s.ignored = append(s.ignored, def.name)
+		}
+		v.text, v.source, given, wrong = "", sourceDevelopment, false, nil
+	}
+	if !given {
+		v.text = def.standard
+		if v.source != sourceDevelopment {
+			v.source = sourceDefault
+		}
+	}
+	s.values = append(s.values, v)
+	if v.text == "" {
+		missing := def.need&l.needs != 0 && !(l.development && def.dev == devProvides)
+		if missing && len(wrong) == 0 {
+			wrong = append(wrong, missingText(def))
+		}
+		return wrong
+	}
+	if err := def.set(&s.config, v.text); err != nil {
+		wrong = append(wrong, fmt.Sprintf("%s (%s): %v", def.name, v.source, err))
+	}
+	return wrong
+}
+
+func missingText(def *setting) string {
+	if def.secret {
+		return fmt.Sprintf("%s is missing: set it, or %s%s", def.name, def.name, fileSuffix)
+	}
+	return def.name + " is missing"
+}
+
+// lookUp finds the text of a setting. The environment wins over the file; an empty value counts as none, because that is
+// how many deployment tools say "not set".
+func lookUp(def *setting, environment, file map[string]string) (text, source string, wrong problems) {
+	for _, from := range []struct {
+		values map[string]string
+		source string
+	}{{environment, sourceEnvironment}, {file, sourceSettingsFile}} {
+		direct, path := from.values[def.name], ""
+		if def.secret {
+			path = from.values[def.name+fileSuffix]
+		}
+		switch {
+		case direct != "" && path != "":
+			return "", "", problems{fmt.Sprintf("%s and %s%s are both set: keep one", def.name, def.name, fileSuffix)}
+		case direct != "":
+			return direct, from.source, nil
+		case path != "":
+			return readSecretFile(def, path)
+		}
+	}
+	return "", "", nil
+}
+
+func readSecretFile(def *setting, path string) (text, source string, wrong problems) {
+	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return "", "", problems{fmt.Sprintf("%s%s: %v", def.name, fileSuffix, err)}
+	}
+	text = strings.TrimSpace(string(content))
+	if text == "" {
+		return "", "", problems{fmt.Sprintf("%s%s: %s is empty", def.name, fileSuffix, path)}
+	}
+	return text, "file " + path, nil
+}
+
+// kubernetesName and kubernetesValue match what Kubernetes puts into the environment of every pod in the namespace of a
+// service called usher or usher-…: USHER_SERVICE_HOST, USHER_PORT=tcp://…, USHER_PORT_8080_TCP_ADDR.
+var (
+	kubernetesName  = regexp.MustCompile(`^USHER_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$`)
+	kubernetesPort  = regexp.MustCompile(`^USHER_([A-Z0-9_]+_)?PORT$`)
+	kubernetesValue = regexp.MustCompile(`^(tcp|udp)://`)
+)
+
+// unknownNames finds names that are no settings: a misspelt one would otherwise be silently without effect.
+func unknownNames(given map[string]string, source string) (wrong problems) {
+	known := map[string]bool{settingsFileName: source == sourceEnvironment, devLiveKitName: true}
+	for _, s := range allSettings() {
+		known[s.name] = true
+		if s.secret {
+			known[s.name+fileSuffix] = true
+		}
+	}
+	for name, text := range given {
+		switch {
+		case known[name], strings.HasPrefix(name, "USHER_TEST_"), name == "USHER_TOOLS_CACHE":
+		case kubernetesName.MatchString(name), kubernetesPort.MatchString(name) && kubernetesValue.MatchString(text):
+		default:
+			wrong = append(wrong, fmt.Sprintf("%s (%s) is not a setting; did you mean %s?", name, source, nearest(name, known)))
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+// nearest is the known name with the fewest changed letters.
+func nearest(name string, known map[string]bool) string {
+	best, least := "", len(name)*2
+	for candidate := range known {
+		d := distance(name, candidate)
+		if d < least || d == least && candidate < best {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func allSettings() []*setting {
+	var all []*setting
+	for i := range table {
+		for j := range table[i].settings {
+			all = append(all, &table[i].settings[j])
+		}
+	}
+	return all
+}

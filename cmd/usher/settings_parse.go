@@ -1,0 +1,376 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// into makes the set function of a setting from a parser and the place of the value. Parsers never repeat a value in their
+// errors where it may be a secret.
+func into[T any](parse func(string) (T, error), field func(*server.Config) *T) func(*server.Config, string) error {
+	return func(c *server.Config, text string) error {
+		v, err := parse(text)
+		if err == nil {
+			*field(c) = v
+		}
+		return err
+	}
+}
+
+func anyText(s string) (string, error) { return strings.TrimSpace(s), nil }
+
+func anySecret(s string) (server.Secret, error) { return server.Secret(s), nil }
+
+// boolean is strict: "1", "yes" and "True" mean different things to different programs.
+func boolean(s string) (bool, error) {
+	switch s {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", s)
+}
+
+// oneOf makes a parser of words.
+func oneOf[T any](words map[string]T) func(string) (T, error) {
+	return func(s string) (T, error) {
+		v, ok := words[s]
+		if !ok {
+			names := make([]string, 0, len(words))
+			for name := range words {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			return v, fmt.Errorf("%q is none of %s", s, strings.Join(names, ", "))
+		}
+		return v, nil
+	}
+}
+
+func positiveDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is not a duration above 0, such as 30s, 10m or 12h", s)
+	}
+	return d, nil
+}
+
+func count(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a whole number of 0 or more", s)
+	}
+	return n, nil
+}
+
+// list makes a parser of values with commas between them.
+func list[T any](parse func(string) (T, error)) func(string) ([]T, error) {
+	return func(s string) ([]T, error) {
+		var all []T
+		for _, item := range strings.Split(s, ",") {
+			if item = strings.TrimSpace(item); item == "" {
+				continue
+			}
+			v, err := parse(item)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, v)
+		}
+		return all, nil
+	}
+}
+
+func listenAddress(s string) (string, error) {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", fmt.Errorf("%q is not host:port or :port", s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", fmt.Errorf("%q has no port between 0 and 65535", s)
+	}
+	return s, nil
+}
+
+func hostPort(s string) (string, error) {
+	if host, _, err := net.SplitHostPort(s); err != nil || host == "" {
+		return "", fmt.Errorf("%q is not host:port", s)
+	}
+	return listenAddress(s)
+}
+
+// baseURL makes a parser of addresses without a path, of the given schemes. A plain (unencrypted) scheme may be bound to
+// loopback, where browsers treat it as secure.
+func baseURL(secure, plain string, plainOnlyLoopback bool) func(string) (string, error) {
+	return func(s string) (string, error) {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != secure && u.Scheme != plain:
+			return "", fmt.Errorf("want an address that begins with %s:// or %s://", secure, plain)
+		case u.User != nil:
+			return "", errors.New("an address must not hold a user or password")
+		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+			return "", fmt.Errorf("%q must not have a path, query or fragment", u.Redacted())
+		case u.Scheme == plain && plainOnlyLoopback && !isLoopback(u.Hostname()):
+			return "", fmt.Errorf("%s:// is for localhost only: use %s://", plain, secure)
+		}
+		return u.Scheme + "://" + strings.ToLower(u.Host), nil
+	}
+}
+
+// issuerURL may have a path, and is compared letter by letter with what tokens say, so it is not changed.
+func issuerURL(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("want the issuer as the provider writes it, such as https://id.example.org/realms/main")
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+		return "", errors.New("an issuer begins with https:// (http:// is for localhost only)")
+	}
+	return s, nil
+}
+
+func webURL(s string) (string, error) {
+	if u, err := url.Parse(s); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return "", fmt.Errorf("%q is not a web address", s)
+	}
+	return s, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func databaseURL(s string) (server.Secret, error) {
+	switch {
+	case strings.HasPrefix(s, "postgres://"), strings.HasPrefix(s, "postgresql://"):
+		if u, err := url.Parse(s); err != nil || u.Host == "" && u.Query().Get("host") == "" {
+			return "", errors.New("cannot be read as postgres://user:password@host/database")
+		}
+	case strings.HasPrefix(s, "sqlite:"):
+		if path := strings.TrimPrefix(s, "sqlite:"); path == "" || strings.ContainsAny(path, "?#") {
+			return "", errors.New("want sqlite: and the path of a file")
+		}
+	default:
+		return "", errors.New("must begin with postgres:// or sqlite:")
+	}
+	return server.Secret(s), nil
+}
+
+// showDatabase leaves out the password and all options, which may hold one.
+func showDatabase(s string) string {
+	if strings.HasPrefix(s, "sqlite:") {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return "***"
+	}
+	user := ""
+	if u.User != nil {
+		user = u.User.Username() + ":***@"
+	}
+	return u.Scheme + "://" + user + u.Host + u.Path
+}
+
+// minSecret is how many random bytes a secret has at least.
+const minSecret = 32
+
+// strongSecret refuses what can be guessed. The text is used as it is; only its strength is judged by what it encodes:
+// 64 hexadecimal digits and 44 characters of Base64 hold 32 bytes.
+func strongSecret(s string) (server.Secret, error) {
+	size := len(s)
+	if b, err := hex.DecodeString(s); err == nil {
+		size = len(b)
+	} else if b, err := base64.StdEncoding.DecodeString(s); err == nil && strings.ContainsAny(s, "+/=") {
+		size = len(b)
+	}
+	if size < minSecret {
+		return "", fmt.Errorf("is too weak: it holds %d bytes and needs %d; make one with: openssl rand -base64 32", size, minSecret)
+	}
+	letters := map[rune]bool{}
+	for _, r := range s {
+		letters[r] = true
+	}
+	if len(letters) < 10 {
+		return "", errors.New("is too weak: it repeats a few characters; make one with: openssl rand -base64 32")
+	}
+	return server.Secret(s), nil
+}
+
+func liveKitSecret(s string) (server.Secret, error) {
+	if len(s) < minSecret {
+		return "", fmt.Errorf("is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret)
+	}
+	return server.Secret(s), nil
+}
+
+func readableFile(s string) (string, error) {
+	f, err := os.Open(s) //nolint:gosec // the operator names the file
+	if err != nil {
+		return "", err
+	}
+	return s, f.Close()
+}
+
+func origin(s string) (string, error) {
+	if s == "*" {
+		return "", errors.New("name each origin: * would let any site in")
+	}
+	return baseURL("https", "http", false)(s)
+}
+
+func network(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", s)
+	}
+	return p.Masked(), nil
+}
+
+func languageTag(s string) (string, error) {
+	if _, err := language.Parse(s); err != nil {
+		return "", fmt.Errorf("%q is not a language such as en or pt-BR", s)
+	}
+	return s, nil
+}
+
+func keyValues(s string) (map[string]string, error) {
+	pairs := map[string]string{}
+	for _, item := range strings.Split(s, ",") {
+		name, text, ok := strings.Cut(strings.TrimSpace(item), "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%q is not name=value", item)
+		}
+		pairs[name] = text
+	}
+	return pairs, nil
+}
+
+var colour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+
+func colourText(s string) (string, error) {
+	if !colour.MatchString(s) {
+		return "", fmt.Errorf("%q is not a colour of the form #1a2b3c", s)
+	}
+	return s, nil
+}
+
+func emailAddress(s string) (string, error) {
+	if user, host, ok := strings.Cut(s, "@"); !ok || user == "" || host == "" || strings.ContainsAny(s, " <>,") {
+		return "", errors.New("is not an e-mail address")
+	}
+	return s, nil
+}
+
+// rate makes a parser of "calls/period" for the named limit.
+func rate(name string) func(string) (ratelimit.Limit, error) {
+	return func(s string) (ratelimit.Limit, error) {
+		if s == "off" {
+			return ratelimit.Limit{Name: name}, nil
+		}
+		calls, period, ok := strings.Cut(s, "/")
+		n, err := strconv.Atoi(calls)
+		d, err2 := time.ParseDuration(period)
+		if !ok || err != nil || err2 != nil || n < 1 || d <= 0 {
+			return ratelimit.Limit{}, fmt.Errorf("%q is neither calls/period, such as 60/1m, nor off", s)
+		}
+		return ratelimit.Limit{Name: name, Burst: n, Period: d}, nil
+	}
+}
+
+func timeOfDay(s string) (time.Duration, error) {
+	t, err := time.Parse("15:04", s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a time of day such as 03:30", s)
+	}
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, nil
+}
+
+func logLevel(s string) (slog.Level, error) {
+	return oneOf(map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	})(s)
+}
+
+var sourceNames = map[string]usherv1.TrackSource{
+	"camera":             usherv1.TrackSource_TRACK_SOURCE_CAMERA,
+	"microphone":         usherv1.TrackSource_TRACK_SOURCE_MICROPHONE,
+	"screen_share":       usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE,
+	"screen_share_audio": usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
+}
+
+func trackSources(s string) ([]usherv1.TrackSource, error) {
+	if s == "none" {
+		return []usherv1.TrackSource{}, nil
+	}
+	return list(oneOf(sourceNames))(s)
+}
+
+var serviceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// serviceToken reads name:sha256:scope+scope. `usher token hash` writes such a value.
+func serviceToken(s string) (server.ServiceToken, error) {
+	parts := strings.Split(s, ":")
+	if len(parts) != 3 {
+		return server.ServiceToken{}, errors.New("want name:sha256:scope+scope for each token, as `usher token hash` prints it")
+	}
+	t := server.ServiceToken{Name: parts[0], Hash: strings.ToLower(parts[1]), Scopes: strings.Split(parts[2], "+")}
+	if !serviceName.MatchString(t.Name) {
+		return t, errors.New("the name of a service has lower-case letters, digits and dashes only")
+	}
+	if hash, err := hex.DecodeString(t.Hash); err != nil || len(hash) != 32 {
+		return t, fmt.Errorf("service %s: want the SHA-256 of the token in 64 hexadecimal digits, as `usher token hash` prints it", t.Name)
+	}
+	for _, scope := range t.Scopes {
+		if !slices.Contains(serviceScopes, scope) {
+			return t, fmt.Errorf("service %s: the scopes are %s, with + between them", t.Name, strings.Join(serviceScopes, ", "))
+		}
+	}
+	return t, nil
+}
+
+// Scopes of API tokens, and those of service tokens.
+var (
+	apiScopes     = []string{auth.ScopeRead, auth.ScopeRooms, auth.ScopeRecordings, auth.ScopeInvitations}
+	serviceScopes = append(slices.Clone(apiScopes), auth.ScopeTelephony)
+)
+
+func serviceTokens(s string) ([]server.ServiceToken, error) {
+	tokens, err := list(serviceToken)(s)
+	seen := map[string]bool{}
+	for _, t := range tokens {
+		if seen[t.Name] {
+			return nil, fmt.Errorf("service %s is there twice", t.Name)
+		}
+		seen[t.Name] = true
+	}
+	return tokens, err
+}

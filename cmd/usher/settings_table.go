@@ -1,0 +1,399 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// config shortens the places of values in the table.
+type config = server.Config
+
+// table has every setting, in the order of the documentation.
+var table = []section{
+	{"Serving", "", []setting{
+		{
+			name: "USHER_PUBLIC_URL", need: serving, dev: devProvides,
+			set: into(baseURL("https", "http", true), func(c *config) *string { return &c.PublicURL }),
+			doc: "Address at which people reach this server, such as `https://meet.example.org`. `http://` is for localhost only: browsers give cameras and microphones to secure pages.",
+		},
+		{
+			name: "USHER_LISTEN", standard: ":8080", dev: devProvides,
+			set: into(listenAddress, func(c *config) *string { return &c.Listen }),
+			doc: "Where the API listens, without TLS: put a proxy that ends TLS in front of it.",
+		},
+		{
+			name: "USHER_LISTEN_INTERNAL", standard: "127.0.0.1:8081", dev: devProvides,
+			set: into(listenAddress, func(c *config) *string { return &c.ListenInternal }),
+			doc: "Where `/metrics` and the detailed `/readyz` listen. Never open it to the public.",
+		},
+		{
+			name: "USHER_TRUSTED_PROXIES",
+			set:  into(list(network), func(c *config) *[]netip.Prefix { return &c.TrustedProxies }),
+			doc:  "Addresses and networks of the proxies in front of this server. Only they are believed about `X-Forwarded-For`, by which strangers are limited.",
+		},
+		{
+			name: "USHER_ALLOWED_ORIGINS",
+			set:  into(list(origin), func(c *config) *[]string { return &c.AllowedOrigins }),
+			doc:  "Other sites whose pages may call the API with bearer tokens, and be returned to after sign-in, such as `https://portal.example.org`.",
+		},
+		{
+			name: "USHER_REQUEST_TIMEOUT", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.RequestTimeout }),
+			doc: "How long a call may take. Streams have their own limits.",
+		},
+		{
+			name: "USHER_DRAIN_TIMEOUT", standard: "20s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.DrainTimeout }),
+			doc: "How long a stopping server waits for calls in flight.",
+		},
+		{
+			name: "USHER_LOG_LEVEL", standard: "info",
+			set: into(logLevel, func(c *config) *slog.Level { return &c.Log.Level }),
+			doc: "`debug`, `info`, `warn` or `error`. No level logs names, addresses, tokens or PINs.",
+		},
+		{
+			name: "USHER_LOG_FORMAT", standard: "json",
+			set: into(oneOf(map[string]bool{"json": false, "text": true}), func(c *config) *bool { return &c.Log.Text }),
+			doc: "`json` or `text`.",
+		},
+	}},
+	{"Secrets", "", []setting{
+		{
+			name: "USHER_SECRET", secret: true, need: keys, dev: devProvides,
+			set: into(strongSecret, func(c *config) *server.Secret { return &c.Secret }),
+			doc: "32 random bytes or more, from which every key of this instance is derived: `openssl rand -base64 32`.",
+		},
+		{
+			name: "USHER_SECRET_PREVIOUS", secret: true, dev: devProvides,
+			set: into(strongSecret, func(c *config) *server.Secret { return &c.SecretPrevious }),
+			doc: "The secret before a change. Tokens made with it stay good as long as it is set.",
+		},
+		{
+			name: "USHER_SERVICE_TOKENS", secret: true,
+			set: into(serviceTokens, func(c *config) *[]server.ServiceToken { return &c.ServiceTokens }),
+			doc: "Programs of the operator that may call: `name:sha256:scope+scope`, with commas between them. `usher token hash` makes one. Scopes: `read`, `rooms`, `recordings`, `invitations`, `telephony`.",
+		},
+	}},
+	{"Database and Redis", "", []setting{
+		{
+			name: "USHER_DATABASE_URL", secret: true, show: showDatabase, need: database, dev: devProvides,
+			set: into(databaseURL, func(c *config) *server.Secret { return &c.DatabaseURL }),
+			doc: "`postgres://user:password@host/database`, or `sqlite:` and the path of a file.",
+		},
+		{
+			name: "USHER_REDIS_ADDRESSES", need: redis, dev: devProvides,
+			set: into(list(hostPort), func(c *config) *[]string { return &c.Redis.Addresses }),
+			doc: "`host:port` of one Redis, of several nodes of a cluster, or of the sentinels.",
+		},
+		{
+			name: "USHER_REDIS_USERNAME", dev: devProvides,
+			set: into(anyText, func(c *config) *string { return &c.Redis.Username }),
+			doc: "User name, if Redis wants one.",
+		},
+		{
+			name: "USHER_REDIS_PASSWORD", secret: true, dev: devProvides,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Redis.Password }),
+			doc: "Password, if Redis wants one.",
+		},
+		{
+			name: "USHER_REDIS_SENTINEL_MASTER", dev: devProvides,
+			set: into(anyText, func(c *config) *string { return &c.Redis.SentinelMaster }),
+			doc: "Name of the master that the sentinels watch.",
+		},
+		{
+			name: "USHER_REDIS_TLS", standard: "false", dev: devProvides,
+			set: into(boolean, func(c *config) *bool { return &c.Redis.TLS }),
+			doc: "Speak TLS to Redis.",
+		},
+		{
+			name: "USHER_REDIS_CA_FILE", dev: devProvides,
+			set: into(readableFile, func(c *config) *string { return &c.Redis.CAFile }),
+			doc: "Certificate authorities (PEM) for Redis, instead of the system's.",
+		},
+	}},
+	{"LiveKit", "", []setting{
+		{
+			name: "USHER_LIVEKIT_URL", need: serving, dev: devProvides,
+			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.LiveKit.URL }),
+			doc: "Address at which this server calls LiveKit, such as `http://livekit:7880`.",
+		},
+		{
+			name: "USHER_LIVEKIT_PUBLIC_URL", need: serving, dev: devProvides,
+			set: into(baseURL("wss", "ws", false), func(c *config) *string { return &c.LiveKit.PublicURL }),
+			doc: "Address that clients get, such as `wss://livekit.example.org`.",
+		},
+		{
+			name: "USHER_LIVEKIT_KEY", need: serving, dev: devProvides,
+			set: into(anyText, func(c *config) *string { return &c.LiveKit.Key }),
+			doc: "API key, as in LiveKit's `keys`.",
+		},
+		{
+			name: "USHER_LIVEKIT_SECRET", secret: true, need: serving, dev: devProvides,
+			set: into(liveKitSecret, func(c *config) *server.Secret { return &c.LiveKit.Secret }),
+			doc: "API secret of that key, 32 characters or more.",
+		},
+		{
+			name: "USHER_LIVEKIT_CA_FILE", dev: devProvides,
+			set: into(readableFile, func(c *config) *string { return &c.LiveKit.CAFile }),
+			doc: "Certificate authorities (PEM) for LiveKit, instead of the system's.",
+		},
+		{
+			name: "USHER_LIVEKIT_TOKEN_LIFE", standard: "10m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.TokenLife }),
+			doc: "For how long a new token is good for connecting.",
+		},
+		{
+			name: "USHER_LIVEKIT_SESSION_LIFE", standard: "12h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.SessionLife }),
+			doc: "How long a participant may go on renewing a connection.",
+		},
+		{
+			name: "USHER_LIVEKIT_EMPTY_TIMEOUT", standard: "5m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.EmptyTimeout }),
+			doc: "How long LiveKit keeps a room that nobody has joined yet.",
+		},
+		{
+			name: "USHER_LIVEKIT_DEPARTURE_TIMEOUT", standard: "20s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.DepartureTimeout }),
+			doc: "How long LiveKit keeps a room that everybody left.",
+		},
+		{
+			name: "USHER_LIVEKIT_MAX_PARTICIPANTS", standard: "0",
+			set: into(count, func(c *config) *int { return &c.LiveKit.MaxParticipants }),
+			doc: "Participants in one room; 0 for no limit.",
+		},
+	}},
+	{"Sign-in", "People sign in at an OpenID provider. Nobody can while `USHER_OIDC_ISSUER` is empty.", []setting{
+		{
+			name: "USHER_OIDC_ISSUER", dev: devProvides,
+			set: into(issuerURL, func(c *config) *string { return &c.OIDC.Issuer }),
+			doc: "Issuer, exactly as the provider writes it. It is asked for its addresses when the first person signs in. Register `{USHER_PUBLIC_URL}/auth/callback` and `{USHER_PUBLIC_URL}/auth/logout/callback` there.",
+		},
+		{
+			name: "USHER_OIDC_CLIENT_ID", dev: devProvides,
+			set: into(anyText, func(c *config) *string { return &c.OIDC.ClientID }),
+			doc: "Client id of this server at the provider.",
+		},
+		{
+			name: "USHER_OIDC_CLIENT_SECRET", secret: true, dev: devProvides,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.OIDC.ClientSecret }),
+			doc: "Client secret. Empty for a public client: PKCE is always used.",
+		},
+		{
+			name: "USHER_OIDC_CA_FILE", dev: devProvides,
+			set: into(readableFile, func(c *config) *string { return &c.OIDC.CAFile }),
+			doc: "Certificate authorities (PEM) for the provider, instead of the system's.",
+		},
+		{
+			name: "USHER_OIDC_SCOPES", standard: "openid,profile,email",
+			set: into(list(anyText), func(c *config) *[]string { return &c.OIDC.Scopes }),
+			doc: "Scopes to ask for. ProConnect: `openid,email,given_name,usual_name`.",
+		},
+		{
+			name: "USHER_OIDC_FULL_NAME_CLAIMS", standard: "given_name,family_name,usual_name",
+			set: into(list(anyText), func(c *config) *[]string { return &c.OIDC.FullNameClaims }),
+			doc: "Claims that make the full name when `name` is empty: those that are there, joined by spaces.",
+		},
+		{
+			name: "USHER_OIDC_SHORT_NAME_CLAIM", standard: "given_name",
+			set: into(anyText, func(c *config) *string { return &c.OIDC.ShortNameClaim }),
+			doc: "Claim that is the short name.",
+		},
+		{
+			name: "USHER_OIDC_MATCH_BY_EMAIL", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.OIDC.MatchByEmail }),
+			doc: "Whether somebody with an unknown `sub` gets the account that has their verified address. Only for providers that verify addresses.",
+		},
+		{
+			name: "USHER_OIDC_CREATE_USERS", standard: "true",
+			set: into(boolean, func(c *config) *bool { return &c.OIDC.CreateUsers }),
+			doc: "Whether the first sign-in makes an account.",
+		},
+		{
+			name: "USHER_OIDC_AUDIENCE", dev: devProvides,
+			set: into(anyText, func(c *config) *string { return &c.OIDC.Audience }),
+			doc: "Audience of the provider's access tokens that are accepted as bearer tokens. Empty: none are.",
+		},
+		{
+			name: "USHER_OIDC_CLIENT_IDS", dev: devProvides,
+			set: into(list(anyText), func(c *config) *[]string { return &c.OIDC.ClientIDs }),
+			doc: "Clients that such access tokens may have been issued to. Empty: any.",
+		},
+		{
+			name: "USHER_OIDC_EXTRA_PARAMS",
+			set:  into(keyValues, func(c *config) *map[string]string { return &c.OIDC.ExtraParams }),
+			doc:  "Parameters to add to the sign-in request, as `name=value`, such as `acr_values=eidas1`.",
+		},
+		{
+			name: "USHER_SESSION_IDLE_TIMEOUT", standard: "12h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Session.IdleTimeout }),
+			doc: "A session ends this long after its last use.",
+		},
+		{
+			name: "USHER_SESSION_MAX_AGE", standard: "168h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Session.MaxAge }),
+			doc: "A session ends this long after sign-in, however much it is used.",
+		},
+	}},
+	{"Rooms and people", "", []setting{
+		{
+			name: "USHER_ROOMS_ACCESS_LEVEL", standard: "public",
+			set: into(oneOf(map[string]usherv1.AccessLevel{
+				"public":     usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC,
+				"trusted":    usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED,
+				"restricted": usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
+			}), func(c *config) *usherv1.AccessLevel { return &c.Rooms.AccessLevel }),
+			doc: "Access level of new rooms when nobody says otherwise: `public` (everybody enters), `trusted` (signed-in people enter) or `restricted` (members enter). The others wait in the lobby.",
+		},
+		{
+			name: "USHER_ROOMS_SOURCES", standard: "camera,microphone,screen_share,screen_share_audio",
+			set: into(trackSources, func(c *config) *[]usherv1.TrackSource { return &c.Rooms.Sources }),
+			doc: "What participants may publish in rooms that do not restrict it; `none` for nothing.",
+		},
+		{
+			name: "USHER_ROOMS_CREATION", standard: "users",
+			set: into(oneOf(map[string]bool{"users": true, "services": false}), func(c *config) *bool { return &c.Rooms.UsersCreate }),
+			doc: "Who creates rooms: `users` (everybody who is signed in, and services) or `services` only.",
+		},
+		{
+			name: "USHER_DISPLAY_NAMES", standard: "chosen",
+			set: into(oneOf(map[string]bool{"account": true, "chosen": false}), func(c *config) *bool { return &c.Rooms.AccountNames }),
+			doc: "`chosen`: signed-in people choose how they are called in a meeting. `account`: they are called what their account says.",
+		},
+		{
+			name: "USHER_DIRECTORY_OPEN", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.Directory.Open }),
+			doc: "Whether signed-in people can search others by name. Otherwise only an exact e-mail address finds somebody.",
+		},
+		{
+			name: "USHER_LANGUAGES", standard: "en,fr,de,nl",
+			set: into(list(languageTag), func(c *config) *[]string { return &c.Languages }),
+			doc: "Languages of mails and pages; the first is the default.",
+		},
+	}},
+	{"Branding", "", []setting{
+		{
+			name: "USHER_BRANDING_NAME", standard: "Usher",
+			set: into(anyText, func(c *config) *string { return &c.Branding.Name }),
+			doc: "Name of the service.",
+		},
+		{
+			name: "USHER_BRANDING_LOGO_URL",
+			set:  into(webURL, func(c *config) *string { return &c.Branding.LogoUrl }),
+			doc:  "Address of the logo.",
+		},
+		{
+			name: "USHER_BRANDING_PRIMARY_COLOR",
+			set:  into(colourText, func(c *config) *string { return &c.Branding.PrimaryColor }),
+			doc:  "Main colour, `#rrggbb`.",
+		},
+		{
+			name: "USHER_BRANDING_SUPPORT_EMAIL",
+			set:  into(emailAddress, func(c *config) *string { return &c.Branding.SupportEmail }),
+			doc:  "Where people get help.",
+		},
+		{
+			name: "USHER_BRANDING_TERMS_URL",
+			set:  into(webURL, func(c *config) *string { return &c.Branding.TermsUrl }),
+			doc:  "Terms of service.",
+		},
+		{
+			name: "USHER_BRANDING_PRIVACY_URL",
+			set:  into(webURL, func(c *config) *string { return &c.Branding.PrivacyUrl }),
+			doc:  "Privacy statement.",
+		},
+	}},
+	{"Limits", "Calls and period: `60/1m` lets 60 through at once and then one a second. `off` switches a limit off. A network is a /24 or a /64.", []setting{
+		limit("USHER_LIMIT_CALLS", "1200/1m", "calls", "All calls of one caller, or of one network for those who are not signed in.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.Calls }),
+		limit("USHER_LIMIT_JOIN", "120/1m", "join", "Joining meetings and renewing connections, for each caller or network.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.Join }),
+		limit("USHER_LIMIT_CREATE_ROOM", "30/1h", "create-room", "Rooms that one user creates.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.CreateRoom }),
+		limit("USHER_LIMIT_EMAIL_LOOKUP", "60/1h", "email-lookup", "Searches for people by one user.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.EmailLookup }),
+		limit("USHER_LIMIT_NOT_FOUND", "60/1m", "not-found", "Answers that something does not exist, for each network: guessing is slow.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.NotFound }),
+		limit("USHER_LIMIT_SIGN_IN", "60/1m", "sign-in", "Sign-ins that begin, for each network.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.SignIn }),
+	}},
+	{"Kept how long", "One clean-up a night.", []setting{
+		{
+			name: "USHER_KEEP_IDEMPOTENCY", standard: "24h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Idempotency }),
+			doc: "How long a creation can be repeated under the same request_id.",
+		},
+		{
+			name: "USHER_KEEP_EXPIRED_TOKENS", standard: "720h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.ExpiredTokens }),
+			doc: "How long API tokens stay listed after they expired or were revoked.",
+		},
+		{
+			name: "USHER_CLEAN_UP_AT", standard: "03:00",
+			set: into(timeOfDay, func(c *config) *time.Duration { return &c.Keep.CleanUpAt }),
+			doc: "Time of day of the clean-up, in UTC.",
+		},
+	}},
+}
+
+func limit(name, standard, key, doc string, field func(*config) *ratelimit.Limit) setting {
+	return setting{name: name, standard: standard, doc: doc, set: into(rate(key), field)}
+}
+
+// crossRule is a rule about settings that are right by themselves but not together. It is asked only when each of them is.
+type crossRule struct {
+	names []string
+	wrong func(c *config) bool
+	text  string
+}
+
+var crossRules = []crossRule{
+	{
+		[]string{"USHER_SECRET", "USHER_SECRET_PREVIOUS"},
+		func(c *config) bool { return c.Secret != "" && c.Secret == c.SecretPrevious },
+		"USHER_SECRET and USHER_SECRET_PREVIOUS are equal: the previous one is the one before the change",
+	},
+	{
+		[]string{"USHER_SECRET", "USHER_LIVEKIT_SECRET"},
+		func(c *config) bool { return c.Secret != "" && c.Secret == c.LiveKit.Secret },
+		"USHER_SECRET and USHER_LIVEKIT_SECRET are equal: whoever runs LiveKit could make tokens of this server",
+	},
+	{
+		[]string{"USHER_LISTEN", "USHER_LISTEN_INTERNAL"},
+		func(c *config) bool { return c.Listen == c.ListenInternal && !strings.HasSuffix(c.Listen, ":0") },
+		"USHER_LISTEN and USHER_LISTEN_INTERNAL are equal: metrics need an address of their own",
+	},
+	{
+		[]string{"USHER_PUBLIC_URL", "USHER_LIVEKIT_PUBLIC_URL"},
+		func(c *config) bool {
+			return strings.HasPrefix(c.PublicURL, "https://") && strings.HasPrefix(c.LiveKit.PublicURL, "ws://")
+		},
+		"USHER_LIVEKIT_PUBLIC_URL begins with ws://, which browsers refuse on the https:// pages of USHER_PUBLIC_URL: use wss://",
+	},
+	{
+		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID"},
+		func(c *config) bool { return c.OIDC.Issuer != "" && c.OIDC.ClientID == "" },
+		"USHER_OIDC_CLIENT_ID is missing: USHER_OIDC_ISSUER is set",
+	},
+	{
+		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID", "USHER_OIDC_AUDIENCE"},
+		func(c *config) bool { return c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDC.Audience != "") },
+		"USHER_OIDC_ISSUER is missing: other USHER_OIDC_ settings need it",
+	},
+	{
+		[]string{"USHER_REDIS_TLS", "USHER_REDIS_CA_FILE"},
+		func(c *config) bool { return c.Redis.CAFile != "" && !c.Redis.TLS },
+		"USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out",
+	},
+	{
+		[]string{"USHER_SESSION_IDLE_TIMEOUT", "USHER_SESSION_MAX_AGE"},
+		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
+		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",
+	},
+}
