@@ -2,6 +2,9 @@ package fault
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -46,7 +49,7 @@ func undecodable(m proto.Message) error {
 			if len(text) == 0 {
 				return ErrTooLarge
 			}
-			return ErrInvalid.Saying("the request cannot be read: %s", truncate(string(text)))
+			return unreadable(string(text))
 		}
 		size := protowire.ConsumeFieldValue(number, kind, value)
 		if size < 0 {
@@ -72,13 +75,34 @@ func decode(data []byte, m proto.Message, unmarshal func([]byte, proto.Message) 
 	m.ProtoReflect().SetUnknown(protowire.AppendString(b, cause))
 }
 
-// truncate bounds what is repeated to the client: a decoding error quotes the input.
-func truncate(s string) string {
+// How the decoder says which field is wrong: in quotes as the client wrote it, else by its JSON name. Should it come to say
+// it otherwise, clients still have the text.
+var (
+	namedField = regexp.MustCompile(`field (?:"([A-Za-z0-9_.]{1,100})"|([A-Za-z0-9]{1,100}))`)
+	upperCase  = regexp.MustCompile(`[A-Z]`)
+)
+
+// unreadable is the refusal of a request that the decoder complains about.
+func unreadable(complaint string) *Error {
+	// Its texts hold one of two kinds of spaces at random, so that nobody relies on them.
+	complaint = strings.ReplaceAll(complaint, "\u00a0", " ")
+	complaint = strings.TrimPrefix(complaint, "proto: ")
+	e := ErrInvalid.Saying("the request cannot be read: %s", bounded(complaint))
+	if m := namedField.FindStringSubmatch(complaint); m != nil {
+		// Violations name fields as the contract does.
+		inContract := upperCase.ReplaceAllStringFunc(m[2], func(c string) string { return "_" + strings.ToLower(c) })
+		e = e.With("field", m[1]+inContract)
+	}
+	return e
+}
+
+// bounded quotes and bounds what is repeated to the client: a decoding error quotes the input.
+func bounded(s string) string {
 	const limit = 200
 	if len(s) <= limit {
-		return fmt.Sprintf("%q", s)
+		return strconv.Quote(s)
 	}
-	return fmt.Sprintf("%q", s[:limit]) + "…"
+	return strconv.Quote(s[:limit]) + "…"
 }
 
 // jsonCodec is ProtoJSON.
