@@ -136,6 +136,10 @@ func (d *DB) Run(ctx context.Context, fn func(tx *ent.Client) error) (err error)
 	}
 	done = true
 	if err := tx.Commit(); err != nil {
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			// The driver rolled back when the context ended, and says only that there is nothing to commit.
+			err = ctx.Err()
+		}
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

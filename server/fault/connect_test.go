@@ -184,7 +184,7 @@ func TestInterceptor_strictJSON(t *testing.T) {
 		field, says  string
 		wantAccepted bool
 	}{
-		{name: "an unknown field", body: `{"nmae": "x"}`, field: "nmae", says: "unknown field"},
+		{name: "an unknown field", body: `{"titel": "x"}`, field: "titel", says: "unknown field"},
 		{name: "an unknown field inside", body: `{"configuration": {"everyone_can_mut": true}}`, field: "everyone_can_mut", says: "unknown field"},
 		{name: "an unknown value of an enumeration", body: `{"access_level": "PUBLIC"}`, field: "access_level", says: "PUBLIC"},
 		{name: "another type", body: `{"name": 7}`, field: "name", says: "string"},

@@ -77,7 +77,7 @@ var gcraSHA = fmt.Sprintf("%x", sha1.Sum([]byte(gcra))) //nolint:gosec // Redis'
 //
 // Each limit counts by itself: a call that one refuses has still used up the others.
 func (l *Limiter) Take(ctx context.Context, calls ...Call) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	used := make([]Call, 0, len(calls))
 	for _, c := range calls {
@@ -92,11 +92,15 @@ func (l *Limiter) Take(ctx context.Context, calls ...Call) error {
 	for i, c := range used {
 		commands[i] = l.Redis.B().Evalsha().Sha1(gcraSHA).Numkeys(1).Key(c.key()).Arg(c.args()...).Build()
 	}
-	for i, result := range l.Redis.DoMulti(ctx, commands...) {
+	for i, result := range l.Redis.DoMulti(bounded, commands...) {
 		wait, err := result.AsInt64()
 		if refused, ok := rueidis.IsRedisErr(err); ok && refused.IsNoScript() {
 			again := l.Redis.B().Eval().Script(gcra).Numkeys(1).Key(used[i].key()).Arg(used[i].args()...).Build()
-			wait, err = l.Redis.Do(ctx, again).AsInt64()
+			wait, err = l.Redis.Do(bounded, again).AsInt64()
+		}
+		if err != nil && ctx.Err() != nil {
+			// The caller gave up, which says nothing about Redis.
+			return fmt.Errorf("limit: %w", ctx.Err())
 		}
 		if err != nil {
 			return fault.ErrRedis.Because(err)

@@ -1,0 +1,251 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/internal/testenv"
+)
+
+// servers runs a test on Redis, and on the one of `usher dev`.
+func servers(t *testing.T, test func(t *testing.T, l *Limiter)) {
+	t.Helper()
+	t.Run("redis-server", func(t *testing.T) {
+		t.Parallel()
+		test(t, &Limiter{Redis: testenv.Redis(t).Client(t)})
+	})
+	t.Run("miniredis", func(t *testing.T) {
+		t.Parallel()
+		server := miniredis.RunT(t)
+		client, err := rueidis.NewClient(rueidis.ClientOption{
+			InitAddress: []string{server.Addr()}, DisableCache: true, AlwaysRESP2: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		test(t, &Limiter{Redis: client})
+	})
+}
+
+// retryAfter is the wait that a refusal tells; 0 for a call that passed.
+func retryAfter(t *testing.T, err error) time.Duration {
+	t.Helper()
+	if err == nil {
+		return 0
+	}
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || !errors.Is(err, ErrLimited) || f.RetryAfter <= 0 {
+		t.Fatalf("got %v, want ErrLimited that says how long to wait", err)
+	}
+	return f.RetryAfter
+}
+
+func TestTake_burstThenSteady(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, l *Limiter) {
+		// One call every 100 ms after the burst.
+		limit := Limit{Name: "join", Burst: 5, Period: 500 * time.Millisecond}
+		call := Call{Limit: limit, Key: "somebody"}
+		start := time.Now()
+		for i := range limit.Burst {
+			if err := l.Take(t.Context(), call); err != nil {
+				t.Fatalf("call %d of the burst: %v", i+1, err)
+			}
+		}
+		passed := limit.Burst
+		for time.Since(start) < time.Second {
+			err := l.Take(t.Context(), call)
+			if err == nil {
+				passed++
+				continue
+			}
+			wait := retryAfter(t, err)
+			if f, _ := errors.AsType[*fault.Error](err); f.Meta["limit"] != "join" {
+				t.Errorf("the refusal names the limit %q, want join", f.Meta["limit"])
+			}
+			if wait > 100*time.Millisecond {
+				t.Fatalf("told to wait %v, longer than one interval", wait)
+			}
+			time.Sleep(wait)
+		}
+		// A caller that waits as told gets the next one: nothing is lost, and never more than the limit.
+		most := limit.Burst + int(time.Since(start)/(100*time.Millisecond))
+		if passed > most || passed < limit.Burst+3 {
+			t.Errorf("%d calls passed in %v, want at most %d and more than the burst", passed, time.Since(start), most)
+		}
+	})
+}
+
+// However many ask at the same moment, from however many replicas, no more pass than the limit says.
+func TestTake_concurrent(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	call := Call{Limit: Limit{Name: "join", Burst: 20, Period: time.Hour}, Key: "somebody"}
+	const replicas, callers = 4, 50
+	var passed atomic.Int64
+	var group sync.WaitGroup
+	start := make(chan struct{})
+	for range replicas {
+		l := &Limiter{Redis: server.Client(t)}
+		for range callers {
+			group.Go(func() {
+				<-start
+				switch err := l.Take(t.Context(), call); {
+				case err == nil:
+					passed.Add(1)
+				case !errors.Is(err, ErrLimited):
+					t.Error(err)
+				}
+			})
+		}
+	}
+	close(start)
+	group.Wait()
+	if n := passed.Load(); n != int64(call.Limit.Burst) {
+		t.Errorf("%d of %d calls passed, want %d", n, replicas*callers, call.Limit.Burst)
+	}
+}
+
+func TestTake_keysAndLimitsAreSeparate(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, l *Limiter) {
+		join := Limit{Name: "join", Burst: 1, Period: time.Hour}
+		look := Limit{Name: "look", Burst: 2, Period: time.Hour}
+		both := []Call{{Limit: join, Key: "a"}, {Limit: look, Key: "a"}}
+		if err := l.Take(t.Context(), both...); err != nil {
+			t.Fatal(err)
+		}
+		// The first refuses; the second was counted all the same, and is used up now.
+		retryAfter(t, l.Take(t.Context(), both...))
+		if wait := retryAfter(t, l.Take(t.Context(), both[1])); wait == 0 {
+			t.Error("the limit look was not counted beside a refusal by join")
+		}
+		if err := l.Take(t.Context(), Call{Limit: join, Key: "b"}); err != nil {
+			t.Errorf("another key: %v", err)
+		}
+		if err := l.Take(t.Context(), Call{Limit: Limit{Name: "off"}, Key: "a"}); err != nil {
+			t.Errorf("a limit that is off: %v", err)
+		}
+		if err := l.Take(t.Context()); err != nil {
+			t.Errorf("no limits: %v", err)
+		}
+	})
+}
+
+func TestTake_peekAndForce(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, l *Limiter) {
+		limit := Limit{Name: "unknown", Burst: 2, Period: time.Hour}
+		count, peek, force := Call{Limit: limit, Key: "a"}, Call{Limit: limit, Key: "a", Peek: true}, Call{Limit: limit, Key: "a", Force: true}
+		for range 10 {
+			if err := l.Take(t.Context(), peek); err != nil {
+				t.Fatalf("looking uses the limit up: %v", err)
+			}
+		}
+		for range limit.Burst {
+			if err := l.Take(t.Context(), count); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := retryAfter(t, l.Take(t.Context(), peek))
+		if before == 0 {
+			t.Fatal("looking passes although the limit is used up")
+		}
+		// What has happened already is counted even over the limit, but held against the key for ten periods at most.
+		if err := l.Take(t.Context(), force); err != nil {
+			t.Errorf("forced: %v", err)
+		}
+		if after := retryAfter(t, l.Take(t.Context(), peek)); after <= before {
+			t.Errorf("the wait was %v before and is %v after a forced call, want more", before, after)
+		}
+		for range 100 {
+			if err := l.Take(t.Context(), force); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if wait := retryAfter(t, l.Take(t.Context(), peek)); wait > 10*limit.Period {
+			t.Errorf("the wait grew to %v, want ten periods at most", wait)
+		}
+	})
+}
+
+// What is not used any more leaves nothing in Redis.
+func TestTake_expires(t *testing.T) {
+	t.Parallel()
+	l := &Limiter{Redis: testenv.Redis(t).Client(t)}
+	limit := Limit{Name: "join", Burst: 10, Period: 100 * time.Millisecond}
+	for i := range 50 {
+		if err := l.Take(t.Context(), Call{Limit: limit, Key: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n, err := l.Redis.Do(t.Context(), l.Redis.B().Dbsize().Build()).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d keys are left", n)
+		}
+	}
+}
+
+// Redis killed: a clear refusal, soon. Started again: limits count on, even though Redis has forgotten the script.
+func TestTake_redisGone(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	l := &Limiter{Redis: server.Client(t)}
+	call := Call{Limit: Limit{Name: "join", Burst: 2, Period: time.Hour}, Key: "somebody"}
+	if err := l.Take(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	start := time.Now()
+	err := l.Take(t.Context(), call)
+	if !errors.Is(err, fault.ErrRedis) {
+		t.Errorf("got %v, want fault.ErrRedis", err)
+	}
+	if took := time.Since(start); took > 5*timeout {
+		t.Errorf("the refusal took %v", took)
+	}
+	if err := Lenient(err); err != nil {
+		t.Errorf("Lenient: got %v, want it to pass", err)
+	}
+	server.Restart()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if err = l.Take(t.Context(), call); err == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+	if err := l.Take(t.Context(), call); !errors.Is(err, ErrLimited) || Lenient(err) == nil {
+		t.Errorf("the third call: got %v, want ErrLimited, which is not let pass", err)
+	}
+}
+
+// A caller that gives up learns that, and not that Redis is gone.
+func TestTake_callerGone(t *testing.T) {
+	t.Parallel()
+	l := &Limiter{Redis: testenv.Redis(t).Client(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := l.Take(ctx, Call{Limit: Limit{Name: "join", Burst: 2, Period: time.Hour}, Key: "somebody"})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, fault.ErrRedis) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
