@@ -39,8 +39,9 @@ type Session struct {
 	IDToken string
 }
 
-// redisTimeout bounds each use of Redis: it answers within a millisecond, or something is wrong.
-const redisTimeout = 2 * time.Second
+// redisTimeout bounds each use of Redis. All of them can be done twice, and are tried again until then: after Redis was
+// restarted, the first call on each connection fails.
+const redisTimeout = time.Second
 
 // sessionKey is the key of one session, and userSessionsKey that of a user's sessions: a sorted set of the hashes by the
 // time at which they end at the latest. A script touches one of them only, so they may be on two nodes of a cluster.
@@ -53,7 +54,7 @@ func hashSession(token string) string {
 }
 
 // createSession takes the user, the id_token and the idle time out in milliseconds. It returns Redis' time.
-var createSession = rueidis.NewLuaScript(`
+var createSession = rueidis.NewLuaScriptRetryable(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('DEL', KEYS[1])
@@ -63,7 +64,7 @@ return now
 `)
 
 // indexSession takes the hash, Redis' time, and the greatest age in milliseconds.
-var indexSession = rueidis.NewLuaScript(`
+var indexSession = rueidis.NewLuaScriptRetryable(`
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
 redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
@@ -72,7 +73,7 @@ return 1
 
 // lookUpSession takes the idle time out and the greatest age in milliseconds, and makes the session live on. It returns the
 // user and the time of creation, or nothing. What is not a session of ours is dropped.
-var lookUpSession = rueidis.NewLuaScript(`
+var lookUpSession = rueidis.NewLuaScriptRetryable(`
 local v = redis.pcall('HMGET', KEYS[1], 'user', 'created')
 if v.err or not v[1] or not tonumber(v[2]) then
   redis.call('DEL', KEYS[1])
@@ -89,7 +90,7 @@ return v
 `)
 
 // endSession returns the user, the time of creation and the id_token, or nothing.
-var endSession = rueidis.NewLuaScript(`
+var endSession = rueidis.NewLuaScriptRetryable(`
 local v = redis.pcall('HMGET', KEYS[1], 'user', 'created', 'id_token')
 redis.call('DEL', KEYS[1])
 if v.err or not v[1] then return false end
@@ -137,7 +138,7 @@ func (s *Sessions) End(ctx context.Context, token string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	remove := s.Redis.B().Zrem().Key(userSessionsKey(ended.UserID)).Member(hash).Build()
+	remove := s.Redis.B().Zrem().Key(userSessionsKey(ended.UserID)).Member(hash).Build().ToRetryable()
 	if err := s.Redis.Do(ctx, remove).Error(); err != nil {
 		return nil, fault.ErrRedis.Because(err)
 	}
@@ -154,7 +155,7 @@ func (s *Sessions) EndAll(ctx context.Context, userID uuid.UUID) error {
 	}
 	end := make(rueidis.Commands, 0, len(hashes))
 	for _, hash := range hashes {
-		end = append(end, s.Redis.B().Del().Key(sessionKey(hash)).Build())
+		end = append(end, s.Redis.B().Del().Key(sessionKey(hash)).Build().ToRetryable())
 	}
 	for _, result := range s.Redis.DoMulti(ctx, end...) {
 		if err := result.Error(); err != nil {
@@ -162,7 +163,7 @@ func (s *Sessions) EndAll(ctx context.Context, userID uuid.UUID) error {
 		}
 	}
 	// Last, so that what failed above is found again.
-	remove := s.Redis.B().Zrem().Key(userSessionsKey(userID)).Member(hashes...).Build()
+	remove := s.Redis.B().Zrem().Key(userSessionsKey(userID)).Member(hashes...).Build().ToRetryable()
 	if err := s.Redis.Do(ctx, remove).Error(); err != nil {
 		return fault.ErrRedis.Because(err)
 	}
