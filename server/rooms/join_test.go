@@ -324,9 +324,12 @@ func TestPendingMember_claimedOnce(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
-		for range 5 {
+		for round := range 6 {
 			room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
-			mustPending(t, s, room, "bob@example.org", plainMember)
+			mustPending(t, s, room, "bob@example.org", administrator)
+			if round%2 == 0 {
+				mustMember(t, s, room, bob, plainMember)
+			}
 			_, errs := inParallel(6, func(int) (any, error) {
 				return s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
 			})
@@ -335,7 +338,7 @@ func TestPendingMember_claimedOnce(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if diff := cmp.Diff([]string{"Alice owner", "Bob member"}, membersOf(t, s, room)); diff != "" {
+			if diff := cmp.Diff([]string{"Alice owner", "Bob administrator"}, membersOf(t, s, room)); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
 		}

@@ -52,12 +52,13 @@ func TestUpdateRoom(t *testing.T) {
 		for _, tt := range tests {
 			before := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{Name: "Old", AccessLevel: restricted, Configuration: configuration})
 			mustMember(t, s, before, bob, administrator)
-			tt.room.Id = before.GetSlug()
+			asked := proto.CloneOf(tt.room) // the table is shared
+			asked.Id = before.GetSlug()
 			var m *fieldmaskpb.FieldMask
 			if tt.paths != nil {
 				m = &fieldmaskpb.FieldMask{Paths: tt.paths}
 			}
-			res, err := s.UpdateRoom(as(t, bob), &usherv1.UpdateRoomRequest{Room: tt.room, UpdateMask: m})
+			res, err := s.UpdateRoom(as(t, bob), &usherv1.UpdateRoomRequest{Room: asked, UpdateMask: m})
 			if err != nil {
 				t.Fatalf("%s: %v", tt.name, err)
 			}

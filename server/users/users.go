@@ -58,11 +58,16 @@ func (s *Service) update(ctx context.Context, id uuid.UUID, req *usherv1.UpdateM
 		if err != nil || len(changed) == 0 {
 			return err
 		}
-		if next.Language, err = s.language(next.GetLanguage()); err != nil {
-			return err
+		// What was stored before the settings changed stays until it is changed itself.
+		if slices.Contains(changed, "language") {
+			if next.Language, err = s.language(next.GetLanguage()); err != nil {
+				return err
+			}
 		}
-		if err := checkTimezone(next.GetTimezone()); err != nil {
-			return err
+		if slices.Contains(changed, "timezone") {
+			if err := checkTimezone(next.GetTimezone()); err != nil {
+				return err
+			}
 		}
 		change := tx.User.UpdateOneID(id).SetLanguage(next.GetLanguage()).SetTimezone(next.GetTimezone()).
 			SetDefaultAccessLevel(next.GetDefaultAccessLevel())

@@ -1,0 +1,432 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/livetask"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// startWorker runs the worker of s until the end of the test, or until it is stopped.
+func startWorker(t *testing.T, s *Service) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.RunLive(ctx)
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits for cond, and fails the test when it takes over 10 s.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !cond() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within 10 s: %s", what)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// mustTask writes a task about a room.
+func mustTask(t *testing.T, s *Service, kind livetask.Kind, id uuid.UUID, keep time.Duration) *ent.LiveTask {
+	t.Helper()
+	return must(t, s.DB, func(tx *ent.Client) (*ent.LiveTask, error) {
+		task := tx.LiveTask.Create().SetKind(kind).SetKeepUntil(now().Add(keep))
+		if kind == livetask.KindRemoveUser {
+			return task.SetUserID(id).Save(t.Context())
+		}
+		return task.SetRoomID(id).Save(t.Context())
+	})
+}
+
+func tasks(t *testing.T, s *Service) []*ent.LiveTask {
+	t.Helper()
+	return s.DB.Read.LiveTask.Query().AllX(t.Context())
+}
+
+// mustConnect joins a room and uses the token.
+func mustConnect(t *testing.T, s *Service, livekit *fakeLiveKit, room *usherv1.Room, u *ent.User) *usherv1.Connection {
+	t.Helper()
+	c, _ := mustJoin(as(t, u), t, s, room)
+	livekit.connect(t, c.GetToken())
+	return c
+}
+
+func TestRunLive_closesDeletedRoom(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		s.TokenLife = 500*time.Millisecond - taskSlack // the task is kept for half a second
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
+		c := mustConnect(t, s, livekit, room, alice)
+		startWorker(t, s)
+		if _, err := s.DeleteRoom(as(t, alice), &usherv1.DeleteRoomRequest{Room: room.GetId()}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the meeting is closed", func() bool { return livekit.people(room.GetId()) == nil })
+		livekit.connect(t, c.GetToken()) // the token is still good
+		eventually(t, "the meeting is closed again", func() bool { return livekit.people(room.GetId()) == nil })
+		eventually(t, "the task is done", func() bool { return len(tasks(t, s)) == 0 })
+	})
+}
+
+// TestRunLive_atOnce: what this process commits does not wait until the table is looked at again.
+func TestRunLive_atOnce(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		s.Worker.Poll = time.Hour
+		startWorker(t, s)
+		alice := mustUser(t, db, "Alice")
+		for range 3 {
+			room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
+			mustConnect(t, s, livekit, room, alice)
+			if _, err := s.DeleteRoom(as(t, alice), &usherv1.DeleteRoomRequest{Room: room.GetId()}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the meeting is closed", func() bool { return livekit.people(room.GetId()) == nil })
+		}
+	})
+}
+
+func TestRunLive_syncsRoom(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		p := mustPeople(t, db)
+		room := p.room(t, s)
+		for _, u := range []*ent.User{p.olga, p.anna, p.mona} {
+			mustConnect(t, s, livekit, room, u)
+		}
+		phone := live.Participant{Identity: "sip_+33100000000", DisplayName: "Phone", Sources: []usherv1.TrackSource{microphone}}
+		livekit.meetings[uuid.MustParse(room.GetId())].people[phone.Identity] = phone
+		startWorker(t, s)
+		if _, err := s.UpdateMember(as(t, p.anna), update(room, p.anna, plainMember)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the administrator is demoted", func() bool {
+			anna := livekit.people(room.GetId())["Anna"]
+			return anna.Attributes["room_role"] == "member" && slices.Equal(anna.Sources, s.Defaults.Sources)
+		})
+		anna := livekit.people(room.GetId())["Anna"]
+		if anna.Attributes["color"] != color(anna.Identity) || anna.Attributes["is_authenticated"] != "true" {
+			t.Errorf("attributes %v", anna.Attributes)
+		}
+
+		livekit.took()
+		_, err := s.UpdateRoom(as(t, p.olga), &usherv1.UpdateRoomRequest{Room: &usherv1.Room{
+			Id: room.GetId(), AccessLevel: trusted, Configuration: &usherv1.RoomConfiguration{RestrictSources: true},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "members may publish nothing", func() bool {
+			people := livekit.people(room.GetId())
+			return len(people["Anna"].Sources) == 0 && len(people["Mona"].Sources) == 0
+		})
+		people := livekit.people(room.GetId())
+		if len(people["Olga"].Sources) != 4 || !cmp.Equal(people["Phone"], phone) {
+			t.Errorf("owner %v, phone %v", people["Olga"], people["Phone"])
+		}
+		if want := `{"access_level":"ACCESS_LEVEL_TRUSTED","configuration":{"restrictSources":true}}`; livekit.metadata(room.GetId()) != want {
+			t.Errorf("metadata %s, want %s", livekit.metadata(room.GetId()), want)
+		}
+
+		// Whoever comes back with a token from before is brought up to date; who is up to date is left alone.
+		eventually(t, "both changes are one task", func() bool { return len(tasks(t, s)) == 1 })
+		livekit.took()
+		if _, err := s.RemoveMember(as(t, p.olga), remove(room, p.anna)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the role is gone", func() bool { return livekit.people(room.GetId())["Anna"].Attributes["room_role"] == "" })
+		updates := 0
+		for _, call := range livekit.took() {
+			if call == "SetRoomMetadata" || call == "RemoveParticipant" {
+				t.Errorf("call %s", call)
+			}
+			if call == "UpdateParticipant" {
+				updates++
+			}
+		}
+		if updates != 1 {
+			t.Errorf("%d participants were updated, want 1", updates)
+		}
+	})
+}
+
+func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		p := mustPeople(t, db)
+		room := mustRoom(t, s, p.olga, &usherv1.CreateRoomRequest{AccessLevel: public})
+		for _, u := range []*ent.User{p.anna, p.mona, p.nina} {
+			mustConnect(t, s, livekit, room, u)
+			mustMember(t, s, room, u, administrator)
+		}
+		var updates atomic.Int32
+		livekit.intercept(func(_ context.Context, call string) error {
+			if call == "UpdateParticipant" && updates.Add(1) <= 2 {
+				return []error{live.ErrUnavailable, live.ErrGone}[updates.Load()-1]
+			}
+			return nil
+		})
+		mustTask(t, s, livetask.KindSyncRoom, uuid.MustParse(room.GetId()), 0)
+		s.runDue(t.Context())
+		promoted := 0
+		for _, participant := range livekit.people(room.GetId()) {
+			if participant.Attributes["room_role"] == "administrator" {
+				promoted++
+			}
+		}
+		if promoted != 1 || len(tasks(t, s)) != 1 {
+			t.Errorf("%d promoted, %d tasks; want 1 and 1", promoted, len(tasks(t, s)))
+		}
+		startWorker(t, s)
+		eventually(t, "the task is done", func() bool { return len(tasks(t, s)) == 0 })
+		for name, participant := range livekit.people(room.GetId()) {
+			if participant.Attributes["room_role"] != "administrator" {
+				t.Errorf("%s is not promoted", name)
+			}
+		}
+	})
+}
+
+func TestRunLive_removesUser(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
+		var rooms []*usherv1.Room
+		for range 3 {
+			room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+			rooms = append(rooms, room)
+			mustConnect(t, s, livekit, room, alice)
+			mustConnect(t, s, livekit, room, nil)
+		}
+		c := mustConnect(t, s, livekit, rooms[0], bob)
+		mustConnect(t, s, livekit, rooms[0], bob)
+		mustConnect(t, s, livekit, rooms[2], bob)
+		setActive := func(active bool) {
+			must(t, db, func(tx *ent.Client) (*ent.User, error) {
+				return tx.User.UpdateOne(bob).SetActive(active).Save(t.Context())
+			})
+		}
+		setActive(false)
+		mustTask(t, s, livetask.KindRemoveUser, bob.ID, time.Minute)
+		stop := startWorker(t, s)
+		out := func() bool {
+			for _, room := range rooms {
+				people := livekit.people(room.GetId())
+				if _, in := people["Bob"]; in || len(people) != 2 {
+					return false
+				}
+			}
+			return true
+		}
+		eventually(t, "the user is out, and nobody else", out)
+		livekit.connect(t, c.GetToken())
+		eventually(t, "the user is out again", out)
+
+		stop()
+		setActive(true)
+		livekit.connect(t, c.GetToken())
+		s.runTask(t.Context(), tasks(t, s)[0])
+		if _, in := livekit.people(rooms[0].GetId())["Bob"]; !in {
+			t.Error("an active user was removed")
+		}
+	})
+}
+
+func TestRunLive_livekitDown(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
+		mustConnect(t, s, livekit, room, alice)
+		livekit.intercept(down)
+		mustTask(t, s, livetask.KindCloseRoom, uuid.MustParse(room.GetId()), 0)
+		mustTask(t, s, livetask.KindSyncRoom, uuid.MustParse(room.GetId()), 0)
+		mustTask(t, s, livetask.KindRemoveUser, uuid.New(), 0)
+		startWorker(t, s)
+		eventually(t, "each was tried three times", func() bool {
+			all := tasks(t, s)
+			return len(all) == 3 && !slices.ContainsFunc(all, func(task *ent.LiveTask) bool { return task.Attempts < 3 })
+		})
+		livekit.intercept(nil)
+		eventually(t, "all are done", func() bool { return len(tasks(t, s)) == 0 })
+		if livekit.people(room.GetId()) != nil {
+			t.Error("the meeting goes on")
+		}
+	})
+}
+
+// TestRunLive_slow: a call that hangs is given up, and holds up no other task.
+func TestRunLive_slow(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		s.Worker.Timeout = 300 * time.Millisecond
+		var hung atomic.Int32
+		livekit.intercept(func(ctx context.Context, call string) error {
+			if call != "LiveRooms" || hung.Add(1) > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
+		mustConnect(t, s, livekit, room, alice)
+		mustTask(t, s, livetask.KindRemoveUser, uuid.New(), 0)
+		mustTask(t, s, livetask.KindCloseRoom, uuid.MustParse(room.GetId()), 0)
+		startWorker(t, s)
+		eventually(t, "the meeting is closed", func() bool { return livekit.people(room.GetId()) == nil })
+		eventually(t, "both are done", func() bool { return len(tasks(t, s)) == 0 })
+		if hung.Load() < 2 {
+			t.Error("the call that hung was not repeated")
+		}
+	})
+}
+
+// TestRunLive_crash: a worker that dies after it took a task loses it to another one.
+func TestRunLive_crash(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		s.Worker.Timeout = 200 * time.Millisecond
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
+		mustConnect(t, s, livekit, room, alice)
+		task := mustTask(t, s, livetask.KindCloseRoom, uuid.MustParse(room.GetId()), 0)
+		livekit.intercept(func(context.Context, string) error {
+			runtime.Goexit() // nothing after this runs, as if the process were killed
+			return nil
+		})
+		s.runDue(t.Context())
+		if left := tasks(t, s); len(left) != 1 || left[0].ID != task.ID || left[0].Attempts != 1 || !left[0].NextTime.After(now()) {
+			t.Fatalf("after the crash: %v", left)
+		}
+		livekit.intercept(nil)
+		livekit.took()
+		s.runDue(t.Context())
+		if calls := livekit.took(); len(calls) != 0 {
+			t.Errorf("a task that somebody holds was done: %v", calls)
+		}
+		startWorker(t, s)
+		eventually(t, "the task is done by another one", func() bool { return len(tasks(t, s)) == 0 && livekit.people(room.GetId()) == nil })
+	})
+}
+
+// TestRunLive_replicas: of several workers each task is done by one.
+func TestRunLive_replicas(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		const n = 40
+		for range n {
+			mustTask(t, s, livetask.KindCloseRoom, uuid.New(), 0)
+		}
+		for range 3 {
+			replica, _ := newService(t, db)
+			replica.LiveKit = livekit
+			startWorker(t, replica)
+		}
+		eventually(t, "all are done", func() bool { return len(tasks(t, s)) == 0 })
+		if calls := livekit.took(); len(calls) != n {
+			t.Errorf("%d calls for %d tasks", len(calls), n)
+		}
+	})
+}
+
+// TestRunLive_stops: a worker that is stopped in the middle puts its task back.
+func TestRunLive_stops(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		s.Worker.Timeout = time.Hour
+		working := make(chan struct{})
+		livekit.intercept(func(ctx context.Context, _ string) error {
+			close(working)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		mustTask(t, s, livetask.KindCloseRoom, uuid.New(), 0)
+		stop := startWorker(t, s)
+		<-working
+		stop()
+		if task := tasks(t, s)[0]; task.NextTime.After(now().Add(time.Second)) {
+			t.Errorf("the task waits until %v", task.NextTime)
+		}
+	})
+}
+
+// TestServed_isOneWay: of equal tasks the one that is kept longest serves the others, so that one is left.
+func TestServed_isOneWay(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		room := uuid.New()
+		keep := now().Add(time.Hour)
+		var equal []*ent.LiveTask
+		for range 4 {
+			equal = append(equal, must(t, db, func(tx *ent.Client) (*ent.LiveTask, error) {
+				return tx.LiveTask.Create().SetKind(livetask.KindSyncRoom).SetRoomID(room).SetKeepUntil(keep).Save(t.Context())
+			}))
+		}
+		last := mustTask(t, s, livetask.KindSyncRoom, room, 2*time.Hour)
+		others := []*ent.LiveTask{
+			mustTask(t, s, livetask.KindCloseRoom, room, time.Minute),
+			mustTask(t, s, livetask.KindSyncRoom, uuid.New(), time.Minute),
+			mustTask(t, s, livetask.KindRemoveUser, room, time.Minute),
+		}
+		_, errs := inParallel(len(equal), func(i int) (any, error) {
+			s.runTask(t.Context(), equal[i])
+			return nil, nil
+		})
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(tasks(t, s)); n != 1+1+len(others) {
+			t.Errorf("%d tasks left, want one of the equal ones and the others", n)
+		}
+		s.runTask(t.Context(), last)
+		var got, want []string
+		for _, task := range tasks(t, s) {
+			got = append(got, task.ID.String())
+		}
+		for _, task := range append(others, last) {
+			want = append(want, task.ID.String())
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	})
+}
