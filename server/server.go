@@ -195,10 +195,11 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(
-		newObserver(p.log, p.metrics), fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
-		auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
-		deadline(p.config.RequestTimeout), validate.NewInterceptor()))
+	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithCompressMinBytes(minCompress),
+		connect.WithInterceptors(
+			newObserver(p.log, p.metrics), fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
+			auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
+			deadline(p.config.RequestTimeout), validate.NewInterceptor()))
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
