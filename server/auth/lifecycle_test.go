@@ -3,7 +3,9 @@ package auth_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -259,6 +261,35 @@ func TestDelete(t *testing.T) {
 		wantEnded(t, h.Sessions, session)
 		if err := h.Delete(t.Context(), ada.ID); !errors.Is(err, auth.ErrNoUser) {
 			t.Errorf("Delete again: %v, want ErrNoUser", err)
+		}
+	})
+}
+
+// TestDelete_concurrentLastOwners: of two owners who are deleted at the same time, one stays.
+func TestDelete_concurrentLastOwners(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		h := newHousehold(t, db)
+		for round := range 10 {
+			ada, bob := newUser(t, db), newUser(t, db)
+			id := h.room(fmt.Sprintf("room-%d", round), map[any]usherv1.Role{ada: isOwner, bob: isOwner})
+			var all sync.WaitGroup
+			begin := make(chan struct{})
+			for _, u := range []*ent.User{ada, bob} {
+				all.Go(func() {
+					<-begin
+					err := h.Delete(t.Context(), u.ID)
+					if last := (*auth.LastOwnerError)(nil); err != nil && !errors.As(err, &last) {
+						t.Errorf("Delete: %v", err)
+					}
+				})
+			}
+			close(begin)
+			all.Wait()
+			owners, err := db.Read.Member.Query().Where(member.RoomID(id), member.RoleEQ(isOwner)).Count(t.Context())
+			if err != nil || owners != 1 {
+				t.Errorf("round %d: %d owners, %v, want the one who was refused", round, owners, err)
+			}
 		}
 	})
 }

@@ -101,55 +101,55 @@ return v
 //
 // The session is indexed only after it exists, so that one that [Sessions.EndAll] cannot see is one that nobody holds yet.
 func (s *Sessions) Create(ctx context.Context, userID uuid.UUID, idToken string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	token := base64.RawURLEncoding.EncodeToString(random[:])
 	hash := hashSession(token)
-	now, err := createSession.Exec(ctx, s.Redis, []string{sessionKey(hash)},
+	now, err := createSession.Exec(bounded, s.Redis, []string{sessionKey(hash)},
 		[]string{userID.String(), idToken, milliseconds(min(s.IdleTimeout, s.MaxAge))}).AsInt64()
 	if err != nil {
-		return "", fault.ErrRedis.Because(err)
+		return "", redisError(ctx, err)
 	}
-	err = indexSession.Exec(ctx, s.Redis, []string{userSessionsKey(userID)},
+	err = indexSession.Exec(bounded, s.Redis, []string{userSessionsKey(userID)},
 		[]string{hash, strconv.FormatInt(now, 10), milliseconds(s.MaxAge)}).Error()
 	if err != nil {
-		return "", fault.ErrRedis.Because(err)
+		return "", redisError(ctx, err)
 	}
 	return token, nil
 }
 
 // Lookup returns the session of a token, which counts as a use of it. It fails with [ErrSessionEnded] or fault.ErrRedis.
 func (s *Sessions) Lookup(ctx context.Context, token string) (*Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	return readSession(lookUpSession.Exec(ctx, s.Redis, []string{sessionKey(hashSession(token))},
+	return readSession(ctx, lookUpSession.Exec(bounded, s.Redis, []string{sessionKey(hashSession(token))},
 		[]string{milliseconds(s.IdleTimeout), milliseconds(s.MaxAge)}))
 }
 
 // End ends one session and returns what it was. It fails with [ErrSessionEnded] when there was none, or with
 // fault.ErrRedis.
 func (s *Sessions) End(ctx context.Context, token string) (*Session, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	hash := hashSession(token)
-	ended, err := readSession(endSession.Exec(ctx, s.Redis, []string{sessionKey(hash)}, nil))
+	ended, err := readSession(ctx, endSession.Exec(bounded, s.Redis, []string{sessionKey(hash)}, nil))
 	if err != nil {
 		return nil, err
 	}
 	remove := s.Redis.B().Zrem().Key(userSessionsKey(ended.UserID)).Member(hash).Build().ToRetryable()
-	if err := s.Redis.Do(ctx, remove).Error(); err != nil {
-		return nil, fault.ErrRedis.Because(err)
+	if err := s.Redis.Do(bounded, remove).Error(); err != nil {
+		return nil, redisError(ctx, err)
 	}
 	return ended, nil
 }
 
 // EndAll ends all sessions of a user. It fails with fault.ErrRedis, and may then be repeated.
 func (s *Sessions) EndAll(ctx context.Context, userID uuid.UUID) error {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	hashes, err := s.hashes(ctx, userID)
+	hashes, err := s.hashes(ctx, bounded, userID)
 	if err != nil || len(hashes) == 0 {
 		return err
 	}
@@ -157,35 +157,35 @@ func (s *Sessions) EndAll(ctx context.Context, userID uuid.UUID) error {
 	for _, hash := range hashes {
 		end = append(end, s.Redis.B().Del().Key(sessionKey(hash)).Build().ToRetryable())
 	}
-	for _, result := range s.Redis.DoMulti(ctx, end...) {
+	for _, result := range s.Redis.DoMulti(bounded, end...) {
 		if err := result.Error(); err != nil {
-			return fault.ErrRedis.Because(err)
+			return redisError(ctx, err)
 		}
 	}
 	// Last, so that what failed above is found again.
 	remove := s.Redis.B().Zrem().Key(userSessionsKey(userID)).Member(hashes...).Build().ToRetryable()
-	if err := s.Redis.Do(ctx, remove).Error(); err != nil {
-		return fault.ErrRedis.Because(err)
+	if err := s.Redis.Do(bounded, remove).Error(); err != nil {
+		return redisError(ctx, err)
 	}
 	return nil
 }
 
 // List returns when the sessions of a user were created that have not ended, oldest first.
 func (s *Sessions) List(ctx context.Context, userID uuid.UUID) ([]time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	hashes, err := s.hashes(ctx, userID)
+	hashes, err := s.hashes(ctx, bounded, userID)
 	if err != nil {
 		return nil, err
 	}
 	var times []time.Time
 	for _, hash := range hashes {
-		created, err := s.Redis.Do(ctx, s.Redis.B().Hget().Key(sessionKey(hash)).Field("created").Build()).AsInt64()
+		created, err := s.Redis.Do(bounded, s.Redis.B().Hget().Key(sessionKey(hash)).Field("created").Build()).AsInt64()
 		switch {
 		case rueidis.IsRedisNil(err):
 			continue
 		case err != nil:
-			return nil, fault.ErrRedis.Because(err)
+			return nil, redisError(ctx, err)
 		}
 		times = append(times, time.UnixMilli(created).UTC())
 	}
@@ -193,22 +193,22 @@ func (s *Sessions) List(ctx context.Context, userID uuid.UUID) ([]time.Time, err
 }
 
 // hashes are the sessions of a user that were not ended, idle ones too.
-func (s *Sessions) hashes(ctx context.Context, userID uuid.UUID) ([]string, error) {
+func (s *Sessions) hashes(ctx, bounded context.Context, userID uuid.UUID) ([]string, error) {
 	key := userSessionsKey(userID)
-	hashes, err := s.Redis.Do(ctx, s.Redis.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	hashes, err := s.Redis.Do(bounded, s.Redis.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
 	if err != nil {
-		return nil, fault.ErrRedis.Because(err)
+		return nil, redisError(ctx, err)
 	}
 	return hashes, nil
 }
 
-func readSession(result rueidis.RedisResult) (*Session, error) {
+func readSession(ctx context.Context, result rueidis.RedisResult) (*Session, error) {
 	values, err := result.AsStrSlice()
 	if rueidis.IsRedisNil(err) {
 		return nil, ErrSessionEnded
 	}
 	if err != nil {
-		return nil, fault.ErrRedis.Because(err)
+		return nil, redisError(ctx, err)
 	}
 	if len(values) < 2 {
 		return nil, ErrSessionEnded
@@ -226,6 +226,14 @@ func readSession(result rueidis.RedisResult) (*Session, error) {
 		session.IDToken = values[2]
 	}
 	return session, nil
+}
+
+// redisError is a failure of Redis, unless the caller gave up, which says nothing about Redis.
+func redisError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("sessions: %w", ctx.Err())
+	}
+	return fault.ErrRedis.Because(err)
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"errors"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,6 +199,57 @@ func TestEndAll(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{}, keysOf(t, client)); diff != "" {
 		t.Errorf("left behind: %s", diff)
+	}
+}
+
+// TestEndAll_concurrentSignIn: a session that is being made is either ended or found by the next EndAll.
+func TestEndAll_concurrentSignIn(t *testing.T) {
+	t.Parallel()
+	client := testenv.Redis(t).Client(t)
+	s, user := newSessions(client), uuid.New()
+	const browsers, each = 8, 50
+	var creating, ending sync.WaitGroup
+	tokens, done := make(chan string, browsers*each), make(chan struct{})
+	ending.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if err := s.EndAll(t.Context(), user); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	for range browsers {
+		creating.Go(func() {
+			for range each {
+				token, err := s.Create(t.Context(), user, "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				tokens <- token
+			}
+		})
+	}
+	creating.Wait()
+	close(done)
+	ending.Wait()
+	close(tokens)
+	if err := s.EndAll(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for token := range tokens {
+		if _, err := s.Lookup(t.Context(), token); err == nil {
+			left++
+		}
+	}
+	if left > 0 {
+		t.Errorf("%d sessions go on after all were ended", left)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ type world struct {
 	redis   *testenv.RedisServer
 	counter auth.ProbeCounter
 	url     string
+	// inside is how many calls for "absent-together" must have arrived before one is answered.
+	inside sync.WaitGroup
 }
 
 // newWorld serves an API. change may replace parts before it is served.
@@ -65,8 +68,8 @@ func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(
 	}
 	options := append(fault.Codecs(), connect.WithInterceptors(fault.Interceptor{Log: w.Log}, w.counter))
 	mux := http.NewServeMux()
-	mux.Handle(usherv1connect.NewRoomsServiceHandler(whoami{}, options...))
-	mux.Handle(usherv1connect.NewUsersServiceHandler(whoami{}, options...))
+	mux.Handle(usherv1connect.NewRoomsServiceHandler(whoami{inside: &w.inside}, options...))
+	mux.Handle(usherv1connect.NewUsersServiceHandler(whoami{inside: &w.inside}, options...))
 	api := httptest.NewServer(auth.AllowOrigins(w.TrustedOrigins, protect(w.Wrap(mux))))
 	t.Cleanup(api.Close)
 	w.url = api.URL
@@ -77,10 +80,16 @@ func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(
 type whoami struct {
 	usherv1connect.UnimplementedRoomsServiceHandler
 	usherv1connect.UnimplementedUsersServiceHandler
+	inside *sync.WaitGroup
 }
 
-func (whoami) GetRoom(ctx context.Context, req *usherv1.GetRoomRequest) (*usherv1.GetRoomResponse, error) {
-	if req.GetRoom() == "absent" {
+func (a whoami) GetRoom(ctx context.Context, req *usherv1.GetRoomRequest) (*usherv1.GetRoomResponse, error) {
+	switch req.GetRoom() {
+	case "absent":
+		return nil, auth.ErrRoomNotFound
+	case "absent-together":
+		a.inside.Done()
+		a.inside.Wait()
 		return nil, auth.ErrRoomNotFound
 	}
 	return &usherv1.GetRoomResponse{Room: &usherv1.Room{Id: auth.FromContext(ctx).Key()}}, nil
