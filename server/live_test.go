@@ -1,0 +1,111 @@
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+)
+
+// join takes part in a meeting through the API and LiveKit.
+func (i *instance) join(t *testing.T, c *clients, room string) (*meeting.Participant, *usherv1.Connection) {
+	t.Helper()
+	conn := must[*usherv1.JoinRoomResponse](t)(c.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: room, DisplayName: "Somebody live"})).GetConnection()
+	return meeting.Join(t, conn.GetServerUrl(), conn.GetToken()), conn
+}
+
+// Who is deactivated is out at once, in every shape: session, token, participant, and in the meeting itself, also when
+// coming back with a LiveKit token that is still good.
+func TestDeactivatedUserIsOut(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	ada, host := i.user("Ada Deactivated"), i.user("Grace Host")
+	asHost := i.clients(bearer(i.apiToken(host, "rooms")))
+	room := must[*usherv1.CreateRoomResponse](t)(asHost.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
+		Name: "Deactivation", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED,
+	})).GetRoom()
+	cookie := i.session(ada)
+	session, token := i.clients(header("Cookie", cookie.Name+"="+cookie.Value)), i.clients(bearer(i.apiToken(ada, "rooms", "read")))
+	inside, conn := i.join(t, token, room.GetId())
+	stays, _ := i.join(t, asHost, room.GetId())
+
+	lifecycle := auth.Lifecycle{
+		DB:        i.DB,
+		Sessions:  &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour},
+		TokenLife: 10 * time.Minute,
+	}
+	if err := lifecycle.Deactivate(t.Context(), ada.ID); err != nil {
+		t.Fatal(err)
+	}
+
+	_, err := session.GetMe(t.Context(), &usherv1.GetMeRequest{})
+	wantReason(t, err, "SESSION_ENDED")
+	_, err = token.GetMe(t.Context(), &usherv1.GetMeRequest{})
+	wantReason(t, err, "ACCOUNT_INACTIVE")
+	_, err = i.clients(bearer(conn.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
+	wantReason(t, err, "ACCOUNT_INACTIVE")
+	inside.WaitGone()
+	if back, err := meeting.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
+		back.WaitGone()
+	}
+	select {
+	case <-stays.Disconnected:
+		t.Error("somebody else was removed too")
+	default:
+	}
+}
+
+// A deleted room has no meeting, and an old token does not bring one back for long.
+func TestDeletedRoomIsClosed(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	c := i.clients(bearer(i.apiToken(i.user("Ada Deletes"), "rooms")))
+	room := must[*usherv1.CreateRoomResponse](t)(c.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Deleted"})).GetRoom()
+	inside, conn := i.join(t, c, room.GetId())
+	eventually(t, "live in GetRoom", func() bool {
+		r := must[*usherv1.GetRoomResponse](t)(c.GetRoom(t.Context(), &usherv1.GetRoomRequest{Room: room.GetId()})).GetRoom()
+		return r.GetLive().GetActive() && r.GetLive().GetParticipantCount() == 1
+	})
+	must[*usherv1.DeleteRoomResponse](t)(c.DeleteRoom(t.Context(), &usherv1.DeleteRoomRequest{Room: room.GetId()}))
+	inside.WaitGone()
+	_, err := i.clients(bearer(conn.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
+	wantReason(t, err, "ROOM_NOT_FOUND")
+	if back, err := meeting.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
+		back.WaitGone()
+	}
+}
+
+// What a room and a role allow changes in the meeting that is going on, not only in the next token.
+func TestLiveRoomFollows(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	c := i.clients(bearer(i.apiToken(i.user("Ada Follows"), "rooms")))
+	other := i.user("Grace Follows")
+	asOther := i.clients(bearer(i.apiToken(other, "rooms")))
+	room := must[*usherv1.CreateRoomResponse](t)(c.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Follows"})).GetRoom()
+	must[*usherv1.AddMemberResponse](t)(c.AddMember(t.Context(), &usherv1.AddMemberRequest{
+		Room: room.GetId(), Role: administrator, Identifier: &usherv1.AddMemberRequest_UserId{UserId: other.ID.String()},
+	}))
+	inside, conn := i.join(t, asOther, room.GetId())
+
+	must[*usherv1.UpdateRoomResponse](t)(c.UpdateRoom(t.Context(), &usherv1.UpdateRoomRequest{Room: &usherv1.Room{
+		Id: room.GetId(), Configuration: &usherv1.RoomConfiguration{RestrictSources: true},
+	}}))
+	must[*usherv1.UpdateMemberResponse](t)(c.UpdateMember(t.Context(), &usherv1.UpdateMemberRequest{
+		Room: room.GetId(), Role: member, Identifier: &usherv1.UpdateMemberRequest_UserId{UserId: other.ID.String()},
+	}))
+	eventually(t, "the permission to publish to end", func() bool {
+		p := inside.Room.LocalParticipant.Permissions()
+		return p != nil && !p.GetCanPublish() && p.GetCanSubscribe()
+	})
+	eventually(t, "the role to change", func() bool { return inside.Room.LocalParticipant.Attributes()["room_role"] == "member" })
+	if err := inside.TrySpeak(); err == nil {
+		t.Error("somebody who may publish nothing published a microphone")
+	}
+	renewed := must[*usherv1.RenewConnectionResponse](t)(i.clients(bearer(conn.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})).GetConnection()
+	if renewed.GetParticipantIdentity() != conn.GetParticipantIdentity() || !renewed.GetSessionExpireTime().AsTime().Equal(conn.GetSessionExpireTime().AsTime()) {
+		t.Errorf("renewed as %s until %v, want the same identity and end", renewed.GetParticipantIdentity(), renewed.GetSessionExpireTime().AsTime())
+	}
+}
