@@ -20,7 +20,7 @@ then run "usher migrate up" and "usher serve". "usher config --docs" describes a
 
 // globals are the flags of every command.
 type globals struct {
-	Settings string `name:"config" placeholder:"FILE" help:"Read settings from this file of NAME=value lines; the environment wins. Default: USHER_CONFIG_FILE."`
+	Settings string `name:"config" placeholder:"FILE" help:"File of NAME=value lines; the environment wins. Default: USHER_CONFIG_FILE."`
 	JSON     bool   `name:"json" help:"Print one JSON document instead of a table."`
 }
 

@@ -61,7 +61,7 @@ Settings come from the environment and, if you like, from a file of ` + "`NAME=v
 quotes around a value are removed, nothing is expanded). The environment wins. An empty value counts as not given.
 
 - **Secrets**, marked *secret*, can also be read from a file: ` + "`USHER_SECRET_FILE=/run/secrets/usher`" + `.
-- **Lists** have commas between their items. **Durations** are written like ` + "`30s`, `10m`, `12h`" + `. **Switches** are ` + "`true` or `false`" + `.
+- **Lists** have commas between their items. **Durations** look like ` + "`30s`, `10m`, `12h`" + `. **Switches** are ` + "`true` or `false`" + `.
 - A name that begins with ` + "`USHER_`" + ` and is not listed here is refused, and so is every value that does not fit: all problems
   are reported at once, and nothing starts. ` + "`usher config`" + ` shows what is in effect, and where it comes from.
 - Settings marked *required* are so for ` + "`usher serve`" + `. Other commands need only what they use.
@@ -82,7 +82,7 @@ quotes around a value are removed, nothing is expanded). The environment wins. A
 				standard = "`" + s.standard + "`"
 			}
 			if s.secret {
-				standard = strings.TrimSpace(standard + " *secret*")
+				standard = strings.TrimPrefix(standard+", *secret*", ", ")
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, s.doc)
 		}

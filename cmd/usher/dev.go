@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/usher-meet/usher/server/dev"
@@ -15,7 +14,7 @@ type devCommand struct {
 	Port           int    `default:"8080" help:"Port of the API."`
 	InternalPort   int    `default:"8081" help:"Port of metrics, on loopback."`
 	LivekitPort    int    `default:"7880" help:"Port of LiveKit."`
-	LivekitServer  string `placeholder:"PROGRAM" help:"The livekit-server to run. Default: USHER_DEV_LIVEKIT_SERVER, else livekit-server in PATH."`
+	LivekitServer  string `placeholder:"PROGRAM" help:"What to run as LiveKit. Default: USHER_DEV_LIVEKIT_SERVER, else in PATH."`
 }
 
 // Help adds examples.
@@ -41,7 +40,7 @@ func (c devCommand) Run(ctx context.Context, p *program) error {
 		}
 	}
 	if len(s.ignored) > 0 {
-		fmt.Fprintf(p.stderr, "usher dev brings its own, so these settings are ignored: %s\n", strings.Join(s.ignored, ", "))
+		p.tell("usher dev brings its own, so these settings are ignored: %s", strings.Join(s.ignored, ", "))
 	}
 	return dev.Run(ctx, dev.Options{
 		Config: s.config, Data: c.Data, Host: c.Listen, Insecure: c.InsecureListen,

@@ -83,7 +83,7 @@ var printedToken = regexp.MustCompile(`Bearer (eyJ[\w.-]+)`)
 // start starts it and waits for its welcome.
 func (d *development) start(t *testing.T) {
 	t.Helper()
-	d.cmd = exec.CommandContext(context.Background(), os.Args[0], d.args...) //nolint:gosec // this test
+	d.cmd = exec.CommandContext(context.Background(), os.Args[0], d.args...)
 	d.stderr, d.ended = &lockedBuffer{}, make(chan struct{})
 	d.cmd.Env = append(os.Environ(), runAsUsher+"=1")
 	d.cmd.Stderr = d.stderr
@@ -170,7 +170,7 @@ func TestDev_survivesKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar}
-	res, err := browser.PostForm(d.url+"/auth/login", url.Values{"name": {"Ada"}}) //nolint:noctx // bounded by the server
+	res, err := browser.PostForm(d.url+"/auth/login", url.Values{"name": {"Ada"}})
 	if err != nil {
 		t.Fatal(err)
 	}

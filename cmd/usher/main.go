@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -60,11 +59,11 @@ func run(ctx context.Context, p program) (code int) {
 	}
 	parsed, err := parser.Parse(p.args)
 	if err != nil {
-		fmt.Fprintf(p.stderr, "usher: %v\nRun usher --help, or usher COMMAND --help.\n", err)
+		p.tell("usher: %v\nRun usher --help, or usher COMMAND --help.", err)
 		return 2
 	}
 	if err := parsed.Run(); err != nil {
-		fmt.Fprintf(p.stderr, "usher: %v\n", err)
+		p.tell("usher: %v", err)
 		if _, settingsWrong := errors.AsType[problems](err); settingsWrong || errors.Is(err, errUsage) {
 			return 2
 		}

@@ -143,7 +143,7 @@ func (o *operated) authenticator() *auth.Authenticator {
 
 // httpRequest carries a bearer token.
 func httpRequest(token string) *http.Request {
-	r, _ := http.NewRequest(http.MethodPost, "http://localhost/", nil) //nolint:noctx // never sent
+	r, _ := http.NewRequest(http.MethodPost, "http://localhost/", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
 	return r
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,19 +24,24 @@ func (p *program) print(document any, people func(w io.Writer) error) error {
 	return people(p.stdout)
 }
 
+// tell writes a line for people to standard error. There is nowhere to say that it failed.
+func (p *program) tell(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.stderr, format+"\n", args...)
+}
+
 // grid writes rows in columns. Control characters are dropped from the cells: names are chosen by users, and a terminal
 // obeys what it is shown.
 func grid(w io.Writer, header []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(header, "\t"))
+	var b strings.Builder
+	b.WriteString(strings.Join(header, "\t") + "\n")
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
 			cells[i] = printable(cell)
 		}
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+		b.WriteString(strings.TrimRight(strings.Join(cells, "\t"), "\t") + "\n")
 	}
-	return t.Flush()
+	return align(w, b.String())
 }
 
 // listing writes the rows of a list, and says when there are more.
@@ -57,11 +63,20 @@ func cut[T any](all []T, limit int) ([]T, bool) {
 
 // details writes pairs of a name and a value, one a line, and leaves out those without a value.
 func details(w io.Writer, pairs ...string) error {
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	var b strings.Builder
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
-			fmt.Fprintf(t, "%s:\t%s\n", pairs[i], printable(pairs[i+1]))
+			b.WriteString(pairs[i] + ":\t" + printable(pairs[i+1]) + "\n")
 		}
+	}
+	return align(w, b.String())
+}
+
+// align writes lines with tabs in columns.
+func align(w io.Writer, lines string) error {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	if _, err := io.WriteString(t, lines); err != nil {
+		return err
 	}
 	return t.Flush()
 }
@@ -76,13 +91,6 @@ func printable(s string) string {
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func dayOrNone(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return day(*t)
-}
 
 func yesNo(b bool) string {
 	if b {
@@ -99,13 +107,13 @@ func (p *program) confirm(yes bool, question string) error {
 	if !isTerminal(p.stdin) {
 		return usageError("this cannot be undone: repeat the command with --yes")
 	}
-	fmt.Fprintf(p.stderr, "%s Type yes to go on: ", question)
+	p.tell("%s Type yes to go on:", question)
 	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if strings.TrimSpace(answer) != "yes" {
-		return fmt.Errorf("nothing was done")
+		return errors.New("nothing was done")
 	}
 	return nil
 }

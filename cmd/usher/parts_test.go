@@ -67,7 +67,7 @@ func emptySQLite(t *testing.T) string {
 func redisServer(t *testing.T) (address string) {
 	t.Helper()
 	port := strconv.Itoa(freePort(t))
-	cmd := exec.CommandContext(context.Background(), mustEnv(t, "USHER_TEST_REDIS_SERVER"), //nolint:gosec // the runner names it
+	cmd := exec.CommandContext(context.Background(), mustEnv(t, "USHER_TEST_REDIS_SERVER"),
 		"--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

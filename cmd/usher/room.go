@@ -120,7 +120,9 @@ func (c roomListCommand) Run(ctx context.Context, p *program) error {
 	rows := [][]string{}
 	for _, r := range found {
 		v := viewRoom(r)
-		rows = append(rows, []string{v.ID, v.Slug, v.AccessLevel, strconv.Itoa(len(v.Members)), day(v.CreateTime), strings.Join(v.Owners, " "), v.Name})
+		rows = append(rows, []string{
+			v.ID, v.Slug, v.AccessLevel, strconv.Itoa(len(v.Members)), day(v.CreateTime), strings.Join(v.Owners, " "), v.Name,
+		})
 		v.Members = nil
 		document.Rooms = append(document.Rooms, v)
 	}
@@ -160,10 +162,12 @@ func showRoom(ctx context.Context, p *program, db *dbtx.DB, ref string) error {
 		err := details(w, "id", v.ID, "slug", v.Slug, "name", v.Name, "access level", v.AccessLevel,
 			"configuration", string(v.Config), "meetings", strconv.FormatInt(v.Meetings, 10),
 			"created", day(v.CreateTime), "changed", day(v.UpdateTime))
+		if err == nil {
+			_, err = io.WriteString(w, "\n")
+		}
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(w)
 		rows := [][]string{}
 		for _, m := range v.Members {
 			rows = append(rows, []string{m.Role, firstOf(m.UserID, "(pending)"), day(m.CreateTime), m.Email, m.Name})

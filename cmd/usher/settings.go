@@ -24,8 +24,8 @@ type setting struct {
 	secret bool
 	// need says which commands cannot do without it; 0: it can be left out.
 	need part
-	// dev says what `usher dev` does with it.
-	dev devRule
+	// ownInDev settings are ignored by `usher dev`: it brings its own, and never touches production.
+	ownInDev bool
 	// set parses a value into the Config.
 	set func(c *server.Config, value string) error
 	// show masks a secret that is partly public; nil: all of it is hidden.
@@ -43,16 +43,6 @@ const (
 
 	nothing    part = 0
 	everything      = database | keys | redis | serving
-)
-
-// devRule is what `usher dev` does with a setting.
-type devRule int
-
-const (
-	// devTakes: as in production.
-	devTakes devRule = iota
-	// devProvides: development brings its own, and ignores the setting, so that it never touches production.
-	devProvides
 )
 
 // section is a heading of the table.
@@ -172,7 +162,8 @@ func (l loader) one(s *settings, def *setting, environment, file map[string]stri
 	v := value{setting: def, source: sourceDefault}
 	v.text, v.source, wrong = lookUp(def, environment, file)
 	given := v.text != ""
-	if l.development && def.dev == devProvides {
+	own := l.development && def.ownInDev
+	if own {
 		if given {
 			s.ignored = append(s.ignored, def.name)
 		}
@@ -186,8 +177,7 @@ func (l loader) one(s *settings, def *setting, environment, file map[string]stri
 	}
 	s.values = append(s.values, v)
 	if v.text == "" {
-		missing := def.need&l.needs != 0 && !(l.development && def.dev == devProvides)
-		if missing && len(wrong) == 0 {
+		if def.need&l.needs != 0 && !own && len(wrong) == 0 {
 			wrong = append(wrong, missingText(def))
 		}
 		return wrong
@@ -229,7 +219,7 @@ func lookUp(def *setting, environment, file map[string]string) (text, source str
 }
 
 func readSecretFile(def *setting, path string) (text, source string, wrong problems) {
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return "", "", problems{fmt.Sprintf("%s%s: %v", def.name, fileSuffix, err)}
 	}
@@ -243,7 +233,8 @@ func readSecretFile(def *setting, path string) (text, source string, wrong probl
 // kubernetesName and kubernetesValue match what Kubernetes puts into the environment of every pod in the namespace of a
 // service called usher or usher-…: USHER_SERVICE_HOST, USHER_PORT=tcp://…, USHER_PORT_8080_TCP_ADDR.
 var (
-	kubernetesName  = regexp.MustCompile(`^USHER_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$`)
+	kubernetesName = regexp.MustCompile(`^USHER_([A-Z0-9_]+_)?` +
+		`(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$`)
 	kubernetesPort  = regexp.MustCompile(`^USHER_([A-Z0-9_]+_)?PORT$`)
 	kubernetesValue = regexp.MustCompile(`^(tcp|udp)://`)
 )

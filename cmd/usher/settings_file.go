@@ -10,7 +10,7 @@ import (
 // Blank lines and lines that begin with # are left out. A value may stand in single or double quotes, which are removed;
 // nothing is expanded. A name that occurs twice is an error, since one of the two would be without effect.
 func readSettingsFile(path string) (map[string]string, problems) {
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, problems{fmt.Sprintf("settings file: %v", err)}
 	}

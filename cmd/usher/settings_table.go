@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -18,29 +17,32 @@ type config = server.Config
 var table = []section{
 	{"Serving", "", []setting{
 		{
-			name: "USHER_PUBLIC_URL", need: serving, dev: devProvides,
+			name: "USHER_PUBLIC_URL", need: serving, ownInDev: true,
 			set: into(baseURL("https", "http", true), func(c *config) *string { return &c.PublicURL }),
-			doc: "Address at which people reach this server, such as `https://meet.example.org`. `http://` is for localhost only: browsers give cameras and microphones to secure pages.",
+			doc: "Address at which people reach this server, such as `https://meet.example.org`. `http://` is for " +
+				"localhost only: browsers give cameras and microphones to secure pages.",
 		},
 		{
-			name: "USHER_LISTEN", standard: ":8080", dev: devProvides,
+			name: "USHER_LISTEN", standard: ":8080", ownInDev: true,
 			set: into(listenAddress, func(c *config) *string { return &c.Listen }),
 			doc: "Where the API listens, without TLS: put a proxy that ends TLS in front of it.",
 		},
 		{
-			name: "USHER_LISTEN_INTERNAL", standard: "127.0.0.1:8081", dev: devProvides,
+			name: "USHER_LISTEN_INTERNAL", standard: "127.0.0.1:8081", ownInDev: true,
 			set: into(listenAddress, func(c *config) *string { return &c.ListenInternal }),
 			doc: "Where `/metrics` and the detailed `/readyz` listen. Never open it to the public.",
 		},
 		{
 			name: "USHER_TRUSTED_PROXIES",
 			set:  into(list(network), func(c *config) *[]netip.Prefix { return &c.TrustedProxies }),
-			doc:  "Addresses and networks of the proxies in front of this server. Only they are believed about `X-Forwarded-For`, by which strangers are limited.",
+			doc: "Addresses and networks of the proxies in front of this server. Only they are believed about " +
+				"`X-Forwarded-For`, by which strangers are limited.",
 		},
 		{
 			name: "USHER_ALLOWED_ORIGINS",
 			set:  into(list(origin), func(c *config) *[]string { return &c.AllowedOrigins }),
-			doc:  "Other sites whose pages may call the API with bearer tokens, and be returned to after sign-in, such as `https://portal.example.org`.",
+			doc: "Other sites whose pages may call the API with bearer tokens, and be returned to after sign-in, such as " +
+				"`https://portal.example.org`.",
 		},
 		{
 			name: "USHER_REQUEST_TIMEOUT", standard: "30s",
@@ -65,81 +67,82 @@ var table = []section{
 	}},
 	{"Secrets", "", []setting{
 		{
-			name: "USHER_SECRET", secret: true, need: keys, dev: devProvides,
+			name: "USHER_SECRET", secret: true, need: keys, ownInDev: true,
 			set: into(strongSecret, func(c *config) *server.Secret { return &c.Secret }),
 			doc: "32 random bytes or more, from which every key of this instance is derived: `openssl rand -base64 32`.",
 		},
 		{
-			name: "USHER_SECRET_PREVIOUS", secret: true, dev: devProvides,
+			name: "USHER_SECRET_PREVIOUS", secret: true, ownInDev: true,
 			set: into(strongSecret, func(c *config) *server.Secret { return &c.SecretPrevious }),
 			doc: "The secret before a change. Tokens made with it stay good as long as it is set.",
 		},
 		{
 			name: "USHER_SERVICE_TOKENS", secret: true,
 			set: into(serviceTokens, func(c *config) *[]server.ServiceToken { return &c.ServiceTokens }),
-			doc: "Programs of the operator that may call: `name:sha256:scope+scope`, with commas between them. `usher token hash` makes one. Scopes: `read`, `rooms`, `recordings`, `invitations`, `telephony`.",
+			doc: "Programs of the operator that may call: `name:sha256:scope+scope`, with commas between them. `usher " +
+				"token hash` makes one. Scopes: `read`, `rooms`, `recordings`, `invitations`, `telephony`.",
 		},
 	}},
 	{"Database and Redis", "", []setting{
 		{
-			name: "USHER_DATABASE_URL", secret: true, show: showDatabase, need: database, dev: devProvides,
+			name: "USHER_DATABASE_URL", secret: true, show: showDatabase, need: database, ownInDev: true,
 			set: into(databaseURL, func(c *config) *server.Secret { return &c.DatabaseURL }),
-			doc: "`postgres://user:password@host/database`, or `sqlite:` and the path of a file.",
+			doc: "`postgres://user@host/database`, with `:` and the password after the user, or `sqlite:` and the path of a file.",
 		},
 		{
-			name: "USHER_REDIS_ADDRESSES", need: redis, dev: devProvides,
+			name: "USHER_REDIS_ADDRESSES", need: redis, ownInDev: true,
 			set: into(list(hostPort), func(c *config) *[]string { return &c.Redis.Addresses }),
 			doc: "`host:port` of one Redis, of several nodes of a cluster, or of the sentinels.",
 		},
 		{
-			name: "USHER_REDIS_USERNAME", dev: devProvides,
+			name: "USHER_REDIS_USERNAME", ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.Redis.Username }),
 			doc: "User name, if Redis wants one.",
 		},
 		{
-			name: "USHER_REDIS_PASSWORD", secret: true, dev: devProvides,
+			name: "USHER_REDIS_PASSWORD", secret: true, ownInDev: true,
 			set: into(anySecret, func(c *config) *server.Secret { return &c.Redis.Password }),
 			doc: "Password, if Redis wants one.",
 		},
 		{
-			name: "USHER_REDIS_SENTINEL_MASTER", dev: devProvides,
+			name: "USHER_REDIS_SENTINEL_MASTER", ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.Redis.SentinelMaster }),
 			doc: "Name of the master that the sentinels watch.",
 		},
 		{
-			name: "USHER_REDIS_TLS", standard: "false", dev: devProvides,
+			name: "USHER_REDIS_TLS", standard: "false", ownInDev: true,
 			set: into(boolean, func(c *config) *bool { return &c.Redis.TLS }),
 			doc: "Speak TLS to Redis.",
 		},
 		{
-			name: "USHER_REDIS_CA_FILE", dev: devProvides,
+			name: "USHER_REDIS_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.Redis.CAFile }),
 			doc: "Certificate authorities (PEM) for Redis, instead of the system's.",
 		},
 	}},
 	{"LiveKit", "", []setting{
 		{
-			name: "USHER_LIVEKIT_URL", need: serving, dev: devProvides,
+			name: "USHER_LIVEKIT_URL", need: serving, ownInDev: true,
 			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.LiveKit.URL }),
 			doc: "Address at which this server calls LiveKit, such as `http://livekit:7880`.",
 		},
 		{
-			name: "USHER_LIVEKIT_PUBLIC_URL", need: serving, dev: devProvides,
+			name: "USHER_LIVEKIT_PUBLIC_URL", need: serving, ownInDev: true,
 			set: into(baseURL("wss", "ws", false), func(c *config) *string { return &c.LiveKit.PublicURL }),
 			doc: "Address that clients get, such as `wss://livekit.example.org`.",
 		},
 		{
-			name: "USHER_LIVEKIT_KEY", need: serving, dev: devProvides,
+			name: "USHER_LIVEKIT_KEY", need: serving, ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.LiveKit.Key }),
 			doc: "API key, as in LiveKit's `keys`.",
 		},
 		{
-			name: "USHER_LIVEKIT_SECRET", secret: true, need: serving, dev: devProvides,
+			name: "USHER_LIVEKIT_SECRET", secret: true, need: serving, ownInDev: true,
 			set: into(liveKitSecret, func(c *config) *server.Secret { return &c.LiveKit.Secret }),
 			doc: "API secret of that key, 32 characters or more.",
 		},
 		{
-			name: "USHER_LIVEKIT_CA_FILE", dev: devProvides,
+			name: "USHER_LIVEKIT_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.LiveKit.CAFile }),
 			doc: "Certificate authorities (PEM) for LiveKit, instead of the system's.",
 		},
@@ -171,22 +174,23 @@ var table = []section{
 	}},
 	{"Sign-in", "People sign in at an OpenID provider. Nobody can while `USHER_OIDC_ISSUER` is empty.", []setting{
 		{
-			name: "USHER_OIDC_ISSUER", dev: devProvides,
+			name: "USHER_OIDC_ISSUER", ownInDev: true,
 			set: into(issuerURL, func(c *config) *string { return &c.OIDC.Issuer }),
-			doc: "Issuer, exactly as the provider writes it. It is asked for its addresses when the first person signs in. Register `{USHER_PUBLIC_URL}/auth/callback` and `{USHER_PUBLIC_URL}/auth/logout/callback` there.",
+			doc: "Issuer, exactly as the provider writes it. It is asked for its addresses when the first person signs in. " +
+				"Register `{USHER_PUBLIC_URL}/auth/callback` and `{USHER_PUBLIC_URL}/auth/logout/callback` there.",
 		},
 		{
-			name: "USHER_OIDC_CLIENT_ID", dev: devProvides,
+			name: "USHER_OIDC_CLIENT_ID", ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.OIDC.ClientID }),
 			doc: "Client id of this server at the provider.",
 		},
 		{
-			name: "USHER_OIDC_CLIENT_SECRET", secret: true, dev: devProvides,
+			name: "USHER_OIDC_CLIENT_SECRET", secret: true, ownInDev: true,
 			set: into(anySecret, func(c *config) *server.Secret { return &c.OIDC.ClientSecret }),
 			doc: "Client secret. Empty for a public client: PKCE is always used.",
 		},
 		{
-			name: "USHER_OIDC_CA_FILE", dev: devProvides,
+			name: "USHER_OIDC_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.OIDC.CAFile }),
 			doc: "Certificate authorities (PEM) for the provider, instead of the system's.",
 		},
@@ -208,7 +212,8 @@ var table = []section{
 		{
 			name: "USHER_OIDC_MATCH_BY_EMAIL", standard: "false",
 			set: into(boolean, func(c *config) *bool { return &c.OIDC.MatchByEmail }),
-			doc: "Whether somebody with an unknown `sub` gets the account that has their verified address. Only for providers that verify addresses.",
+			doc: "Whether somebody with an unknown `sub` gets the account that has their verified address. Only for " +
+				"providers that verify addresses.",
 		},
 		{
 			name: "USHER_OIDC_CREATE_USERS", standard: "true",
@@ -216,12 +221,12 @@ var table = []section{
 			doc: "Whether the first sign-in makes an account.",
 		},
 		{
-			name: "USHER_OIDC_AUDIENCE", dev: devProvides,
+			name: "USHER_OIDC_AUDIENCE", ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.OIDC.Audience }),
 			doc: "Audience of the provider's access tokens that are accepted as bearer tokens. Empty: none are.",
 		},
 		{
-			name: "USHER_OIDC_CLIENT_IDS", dev: devProvides,
+			name: "USHER_OIDC_CLIENT_IDS", ownInDev: true,
 			set: into(list(anyText), func(c *config) *[]string { return &c.OIDC.ClientIDs }),
 			doc: "Clients that such access tokens may have been issued to. Empty: any.",
 		},
@@ -249,7 +254,8 @@ var table = []section{
 				"trusted":    usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED,
 				"restricted": usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
 			}), func(c *config) *usherv1.AccessLevel { return &c.Rooms.AccessLevel }),
-			doc: "Access level of new rooms when nobody says otherwise: `public` (everybody enters), `trusted` (signed-in people enter) or `restricted` (members enter). The others wait in the lobby.",
+			doc: "Access level of new rooms when nobody says otherwise: `public` (everybody enters), `trusted` (signed-in " +
+				"people enter) or `restricted` (members enter). The others wait in the lobby.",
 		},
 		{
 			name: "USHER_ROOMS_SOURCES", standard: "camera,microphone,screen_share,screen_share_audio",
@@ -264,7 +270,8 @@ var table = []section{
 		{
 			name: "USHER_DISPLAY_NAMES", standard: "chosen",
 			set: into(oneOf(map[string]bool{"account": true, "chosen": false}), func(c *config) *bool { return &c.Rooms.AccountNames }),
-			doc: "`chosen`: signed-in people choose how they are called in a meeting. `account`: they are called what their account says.",
+			doc: "`chosen`: signed-in people choose how they are called in a meeting. `account`: they are called what " +
+				"their account says.",
 		},
 		{
 			name: "USHER_DIRECTORY_OPEN", standard: "false",
@@ -309,7 +316,8 @@ var table = []section{
 			doc:  "Privacy statement.",
 		},
 	}},
-	{"Limits", "Calls and period: `60/1m` lets 60 through at once and then one a second. `off` switches a limit off. A network is a /24 or a /64.", []setting{
+	{"Limits", "Calls and period: `60/1m` lets 60 through at once and then one a second. `off` switches a limit off. " +
+		"A network is a /24 or a /64.", []setting{
 		limit("USHER_LIMIT_CALLS", "1200/1m", "calls", "All calls of one caller, or of one network for those who are not signed in.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.Calls }),
 		limit("USHER_LIMIT_JOIN", "120/1m", "join", "Joining meetings and renewing connections, for each caller or network.",
@@ -344,56 +352,4 @@ var table = []section{
 
 func limit(name, standard, key, doc string, field func(*config) *ratelimit.Limit) setting {
 	return setting{name: name, standard: standard, doc: doc, set: into(rate(key), field)}
-}
-
-// crossRule is a rule about settings that are right by themselves but not together. It is asked only when each of them is.
-type crossRule struct {
-	names []string
-	wrong func(c *config) bool
-	text  string
-}
-
-var crossRules = []crossRule{
-	{
-		[]string{"USHER_SECRET", "USHER_SECRET_PREVIOUS"},
-		func(c *config) bool { return c.Secret != "" && c.Secret == c.SecretPrevious },
-		"USHER_SECRET and USHER_SECRET_PREVIOUS are equal: the previous one is the one before the change",
-	},
-	{
-		[]string{"USHER_SECRET", "USHER_LIVEKIT_SECRET"},
-		func(c *config) bool { return c.Secret != "" && c.Secret == c.LiveKit.Secret },
-		"USHER_SECRET and USHER_LIVEKIT_SECRET are equal: whoever runs LiveKit could make tokens of this server",
-	},
-	{
-		[]string{"USHER_LISTEN", "USHER_LISTEN_INTERNAL"},
-		func(c *config) bool { return c.Listen == c.ListenInternal && !strings.HasSuffix(c.Listen, ":0") },
-		"USHER_LISTEN and USHER_LISTEN_INTERNAL are equal: metrics need an address of their own",
-	},
-	{
-		[]string{"USHER_PUBLIC_URL", "USHER_LIVEKIT_PUBLIC_URL"},
-		func(c *config) bool {
-			return strings.HasPrefix(c.PublicURL, "https://") && strings.HasPrefix(c.LiveKit.PublicURL, "ws://")
-		},
-		"USHER_LIVEKIT_PUBLIC_URL begins with ws://, which browsers refuse on the https:// pages of USHER_PUBLIC_URL: use wss://",
-	},
-	{
-		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID"},
-		func(c *config) bool { return c.OIDC.Issuer != "" && c.OIDC.ClientID == "" },
-		"USHER_OIDC_CLIENT_ID is missing: USHER_OIDC_ISSUER is set",
-	},
-	{
-		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID", "USHER_OIDC_AUDIENCE"},
-		func(c *config) bool { return c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDC.Audience != "") },
-		"USHER_OIDC_ISSUER is missing: other USHER_OIDC_ settings need it",
-	},
-	{
-		[]string{"USHER_REDIS_TLS", "USHER_REDIS_CA_FILE"},
-		func(c *config) bool { return c.Redis.CAFile != "" && !c.Redis.TLS },
-		"USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out",
-	},
-	{
-		[]string{"USHER_SESSION_IDLE_TIMEOUT", "USHER_SESSION_MAX_AGE"},
-		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
-		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",
-	},
 }

@@ -146,7 +146,7 @@ func TestLoad_refused(t *testing.T) {
 		"LiveKit's secret is long":                {"USHER_LIVEKIT_SECRET=secret", "USHER_LIVEKIT_SECRET (environment): is too weak: it has 6 characters and needs 32, here and in LiveKit's keys"},
 		"two secrets differ":                      {"USHER_LIVEKIT_SECRET=" + testSecret, "USHER_SECRET and USHER_LIVEKIT_SECRET are equal: whoever runs LiveKit could make tokens of this server"},
 		"the previous secret is another":          {"USHER_SECRET_PREVIOUS=" + testSecret, "USHER_SECRET and USHER_SECRET_PREVIOUS are equal: the previous one is the one before the change"},
-		"the database is one of two":              {"USHER_DATABASE_URL=mysql://test-password@db/usher", "USHER_DATABASE_URL (environment): must begin with postgres:// or sqlite:"},
+		"the database is one of two":              {"USHER_DATABASE_URL=mysql://test-password@db/usher", "USHER_DATABASE_URL (environment): is neither a postgres:// nor a sqlite: address"},
 		"metrics have an address of their own":    {"USHER_LISTEN_INTERNAL=:8080", "USHER_LISTEN and USHER_LISTEN_INTERNAL are equal: metrics need an address of their own"},
 		"an issuer needs a client":                {"USHER_OIDC_ISSUER=https://id.example.org", "USHER_OIDC_CLIENT_ID is missing: USHER_OIDC_ISSUER is set"},
 		"a client needs an issuer":                {"USHER_OIDC_CLIENT_ID=test", "USHER_OIDC_ISSUER is missing: other USHER_OIDC_ settings need it"},

@@ -25,7 +25,7 @@ type tokenCommands struct {
 type tokenCreateCommand struct {
 	User    string        `arg:"" help:"Whose token: a user's id or e-mail address."`
 	Name    string        `help:"What it is for, in your words."`
-	Scope   []string      `help:"What it may do: read, rooms, recordings, invitations. Several with commas. Default: ${default}." default:"read" sep:","`
+	Scope   []string      `help:"What it may do, with commas: read, rooms, recordings, invitations. Default: ${default}." default:"read" sep:","`
 	Expires time.Duration `help:"How long it is good. Default: ${default}; at most 8784h (366 days)." default:"720h" placeholder:"DURATION"`
 }
 
@@ -96,7 +96,7 @@ func (c tokenCreateCommand) Run(ctx context.Context, p *program) error {
 	return p.print(view, func(w io.Writer) error {
 		err := details(w, "id", view.ID, "user", view.UserID, "name", view.Name, "scopes", strings.Join(view.Scopes, ", "),
 			"expires", day(view.ExpireTime), "token", view.Token)
-		fmt.Fprintln(p.stderr, "\nThe token is not shown again. Send it as: Authorization: Bearer TOKEN")
+		p.tell("\nThe token is not shown again. Send it as: Authorization: Bearer TOKEN")
 		return err
 	})
 }
@@ -199,7 +199,7 @@ func (c tokenHashCommand) Run(_ context.Context, p *program) error {
 	}{c.Name, c.Scope, token, line}
 	return p.print(document, func(w io.Writer) error {
 		err := details(w, "token", token, "setting", line)
-		fmt.Fprintln(p.stderr, "\nGive the token to the service: it is not shown again. Add the setting to USHER_SERVICE_TOKENS.")
+		p.tell("\nGive the token to the service: it is not shown again. Add the setting to USHER_SERVICE_TOKENS.")
 		return err
 	})
 }

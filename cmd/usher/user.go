@@ -173,10 +173,12 @@ func showUser(ctx context.Context, p *program, db *dbtx.DB, id uuid.UUID) error 
 		err := details(w, "id", v.ID, "sub", v.Sub, "e-mail", v.Email, "verified", yesNo(v.EmailVerified), "name", v.FullName,
 			"short name", v.ShortName, "language", v.Language, "time zone", v.Timezone, "active", yesNo(v.Active),
 			"created", day(v.CreateTime), "changed", day(v.UpdateTime), "API tokens", fmt.Sprint(count))
+		if err == nil && len(rows) > 0 {
+			_, err = io.WriteString(w, "\n")
+		}
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		fmt.Fprintln(w)
 		return grid(w, []string{"ROLE", "ROOM", "SLUG", "NAME"}, rows)
 	})
 }

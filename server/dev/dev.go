@@ -132,7 +132,7 @@ func (o Options) checkPorts(host netip.Addr) error {
 			problems = append(problems, fmt.Errorf("%s wants a port between 1 and 65535, not %d", p.flag, p.port))
 			continue
 		}
-		l, err := net.Listen("tcp", netip.AddrPortFrom(p.host, uint16(p.port)).String()) //nolint:noctx,gosec // at once; a port fits
+		l, err := net.Listen("tcp", netip.AddrPortFrom(p.host, uint16(p.port)).String()) //nolint:noctx // at once
 		if err != nil {
 			problems = append(problems, fmt.Errorf("port %d, for %s, is not free: stop what uses it, or choose another one with %s (%w)",
 				p.port, p.what, p.flag, err))

@@ -85,7 +85,7 @@ func TestRun_liveKitThatFails(t *testing.T) {
 	t.Parallel()
 	o := options(t)
 	o.LiveKitServer = filepath.Join(t.TempDir(), "livekit-server")
-	if err := os.WriteFile(o.LiveKitServer, []byte("#!/bin/sh\necho could not parse config\nexit 3\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(o.LiveKitServer, []byte("#!/bin/sh\necho could not parse config\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	err := Run(t.Context(), o)

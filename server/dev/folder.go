@@ -41,7 +41,7 @@ func openFolder(path string) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("another `usher dev` uses the data folder %s: stop it, or name another folder with --data", path)
 	}
@@ -63,12 +63,12 @@ type secrets struct {
 // secrets reads the file of secrets, or makes it.
 func (f *folder) secrets() (*secrets, error) {
 	path, s := f.file(secretsFile), &secrets{}
-	content, err := os.ReadFile(path) //nolint:gosec // the developer names the folder
+	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Two texts of 128 bits or more each make one of 256.
 		random := func() string { return rand.Text() + rand.Text() }
 		s = &secrets{Secret: random(), LiveKitKey: "usher-dev", LiveKitSecret: random(), RedisPassword: random()}
-		if content, err = json.MarshalIndent(s, "", "  "); err == nil {
+		if content, err = json.MarshalIndent(s, "", "  "); err == nil { //nolint:gosec // the file is for these secrets
 			err = writeFile(path, content)
 		}
 		return s, err

@@ -1,7 +1,6 @@
 package dev
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ type embeddedRedis struct {
 	password string
 	path     string
 	log      *slog.Logger
-	stopLoop context.CancelFunc
+	stopping chan struct{}
 	loop     sync.WaitGroup
 	// saved is the number of commands at the last save: without a new one nothing has changed.
 	saved int
@@ -38,7 +37,7 @@ type embeddedRedis struct {
 // startRedis starts a Redis with the keys of the file at path, without those that have expired since. A file that cannot be
 // read is put aside, with a warning: development goes on, signed out.
 func startRedis(path, password string, log *slog.Logger) (*embeddedRedis, error) {
-	r := &embeddedRedis{server: miniredis.NewMiniRedis(), password: password, path: path, log: log, saved: -1}
+	r := &embeddedRedis{server: miniredis.NewMiniRedis(), password: password, path: path, log: log, stopping: make(chan struct{}), saved: -1}
 	r.server.RequireAuth(password)
 	if err := r.server.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("start the in-process Redis: %w", err)
@@ -53,9 +52,7 @@ func startRedis(path, password string, log *slog.Logger) (*embeddedRedis, error)
 			return nil, fmt.Errorf("put the saved keys of Redis aside: %w", err)
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.stopLoop = cancel
-	r.loop.Go(func() { r.saveNowAndThen(ctx) })
+	r.loop.Go(r.saveNowAndThen)
 	return r, nil
 }
 
@@ -64,12 +61,12 @@ func (r *embeddedRedis) config() server.RedisConfig {
 	return server.RedisConfig{Addresses: []string{r.server.Addr()}, Password: server.Secret(r.password), Embedded: true}
 }
 
-func (r *embeddedRedis) saveNowAndThen(ctx context.Context) {
+func (r *embeddedRedis) saveNowAndThen() {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-r.stopping:
 			return
 		case <-ticker.C:
 			if err := r.save(); err != nil {
@@ -81,7 +78,7 @@ func (r *embeddedRedis) saveNowAndThen(ctx context.Context) {
 
 // stop ends the Redis and saves its keys.
 func (r *embeddedRedis) stop() error {
-	r.stopLoop()
+	close(r.stopping)
 	r.loop.Wait()
 	err := r.save()
 	r.server.Close()

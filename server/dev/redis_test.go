@@ -71,9 +71,19 @@ func TestRedis_survivesRestart(t *testing.T) {
 	second, c := mustStart(t, path)
 	defer func() { _ = second.stop() }()
 	for _, test := range []struct{ command, want string }{
-		{"GET string", binary}, {"GET empty", ""}, {"GET short", "x"}, {"EXISTS gone", "0"}, {"LRANGE list 0 -1", "b a b"}, {"SCARD set", "2"},
-		{"SISMEMBER set y", "1"}, {"HGET hash field", binary}, {"HLEN hash", "2"}, {"ZSCORE sorted a", "1700000000123.5"},
-		{"ZSCORE sorted b", "-inf"}, {"TTL string", "-1"}, {"DBSIZE", "7"},
+		{"GET string", binary},
+		{"GET empty", ""},
+		{"GET short", "x"},
+		{"EXISTS gone", "0"},
+		{"LRANGE list 0 -1", "b a b"},
+		{"SCARD set", "2"},
+		{"SISMEMBER set y", "1"},
+		{"HGET hash field", binary},
+		{"HLEN hash", "2"},
+		{"ZSCORE sorted a", "1700000000123.5"},
+		{"ZSCORE sorted b", "-inf"},
+		{"TTL string", "-1"},
+		{"DBSIZE", "7"},
 	} {
 		if got := answer(t, do(t, c, strings.Fields(test.command)...)); got != test.want {
 			t.Errorf("%s: %q, want %q", test.command, got, test.want)

@@ -49,7 +49,7 @@ func (p *people) handler(parts server.SignInParts) http.Handler {
 	mux.HandleFunc("GET /auth/login", p.page)
 	mux.HandleFunc("POST /auth/login", p.signIn)
 	mux.HandleFunc("POST /auth/logout", p.signOut)
-	mux.HandleFunc("/auth/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/auth/", func(w http.ResponseWriter, _ *http.Request) {
 		showPage(w, http.StatusNotFound, p.config, pageData{Title: "Not found", Message: "There is nothing at this address."})
 	})
 	return guard(p.config, http.NewCrossOriginProtection().Handler(mux))
@@ -60,7 +60,7 @@ func (p *people) page(w http.ResponseWriter, r *http.Request) {
 	returnTo := r.URL.Query().Get("return_to")
 	if r.URL.Query().Get("silent") == "true" {
 		// Nobody is signed in without a click, and a silent sign-in that fails is no error.
-		http.Redirect(w, r, p.returnAddress(returnTo), http.StatusSeeOther)
+		http.Redirect(w, r, p.returnAddress(returnTo), http.StatusSeeOther) //nolint:gosec // ours or an allowed origin
 		return
 	}
 	known, err := p.parts.DB.Read.User.Query().
@@ -110,7 +110,7 @@ func (p *people) signIn(w http.ResponseWriter, r *http.Request) {
 		_, _ = p.parts.Sessions.End(r.Context(), old.Value)
 	}
 	http.SetCookie(w, p.parts.Sessions.Cookie(token, p.secure()))
-	http.Redirect(w, r, p.returnAddress(returnTo), http.StatusSeeOther)
+	http.Redirect(w, r, p.returnAddress(returnTo), http.StatusSeeOther) //nolint:gosec // ours or an allowed origin
 }
 
 // signOut ends this session, or with everywhere=true all of its user's.

@@ -1,0 +1,55 @@
+package main
+
+import "strings"
+
+// crossRule is a rule about settings that are right by themselves but not together. It is asked only when each of them is.
+type crossRule struct {
+	names []string
+	wrong func(c *config) bool
+	text  string
+}
+
+var crossRules = []crossRule{
+	{
+		[]string{"USHER_SECRET", "USHER_SECRET_PREVIOUS"},
+		func(c *config) bool { return c.Secret != "" && c.Secret == c.SecretPrevious },
+		"USHER_SECRET and USHER_SECRET_PREVIOUS are equal: the previous one is the one before the change",
+	},
+	{
+		[]string{"USHER_SECRET", "USHER_LIVEKIT_SECRET"},
+		func(c *config) bool { return c.Secret != "" && c.Secret == c.LiveKit.Secret },
+		"USHER_SECRET and USHER_LIVEKIT_SECRET are equal: whoever runs LiveKit could make tokens of this server",
+	},
+	{
+		[]string{"USHER_LISTEN", "USHER_LISTEN_INTERNAL"},
+		func(c *config) bool { return c.Listen == c.ListenInternal && !strings.HasSuffix(c.Listen, ":0") },
+		"USHER_LISTEN and USHER_LISTEN_INTERNAL are equal: metrics need an address of their own",
+	},
+	{
+		[]string{"USHER_PUBLIC_URL", "USHER_LIVEKIT_PUBLIC_URL"},
+		func(c *config) bool {
+			return strings.HasPrefix(c.PublicURL, "https://") && strings.HasPrefix(c.LiveKit.PublicURL, "ws://")
+		},
+		"USHER_LIVEKIT_PUBLIC_URL begins with ws://, which browsers refuse on the https:// pages of USHER_PUBLIC_URL: use wss://",
+	},
+	{
+		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID"},
+		func(c *config) bool { return c.OIDC.Issuer != "" && c.OIDC.ClientID == "" },
+		"USHER_OIDC_CLIENT_ID is missing: USHER_OIDC_ISSUER is set",
+	},
+	{
+		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID", "USHER_OIDC_AUDIENCE"},
+		func(c *config) bool { return c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDC.Audience != "") },
+		"USHER_OIDC_ISSUER is missing: other USHER_OIDC_ settings need it",
+	},
+	{
+		[]string{"USHER_REDIS_TLS", "USHER_REDIS_CA_FILE"},
+		func(c *config) bool { return c.Redis.CAFile != "" && !c.Redis.TLS },
+		"USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out",
+	},
+	{
+		[]string{"USHER_SESSION_IDLE_TIMEOUT", "USHER_SESSION_MAX_AGE"},
+		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
+		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",
+	},
+}
