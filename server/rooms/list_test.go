@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"buf.build/go/protovalidate"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -174,6 +175,29 @@ func TestListRoomsQueryCount(t *testing.T) {
 			if n := statements(); n != 1 {
 				t.Errorf("a page of %d took %d statements, want 1", size, n)
 			}
+		}
+	})
+}
+
+// TestListRooms_longNames: the token after a name of the greatest length is one that a request may carry.
+func TestListRooms_longNames(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		for i := range 3 {
+			mustRoom(t, s, alice, &usherv1.CreateRoomRequest{Name: strings.Repeat("🙂", 499) + fmt.Sprint(i)})
+		}
+		req := &usherv1.ListRoomsRequest{PageSize: 1}
+		for i := range 3 {
+			if err := protovalidate.Validate(req); err != nil {
+				t.Errorf("a token of %d characters: %v", len(req.GetPageToken()), err)
+			}
+			res, err := s.ListRooms(as(t, alice), req)
+			if err != nil || !strings.HasSuffix(res.GetRooms()[0].GetName(), fmt.Sprint(i)) {
+				t.Fatalf("page %d: %v, %v", i, res, err)
+			}
+			req.PageToken = res.GetNextPageToken()
 		}
 	})
 }

@@ -762,7 +762,8 @@ type Member struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who it is. Absent while pending.
 	User *UserSummary `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	// The e-mail address, only for administrators and owners of the room.
+	// The e-mail address: of pending members, and in ListMembers also that of the account. Only for administrators and
+	// owners of the room.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	// The role.
 	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=usher.v1.Role" json:"role,omitempty"`
@@ -2363,7 +2364,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x10ListRoomsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x12\x1d\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\x12\x1d\n" +
 	"\x05query\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\x05query\x12,\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0e.usher.v1.RoleB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04role\"a\n" +
 	"\x11ListRoomsResponse\x12$\n" +
@@ -2408,7 +2409,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"i\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"i\n" +
 	"\x13ListMembersResponse\x12*\n" +
 	"\amembers\x18\x01 \x03(\v2\x10.usher.v1.MemberR\amembers\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc3\x01\n" +
