@@ -209,6 +209,10 @@ func TestUp_concurrent(t *testing.T) {
 		for i := range processes {
 			// A handle each, as separate processes have.
 			db := open(t, address)
+			// Connected before the start, or connecting would put them in a row.
+			if err := db.SQL().PingContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			group.Go(func() {
 				<-start
 				done, err := migrations.Up(t.Context(), db.SQL(), dialect)
