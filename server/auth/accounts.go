@@ -62,7 +62,7 @@ func (a *Accounts) signIn(ctx context.Context, claims Claims) (*ent.User, error)
 		case !found.Active:
 			return ErrAccountInactive
 		}
-		u, err = updateUser(ctx, tx, found, claims)
+		u, err = updateUser(ctx, found, claims)
 		return err
 	})
 	if err != nil {
@@ -109,7 +109,7 @@ func createUser(ctx context.Context, tx *ent.Client, claims Claims) (*ent.User, 
 }
 
 // updateUser writes what claims say anew. Most sign-ins change nothing and write nothing.
-func updateUser(ctx context.Context, tx *ent.Client, u *ent.User, claims Claims) (*ent.User, error) {
+func updateUser(ctx context.Context, u *ent.User, claims Claims) (*ent.User, error) {
 	update, changed := u.Update(), false
 	if u.Sub == nil {
 		update.SetSub(claims.Sub)

@@ -2,7 +2,6 @@ package auth_test
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,7 +16,7 @@ import (
 )
 
 func newAccounts(db *dbtx.DB) *auth.Accounts {
-	return &auth.Accounts{DB: db, CreateUsers: true, MatchByEmail: true, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return &auth.Accounts{DB: db, CreateUsers: true, MatchByEmail: true, Log: slog.New(slog.DiscardHandler)}
 }
 
 func TestAccounts(t *testing.T) {

@@ -114,14 +114,24 @@ func RequireUser(ctx context.Context) (*ent.User, error) {
 
 // What can be wrong with a credential or a right.
 var (
-	ErrUnauthenticated  = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED, "the credential is not valid here")
-	ErrTokenExpired     = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED, "the token has expired: get a new one")
-	ErrSessionEnded     = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_SESSION_ENDED, "the session has ended: sign in again")
-	ErrSignInRequired   = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED, "sign in first, or send a bearer token")
-	ErrSignInProvider   = fault.New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_SIGN_IN_UNAVAILABLE, "the OpenID provider does not answer: repeat the call")
-	ErrNotPermitted     = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_NOT_PERMITTED, "this caller may not do that")
-	ErrInsufficientRole = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_INSUFFICIENT_ROLE, "your role in the room does not allow that")
-	ErrAccountInactive  = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ACCOUNT_INACTIVE, "this account was deactivated: ask the operator")
-	ErrCrossOrigin      = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN, "requests from another site are refused: use a bearer token, from an origin that the operator trusts")
-	ErrRoomNotFound     = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND, "there is no such room")
+	ErrUnauthenticated = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED,
+		"the credential is not valid here")
+	ErrTokenExpired = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_TOKEN_EXPIRED,
+		"the token has expired: get a new one")
+	ErrSessionEnded = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_SESSION_ENDED,
+		"the session has ended: sign in again")
+	ErrSignInRequired = fault.New(connect.CodeUnauthenticated, usherv1.ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED,
+		"sign in first, or send a bearer token")
+	ErrSignInProvider = fault.New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_SIGN_IN_UNAVAILABLE,
+		"the OpenID provider does not answer: repeat the call")
+	ErrNotPermitted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_NOT_PERMITTED,
+		"this caller may not do that")
+	ErrInsufficientRole = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_INSUFFICIENT_ROLE,
+		"your role in the room does not allow that")
+	ErrAccountInactive = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ACCOUNT_INACTIVE,
+		"this account was deactivated: ask the operator")
+	ErrCrossOrigin = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
+		"requests from another site are refused: use a bearer token, from an origin that the operator trusts")
+	ErrRoomNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND,
+		"there is no such room")
 )

@@ -50,6 +50,7 @@ func TestCallers(t *testing.T) {
 		{"another cookie", []string{"Cookie", "theme=dark"}, "address:127.0.0.0/24"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			if status, body := w.getRoom(c.header...); status != http.StatusOK || !strings.Contains(body, `"`+c.want+`"`) {
 				t.Errorf("answer %d %s, want 200 and %s", status, body, c.want)
 			}
@@ -130,6 +131,7 @@ func TestBadCredentials(t *testing.T) {
 		{"a service's hash", "portal", "UNAUTHENTICATED"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			// With a good cookie beside it: a bad header never falls back.
 			status, got := w.getRoom("Authorization", "Bearer "+c.token, "Cookie", cookie)
 			if status != http.StatusUnauthorized || got != c.want {
@@ -151,6 +153,7 @@ func TestBadCredentials(t *testing.T) {
 		{"the session of an inactive user", []string{"Cookie", inactiveCookie}, 403, "ACCOUNT_INACTIVE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			if status, got := w.getRoom(c.header...); status != c.status || got != c.want {
 				t.Errorf("answer %d %s, want %d %s", status, got, c.status, c.want)
 			}

@@ -72,10 +72,11 @@ func TestScopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.user()
+	token := w.apiToken(u, auth.ScopeRead)
 	client := usherv1connect.NewRoomsServiceClient(http.DefaultClient, w.url, connect.WithInterceptors(connect.UnaryInterceptorFunc(
 		func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-				req.Header().Set("Authorization", "Bearer "+w.apiToken(u, auth.ScopeRead))
+				req.Header().Set("Authorization", "Bearer "+token)
 				return next(ctx, req)
 			}
 		})), connect.WithGRPC())
@@ -130,7 +131,8 @@ func TestProbing_atOnce(t *testing.T) {
 }
 
 func (w *world) getRoomNamed(name string) {
-	req, err := http.NewRequest(http.MethodPost, w.url+usherv1connect.RoomsServiceGetRoomProcedure, strings.NewReader(`{"room":"`+name+`"}`)) //nolint:noctx // ends with the server
+	body := strings.NewReader(`{"room":"` + name + `"}`)
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url+usherv1connect.RoomsServiceGetRoomProcedure, body)
 	if err != nil {
 		w.t.Error(err)
 		return
@@ -264,6 +266,7 @@ func TestCrossOrigin(t *testing.T) {
 		{"somebody types the address", get, []string{"Sec-Fetch-Site", "none", "Cookie", cookie}, 200, mine},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			path, body := usherv1connect.RoomsServiceGetRoomProcedure, `{"room":"r"}`
 			if c.method == get {
 				body, path = "", path+"?"+url.Values{"encoding": {"json"}, "message": {`{"room":"r"}`}}.Encode()

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -101,8 +102,7 @@ func TestCheck(t *testing.T) {
 		want["nonsense"] = no
 		for name, caller := range callers {
 			got := ""
-			if err := auth.Check(procedure, caller); err != nil {
-				e := err.(*fault.Error)
+			if e, ok := errors.AsType[*fault.Error](auth.Check(procedure, caller)); ok {
 				got = strings.TrimSpace(e.Name() + " " + e.Meta["required_scope"])
 			}
 			if got != want[name] {

@@ -80,7 +80,7 @@ func SelectedRole(r *ent.Room) (usherv1.Role, error) {
 		return usherv1.Role(v), nil //nolint:gosec // the database holds 1 to 3 only
 	case []byte:
 		n, err := strconv.ParseInt(string(v), 10, 32)
-		return usherv1.Role(n), err //nolint:gosec // parsed to 32 bits
+		return usherv1.Role(n), err
 	}
 	return 0, fmt.Errorf("role of type %T", v)
 }

@@ -45,7 +45,8 @@ const redisTimeout = time.Second
 
 // sessionKey is the key of one session, and userSessionsKey that of a user's sessions: a sorted set of the hashes by the
 // time at which they end at the latest. A script touches one of them only, so they may be on two nodes of a cluster.
-func sessionKey(hash string) string           { return "usher:1:session:{" + hash + "}" }
+func sessionKey(hash string) string { return "usher:1:session:{" + hash + "}" }
+
 func userSessionsKey(userID uuid.UUID) string { return "usher:1:sessions:{" + userID.String() + "}" }
 
 func hashSession(token string) string {
@@ -250,10 +251,13 @@ func cookieName(name string, secure bool) string {
 	return name
 }
 
+// removed is the age of a cookie that is to be removed.
+const removed = -time.Second
+
 // cookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when somebody
 // follows a link.
 func cookie(name, value string, age time.Duration, secure bool) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure on https; without it the cookie would not be kept on http
 		Name: cookieName(name, secure), Value: value, Path: "/", MaxAge: int(age.Seconds()),
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
@@ -266,9 +270,7 @@ func (s *Sessions) Cookie(token string, secure bool) *http.Cookie {
 
 // EndCookie makes the cookie that removes the one of [Sessions.Cookie].
 func EndCookie(secure bool) *http.Cookie {
-	c := cookie("usher_session", "", 0, secure)
-	c.MaxAge = -1
-	return c
+	return cookie("usher_session", "", removed, secure)
 }
 
 // sessionToken is the token in the session cookie of a request, if there is one.

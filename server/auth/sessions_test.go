@@ -56,6 +56,7 @@ func TestSessions(t *testing.T) {
 	t.Cleanup(small.Close)
 	for name, client := range map[string]rueidis.Client{"redis-server": testenv.Redis(t).Client(t), "miniredis": small} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, user := newSessions(client), uuid.New()
 			token := mustCreate(t, s, user, "test-id-token")
 			if len(token) != 43 {

@@ -160,9 +160,7 @@ func (s *SignIn) takeFlow(w http.ResponseWriter, r *http.Request) (*flow, error)
 	if subtle.ConstantTimeCompare([]byte(f.State), []byte(state)) != 1 {
 		return nil, errOtherBrowser
 	}
-	used := cookie(name, "", 0, s.secure())
-	used.MaxAge = -1
-	http.SetCookie(w, used)
+	http.SetCookie(w, cookie(name, "", removed, s.secure()))
 	return &f, nil
 }
 
@@ -244,7 +242,7 @@ func (s *SignIn) endSessionURL(r *http.Request, idToken string) (string, bool) {
 // redirect sends the browser on by GET. The address it leaves, with its codes, is told to nobody.
 func redirect(w http.ResponseWriter, r *http.Request, address string) {
 	privateHeaders(w.Header())
-	http.Redirect(w, r, address, http.StatusSeeOther)
+	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // of ReturnAddress, or of the provider
 }
 
 func privateHeaders(h http.Header) {

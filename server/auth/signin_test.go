@@ -92,7 +92,7 @@ func (s *site) browser() *browser {
 }
 
 // visit follows redirects to the end, and returns the last answer.
-func (b *browser) visit(method, address string, header ...string) (*http.Response, string) {
+func (b *browser) visit(method, address string, header ...string) (answer, string) {
 	b.t.Helper()
 	b.trail = nil
 	req, err := http.NewRequestWithContext(b.t.Context(), method, address, nil)
@@ -111,7 +111,13 @@ func (b *browser) visit(method, address string, header ...string) (*http.Respons
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return res, string(text)
+	return answer{res.StatusCode, res.Header}, string(text)
+}
+
+// answer is one that was read.
+type answer struct {
+	StatusCode int
+	Header     http.Header
 }
 
 // stopAt makes the browser stay in front of an address.

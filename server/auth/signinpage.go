@@ -53,28 +53,68 @@ var signOutFailed = errorPage{
 	Text: "Your sessions could not all be ended because a part of this service does not answer. Go back and sign out again in a minute.",
 }
 
-func pageOf(err error) errorPage {
-	switch {
-	case errors.Is(err, errSignInOff):
-		return errorPage{status: http.StatusNotFound, Title: "Signing in is switched off", Text: "Nobody can sign in to this service. Rooms that are open to everybody work without."}
-	case errors.Is(err, errOtherBrowser):
-		return errorPage{status: http.StatusBadRequest, Again: true, Title: "This sign-in cannot be finished", Text: "It was begun more than ten minutes ago, in another browser, or it was finished already. Begin again."}
-	case errors.Is(err, errProviderError):
-		return errorPage{status: http.StatusForbidden, Again: true, Title: "You are not signed in", Text: "Your organisation's sign-in page refused, or you cancelled. Try again, or ask your organisation's help desk."}
-	case errors.Is(err, errNoAccount):
-		return errorPage{status: http.StatusForbidden, Title: "You have no account here", Text: "Ask the people who run this service to make one for you."}
-	case errors.Is(err, errManyAccounts), errors.Is(err, errSignInRefused):
-		return errorPage{status: http.StatusForbidden, Title: "Your account cannot be told", Text: "Ask the people who run this service to look at it: their log says why."}
-	case errors.Is(err, ErrAccountInactive):
-		return errorPage{status: http.StatusForbidden, Title: "Your account was deactivated", Text: "Ask the people who run this service why."}
-	case errors.Is(err, ErrUnauthenticated), errors.Is(err, ErrTokenExpired):
-		return errorPage{status: http.StatusForbidden, Again: true, Title: "You are not signed in", Text: "What your organisation's sign-in page answered could not be verified. Begin again."}
-	case errors.Is(err, ratelimit.ErrLimited):
-		return errorPage{status: http.StatusTooManyRequests, Again: true, retryAfter: 60, Title: "Too many sign-ins", Text: "Many people on your network are signing in. Wait a minute and try again."}
-	case errors.Is(err, errProviderFault), fault.Connect(err).Code() == connect.CodeUnavailable:
-		return errorPage{status: http.StatusServiceUnavailable, Again: true, retryAfter: 1, Title: "Signing in does not work right now", Text: "A part that signing in needs does not answer. Try again in a minute."}
+// pages are what goes wrong and is somebody's own to mend, first match first.
+var pages = []struct {
+	err  error
+	page errorPage
+}{
+	{errSignInOff, errorPage{
+		status: http.StatusNotFound, Title: "Signing in is switched off",
+		Text: "Nobody can sign in to this service. Rooms that are open to everybody work without.",
+	}},
+	{errOtherBrowser, errorPage{
+		status: http.StatusBadRequest, Again: true, Title: "This sign-in cannot be finished",
+		Text: "It was begun more than ten minutes ago, in another browser, or it was finished already. Begin again.",
+	}},
+	{errProviderError, errorPage{
+		status: http.StatusForbidden, Again: true, Title: "You are not signed in",
+		Text: "Your organisation's sign-in page refused, or you cancelled. Try again, or ask your organisation's help desk.",
+	}},
+	{errNoAccount, errorPage{
+		status: http.StatusForbidden, Title: "You have no account here",
+		Text: "Ask the people who run this service to make one for you.",
+	}},
+	{errManyAccounts, unclearAccount},
+	{errSignInRefused, unclearAccount},
+	{ErrAccountInactive, errorPage{
+		status: http.StatusForbidden, Title: "Your account was deactivated", Text: "Ask the people who run this service why.",
+	}},
+	{ErrUnauthenticated, errorPage{
+		status: http.StatusForbidden, Again: true, Title: "You are not signed in",
+		Text: "What your organisation's sign-in page answered could not be verified. Begin again.",
+	}},
+	{ratelimit.ErrLimited, errorPage{
+		status: http.StatusTooManyRequests, Again: true, retryAfter: 60, Title: "Too many sign-ins",
+		Text: "Many people on your network are signing in. Wait a minute and try again.",
+	}},
+	{errProviderFault, unavailable},
+}
+
+var (
+	unclearAccount = errorPage{
+		status: http.StatusForbidden, Title: "Your account cannot be told",
+		Text: "Ask the people who run this service to look at it: their log says why.",
 	}
-	return errorPage{status: http.StatusInternalServerError, Again: true, Title: "Something went wrong", Text: "Try again. If it happens again, tell the people who run this service."}
+	unavailable = errorPage{
+		status: http.StatusServiceUnavailable, Again: true, retryAfter: 1, Title: "Signing in does not work right now",
+		Text: "A part that signing in needs does not answer. Try again in a minute.",
+	}
+	failed = errorPage{
+		status: http.StatusInternalServerError, Again: true, Title: "Something went wrong",
+		Text: "Try again. If it happens again, tell the people who run this service.",
+	}
+)
+
+func pageOf(err error) errorPage {
+	for _, p := range pages {
+		if errors.Is(err, p.err) {
+			return p.page
+		}
+	}
+	if fault.Connect(err).Code() == connect.CodeUnavailable {
+		return unavailable
+	}
+	return failed
 }
 
 var signInTemplate = template.Must(template.New("sign-in").Parse(`<!doctype html>

@@ -56,7 +56,7 @@ func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(
 		Sessions: &auth.Sessions{Redis: redis, IdleTimeout: time.Hour, MaxAge: 24 * time.Hour},
 		Services: []auth.ServiceToken{{Name: "portal", Hash: sha256.Sum256([]byte("test-svc-token")), Scopes: []string{auth.ScopeRooms}}},
 		Limiter:  &ratelimit.Limiter{Redis: redis},
-		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:      slog.New(slog.DiscardHandler),
 	}}
 	for _, c := range change {
 		c(w)

@@ -3,7 +3,6 @@ package testenv
 import (
 	"context"
 	"crypto/rand"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -49,8 +48,8 @@ func OIDC(t testing.TB) *OIDCProvider {
 	config := &op.Config{CodeMethodS256: true, AuthMethodPost: true, DefaultLogoutRedirectURI: "/logged-out"}
 	_, _ = rand.Read(config.CryptoKey[:])
 	clients := map[string]*storage.Client{p.ClientID: storage.WebClient(p.ClientID, p.ClientSecret, "http://127.0.0.1/none")}
-	provider, err := op.NewOpenIDProvider(p.Issuer, config, &oidcStorage{storage.NewStorageWithClients(p, clients), p},
-		op.WithAllowInsecure(), op.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	provider, err := op.NewProvider(config, &oidcStorage{storage.NewStorageWithClients(p, clients), p}, op.StaticIssuer(p.Issuer),
+		op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
