@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,7 +41,9 @@ func TestMain(m *testing.M) {
 // development is a `usher dev` in a process of its own.
 type development struct {
 	args []string
-	cmd  *exec.Cmd
+	// launcher is the start of the command line that starts it; nothing: directly.
+	launcher []string
+	cmd      *exec.Cmd
 	// url is where it serves, and token the one that it printed.
 	url, token string
 	stderr     *lockedBuffer
@@ -83,7 +86,8 @@ var printedToken = regexp.MustCompile(`Bearer (eyJ[\w.-]+)`)
 // start starts it and waits for its welcome.
 func (d *development) start(t *testing.T) {
 	t.Helper()
-	d.cmd = exec.CommandContext(context.Background(), os.Args[0], d.args...)
+	argv := append(append(slices.Clone(d.launcher), os.Args[0]), d.args...)
+	d.cmd = exec.CommandContext(context.Background(), argv[0], argv[1:]...)
 	d.stderr, d.ended = &lockedBuffer{}, make(chan struct{})
 	d.cmd.Env = append(os.Environ(), runAsUsher+"=1")
 	d.cmd.Stderr = d.stderr
@@ -95,7 +99,7 @@ func (d *development) start(t *testing.T) {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.kill)
+	t.Cleanup(func() { d.kill(t) })
 	welcome := make(chan string, 1)
 	go func() {
 		defer close(d.ended)
@@ -117,9 +121,14 @@ func (d *development) start(t *testing.T) {
 }
 
 // kill ends it as a crash does.
-func (d *development) kill() {
+func (d *development) kill(t *testing.T) {
+	t.Helper()
 	_ = d.cmd.Process.Kill()
-	<-d.ended
+	select {
+	case <-d.ended:
+	case <-time.After(30 * time.Second):
+		t.Error("something of it goes on")
+	}
 }
 
 // call sends an RPC in JSON and returns the status and the answer.
@@ -183,7 +192,7 @@ func TestDev_survivesKill(t *testing.T) {
 		return err == nil && bytes.Contains(content, []byte("dXNoZXI6MTpzZXNzaW9uOn"))
 	})
 
-	d.kill()
+	d.kill(t)
 	waitUntil(t, "livekit-server has died too", func() bool {
 		_, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", d.liveKitAddress())
 		return err != nil
@@ -223,6 +232,33 @@ func TestDev_stop(t *testing.T) {
 		t.Error("livekit-server has outlived it")
 	}
 	wantRefused(t, usher(t, environ, "healthcheck"), 1, "not ready")
+}
+
+// `go tool task dev` is a chain of programs. Killing its head must not leave usher behind on its ports.
+func TestDev_stopsWithItsLauncher(t *testing.T) {
+	t.Parallel()
+	d := newDevelopment(t)
+	// A launcher: a shell under the name of one, which stays because it has more to do.
+	launcher := filepath.Join(t.TempDir(), "task")
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(shell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(launcher, content, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.launcher = []string{launcher, "-c", `"$@"; exit $?`, "task"}
+	d.start(t)
+	d.kill(t)
+	waitUntil(t, "livekit-server has gone", func() bool {
+		_, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", d.liveKitAddress())
+		return err != nil
+	})
+	d.start(t) // the ports and the folder are free
 }
 
 func TestDev_liveKitDies(t *testing.T) {

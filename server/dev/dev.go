@@ -59,9 +59,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := o.checkPorts(host); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	e, err := start(ctx, o, host)
@@ -69,15 +66,15 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.stop()) }()
-	var livekitGone error
 	watching := make(chan struct{})
 	defer func() { cancel(nil); <-watching }()
 	go func() {
 		defer close(watching)
 		select {
 		case <-e.livekit.ended:
-			livekitGone = e.livekit.gone()
-			cancel(livekitGone)
+			cancel(e.livekit.gone())
+		case <-launcherGone(ctx):
+			cancel(errLauncherGone)
 		case <-ctx.Done():
 		}
 	}()
@@ -98,6 +95,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	return err
 }
+
+// errLauncherGone stops what nobody sees any more.
+var errLauncherGone = errors.New("the command that started this was killed")
 
 // host is the address to listen on.
 func (o Options) host() (netip.Addr, error) {
@@ -151,7 +151,11 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 			err = errors.Join(err, e.stop())
 		}
 	}()
-	if e.folder, err = openFolder(o.Data); err != nil {
+	// First, because it waits for one that is just stopping, and that one has the ports.
+	if e.folder, err = openFolder(ctx, o.Data); err != nil {
+		return e, err
+	}
+	if err := o.checkPorts(host); err != nil {
 		return e, err
 	}
 	s, err := e.folder.secrets()

@@ -65,7 +65,7 @@ func TestRun_portsInUse(t *testing.T) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
 		}
 	}
-	if _, err := os.Stat(o.Data); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(o.Data, databaseFile)); !os.IsNotExist(err) {
 		t.Errorf("something was started (%v)", err)
 	}
 }
@@ -97,15 +97,15 @@ func TestRun_liveKitThatFails(t *testing.T) {
 func TestFolder_oneAtATime(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir()
-	first, err := openFolder(path)
+	first, err := openFolder(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if second, err := openFolder(path); err == nil || !strings.Contains(err.Error(), "--data") {
+	if second, err := openFolder(t.Context(), path); err == nil || !strings.Contains(err.Error(), "--data") {
 		t.Errorf("a second one: %v %v", second, err)
 	}
 	first.close()
-	again, err := openFolder(path)
+	again, err := openFolder(t.Context(), path)
 	if err != nil {
 		t.Fatalf("after the first: %v", err)
 	}
@@ -114,7 +114,7 @@ func TestFolder_oneAtATime(t *testing.T) {
 
 func TestFolder_secrets(t *testing.T) {
 	t.Parallel()
-	f, err := openFolder(t.TempDir())
+	f, err := openFolder(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

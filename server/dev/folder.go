@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/usher-meet/usher/server"
 )
@@ -28,8 +30,11 @@ type folder struct {
 	lock *os.File
 }
 
+// lockWait is how long to wait for another process that uses the folder: it may be just stopping.
+const lockWait = 3 * time.Second
+
 // openFolder makes the folder if need be and locks it. The lock ends with the process, however that ends.
-func openFolder(path string) (*folder, error) {
+func openFolder(ctx context.Context, path string) (*folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
@@ -41,9 +46,17 @@ func openFolder(path string) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("another `usher dev` uses the data folder %s: stop it, or name another folder with --data", path)
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			_ = lock.Close()
+			return nil, fmt.Errorf("another `usher dev` uses the data folder %s: stop it, or name another folder with --data", path)
+		}
 	}
 	return &folder{path: path, lock: lock}, nil
 }
