@@ -216,7 +216,7 @@ func (l *LiveKitServer) Restart() {
 func (l *LiveKitServer) wait() {
 	l.t.Helper()
 	l.until(func() error {
-		res, err := http.Get(l.URL) //nolint:noctx // bounded by until
+		res, err := http.Get(l.URL)
 		if err == nil {
 			err = res.Body.Close()
 		}
