@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
 )
 
 const description = `The control plane of self-hosted video meetings on LiveKit.
@@ -53,6 +56,31 @@ func (p *program) settings(needs part) (*settings, error) {
 	return loader{environ: p.environ, file: p.globals.Settings, needs: needs}.load()
 }
 
+// databaseError is an error of the database itself, with what to look at.
+func databaseError(err error) error {
+	return fmt.Errorf("the database that USHER_DATABASE_URL names cannot be used: %w", err)
+}
+
+// advice is what to do about an error, for those whose own text speaks to somebody else; empty for others.
+func advice(err error) string {
+	for _, a := range []struct {
+		err  error
+		text string
+	}{
+		{auth.ErrNoUser, "see usher user list"},
+		{auth.ErrRoomNotFound, "see usher room list"},
+		{auth.ErrNoToken, "see usher token list"},
+		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
+		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},
+		{fault.ErrRedis, "USHER_REDIS_ADDRESSES says where it is"},
+	} {
+		if errors.Is(err, a.err) {
+			return "\n" + a.text
+		}
+	}
+	return ""
+}
+
 // logger writes to standard error, as c says.
 func (p *program) logger(c server.LogConfig) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.Level}
@@ -72,7 +100,11 @@ func (p *program) open(ctx context.Context, needs part) (*server.Config, *dbtx.D
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := migrations.Check(ctx, db.SQL(), db.Dialect, server.Version); err != nil {
+	err = migrations.Check(ctx, db.SQL(), db.Dialect, server.Version)
+	if err != nil && !errors.Is(err, migrations.ErrOld) && !errors.Is(err, migrations.ErrBreaking) {
+		err = databaseError(err)
+	}
+	if err != nil {
 		db.Close()
 		return nil, nil, err
 	}

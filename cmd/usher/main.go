@@ -50,7 +50,7 @@ func run(ctx context.Context, p program) (code int) {
 	}()
 	var c commands
 	p.globals = &c.globals
-	parser, err := kong.New(&c, kong.Name("usher"), kong.Description(description), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("usher"), kong.Description(description),
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&p))
@@ -63,7 +63,7 @@ func run(ctx context.Context, p program) (code int) {
 		return 2
 	}
 	if err := parsed.Run(); err != nil {
-		p.tell("usher: %v", err)
+		p.tell("usher: %v%s", err, advice(err))
 		if _, settingsWrong := errors.AsType[problems](err); settingsWrong || errors.Is(err, errUsage) {
 			return 2
 		}

@@ -36,7 +36,7 @@ func (migrateUpCommand) Run(ctx context.Context, p *program) error {
 	defer db.Close()
 	applied, err := migrations.Up(ctx, db.SQL(), db.Dialect)
 	if err != nil {
-		return err
+		return databaseError(err)
 	}
 	document := struct {
 		Applied []migrations.Status `json:"applied"`
@@ -61,7 +61,7 @@ func (migrateStatusCommand) Run(ctx context.Context, p *program) error {
 	defer db.Close()
 	all, err := migrations.List(ctx, db.SQL(), db.Dialect)
 	if err != nil {
-		return err
+		return databaseError(err)
 	}
 	document := struct {
 		UpToDate   bool                `json:"up_to_date"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,22 @@ func TestUser(t *testing.T) {
 		if n := o.db.Read.User.Query().CountX(t.Context()); n != 0 {
 			t.Errorf("%d accounts are left", n)
 		}
+	})
+}
+
+// Errors say what to do next.
+func TestAdvice(t *testing.T) {
+	t.Parallel()
+	instances(t, func(t *testing.T, o *operated) {
+		o.mustUser(t, "Ada")
+		mustUsher(t, o.environ, "user", "deactivate", "ada@example.org")
+		wantRefused(t, usher(t, o.environ, "token", "create", "ada@example.org"), 1, "usher user reactivate")
+		wantRefused(t, usher(t, o.environ, "user", "show", "eve@example.org"), 1, "see usher user list")
+		wantRefused(t, usher(t, o.environ, "room", "show", "none"), 1, "see usher room list")
+		gone := append(slices.Clone(o.environ), "USHER_REDIS_ADDRESSES=127.0.0.1:1")
+		wantRefused(t, usher(t, gone, "user", "reactivate", "ada@example.org"), 1, "connect to Redis")
+		gone = append(slices.Clone(o.environ), "USHER_DATABASE_URL=postgres://test@127.0.0.1:1/test")
+		wantRefused(t, usher(t, gone, "user", "list"), 1, "the database that USHER_DATABASE_URL names cannot be used")
 	})
 }
 
