@@ -44,9 +44,8 @@ type Authenticator struct {
 	Limiter      *ratelimit.Limiter
 	// Calls limits everything, by caller. NotFound limits looking things up in vain, by network.
 	Calls, NotFound ratelimit.Limit
-	// TrustedProxies and TrustedOrigins may be empty.
+	// TrustedProxies may be empty.
 	TrustedProxies []netip.Prefix
-	TrustedOrigins []string
 	// Secure is whether people reach this server by https.
 	Secure bool
 	Log    *slog.Logger
@@ -118,7 +117,7 @@ func (a *Authenticator) authenticate(r *http.Request) (*Caller, error) {
 		}
 		return a.bearer(r.Context(), token)
 	}
-	if token, ok := sessionToken(r, a.Secure); ok && !fromElsewhere(r, a.TrustedOrigins) {
+	if token, ok := sessionToken(r, a.Secure); ok && !fromElsewhere(r) {
 		return a.session(r.Context(), token)
 	}
 	return &Caller{Kind: Anonymous}, nil

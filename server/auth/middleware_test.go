@@ -235,7 +235,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 func TestCrossOrigin(t *testing.T) {
 	t.Parallel()
 	const trusted = "https://portal.example"
-	w := newWorld(t, func(w *world) { w.TrustedOrigins = []string{trusted} })
+	w := newWorld(t, func(w *world) { w.trusted = []string{trusted} })
 	u := w.user()
 	cookie, _ := w.session(u)
 	token, mine, nobody := "Bearer "+w.apiToken(u, auth.ScopeRead), u.ID.String(), "address:127.0.0.0/24"
@@ -289,7 +289,7 @@ func TestCrossOrigin(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	t.Parallel()
 	const trusted = "https://portal.example"
-	w := newWorld(t, func(w *world) { w.TrustedOrigins = []string{trusted} })
+	w := newWorld(t, func(w *world) { w.trusted = []string{trusted} })
 	ask := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"}
 	status, _, header := w.do(http.MethodOptions, usherv1connect.RoomsServiceGetRoomProcedure, "", append(ask, "Origin", trusted)...)
 	if status != http.StatusNoContent || header.Get("Access-Control-Allow-Origin") != trusted ||

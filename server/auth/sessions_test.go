@@ -2,7 +2,9 @@ package auth_test
 
 import (
 	"errors"
+	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -294,4 +296,57 @@ func TestCookie(t *testing.T) {
 	if got, want := auth.EndCookie(true).String(), "__Host-usher_session=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax"; got != want {
 		t.Errorf("ended: %s, want %s", got, want)
 	}
+}
+
+// TestSessions_cluster: on a Redis Cluster a script may touch the keys of one slot only.
+func TestSessions_cluster(t *testing.T) {
+	t.Parallel()
+	client := newCluster(t)
+	s, user := newSessions(client), uuid.New()
+	first, second := mustCreate(t, s, user, ""), mustCreate(t, s, user, "test-id-token")
+	if _, err := s.Lookup(t.Context(), first); err != nil {
+		t.Errorf("Lookup: %v", err)
+	}
+	if _, err := s.End(t.Context(), second); err != nil {
+		t.Errorf("End: %v", err)
+	}
+	third := mustCreate(t, s, user, "")
+	if err := s.EndAll(t.Context(), user); err != nil {
+		t.Errorf("EndAll: %v", err)
+	}
+	wantEnded(t, s, first)
+	wantEnded(t, s, third)
+}
+
+// newCluster starts a Redis Cluster of one node, which refuses what several would.
+func newCluster(t *testing.T) rueidis.Client {
+	t.Helper()
+	port := strconv.Itoa(testenv.Port(t))
+	testenv.Start(t, os.Getenv("USHER_TEST_REDIS_SERVER"), "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--save", "",
+		"--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(testenv.Port(t)))
+	address := []string{"127.0.0.1:" + port}
+	deadline := time.Now().Add(20 * time.Second)
+	for assigned := false; ; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the cluster is not ready")
+		}
+		node, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: address, DisableCache: true, ForceSingleClient: true})
+		if err != nil {
+			continue
+		}
+		if !assigned {
+			assigned = node.Do(t.Context(), node.B().Arbitrary("CLUSTER", "ADDSLOTSRANGE", "0", "16383").Build()).Error() == nil
+		}
+		info, err := node.Do(t.Context(), node.B().ClusterInfo().Build()).ToString()
+		node.Close()
+		if err == nil && strings.Contains(info, "cluster_state:ok") {
+			break
+		}
+	}
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: address, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
 }

@@ -36,6 +36,8 @@ type world struct {
 	redis   *testenv.RedisServer
 	counter auth.ProbeCounter
 	url     string
+	// trusted origins.
+	trusted []string
 	// inside is how many calls for "absent-together" must have arrived before one is answered.
 	inside sync.WaitGroup
 }
@@ -62,7 +64,7 @@ func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(
 		c(w)
 	}
 	w.counter = auth.ProbeCounter{Limiter: w.Limiter, NotFound: w.NotFound}
-	protect, err := auth.ProtectOrigin(w.TrustedOrigins)
+	protect, err := auth.ProtectOrigin(w.trusted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(
 	mux := http.NewServeMux()
 	mux.Handle(usherv1connect.NewRoomsServiceHandler(whoami{inside: &w.inside}, options...))
 	mux.Handle(usherv1connect.NewUsersServiceHandler(whoami{inside: &w.inside}, options...))
-	api := httptest.NewServer(auth.AllowOrigins(w.TrustedOrigins, protect(w.Wrap(mux))))
+	api := httptest.NewServer(auth.AllowOrigins(w.trusted, protect(w.Wrap(mux))))
 	t.Cleanup(api.Close)
 	w.url = api.URL
 	return w
