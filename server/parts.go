@@ -81,7 +81,7 @@ func (p *parts) authenticator(provider *oidc.Provider) *auth.Authenticator {
 		DB: p.db, Keys: p.keys, Sessions: p.sessions, Limiter: p.limiter, Log: p.log,
 		Calls: p.config.Limits.Calls, NotFound: p.config.Limits.NotFound,
 		TrustedProxies: p.config.TrustedProxies,
-		Secure: strings.HasPrefix(p.config.PublicURL, "https://"),
+		Secure:         strings.HasPrefix(p.config.PublicURL, "https://"),
 	}
 	for _, s := range p.config.ServiceTokens {
 		service := auth.ServiceToken{Name: s.Name, Scopes: s.Scopes}
