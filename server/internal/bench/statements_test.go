@@ -27,13 +27,14 @@ func (s *statements) listen(b *testing.B, database string) string {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = listener.Close() })
+	server := target.Host
 	go func() {
 		for {
 			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go s.forward(client, target.Host)
+			go s.forward(client, server)
 		}
 	}()
 	target.Host = listener.Addr().String()
