@@ -15,7 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 )
 
-// keySet are the provider's public keys, by which its access tokens are checked.
+// keySet are the provider's public keys, by which its ID tokens and access tokens are checked.
 //
 // go-oidc has one too, which asks the provider for every token with a key that it does not know: anybody who sends such
 // tokens could make this server flood the provider. This one waits between two times.
@@ -52,6 +52,30 @@ func (k *keySet) find(ctx context.Context, id string) ([]jwt.VerificationKey, er
 		return nil, auth.ErrSignInProvider.Because(failure)
 	}
 	return nil, refused(errors.New("the provider has no key of that name"))
+}
+
+// signatures checks the signature of one ID token for go-oidc, and remembers when that was not possible.
+type signatures struct {
+	keys   *keySet
+	outage error
+}
+
+// VerifySignature implements oidc.KeySet. The algorithm was checked before.
+func (s *signatures) VerifySignature(ctx context.Context, token string) ([]byte, error) {
+	signed, err := jose.ParseSigned(token, joseAlgorithms)
+	if err != nil || len(signed.Signatures) != 1 {
+		return nil, errors.New("not one signature of a known kind")
+	}
+	keys, err := s.keys.find(ctx, signed.Signatures[0].Header.KeyID)
+	if errors.Is(err, auth.ErrSignInProvider) {
+		s.outage = err
+	}
+	for _, key := range keys {
+		if payload, err := signed.Verify(key); err == nil {
+			return payload, nil
+		}
+	}
+	return nil, errors.New("no key of the provider made the signature")
 }
 
 // lock takes the right to ask. Who has a key already does not wait for it.
@@ -120,6 +144,9 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 			continue
 		}
 		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("read the provider's keys: there is none to check a signature with")
 	}
 	return keys, nil
 }

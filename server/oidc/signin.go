@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/usher-meet/usher/server/auth"
@@ -19,6 +20,14 @@ import (
 var asymmetric = []string{
 	oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 }
+
+var joseAlgorithms = func() []jose.SignatureAlgorithm {
+	all := make([]jose.SignatureAlgorithm, len(asymmetric))
+	for i, a := range asymmetric {
+		all[i] = jose.SignatureAlgorithm(a)
+	}
+	return all
+}()
 
 // AuthorizationURL implements auth.Provider.
 func (p *Provider) AuthorizationURL(ctx context.Context, req auth.AuthorizationRequest) (string, error) {
@@ -104,8 +113,12 @@ type idToken struct {
 }
 
 func (p *Provider) verifyIDToken(ctx context.Context, d *discovery, raw, accessToken, nonce string) (*idToken, error) {
-	verifier := d.provider.Verifier(&oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric})
+	keys := &signatures{keys: d.keys}
+	verifier := oidc.NewVerifier(p.config.Issuer, keys, &oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric})
 	token, err := verifier.Verify(ctx, raw)
+	if keys.outage != nil {
+		return nil, keys.outage
+	}
 	if err != nil {
 		return nil, refused(err)
 	}

@@ -83,6 +83,7 @@ func TestExchange(t *testing.T) {
 		{"user-info that is endless", func(i *issuer) {
 			i.userInfo = text(200, "application/json", `{"sub":"test-ada","x":"`+strings.Repeat("a", 2*maxAnswer)+`"}`)
 		}, auth.ErrSignInProvider},
+		{"keys that cannot be fetched", func(i *issuer) { i.discovery = map[string]any{"jwks_uri": i.URL + "/token"} }, auth.ErrSignInProvider},
 		{"a provider of another name", func(i *issuer) { i.discovery = map[string]any{"issuer": "https://other.example"} }, auth.ErrSignInProvider},
 	} {
 		t.Run(c.name, func(t *testing.T) {
