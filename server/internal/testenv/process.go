@@ -118,7 +118,7 @@ func Redis(t testing.TB) *RedisServer {
 	port := Port(t)
 	r := &RedisServer{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	r.Process = Start(t, program(t, "USHER_TEST_REDIS_SERVER"), "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always")
+		"--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 	r.wait()
 	return r
 }
