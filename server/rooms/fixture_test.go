@@ -41,7 +41,7 @@ const (
 // newService is a service on db without limits, with a LiveKit in memory.
 func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 	t.Helper()
-	livekit := &fakeLiveKit{meetings: map[uuid.UUID]*fakeMeeting{}, tokens: map[string]fakeToken{}}
+	livekit := &fakeLiveKit{meetings: map[uuid.UUID]*fakeMeeting{}, tokens: map[string]fakeToken{}, updated: map[string]bool{}}
 	return &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
 		LiveKit: livekit, Log: slog.New(slog.DiscardHandler),
@@ -140,15 +140,15 @@ func asService(t *testing.T) context.Context {
 	return auth.WithCaller(t.Context(), &auth.Caller{Kind: auth.Service, Name: "calendar", Scopes: []string{auth.ScopeRooms}})
 }
 
-// wantFault checks that err is the fault want, and returns it.
-func wantFault(t *testing.T, err error, want *fault.Error) *fault.Error {
+// wantFault checks that err is the fault want, and returns its metadata.
+func wantFault(t *testing.T, err error, want *fault.Error) map[string]string {
 	t.Helper()
 	got, ok := errors.AsType[*fault.Error](err)
 	if !ok || !errors.Is(err, want) || got.Code != want.Code {
 		t.Errorf("got %v, want %s", err, want.Name())
-		return want
+		return nil
 	}
-	return got
+	return got.Meta
 }
 
 // counted returns a copy of the database whose statements outside transactions are counted.
@@ -180,6 +180,8 @@ type fakeLiveKit struct {
 	// before runs ahead of every call to the API, outside the lock; its error is the answer.
 	before func(ctx context.Context, call string) error
 	calls  []string
+	// updated are the display names of participants whose permissions were set.
+	updated map[string]bool
 }
 
 type fakeMeeting struct {
@@ -256,8 +258,15 @@ func (f *fakeLiveKit) took() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	calls := f.calls
-	f.calls = nil
+	f.calls, f.updated = nil, map[string]bool{}
 	return calls
+}
+
+// touched are the participants whose permissions were set since it was last asked what happened.
+func (f *fakeLiveKit) touched() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.updated))
 }
 
 // people are the participants of a meeting by display name; nil when there is none.
@@ -355,6 +364,7 @@ func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error
 		if !ok {
 			return live.ErrGone
 		}
+		f.updated[g.DisplayName] = true
 		p.Sources, p.DisplayName = g.Sources, g.DisplayName
 		p.Attributes = maps.Clone(p.Attributes)
 		maps.Copy(p.Attributes, g.Attributes)

@@ -47,7 +47,8 @@ func (s *Service) list(ctx context.Context, u *ent.User, req *usherv1.ListRoomsR
 	}
 	if role := req.GetRole(); role != usherv1.Role_ROLE_UNSPECIFIED {
 		// The role of somebody with two memberships, one of them pending, is the higher one.
-		query.Where(room.HasMembersWith(auth.Mine(u), member.RoleEQ(role)), room.Not(room.HasMembersWith(auth.Mine(u), member.RoleGT(role))))
+		query.Where(room.HasMembersWith(auth.Mine(u), member.RoleEQ(role)))
+		query.Where(room.Not(room.HasMembersWith(auth.Mine(u), member.RoleGT(role))))
 	}
 	if req.GetPageToken() != "" {
 		var after roomCursor

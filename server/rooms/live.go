@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,8 @@ func (s *Service) RunLive(ctx context.Context) {
 
 // runDue does the tasks that are due, and reports whether there may be more.
 func (s *Service) runDue(ctx context.Context) (more bool) {
-	tasks, err := s.DB.Read.LiveTask.Query().Where(livetask.NextTimeLTE(now())).Order(livetask.ByNextTime()).Limit(batch).All(ctx)
+	due := s.DB.Read.LiveTask.Query().Where(livetask.NextTimeLTE(now()))
+	tasks, err := due.Order(livetask.ByNextTime()).Limit(batch).All(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Log.ErrorContext(ctx, "live tasks cannot be read", "err", err)
@@ -162,21 +164,47 @@ func (s *Service) served(ctx context.Context, t *ent.LiveTask) ([]uuid.UUID, err
 }
 
 // finishTask writes down how a run went that began at start.
-func (s *Service) finishTask(ctx context.Context, t *ent.LiveTask, served []uuid.UUID, start time.Time, failure error) error {
+func (s *Service) finishTask(
+	ctx context.Context, t *ent.LiveTask, served []uuid.UUID, start time.Time, failure error,
+) error {
+	if failure != nil {
+		return s.postpone(ctx, t, false, min(s.Worker.Poll<<min(t.Attempts, 16), maxBackoff))
+	}
+	done := slices.Clone(served)
+	if !start.Before(t.KeepUntil) {
+		done = append(done, t.ID)
+	}
+	if err := s.deleteTasks(ctx, done); err != nil {
+		return err
+	}
+	// Another transaction: one that holds a row and waits for another could meet one that does the same the other way round.
+	return s.postpone(ctx, t, true, s.Worker.Repeat)
+}
+
+// postpone has a task done again after a while, if it is still there. A success makes its failures forgotten.
+func (s *Service) postpone(ctx context.Context, t *ent.LiveTask, success bool, wait time.Duration) error {
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		if failure != nil {
-			wait := min(s.Worker.Poll<<min(t.Attempts, 16), maxBackoff)
-			return tx.LiveTask.Update().Where(livetask.ID(t.ID)).SetNextTime(now().Add(wait)).Exec(ctx)
+		update := tx.LiveTask.Update().Where(livetask.ID(t.ID)).SetNextTime(now().Add(wait))
+		if success {
+			update.SetAttempts(0)
 		}
-		if !start.Before(t.KeepUntil) {
-			served = append(slices.Clip(served), t.ID)
-		}
-		if len(served) > 0 {
-			if _, err := tx.LiveTask.Delete().Where(livetask.IDIn(served...)).Exec(ctx); err != nil {
+		return update.Exec(ctx)
+	})
+}
+
+// deleteTasks deletes tasks one by one and in one order, so that no two workers wait for each other.
+func (s *Service) deleteTasks(ctx context.Context, ids []uuid.UUID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return s.DB.Run(ctx, func(tx *ent.Client) error {
+		for _, id := range ids {
+			if _, err := tx.LiveTask.Delete().Where(livetask.ID(id)).Exec(ctx); err != nil {
 				return err
 			}
 		}
-		return tx.LiveTask.Update().Where(livetask.ID(t.ID)).SetNextTime(now().Add(s.Worker.Repeat)).SetAttempts(0).Exec(ctx)
+		return nil
 	})
 }
 

@@ -22,10 +22,14 @@ import (
 
 // What can be refused about members.
 var (
-	ErrMemberNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_MEMBER_NOT_FOUND, "nobody with that id or address is a member of the room")
-	ErrMemberExists   = fault.New(connect.CodeAlreadyExists, usherv1.ErrorReason_ERROR_REASON_MEMBER_EXISTS, "that person is a member already: change their role instead")
-	ErrUserNotFound   = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_USER_NOT_FOUND, "there is no such user: add them by their e-mail address")
-	ErrLastOwner      = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_LAST_OWNER, "a room must keep an owner who has joined it: make somebody else owner first")
+	ErrMemberNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_MEMBER_NOT_FOUND,
+		"nobody with that id or address is a member of the room")
+	ErrMemberExists = fault.New(connect.CodeAlreadyExists, usherv1.ErrorReason_ERROR_REASON_MEMBER_EXISTS,
+		"that person is a member already: change their role instead")
+	ErrUserNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_USER_NOT_FOUND,
+		"there is no such user: add them by their e-mail address")
+	ErrLastOwner = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_LAST_OWNER,
+		"a room must keep an owner who has joined it: make somebody else owner first")
 )
 
 const owner = usherv1.Role_ROLE_OWNER
@@ -34,6 +38,14 @@ const owner = usherv1.Role_ROLE_OWNER
 type person struct {
 	userID uuid.UUID
 	email  string
+}
+
+// checkRole refuses a role that nobody can have.
+func checkRole(role usherv1.Role) error {
+	if role < usherv1.Role_ROLE_MEMBER || role > owner {
+		return fault.Invalid("role", "must be a role")
+	}
+	return nil
 }
 
 // readPerson reads the two alternatives of a request.
@@ -77,7 +89,8 @@ func (s *Service) listMembers(ctx context.Context, req *usherv1.ListMembersReque
 		return nil, "", err
 	}
 	list := page.List{
-		Keys: s.Keys, Caller: a.Caller.Key(), Method: usherv1connect.RoomsServiceListMembersProcedure, Filter: []string{a.Room.ID.String()},
+		Keys: s.Keys, Caller: a.Caller.Key(), Method: usherv1connect.RoomsServiceListMembersProcedure,
+		Filter: []string{a.Room.ID.String()},
 	}
 	query := s.DB.Read.Member.Query().Where(member.RoomID(a.Room.ID)).WithUser().
 		Order(member.ByRole(sql.OrderDesc()), member.ByCreateTime(), member.ByID()).Limit(size + 1)
@@ -105,6 +118,9 @@ func (s *Service) listMembers(ctx context.Context, req *usherv1.ListMembersReque
 // addMember gives somebody a role. An address is always pending, whoever has it: the answer must not tell whether there is
 // an account, and the address of somebody who is a member under their account merges with that when they next join.
 func (s *Service) addMember(ctx context.Context, ref string, p person, role usherv1.Role) (m *ent.Member, err error) {
+	if err := checkRole(role); err != nil {
+		return nil, err
+	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		a, err := lock(ctx, tx, ref)
 		if err != nil {
@@ -129,6 +145,8 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		switch {
 		case sqlgraph.IsUniqueConstraintError(err):
 			return ErrMemberExists
+		case sqlgraph.IsForeignKeyConstraintError(err):
+			return ErrUserNotFound // deleted in between
 		case err != nil:
 			return fmt.Errorf("insert member of %s: %w", a.Room.ID, err)
 		}
@@ -142,6 +160,9 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 
 // updateMember changes somebody's role.
 func (s *Service) updateMember(ctx context.Context, ref string, p person, role usherv1.Role) (m *ent.Member, err error) {
+	if err := checkRole(role); err != nil {
+		return nil, err
+	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		a, err := lock(ctx, tx, ref)
 		if err != nil {

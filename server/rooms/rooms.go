@@ -33,9 +33,12 @@ import (
 
 // What can be refused about a room.
 var (
-	ErrSlugTaken          = fault.New(connect.CodeAlreadyExists, usherv1.ErrorReason_ERROR_REASON_ROOM_SLUG_TAKEN, "another room has that slug: choose another one, or leave it out")
-	ErrNameReserved       = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED, "that slug is reserved, empty, or reads as an id: choose another one, or leave it out")
-	ErrCreationRestricted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED, "only services may create rooms here")
+	ErrSlugTaken = fault.New(connect.CodeAlreadyExists, usherv1.ErrorReason_ERROR_REASON_ROOM_SLUG_TAKEN,
+		"another room has that slug: choose another one, or leave it out")
+	ErrNameReserved = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED,
+		"that slug is reserved, empty, or reads as an id: choose another one, or leave it out")
+	ErrCreationRestricted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED,
+		"only services may create rooms here")
 )
 
 // maxName is how long a room's name may be, in characters.
@@ -145,7 +148,9 @@ const maxSlugAttempts = 5
 
 // create makes a room, its owner and its callback, once for each request_id. repeated is true for the answer to a call that
 // was made before.
-func (s *Service) create(ctx context.Context, n newRoom, key requestKey) (res *usherv1.CreateRoomResponse, repeated bool, err error) {
+func (s *Service) create(
+	ctx context.Context, n newRoom, key requestKey,
+) (res *usherv1.CreateRoomResponse, repeated bool, err error) {
 	res = &usherv1.CreateRoomResponse{}
 	if found, err := key.stored(ctx, s.DB.Read, res); found || err != nil {
 		return res, found, err
@@ -213,7 +218,9 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, n newRoom, attempt
 	} else {
 		owner.SetEmail(n.ownerEmail)
 	}
-	if err := owner.Exec(ctx); err != nil {
+	if err := owner.Exec(ctx); sqlgraph.IsForeignKeyConstraintError(err) {
+		return nil, auth.ErrUnauthenticated // the account was deleted since the credential was looked at
+	} else if err != nil {
 		return nil, fmt.Errorf("insert owner of %s: %w", r.ID, err)
 	}
 	if err := insertCallback(ctx, tx, n.callbackID, r.ID); err != nil {

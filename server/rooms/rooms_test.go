@@ -129,6 +129,7 @@ func TestCreateRoom_refuses(t *testing.T) {
 		alice := mustUser(t, db, "Alice")
 		mustRoom(t, s, alice, &usherv1.CreateRoomRequest{Slug: "taken", CallbackId: strings.Repeat("c", 22)})
 		user, service := as(t, alice), asService(t)
+		participant := auth.WithCaller(t.Context(), &auth.Caller{Kind: auth.Participant, Participant: &auth.ParticipantSession{}})
 		tests := []struct {
 			name string
 			call func(*usherv1.CreateRoomRequest) error
@@ -136,24 +137,23 @@ func TestCreateRoom_refuses(t *testing.T) {
 			want *fault.Error
 			meta map[string]string
 		}{
-			{"an explicit slug that is taken", create(s, user), &usherv1.CreateRoomRequest{Slug: " TAKEN "}, ErrSlugTaken, map[string]string{"slug": "taken"}},
-			{"a reserved slug", create(s, user), &usherv1.CreateRoomRequest{Slug: "API"}, ErrNameReserved, nil},
-			{"a slug with nothing in it", create(s, user), &usherv1.CreateRoomRequest{Slug: "会議"}, ErrNameReserved, nil},
-			{"a slug that is an id", create(s, user), &usherv1.CreateRoomRequest{Slug: "0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e"}, ErrNameReserved, nil},
-			{"a slug that is an id in braces", create(s, user), &usherv1.CreateRoomRequest{Slug: "{0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e}"}, ErrNameReserved, nil},
-			{"a slug that is an id without dashes", create(s, user), &usherv1.CreateRoomRequest{Slug: "0D5AE0D18F4B4A0C9D7A5B0F6F1C2D3E"}, ErrNameReserved, nil},
-			{"a slug that is a URN", create(s, user), &usherv1.CreateRoomRequest{Slug: "urn:uuid:0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e"}, ErrNameReserved, nil},
-			{"a user who names another owner", create(s, user), &usherv1.CreateRoomRequest{OwnerEmail: "bob@example.org"}, auth.ErrNotPermitted, nil},
-			{"a service without owner", create(s, service), &usherv1.CreateRoomRequest{}, fault.ErrInvalid, map[string]string{"field": "owner_email"}},
-			{"a user where services create", create(closed, user), &usherv1.CreateRoomRequest{}, ErrCreationRestricted, nil},
-			{"a stranger", create(s, as(t, nil)), &usherv1.CreateRoomRequest{}, auth.ErrSignInRequired, nil},
-			{"a participant", create(s, auth.WithCaller(t.Context(), &auth.Caller{Kind: auth.Participant, Participant: &auth.ParticipantSession{}})), &usherv1.CreateRoomRequest{}, auth.ErrNotPermitted, nil},
-			{"a malformed request_id", create(s, user), &usherv1.CreateRoomRequest{RequestId: "1"}, fault.ErrInvalid, map[string]string{"field": "request_id"}},
-			{"a callback_id in use", create(s, user), &usherv1.CreateRoomRequest{CallbackId: strings.Repeat("c", 22)}, fault.ErrInvalid, map[string]string{"field": "callback_id"}},
+			{"an explicit slug that is taken", create(user, s), &usherv1.CreateRoomRequest{Slug: " TAKEN "}, ErrSlugTaken, map[string]string{"slug": "taken"}},
+			{"a reserved slug", create(user, s), &usherv1.CreateRoomRequest{Slug: "API"}, ErrNameReserved, nil},
+			{"a slug with nothing in it", create(user, s), &usherv1.CreateRoomRequest{Slug: "会議"}, ErrNameReserved, nil},
+			{"a slug that is an id", create(user, s), &usherv1.CreateRoomRequest{Slug: "0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e"}, ErrNameReserved, nil},
+			{"a slug that is an id in braces", create(user, s), &usherv1.CreateRoomRequest{Slug: "{0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e}"}, ErrNameReserved, nil},
+			{"a slug that is an id without dashes", create(user, s), &usherv1.CreateRoomRequest{Slug: "0D5AE0D18F4B4A0C9D7A5B0F6F1C2D3E"}, ErrNameReserved, nil},
+			{"a slug that is a URN", create(user, s), &usherv1.CreateRoomRequest{Slug: "urn:uuid:0d5ae0d1-8f4b-4a0c-9d7a-5b0f6f1c2d3e"}, ErrNameReserved, nil},
+			{"a user who names another owner", create(user, s), &usherv1.CreateRoomRequest{OwnerEmail: "bob@example.org"}, auth.ErrNotPermitted, nil},
+			{"a service without owner", create(service, s), &usherv1.CreateRoomRequest{}, fault.ErrInvalid, map[string]string{"field": "owner_email"}},
+			{"a user where services create", create(user, closed), &usherv1.CreateRoomRequest{}, ErrCreationRestricted, nil},
+			{"a stranger", create(as(t, nil), s), &usherv1.CreateRoomRequest{}, auth.ErrSignInRequired, nil},
+			{"a participant", create(participant, s), &usherv1.CreateRoomRequest{}, auth.ErrNotPermitted, nil},
+			{"a malformed request_id", create(user, s), &usherv1.CreateRoomRequest{RequestId: "1"}, fault.ErrInvalid, map[string]string{"field": "request_id"}},
+			{"a callback_id in use", create(user, s), &usherv1.CreateRoomRequest{CallbackId: strings.Repeat("c", 22)}, fault.ErrInvalid, map[string]string{"field": "callback_id"}},
 		}
 		for _, tt := range tests {
-			got := wantFault(t, tt.call(tt.req), tt.want)
-			if diff := cmp.Diff(tt.meta, got.Meta); diff != "" {
+			if diff := cmp.Diff(tt.meta, wantFault(t, tt.call(tt.req), tt.want)); diff != "" {
 				t.Errorf("%s: metadata: -want +got\n%s", tt.name, diff)
 			}
 		}
@@ -166,7 +166,7 @@ func TestCreateRoom_refuses(t *testing.T) {
 	})
 }
 
-func create(s *Service, ctx context.Context) func(*usherv1.CreateRoomRequest) error {
+func create(ctx context.Context, s *Service) func(*usherv1.CreateRoomRequest) error {
 	return func(req *usherv1.CreateRoomRequest) error {
 		_, err := s.CreateRoom(ctx, req)
 		return err
@@ -208,7 +208,7 @@ func TestCreateRoom_rateLimit(t *testing.T) {
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
 		first := &usherv1.CreateRoomRequest{RequestId: uuid.NewString()}
 		mustRoom(t, s, alice, first)
-		wantFault(t, create(s, as(t, alice))(&usherv1.CreateRoomRequest{}), ratelimit.ErrLimited)
+		wantFault(t, create(as(t, alice), s)(&usherv1.CreateRoomRequest{}), ratelimit.ErrLimited)
 		mustRoom(t, s, alice, first) // a repetition creates nothing
 		mustRoom(t, s, bob, &usherv1.CreateRoomRequest{})
 		for range 2 {
@@ -233,7 +233,7 @@ func TestCreateRoom_requestID(t *testing.T) {
 		if diff := cmp.Diff(first, mustRoom(t, s, alice, req), protocmp.Transform()); diff != "" {
 			t.Errorf("the same request: -first +second\n%s", diff)
 		}
-		wantFault(t, create(s, as(t, alice))(&usherv1.CreateRoomRequest{Name: "Other", RequestId: id}), ErrRequestIDReused)
+		wantFault(t, create(as(t, alice), s)(&usherv1.CreateRoomRequest{Name: "Other", RequestId: id}), ErrRequestIDReused)
 		if other := mustRoom(t, s, bob, &usherv1.CreateRoomRequest{Name: "Weekly", RequestId: id}); other.GetId() == first.GetId() {
 			t.Error("another caller got the room")
 		}
@@ -431,8 +431,8 @@ func TestDeleteRoom(t *testing.T) {
 		mustMember(t, s, target, bob, administrator)
 		for _, caller := range []context.Context{as(t, bob), as(t, nil), asService(t)} {
 			_, err := s.DeleteRoom(caller, &usherv1.DeleteRoomRequest{Room: target.GetId()})
-			if got := wantFault(t, err, auth.ErrInsufficientRole); got.Meta["required_role"] != "OWNER" {
-				t.Errorf("metadata %v", got.Meta)
+			if got := wantFault(t, err, auth.ErrInsufficientRole); got["required_role"] != "OWNER" {
+				t.Errorf("metadata %v", got)
 			}
 		}
 		if n := db.Read.LiveTask.Query().CountX(t.Context()); n != 0 {

@@ -102,7 +102,9 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 }
 
 // RenewConnection implements [usherv1connect.RoomsServiceHandler].
-func (s *Service) RenewConnection(ctx context.Context, _ *usherv1.RenewConnectionRequest) (*usherv1.RenewConnectionResponse, error) {
+func (s *Service) RenewConnection(
+	ctx context.Context, _ *usherv1.RenewConnectionRequest,
+) (*usherv1.RenewConnectionResponse, error) {
 	session := auth.FromContext(ctx).Participant
 	if session == nil {
 		return nil, auth.ErrUnauthenticated
@@ -125,7 +127,9 @@ func (s *Service) limitJoins(ctx context.Context) error {
 }
 
 // ResolveCreationCallback implements [usherv1connect.RoomsServiceHandler].
-func (s *Service) ResolveCreationCallback(ctx context.Context, req *usherv1.ResolveCreationCallbackRequest) (*usherv1.ResolveCreationCallbackResponse, error) {
+func (s *Service) ResolveCreationCallback(
+	ctx context.Context, req *usherv1.ResolveCreationCallbackRequest,
+) (*usherv1.ResolveCreationCallbackResponse, error) {
 	r, err := s.resolveCallback(ctx, req.GetCallbackId())
 	if err != nil || r == nil {
 		return &usherv1.ResolveCreationCallbackResponse{}, err
@@ -157,12 +161,15 @@ func (s *Service) AddMember(ctx context.Context, req *usherv1.AddMemberRequest) 
 		return nil, err
 	}
 	s.wake()
-	s.Log.InfoContext(ctx, "member added", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", auth.FromContext(ctx).Key())
+	caller := auth.FromContext(ctx).Key()
+	s.Log.InfoContext(ctx, "member added", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.AddMemberResponse{Member: memberView(m)}, nil
 }
 
 // UpdateMember implements [usherv1connect.RoomsServiceHandler].
-func (s *Service) UpdateMember(ctx context.Context, req *usherv1.UpdateMemberRequest) (*usherv1.UpdateMemberResponse, error) {
+func (s *Service) UpdateMember(
+	ctx context.Context, req *usherv1.UpdateMemberRequest,
+) (*usherv1.UpdateMemberResponse, error) {
 	p, err := readPerson(req.GetUserId(), req.GetEmail())
 	if err != nil {
 		return nil, err
@@ -172,12 +179,15 @@ func (s *Service) UpdateMember(ctx context.Context, req *usherv1.UpdateMemberReq
 		return nil, err
 	}
 	s.wake()
-	s.Log.InfoContext(ctx, "member updated", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", auth.FromContext(ctx).Key())
+	caller := auth.FromContext(ctx).Key()
+	s.Log.InfoContext(ctx, "member updated", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.UpdateMemberResponse{Member: memberView(m)}, nil
 }
 
 // RemoveMember implements [usherv1connect.RoomsServiceHandler].
-func (s *Service) RemoveMember(ctx context.Context, req *usherv1.RemoveMemberRequest) (*usherv1.RemoveMemberResponse, error) {
+func (s *Service) RemoveMember(
+	ctx context.Context, req *usherv1.RemoveMemberRequest,
+) (*usherv1.RemoveMemberResponse, error) {
 	p, err := readPerson(req.GetUserId(), req.GetEmail())
 	if err != nil {
 		return nil, err

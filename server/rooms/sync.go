@@ -103,7 +103,9 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 
 // roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits
 // for somebody's verified address counts, as it does when they join.
-func (s *Service) roles(ctx context.Context, roomID uuid.UUID, identities map[string]uuid.UUID) (map[uuid.UUID]usherv1.Role, error) {
+func (s *Service) roles(
+	ctx context.Context, roomID uuid.UUID, identities map[string]uuid.UUID,
+) (map[uuid.UUID]usherv1.Role, error) {
 	ids := make([]uuid.UUID, 0, len(identities))
 	for _, id := range identities {
 		if id != uuid.Nil && !slices.Contains(ids, id) {

@@ -16,10 +16,28 @@ import (
 	"github.com/usher-meet/usher/server/text"
 )
 
+// updatable are the fields of a room that can be changed.
+var updatable = []string{"name", "access_level", "configuration"}
+
+// checkUpdate refuses what no room could be changed to, before anybody learns whether there is one.
+func checkUpdate(req *usherv1.UpdateRoomRequest) error {
+	if req.GetRoom().GetId() == "" {
+		return fault.Invalid("room.id", "says which room to change: set it")
+	}
+	changed, err := mask.Merge(&usherv1.Room{}, req.GetRoom(), req.GetUpdateMask(), updatable...)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(changed, "name") && text.Clean(req.GetRoom().GetName(), maxName) == "" {
+		return fault.Invalid("room.name", "a room cannot be without a name")
+	}
+	return nil
+}
+
 // update changes a room as the request says. The slug stays: addresses that were given away go on working.
 func (s *Service) update(ctx context.Context, req *usherv1.UpdateRoomRequest) (a *auth.Access, err error) {
-	if req.GetRoom().GetId() == "" {
-		return nil, fault.Invalid("room.id", "says which room to change: set it")
+	if err := checkUpdate(req); err != nil {
+		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		if a, err = lock(ctx, tx, req.GetRoom().GetId()); err != nil {
@@ -38,16 +56,14 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateRoomRequest) (a
 
 // change applies the request to a's room, which is locked.
 func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, req *usherv1.UpdateRoomRequest) error {
-	next := &usherv1.Room{Name: a.Room.Name, AccessLevel: a.Room.AccessLevel, Configuration: proto.CloneOf(a.Room.Configuration)}
-	changed, err := mask.Merge(next, req.GetRoom(), req.GetUpdateMask(), "name", "access_level", "configuration")
+	next := &usherv1.Room{
+		Name: a.Room.Name, AccessLevel: a.Room.AccessLevel, Configuration: proto.CloneOf(a.Room.Configuration),
+	}
+	changed, err := mask.Merge(next, req.GetRoom(), req.GetUpdateMask(), updatable...)
 	if err != nil || len(changed) == 0 {
 		return err
 	}
-	if slices.Contains(changed, "name") {
-		if next.Name = text.Clean(next.GetName(), maxName); next.GetName() == "" {
-			return fault.Invalid("room.name", "a room cannot be without a name")
-		}
-	}
+	next.Name = text.Clean(next.GetName(), maxName)
 	if next.GetAccessLevel() == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
 		next.AccessLevel = s.Defaults.AccessLevel
 	}

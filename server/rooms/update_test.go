@@ -32,18 +32,31 @@ func TestUpdateRoom(t *testing.T) {
 		syncs int
 	}{
 		{"a new name", &usherv1.Room{Name: " New \u202e name "}, nil, func(r *usherv1.Room) { r.Name = "New name" }, 0},
-		{"fields that are set", &usherv1.Room{Name: "New", AccessLevel: public}, nil,
-			func(r *usherv1.Room) { r.Name, r.AccessLevel = "New", public }, 1},
-		{"only what is named", &usherv1.Room{Name: "New", AccessLevel: public}, []string{"access_level"},
-			func(r *usherv1.Room) { r.AccessLevel = public }, 1},
+		{
+			"fields that are set", &usherv1.Room{Name: "New", AccessLevel: public}, nil,
+			func(r *usherv1.Room) { r.Name, r.AccessLevel = "New", public }, 1,
+		},
+		{
+			"only what is named", &usherv1.Room{Name: "New", AccessLevel: public},
+			[]string{"access_level"},
+			func(r *usherv1.Room) { r.AccessLevel = public }, 1,
+		},
 		{"an access level reset", &usherv1.Room{}, []string{"access_level"}, func(r *usherv1.Room) { r.AccessLevel = trusted }, 1},
-		{"a configuration reset", &usherv1.Room{}, []string{"configuration"},
-			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{} }, 1},
-		{"one setting", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)}},
+		{
+			"a configuration reset", &usherv1.Room{},
+			[]string{"configuration"},
+			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{} }, 1,
+		},
+		{
+			"one setting", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)}},
 			[]string{"configuration.everyone_can_mute"},
-			func(r *usherv1.Room) { r.Configuration.EveryoneCanMute = proto.Bool(false) }, 1},
-		{"one setting reset", &usherv1.Room{}, []string{"configuration.restrict_sources"},
-			func(r *usherv1.Room) { r.Configuration.RestrictSources = false }, 1},
+			func(r *usherv1.Room) { r.Configuration.EveryoneCanMute = proto.Bool(false) }, 1,
+		},
+		{
+			"one setting reset", &usherv1.Room{},
+			[]string{"configuration.restrict_sources"},
+			func(r *usherv1.Room) { r.Configuration.RestrictSources = false }, 1,
+		},
 		{"nothing", &usherv1.Room{Slug: "other", MyRole: owner}, nil, nil, 0},
 	}
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
@@ -103,6 +116,7 @@ func TestUpdateRoom_refuses(t *testing.T) {
 		}{
 			{"a stranger", as(t, nil), &usherv1.Room{Id: id, Name: "New"}, nil, auth.ErrInsufficientRole, map[string]string{"required_role": "ADMINISTRATOR"}},
 			{"a member", as(t, bob), &usherv1.Room{Id: id, Name: "New"}, nil, auth.ErrInsufficientRole, map[string]string{"required_role": "ADMINISTRATOR"}},
+			{"a stranger with an unknown field", as(t, nil), &usherv1.Room{Id: id}, []string{"slug"}, fault.ErrInvalid, map[string]string{"field": "update_mask"}},
 			{"no such room", as(t, alice), &usherv1.Room{Id: "nothing", Name: "New"}, nil, auth.ErrRoomNotFound, nil},
 			{"no room", as(t, alice), &usherv1.Room{Name: "New"}, nil, fault.ErrInvalid, map[string]string{"field": "room.id"}},
 			{"a stale etag", as(t, alice), &usherv1.Room{Id: id, Name: "New", Etag: "stale"}, nil, fault.ErrConflict, nil},
@@ -114,7 +128,7 @@ func TestUpdateRoom_refuses(t *testing.T) {
 		}
 		for _, tt := range tests {
 			_, err := s.UpdateRoom(tt.caller, &usherv1.UpdateRoomRequest{Room: tt.room, UpdateMask: &fieldmaskpb.FieldMask{Paths: tt.paths}})
-			if diff := cmp.Diff(tt.meta, wantFault(t, err, tt.want).Meta); diff != "" {
+			if diff := cmp.Diff(tt.meta, wantFault(t, err, tt.want)); diff != "" {
 				t.Errorf("%s: metadata: -want +got\n%s", tt.name, diff)
 			}
 			if tt.name == "an unknown field" && !strings.Contains(err.Error(), "colour") {
