@@ -164,8 +164,8 @@ func countInFlight(reg prometheus.Registerer, next http.Handler) http.Handler {
 	return promhttp.InstrumentHandlerInFlight(gauge, next)
 }
 
-// observer counts, times and logs every RPC that reached its service. It is the outermost interceptor, so that it sees the
-// code that the client gets.
+// observer counts, times and logs every RPC. It is the outermost interceptor, so that it sees the code that the client gets;
+// of calls that are refused before they reach their service it is told.
 type observer struct {
 	log      *slog.Logger
 	requests *prometheus.CounterVec
@@ -210,6 +210,17 @@ func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 // WrapStreamingClient implements connect.Interceptor.
 func (*observer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
+}
+
+// refused counts and logs a call that was refused for its caller. Any path may be asked for: those that the policy lacks
+// share one name, or strangers could fill the metrics.
+func (o *observer) refused(ctx context.Context, procedure string, caller *auth.Caller, code connect.Code) {
+	if !auth.Known(procedure) {
+		procedure = "unknown"
+	}
+	o.requests.WithLabelValues(procedure, code.String(), caller.Kind.String()).Inc()
+	o.log.LogAttrs(ctx, slog.LevelInfo, "rpc refused", slog.String("procedure", procedure), slog.String("code", code.String()),
+		slog.String("caller", caller.Kind.String()))
 }
 
 func (o *observer) observe(ctx context.Context, procedure string, start time.Time, err error) {

@@ -76,9 +76,9 @@ func (p *parts) provider() (*oidc.Provider, error) {
 	})
 }
 
-func (p *parts) authenticator(provider *oidc.Provider) *auth.Authenticator {
+func (p *parts) authenticator(provider *oidc.Provider, observed *observer) *auth.Authenticator {
 	a := &auth.Authenticator{
-		DB: p.db, Keys: p.keys, Sessions: p.sessions, Limiter: p.limiter, Log: p.log,
+		DB: p.db, Keys: p.keys, Sessions: p.sessions, Limiter: p.limiter, Log: p.log, Refused: observed.refused,
 		Calls: p.config.Limits.Calls, NotFound: p.config.Limits.NotFound,
 		TrustedProxies: p.config.TrustedProxies,
 		Secure:         strings.HasPrefix(p.config.PublicURL, "https://"),

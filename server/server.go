@@ -195,9 +195,10 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	observed := newObserver(p.log, p.metrics)
 	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithCompressMinBytes(minCompress),
 		connect.WithInterceptors(
-			newObserver(p.log, p.metrics), fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
+			observed, fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
 			auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
 			deadline(p.config.RequestTimeout), validate.NewInterceptor()))
 
@@ -210,7 +211,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	calls.HandleFunc("/", unknownProcedure)
-	rpc := boundBody(p.authenticator(provider).Wrap(calls))
+	rpc := boundBody(p.authenticator(provider, observed).Wrap(calls))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)

@@ -49,6 +49,8 @@ type Authenticator struct {
 	// Secure is whether people reach this server by https.
 	Secure bool
 	Log    *slog.Logger
+	// Refused is told of each call that does not get any further, for the metrics.
+	Refused func(ctx context.Context, procedure string, caller *Caller, code connect.Code)
 }
 
 // Wrap is middleware for RPCs: next runs with the caller in the context.
@@ -57,14 +59,14 @@ func (a *Authenticator) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, err := a.admit(r)
 		if err != nil {
-			a.refuse(w, r, writer, err)
+			a.refuse(w, r, writer, caller, err)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), caller)))
 	})
 }
 
-// admit returns the caller of a request, or why it is refused. Refused requests count as calls too.
+// admit returns the caller of a request, and why it is refused if it is. Refused requests count as calls too.
 func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	procedure := r.URL.Path
 	caller, refusal := a.Caller(r)
@@ -77,16 +79,14 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	}
 	// Without Redis these limits are not worth refusing a meeting.
 	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {
-		return nil, err
+		return caller, err
 	}
-	if refusal != nil {
-		return nil, refusal
-	}
-	return caller, nil
+	return caller, refusal
 }
 
-func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, err error) {
+func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, caller *Caller, err error) {
 	refusal := fault.Connect(err)
+	a.Refused(r.Context(), r.URL.Path, caller, refusal.Code())
 	if refusal.Code() == connect.CodeInternal || refusal.Code() == connect.CodeUnavailable {
 		a.Log.ErrorContext(r.Context(), "authentication failed", "code", refusal.Code().String(), "err", err)
 	}

@@ -94,6 +94,9 @@ var policy = map[string]Rule{
 // Policy returns a copy of the rules by procedure, for tests that are generated from them.
 func Policy() map[string]Rule { return maps.Clone(policy) }
 
+// Known reports whether the policy has the procedure: any other is refused.
+func Known(procedure string) bool { _, ok := policy[procedure]; return ok }
+
 // Check refuses callers who may not call a procedure ("/usher.v1.RoomsService/GetRoom"), whatever the request says.
 //
 // It fails with [ErrSignInRequired] for strangers, with [ErrUnauthenticated] where the kind of credential is good for other

@@ -54,7 +54,8 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 func newWorldOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(*world)) *world {
 	t.Helper()
 	w := &world{t: t, Authenticator: &auth.Authenticator{
-		DB: db, Keys: auth.NewKeys([]byte(testSecret), nil),
+		Refused: func(context.Context, string, *auth.Caller, connect.Code) {},
+		DB:      db, Keys: auth.NewKeys([]byte(testSecret), nil),
 		Sessions: &auth.Sessions{Redis: redis, IdleTimeout: time.Hour, MaxAge: 24 * time.Hour},
 		Services: []auth.ServiceToken{{Name: "portal", Hash: sha256.Sum256([]byte("test-svc-token")), Scopes: []string{auth.ScopeRooms}}},
 		Limiter:  &ratelimit.Limiter{Redis: redis},
