@@ -103,7 +103,9 @@ func TestOperatorSetOwner_refused(t *testing.T) {
 		o := newOperator(db)
 		ada, gone := mustUser(t, db, "Ada"), mustUser(t, db, "Gone")
 		room := mustRoom(t, s, ada, &usherv1.CreateRoomRequest{Name: "Weekly"})
-		must(t, db, func(tx *ent.Client) (*ent.User, error) { return tx.User.UpdateOne(gone).SetActive(false).Save(t.Context()) })
+		must(t, db, func(tx *ent.Client) (*ent.User, error) {
+			return tx.User.UpdateOne(gone).SetActive(false).Save(t.Context())
+		})
 		if err := o.SetOwner(t.Context(), "weekly", uuid.New()); !errors.Is(err, auth.ErrNoUser) {
 			t.Errorf("nobody as owner: %v, want %v", err, auth.ErrNoUser)
 		}
