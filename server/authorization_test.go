@@ -307,7 +307,7 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 // call makes one call of a procedure by name.
 func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption) error {
 	t.Helper()
-	var d = req.ProtoReflect().Descriptor()
+	d := req.ProtoReflect().Descriptor()
 	body, err := proto.Marshal(req)
 	if err != nil {
 		t.Fatal(err)

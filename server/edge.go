@@ -79,16 +79,16 @@ func securityHeaders(next http.Handler) http.Handler {
 // get here: see recovered.
 func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
+		defer func(ctx context.Context) {
 			switch v := recover(); v {
 			case nil:
 			case http.ErrAbortHandler:
 				panic(v) // how a handler asks net/http to drop the connection
 			default:
-				log.ErrorContext(r.Context(), "panic", "path", r.Pattern, "panic", v, "stack", string(debug.Stack()))
+				log.ErrorContext(ctx, "panic", "path", r.Pattern, "panic", v, "stack", string(debug.Stack()))
 				http.Error(w, "internal error", http.StatusInternalServerError)
 			}
-		}()
+		}(r.Context())
 		next.ServeHTTP(w, r)
 	})
 }

@@ -42,7 +42,7 @@ func rootCAs(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate authorities: %w", err)
 	}

@@ -39,21 +39,41 @@ func TestMerge(t *testing.T) {
 	}{
 		{"no mask, one field set", &usherv1.Room{Id: "2", Name: "new"}, nil, func(r *usherv1.Room) { r.Name = "new" }, []string{"name"}},
 		{"no mask, nothing set", &usherv1.Room{Id: "2", Etag: "x"}, nil, nil, nil},
-		{"no mask, an empty message set", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{}}, nil,
-			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{} }, []string{"configuration"}},
-		{"only what is named", &usherv1.Room{Name: "new", AccessLevel: trusted}, []string{"access_level"},
-			func(r *usherv1.Room) { r.AccessLevel = trusted }, []string{"access_level"}},
-		{"named without a value", &usherv1.Room{}, []string{"configuration", "access_level"},
-			func(r *usherv1.Room) { r.Configuration, r.AccessLevel = nil, 0 }, []string{"access_level", "configuration"}},
-		{"one level below", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(true)}},
+		{
+			"no mask, an empty message set", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{}}, nil,
+			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{} },
+			[]string{"configuration"},
+		},
+		{
+			"only what is named", &usherv1.Room{Name: "new", AccessLevel: trusted},
+			[]string{"access_level"},
+			func(r *usherv1.Room) { r.AccessLevel = trusted },
+			[]string{"access_level"},
+		},
+		{
+			"named without a value", &usherv1.Room{},
+			[]string{"configuration", "access_level"},
+			func(r *usherv1.Room) { r.Configuration, r.AccessLevel = nil, 0 },
+			[]string{"access_level", "configuration"},
+		},
+		{
+			"one level below", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(true)}},
 			[]string{"configuration.everyone_can_mute"},
-			func(r *usherv1.Room) { r.Configuration.EveryoneCanMute = proto.Bool(true) }, []string{"configuration"}},
-		{"one level below without a value", &usherv1.Room{},
+			func(r *usherv1.Room) { r.Configuration.EveryoneCanMute = proto.Bool(true) },
+			[]string{"configuration"},
+		},
+		{
+			"one level below without a value", &usherv1.Room{},
 			[]string{"configuration.everyone_can_mute", "configuration.can_publish_sources"},
-			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{RestrictSources: true} }, []string{"configuration"}},
-		{"a list", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{CanPublishSources: []usherv1.TrackSource{2, 3}}},
+			func(r *usherv1.Room) { r.Configuration = &usherv1.RoomConfiguration{RestrictSources: true} },
+			[]string{"configuration"},
+		},
+		{
+			"a list", &usherv1.Room{Configuration: &usherv1.RoomConfiguration{CanPublishSources: []usherv1.TrackSource{2, 3}}},
 			[]string{"configuration.can_publish_sources"},
-			func(r *usherv1.Room) { r.Configuration.CanPublishSources = []usherv1.TrackSource{2, 3} }, []string{"configuration"}},
+			func(r *usherv1.Room) { r.Configuration.CanPublishSources = []usherv1.TrackSource{2, 3} },
+			[]string{"configuration"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -62,7 +62,7 @@ type signatures struct {
 
 // VerifySignature implements oidc.KeySet. The algorithm was checked before.
 func (s *signatures) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	signed, err := jose.ParseSigned(token, joseAlgorithms)
+	signed, err := jose.ParseSignedCompact(token, joseAlgorithms)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errors.New("not one signature of a known kind")
 	}
