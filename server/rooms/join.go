@@ -57,6 +57,10 @@ func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, error) {
 		if a, err = lock(ctx, tx, a.Room.ID.String()); err != nil {
 			return err
 		}
+		// While this waited, the membership may have been taken away, or the room closed to others.
+		if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
+			return ErrLobbyRequired
+		}
 		_, err := claim(ctx, tx, a.Room.ID, caller.User)
 		return err
 	})

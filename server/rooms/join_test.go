@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"entgo.io/ent/dialect"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
@@ -346,6 +348,53 @@ func TestPendingMember_claimedOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPendingMember_removedMeanwhile: who is removed while they wait to claim their membership does not get in with it.
+func TestPendingMember_removedMeanwhile(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
+		mustPending(t, s, room, "bob@example.org", administrator)
+		err := meanwhile(t, s, room, func() error {
+			_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
+			return err
+		}, func(tx *ent.Client) error {
+			_, err := tx.Member.Delete().Where(member.Email("bob@example.org")).Exec(t.Context())
+			return err
+		})
+		wantFault(t, err, ErrLobbyRequired)
+		if diff := cmp.Diff([]string{"Alice owner"}, membersOf(t, s, room)); diff != "" || len(livekit.tokens) != 0 {
+			t.Errorf("%d tokens; members: -want +got\n%s", len(livekit.tokens), diff)
+		}
+	})
+}
+
+// meanwhile makes a call, and a change that commits after the call began and before it got the lock of the room. It returns
+// the call's error.
+func meanwhile(t *testing.T, s *Service, room *usherv1.Room, call func() error, change func(tx *ent.Client) error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	must(t, s.DB, func(tx *ent.Client) (any, error) {
+		if _, err := lock(t.Context(), tx, room.GetId()); err != nil {
+			return nil, err
+		}
+		before := s.DB.SQL().Stats().WaitCount
+		go func() { done <- call() }()
+		eventually(t, "the call waits for the room", func() bool {
+			if s.DB.Dialect == dialect.SQLite {
+				return s.DB.SQL().Stats().WaitCount > before
+			}
+			var waiting bool
+			err := s.DB.SQL().QueryRowContext(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity"+
+				" WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
+			return err == nil && waiting
+		})
+		return nil, change(tx)
+	})
+	return <-done
 }
 
 // TestJoinRoom_writesNothing: an ordinary join goes on while somebody else holds the only connection that writes.
