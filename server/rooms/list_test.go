@@ -179,25 +179,28 @@ func TestListRoomsQueryCount(t *testing.T) {
 	})
 }
 
-// TestListRooms_longNames: the token after a name of the greatest length is one that a request may carry.
+// TestListRooms_longNames: the token after a name of the greatest length is one that a request may carry, however many
+// bytes its characters take.
 func TestListRooms_longNames(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
-		alice := mustUser(t, db, "Alice")
-		for i := range 3 {
-			mustRoom(t, s, alice, &usherv1.CreateRoomRequest{Name: strings.Repeat("🙂", 499) + fmt.Sprint(i)})
-		}
-		req := &usherv1.ListRoomsRequest{PageSize: 1}
-		for i := range 3 {
-			if err := protovalidate.Validate(req); err != nil {
-				t.Errorf("a token of %d characters: %v", len(req.GetPageToken()), err)
+		for who, character := range map[string]string{"Alice": "🙂", "Bob": "<", "Carol": "\\", "Dave": "Ⱥ"} {
+			u := mustUser(t, db, who)
+			for i := range 3 {
+				mustRoom(t, s, u, &usherv1.CreateRoomRequest{Name: strings.Repeat(character, 499) + fmt.Sprint(i)})
 			}
-			res, err := s.ListRooms(as(t, alice), req)
-			if err != nil || !strings.HasSuffix(res.GetRooms()[0].GetName(), fmt.Sprint(i)) {
-				t.Fatalf("page %d: %v, %v", i, res, err)
+			req := &usherv1.ListRoomsRequest{PageSize: 1}
+			for i := range 3 {
+				if err := protovalidate.Validate(req); err != nil {
+					t.Errorf("%s: a token of %d characters: %v", character, len(req.GetPageToken()), err)
+				}
+				res, err := s.ListRooms(as(t, u), req)
+				if err != nil || !strings.HasSuffix(res.GetRooms()[0].GetName(), fmt.Sprint(i)) {
+					t.Fatalf("%s, page %d: %v, %v", character, i, res, err)
+				}
+				req.PageToken = res.GetNextPageToken()
 			}
-			req.PageToken = res.GetNextPageToken()
 		}
 	})
 }
