@@ -24,8 +24,9 @@ var ErrUnavailable = errors.New("LiveKit is unavailable")
 // Whatever it says, a participant never gets roomAdmin, roomCreate, roomList, roomRecord, hidden, recorder, agent or
 // canUpdateOwnMetadata.
 type Grant struct {
-	Room        uuid.UUID
-	Identity    string
+	Room     uuid.UUID
+	Identity string
+	// DisplayName renames a live participant, unless it is empty.
 	DisplayName string
 	// Attributes are merged into those of a live participant.
 	Attributes map[string]string

@@ -1,7 +1,9 @@
 package livekit
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/live"
 )
 
 // A room that LiveKit makes when somebody joins has what the token says, from its first moment.
@@ -173,6 +176,27 @@ func TestUpdateParticipant_seenByTheParticipant(t *testing.T) {
 		list, err := c.Participants(t.Context(), g.Room)
 		return err == nil && len(list) == 1 && list[0].DisplayName == "Ada Lovelace" && slices.Equal(list[0].Sources, g.Sources)
 	})
+}
+
+// LiveKit takes a longer name in a token than in a change: who has one is changed without naming it.
+func TestUpdateParticipant_longName(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	g := newGrant()
+	g.DisplayName = strings.Repeat("漢", 100)
+	join(t, c, g, "", nil)
+	if err := c.UpdateParticipant(t.Context(), g); !errors.Is(err, live.ErrUnavailable) {
+		t.Errorf("UpdateParticipant with a name of %d bytes: got %v", len(g.DisplayName), err)
+	}
+	name := g.DisplayName
+	g.DisplayName, g.Sources = "", nil
+	if err := c.UpdateParticipant(t.Context(), g); err != nil {
+		t.Errorf("UpdateParticipant without a name: %v", err)
+	}
+	list, err := c.Participants(t.Context(), g.Room)
+	if err != nil || len(list) != 1 || list[0].DisplayName != name || len(list[0].Sources) != 0 {
+		t.Errorf("afterwards: %+v, %v", list, err)
+	}
 }
 
 func TestSetRoomMetadata_seenByTheParticipant(t *testing.T) {

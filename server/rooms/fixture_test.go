@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -364,8 +365,11 @@ func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error
 		if !ok {
 			return live.ErrGone
 		}
-		f.updated[g.DisplayName] = true
-		p.Sources, p.DisplayName = g.Sources, g.DisplayName
+		if len(g.DisplayName) > 256 {
+			return live.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
+		}
+		f.updated[p.DisplayName] = true
+		p.Sources, p.DisplayName = g.Sources, cmp.Or(g.DisplayName, p.DisplayName)
 		p.Attributes = maps.Clone(p.Attributes)
 		maps.Copy(p.Attributes, g.Attributes)
 		m.people[g.Identity] = p

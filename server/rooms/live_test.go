@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // startWorker runs the worker of s until the end of the test, or until it is stopped.
@@ -170,6 +172,29 @@ func TestRunLive_syncsRoom(t *testing.T) {
 			if call == "SetRoomMetadata" || call == "RemoveParticipant" {
 				t.Errorf("call %s", call)
 			}
+		}
+	})
+}
+
+// TestRunLive_syncsLongNames: a name that LiveKit takes in a token and not in a change keeps nobody what they were.
+func TestRunLive_syncsLongNames(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		p := mustPeople(t, db)
+		room := p.room(t, s)
+		name := strings.Repeat("漢", text.MaxPersonName)
+		res, err := s.JoinRoom(as(t, p.anna), &usherv1.JoinRoomRequest{Room: room.GetId(), DisplayName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		livekit.connect(t, res.GetConnection().GetToken())
+		if _, err := s.UpdateMember(as(t, p.olga), update(room, p.anna, plainMember)); err != nil {
+			t.Fatal(err)
+		}
+		s.runDue(t.Context())
+		if got := livekit.people(room.GetId())[name]; got.Attributes["room_role"] != "member" || len(got.Sources) != len(s.Defaults.Sources) {
+			t.Errorf("after the demotion: %v", got)
 		}
 	})
 }

@@ -28,7 +28,8 @@ type meetingEditor interface {
 type participantEditor interface {
 	// Participants may fail with live.ErrGone when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
-	// UpdateParticipant replaces the permissions and adds the attributes. It fails with live.ErrGone when they left.
+	// UpdateParticipant replaces the permissions, adds the attributes, and leaves the name unless there is one. It fails
+	// with live.ErrGone when they left.
 	UpdateParticipant(ctx context.Context, g live.Grant) error
 	// RemoveParticipant succeeds when they left already.
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
@@ -93,8 +94,9 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
 			continue
 		}
+		// Without the name, which stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
 		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
-			Room: r.ID, Identity: p.Identity, DisplayName: p.DisplayName,
+			Room: r.ID, Identity: p.Identity,
 			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
 		})))
 	}
