@@ -358,7 +358,10 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
 		mustPending(t, s, room, "bob@example.org", administrator)
-		err := meanwhile(t, s, room, func() error {
+		err := meanwhile(t, s, func(tx *ent.Client) error {
+			_, err := lock(t.Context(), tx, room.GetId())
+			return err
+		}, func() error {
 			_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
 			return err
 		}, func(tx *ent.Client) error {
@@ -372,18 +375,18 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 	})
 }
 
-// meanwhile makes a call, and a change that commits after the call began and before it got the lock of the room. It returns
-// the call's error.
-func meanwhile(t *testing.T, s *Service, room *usherv1.Room, call func() error, change func(tx *ent.Client) error) error {
+// meanwhile makes a call that waits for what a transaction holds, and then the change of that transaction, which commits
+// before the call goes on. It returns the call's error.
+func meanwhile(t *testing.T, s *Service, hold func(tx *ent.Client) error, call func() error, change func(tx *ent.Client) error) error {
 	t.Helper()
 	done := make(chan error, 1)
 	must(t, s.DB, func(tx *ent.Client) (any, error) {
-		if _, err := lock(t.Context(), tx, room.GetId()); err != nil {
+		if err := hold(tx); err != nil {
 			return nil, err
 		}
 		before := s.DB.SQL().Stats().WaitCount
 		go func() { done <- call() }()
-		eventually(t, "the call waits for the room", func() bool {
+		eventually(t, "the call waits", func() bool {
 			if s.DB.Dialect == dialect.SQLite {
 				return s.DB.SQL().Stats().WaitCount > before
 			}
