@@ -107,8 +107,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return errors.Join(err, api.Close())
 	}
-	apiServer, internalServer := newHTTPServer(handler), newHTTPServer(p.internalHandler())
-	apiServer.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // connection errors hold client addresses
+	apiServer, internalServer := p.newHTTPServer(handler), p.newHTTPServer(p.internalHandler())
 
 	// The workers end before the parts that they use are closed.
 	workCtx, stopWork := context.WithCancel(ctx)
@@ -211,7 +210,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	calls.HandleFunc("/", unknownProcedure)
-	rpc := boundBody(p.authenticator(provider, observed).Wrap(calls))
+	rpc := p.authenticator(provider, observed).Wrap(boundRequest(calls))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
@@ -230,7 +229,8 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	guarded := auth.AllowOrigins(p.config.AllowedOrigins, protect(mux))
-	return requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded)))), nil
+	patient := patienceOf(p.config.RequestTimeout)
+	return patient.wrap(requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded))))), nil
 }
 
 // internalHandler is everything on the internal port, which only the operator's own network reaches.
@@ -239,18 +239,20 @@ func (p *parts) internalHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.readyDetail)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
-	return mux
+	return patienceOf(readyTimeout).wrap(recoverPanics(p.log, mux))
 }
 
 // newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no
-// ReadTimeout or WriteTimeout: they would end streams. boundBody and deadline bound unary calls instead.
-func newHTTPServer(h http.Handler) *http.Server {
+// ReadTimeout or WriteTimeout: they would end streams. patience and deadline bound calls instead, and pings find HTTP/2
+// connections whose other end has vanished, as TCP does for HTTP/1.
+func (p *parts) newHTTPServer(h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10,
+		MaxHeaderBytes: 64 << 10, HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		ErrorLog: slog.NewLogLogger(connectionLog{p.log.Handler()}, slog.LevelWarn),
 	}
 }
 
