@@ -20,15 +20,17 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 		DisableCache: true,
 		AlwaysRESP2:  c.Embedded,
 	}
-	if c.SentinelMaster != "" {
-		option.Sentinel = rueidis.SentinelOption{MasterSet: c.SentinelMaster, Username: c.Username, Password: string(c.Password)}
-	}
 	if c.TLS {
 		roots, err := rootCAs(c.CAFile)
 		if err != nil {
 			return nil, err
 		}
 		option.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	}
+	if c.SentinelMaster != "" {
+		option.Sentinel = rueidis.SentinelOption{
+			MasterSet: c.SentinelMaster, Username: c.Username, Password: string(c.Password), TLSConfig: option.TLSConfig,
+		}
 	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
