@@ -19,6 +19,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/live"
 )
 
 // What keeps an operator from merging or deleting accounts.
@@ -51,8 +52,8 @@ func (e *LastOwnerError) Error() string {
 type Lifecycle struct {
 	DB       *dbtx.DB
 	Sessions *Sessions
-	// TokenLife is for how long a LiveKit token is good for connecting: as long, somebody who was removed could come back
-	// and is removed again.
+	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, somebody who was removed could come
+	// back and is removed again.
 	TokenLife time.Duration
 }
 
@@ -321,7 +322,7 @@ func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) e
 }
 
 func (l *Lifecycle) removeFromMeetings(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
-	until := time.Now().UTC().Add(l.TokenLife).Truncate(time.Microsecond)
+	until := time.Now().UTC().Add(live.Reach(l.TokenLife)).Truncate(time.Microsecond)
 	err := tx.LiveTask.Create().SetKind(livetask.KindRemoveUser).SetUserID(id).SetKeepUntil(until).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("insert live task: %w", err)
