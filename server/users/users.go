@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -122,7 +124,7 @@ func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error)
 		by = append(by, user.Email(strings.ToLower(query)))
 	}
 	if s.OpenDirectory && utf8.RuneCountInString(query) >= minName {
-		by = append(by, user.FullNameContainsFold(query))
+		by = append(by, named(query))
 	}
 	if len(by) == 0 {
 		return nil, nil
@@ -133,6 +135,18 @@ func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error)
 		return nil, fmt.Errorf("search users: %w", err)
 	}
 	return found, nil
+}
+
+// named matches users with part of a name. Names that are addresses, as some providers give them, are left out: they would
+// be found out letter by letter.
+func named(part string) predicate.User {
+	// SQLite, and PostgreSQL as some set it up, know upper and lower case in ASCII only: the common spellings stand for all.
+	lower := strings.ToLower(part)
+	spellings := []predicate.User{user.FullNameContainsFold(part)}
+	for _, spelling := range []string{part, lower, strings.ToUpper(part), cases.Title(language.Und).String(lower)} {
+		spellings = append(spellings, user.FullNameContains(spelling))
+	}
+	return user.And(user.Not(user.FullNameContains("@")), user.Or(spellings...))
 }
 
 // view is a user as they see themselves.
