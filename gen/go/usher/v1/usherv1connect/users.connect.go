@@ -56,7 +56,7 @@ type UsersServiceClient interface {
 	// SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
 	// the directory.
 	//
-	// Callers: users (API tokens with scope `read`). At most 60 an hour and user.
+	// Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
 	//
 	// Fails with REDIS_UNAVAILABLE: without the limit nobody may look addresses up.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
@@ -143,7 +143,7 @@ type UsersServiceHandler interface {
 	// SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
 	// the directory.
 	//
-	// Callers: users (API tokens with scope `read`). At most 60 an hour and user.
+	// Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
 	//
 	// Fails with REDIS_UNAVAILABLE: without the limit nobody may look addresses up.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
