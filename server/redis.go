@@ -10,7 +10,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// OpenRedis connects to Redis: one server, a cluster, or the master that sentinels name. It fails when none answers.
+// ErrNoRedis means that no Redis answers, or that it wants another password.
+var ErrNoRedis = errors.New("connect to Redis")
+
+// OpenRedis connects to Redis: one server, a cluster, or the master that sentinels name. It fails with [ErrNoRedis].
 func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 	option := rueidis.ClientOption{
 		InitAddress: c.Addresses,
@@ -34,7 +37,7 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Redis: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoRedis, err)
 	}
 	return client, nil
 }

@@ -83,6 +83,9 @@ type parts struct {
 	rooms    *rooms.Service
 }
 
+// ErrNoDatabase means that the database does not answer, or not to us.
+var ErrNoDatabase = errors.New("the database cannot be used")
+
 // Run serves until ctx is done, then drains and returns. It refuses to start on a database that does not fit.
 func Run(ctx context.Context, o Options) error {
 	log := slog.New(logHandler{o.Log.Handler()})
@@ -91,7 +94,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer closeParts()
-	if err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version); err != nil {
+	if err := p.checkSchema(ctx); err != nil {
 		return err
 	}
 
@@ -132,6 +135,15 @@ func Run(ctx context.Context, o Options) error {
 	case <-ctx.Done():
 	}
 	return p.drain(ctx, apiServer, internalServer)
+}
+
+// checkSchema says whether this version may run on the database.
+func (p *parts) checkSchema(ctx context.Context) error {
+	err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version)
+	if err == nil || errors.Is(err, migrations.ErrOld) || errors.Is(err, migrations.ErrBreaking) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNoDatabase, err)
 }
 
 // drain lets calls in flight end. Readiness turns first, so that no new ones are sent here.
