@@ -100,8 +100,10 @@ func (s *Service) language(asked string) (string, error) {
 
 // checkTimezone refuses what is not the name of an IANA time zone.
 func checkTimezone(name string) error {
-	// "Local" is the server's own zone to Go, and nothing to anybody else.
-	if _, err := time.LoadLocation(name); err != nil || name == "Local" {
+	// The names of the database begin with capital letters. "localtime", "posix/…" and "right/…" are files beside them on
+	// some systems; and "Local" is the server's own zone to Go, and nothing to anybody else.
+	capital := name == "" || name[0] >= 'A' && name[0] <= 'Z'
+	if _, err := time.LoadLocation(name); err != nil || !capital || name == "Local" {
 		return fault.Invalid("user.timezone", `must be an IANA time zone such as "Europe/Paris", or empty`)
 	}
 	return nil

@@ -151,6 +151,8 @@ func TestUpdateMe_refuses(t *testing.T) {
 		{"half a language", &usherv1.User{Language: "pt"}, nil, "user.language"},
 		{"no time zone", &usherv1.User{Timezone: "Paris"}, nil, "user.timezone"},
 		{"the server's time zone", &usherv1.User{Timezone: "Local"}, nil, "user.timezone"},
+		{"the same as a file", &usherv1.User{Timezone: "localtime"}, nil, "user.timezone"},
+		{"a zone of this kind of system", &usherv1.User{Timezone: "posix/Europe/Paris"}, nil, "user.timezone"},
 		{"a path", &usherv1.User{Timezone: "../../etc/passwd"}, nil, "user.timezone"},
 		{"an absolute path", &usherv1.User{Timezone: "/etc/localtime"}, nil, "user.timezone"},
 		{"a name", &usherv1.User{FullName: "X"}, []string{"full_name"}, "update_mask"},
