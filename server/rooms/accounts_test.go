@@ -54,6 +54,26 @@ func TestDeleteAccount_becameOwnerMeanwhile(t *testing.T) {
 	})
 }
 
+// TestJoinRoom_accountDeleted: who is deleted while they call is refused, and gets no membership that waited for them.
+func TestJoinRoom_accountDeleted(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, livekit := newService(t, db)
+		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
+		if err := newLifecycle(t, db).Delete(t.Context(), bob.ID); err != nil {
+			t.Fatal(err)
+		}
+		mustPending(t, s, room, "bob@example.org", plainMember)
+		_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
+		wantFault(t, err, auth.ErrUnauthenticated)
+		wantFault(t, change(as(t, bob), s, remove(room, bob)), auth.ErrUnauthenticated)
+		if diff := cmp.Diff([]string{"Alice owner", "bob@example.org member"}, membersOf(t, s, room)); diff != "" || len(livekit.tokens) != 0 {
+			t.Errorf("%d tokens; members: -want +got\n%s", len(livekit.tokens), diff)
+		}
+	})
+}
+
 // TestAccounts_concurrent: deleting or merging an account, and its owner's claiming or being given memberships, do not wait
 // for each other: each is done or refused for a reason.
 func TestAccounts_concurrent(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 	"entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/sql/sqlgraph"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -118,7 +119,10 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 		}
 		own, err = tx.Member.UpdateOne(own).SetRole(max(own.Role, pending.Role)).Save(ctx)
 	}
-	if err != nil {
+	switch {
+	case sqlgraph.IsForeignKeyConstraintError(err):
+		return nil, auth.ErrUnauthenticated.Saying("the account is gone") // deleted since the credential was looked at
+	case err != nil:
 		return nil, fmt.Errorf("claim membership in %s: %w", roomID, err)
 	}
 	return own, nil
