@@ -146,7 +146,8 @@ func (p *parts) checkSchema(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", ErrNoDatabase, err)
 }
 
-// drain lets calls in flight end. Readiness turns first, so that no new ones are sent here.
+// drain lets calls in flight end. New connections are refused from now on, and the internal port says that it is not ready
+// until the end.
 func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Server) error {
 	p.health.stopping.Store(true)
 	p.log.InfoContext(ctx, "stopping")
