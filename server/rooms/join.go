@@ -190,7 +190,9 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 // connection signs what a client needs to connect as session says, with what a's role allows.
 func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*usherv1.Connection, error) {
 	grant := live.Grant{
-		Room: a.Room.ID, Identity: session.Identity, DisplayName: session.DisplayName,
+		Room: a.Room.ID, Identity: session.Identity,
+		// Where the account decides, it may have another name than when they joined.
+		DisplayName: s.displayName(a.Caller, session.DisplayName),
 		Attributes: map[string]string{
 			attributeRole:      roleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),

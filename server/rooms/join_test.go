@@ -473,6 +473,46 @@ func TestRenewConnection(t *testing.T) {
 	})
 }
 
+// TestRenewConnection_accountNames: where names are fixed to those of accounts, a renewed token says today's.
+func TestRenewConnection_accountNames(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+		for _, tt := range []struct {
+			caller     *ent.User
+			fixed      bool
+			asked, now string
+		}{
+			{alice, true, "The Boss", "Alice Married"},
+			{alice, false, "The Boss", "The Boss"},
+			{nil, true, "Zoé", "Zoé"},
+			{nil, true, "", "Guest"},
+		} {
+			res, err := s.JoinRoom(as(t, tt.caller), &usherv1.JoinRoomRequest{Room: room.GetId(), DisplayName: tt.asked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t, db, func(tx *ent.Client) (*ent.User, error) {
+				return tx.User.UpdateOne(alice).SetFullName("Alice Married").Save(t.Context())
+			})
+			s.Defaults.AccountNames = tt.fixed
+			renewed, err := s.RenewConnection(asParticipant(t, s, res.GetConnection()), &usherv1.RenewConnectionRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tokenOf(s, renewed.GetConnection()).grant.DisplayName; got != tt.now {
+				t.Errorf("joined as %q, renewed as %q, want %q", tt.asked, got, tt.now)
+			}
+			if renewed.GetConnection().GetSessionToken() != res.GetConnection().GetSessionToken() {
+				t.Error("the session token changed")
+			}
+			s.Defaults.AccountNames = false
+		}
+	})
+}
+
 func TestRenewConnection_refuses(t *testing.T) {
 	t.Parallel()
 	type scene struct {
