@@ -118,12 +118,13 @@ const (
 	maxQuery = 254
 )
 
-// search finds active users by their exact address, and by a part of their name if the directory is open.
+// search finds active users by their exact, verified address, and by a part of their name if the directory is open.
 func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error) {
 	query = text.Clean(query, maxQuery)
 	var by []predicate.User
 	if strings.Contains(query, "@") {
-		by = append(by, user.Email(strings.ToLower(query)))
+		// Whoever claims an address that is not theirs must not be found, and given a role, in place of its owner.
+		by = append(by, user.And(user.Email(strings.ToLower(query)), user.EmailVerified(true)))
 	}
 	if s.OpenDirectory && utf8.RuneCountInString(query) >= minName {
 		by = append(by, named(query))

@@ -193,6 +193,7 @@ func TestSearchUsers(t *testing.T) {
 		mustUser(t, db, "Twin Two", func(c *ent.UserCreate) { c.SetEmail("twins@example.org") })
 		mustUser(t, db, "Ina Ctive", func(c *ent.UserCreate) { c.SetActive(false) })
 		mustUser(t, db, "odd@example.org", func(c *ent.UserCreate) { c.SetEmail("odd@example.org").SetShortName("Odd") })
+		mustUser(t, db, "Imp Ostor", func(c *ent.UserCreate) { c.SetEmail("alice.martin@example.org").SetEmailVerified(false) })
 		mustUser(t, db, "Élodie Ångström", func(c *ent.UserCreate) { c.SetEmail("") })
 		for i := range 25 {
 			mustUser(t, db, fmt.Sprintf("Many %02d", i), nil)

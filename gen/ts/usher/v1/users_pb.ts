@@ -250,8 +250,8 @@ export const UsersService: GenService<{
     output: typeof UpdateMeResponseSchema;
   },
   /**
-   * SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
-   * the directory.
+   * SearchUsers finds people to add to a room: by exact and verified e-mail address, or by part of the name when the
+   * operator opened the directory.
    *
    * Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
    *
