@@ -111,13 +111,16 @@ type RedisServer struct {
 	Address string
 }
 
-// Redis starts an empty redis-server for this test. Its data survive [Process.Kill] and [RedisServer.Restart].
-func Redis(t testing.TB) *RedisServer {
+// Redis starts an empty redis-server for this test. Its data survive [Process.Kill] and [RedisServer.Restart]: each write is
+// on the disk before it is answered, unless the arguments, which are redis-server's, say otherwise.
+func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	port := Port(t)
 	r := &RedisServer{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	r.Process = Start(t, program(t, "USHER_TEST_REDIS_SERVER"), "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+	r.Process = Start(t, program(t, "USHER_TEST_REDIS_SERVER"), append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", t.TempDir(), "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always",
+	}, args...)...)
 	r.wait()
 	return r
 }
