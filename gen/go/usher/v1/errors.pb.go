@@ -53,6 +53,8 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_ENDED ErrorReason = 12
 	// UNAUTHENTICATED. The method needs a signed-in caller and the request carries no credential.
 	ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED ErrorReason = 13
+	// UNAUTHENTICATED. The ticket is not one of this room, or too old. Ask for entry without one.
+	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 14
 	// PERMISSION_DENIED. This kind of caller may never do this, or the token lacks the scope.
 	//
 	// Metadata: "required_scope" when a scope is missing.
@@ -74,6 +76,8 @@ const (
 	ErrorReason_ERROR_REASON_MEMBER_NOT_FOUND ErrorReason = 31
 	// NOT_FOUND. No user has this id. Never sent for e-mail addresses.
 	ErrorReason_ERROR_REASON_USER_NOT_FOUND ErrorReason = 32
+	// NOT_FOUND. Nobody with this entry id waits in the room, or waited a moment ago.
+	ErrorReason_ERROR_REASON_ENTRY_NOT_FOUND ErrorReason = 33
 	// ALREADY_EXISTS. Another room has the slug that was asked for.
 	//
 	// Metadata: "slug".
@@ -84,6 +88,10 @@ const (
 	ErrorReason_ERROR_REASON_LOBBY_REQUIRED ErrorReason = 50
 	// FAILED_PRECONDITION. The change would leave the room without an owner. Make somebody else owner first.
 	ErrorReason_ERROR_REASON_LAST_OWNER ErrorReason = 51
+	// FAILED_PRECONDITION. Another decision was made about this entry.
+	ErrorReason_ERROR_REASON_ENTRY_ALREADY_DECIDED ErrorReason = 52
+	// FAILED_PRECONDITION. The room is public: everybody enters, and nobody waits.
+	ErrorReason_ERROR_REASON_NO_LOBBY ErrorReason = 53
 	// ABORTED. Somebody else changed the object in between (stale etag), or two transactions collided. Read it again and
 	// repeat the call.
 	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 60
@@ -91,6 +99,8 @@ const (
 	//
 	// Metadata: "limit", the name of the limit that was reached.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 70
+	// RESOURCE_EXHAUSTED. As many people wait in this lobby as may. Carries RetryInfo.
+	ErrorReason_ERROR_REASON_LOBBY_FULL ErrorReason = 71
 	// UNAVAILABLE. LiveKit does not answer. Carries RetryInfo.
 	ErrorReason_ERROR_REASON_LIVEKIT_UNAVAILABLE ErrorReason = 80
 	// UNAVAILABLE. Redis does not answer, and the call cannot be served without it. Carries RetryInfo.
@@ -114,6 +124,7 @@ var (
 		11: "ERROR_REASON_TOKEN_EXPIRED",
 		12: "ERROR_REASON_SESSION_ENDED",
 		13: "ERROR_REASON_SIGN_IN_REQUIRED",
+		14: "ERROR_REASON_TICKET_INVALID",
 		20: "ERROR_REASON_NOT_PERMITTED",
 		21: "ERROR_REASON_INSUFFICIENT_ROLE",
 		22: "ERROR_REASON_ACCOUNT_INACTIVE",
@@ -122,12 +133,16 @@ var (
 		30: "ERROR_REASON_ROOM_NOT_FOUND",
 		31: "ERROR_REASON_MEMBER_NOT_FOUND",
 		32: "ERROR_REASON_USER_NOT_FOUND",
+		33: "ERROR_REASON_ENTRY_NOT_FOUND",
 		40: "ERROR_REASON_ROOM_SLUG_TAKEN",
 		41: "ERROR_REASON_MEMBER_EXISTS",
 		50: "ERROR_REASON_LOBBY_REQUIRED",
 		51: "ERROR_REASON_LAST_OWNER",
+		52: "ERROR_REASON_ENTRY_ALREADY_DECIDED",
+		53: "ERROR_REASON_NO_LOBBY",
 		60: "ERROR_REASON_CONFLICT",
 		70: "ERROR_REASON_RATE_LIMITED",
+		71: "ERROR_REASON_LOBBY_FULL",
 		80: "ERROR_REASON_LIVEKIT_UNAVAILABLE",
 		81: "ERROR_REASON_REDIS_UNAVAILABLE",
 		82: "ERROR_REASON_DATABASE_UNAVAILABLE",
@@ -144,6 +159,7 @@ var (
 		"ERROR_REASON_TOKEN_EXPIRED":            11,
 		"ERROR_REASON_SESSION_ENDED":            12,
 		"ERROR_REASON_SIGN_IN_REQUIRED":         13,
+		"ERROR_REASON_TICKET_INVALID":           14,
 		"ERROR_REASON_NOT_PERMITTED":            20,
 		"ERROR_REASON_INSUFFICIENT_ROLE":        21,
 		"ERROR_REASON_ACCOUNT_INACTIVE":         22,
@@ -152,12 +168,16 @@ var (
 		"ERROR_REASON_ROOM_NOT_FOUND":           30,
 		"ERROR_REASON_MEMBER_NOT_FOUND":         31,
 		"ERROR_REASON_USER_NOT_FOUND":           32,
+		"ERROR_REASON_ENTRY_NOT_FOUND":          33,
 		"ERROR_REASON_ROOM_SLUG_TAKEN":          40,
 		"ERROR_REASON_MEMBER_EXISTS":            41,
 		"ERROR_REASON_LOBBY_REQUIRED":           50,
 		"ERROR_REASON_LAST_OWNER":               51,
+		"ERROR_REASON_ENTRY_ALREADY_DECIDED":    52,
+		"ERROR_REASON_NO_LOBBY":                 53,
 		"ERROR_REASON_CONFLICT":                 60,
 		"ERROR_REASON_RATE_LIMITED":             70,
+		"ERROR_REASON_LOBBY_FULL":               71,
 		"ERROR_REASON_LIVEKIT_UNAVAILABLE":      80,
 		"ERROR_REASON_REDIS_UNAVAILABLE":        81,
 		"ERROR_REASON_DATABASE_UNAVAILABLE":     82,
@@ -196,7 +216,7 @@ var File_usher_v1_errors_proto protoreflect.FileDescriptor
 
 const file_usher_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15usher/v1/errors.proto\x12\busher.v1*\xcb\a\n" +
+	"\x15usher/v1/errors.proto\x12\busher.v1*\xee\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12#\n" +
@@ -208,7 +228,8 @@ const file_usher_v1_errors_proto_rawDesc = "" +
 	"\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\v\x12\x1e\n" +
 	"\x1aERROR_REASON_SESSION_ENDED\x10\f\x12!\n" +
-	"\x1dERROR_REASON_SIGN_IN_REQUIRED\x10\r\x12\x1e\n" +
+	"\x1dERROR_REASON_SIGN_IN_REQUIRED\x10\r\x12\x1f\n" +
+	"\x1bERROR_REASON_TICKET_INVALID\x10\x0e\x12\x1e\n" +
 	"\x1aERROR_REASON_NOT_PERMITTED\x10\x14\x12\"\n" +
 	"\x1eERROR_REASON_INSUFFICIENT_ROLE\x10\x15\x12!\n" +
 	"\x1dERROR_REASON_ACCOUNT_INACTIVE\x10\x16\x12)\n" +
@@ -217,12 +238,16 @@ const file_usher_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_ROOM_NOT_FOUND\x10\x1e\x12!\n" +
 	"\x1dERROR_REASON_MEMBER_NOT_FOUND\x10\x1f\x12\x1f\n" +
 	"\x1bERROR_REASON_USER_NOT_FOUND\x10 \x12 \n" +
+	"\x1cERROR_REASON_ENTRY_NOT_FOUND\x10!\x12 \n" +
 	"\x1cERROR_REASON_ROOM_SLUG_TAKEN\x10(\x12\x1e\n" +
 	"\x1aERROR_REASON_MEMBER_EXISTS\x10)\x12\x1f\n" +
 	"\x1bERROR_REASON_LOBBY_REQUIRED\x102\x12\x1b\n" +
-	"\x17ERROR_REASON_LAST_OWNER\x103\x12\x19\n" +
+	"\x17ERROR_REASON_LAST_OWNER\x103\x12&\n" +
+	"\"ERROR_REASON_ENTRY_ALREADY_DECIDED\x104\x12\x19\n" +
+	"\x15ERROR_REASON_NO_LOBBY\x105\x12\x19\n" +
 	"\x15ERROR_REASON_CONFLICT\x10<\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10F\x12$\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10F\x12\x1b\n" +
+	"\x17ERROR_REASON_LOBBY_FULL\x10G\x12$\n" +
 	" ERROR_REASON_LIVEKIT_UNAVAILABLE\x10P\x12\"\n" +
 	"\x1eERROR_REASON_REDIS_UNAVAILABLE\x10Q\x12%\n" +
 	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10R\x12$\n" +
