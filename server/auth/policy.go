@@ -81,6 +81,14 @@ var policy = map[string]Rule{
 	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).looksUp(),
 
+	usherv1connect.LobbyServiceRequestEntryProcedure:     anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceWatchEntryProcedure:       anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceCancelEntryProcedure:      anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceListWaitingProcedure:      users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceWatchWaitingProcedure:     users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceDecideEntryProcedure:      users(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceDecideAllEntriesProcedure: users(ScopeRooms).looksUp(),
+
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),
 	usherv1connect.UsersServiceSearchUsersProcedure: users(ScopeRead),

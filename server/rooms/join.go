@@ -131,7 +131,7 @@ func (s *Service) connectNew(a *auth.Access, displayName string) (*usherv1.Conne
 	joined := time.Now().UTC().Truncate(time.Second)
 	return s.connection(a, auth.ParticipantSession{
 		RoomID: a.Room.ID, Identity: s.Keys.NewIdentity(a.Room.ID, userID), UserID: userID,
-		DisplayName: s.displayName(a.Caller, displayName), Meeting: a.Room.Meeting,
+		DisplayName: s.DisplayName(a.Caller, displayName), Meeting: a.Room.Meeting,
 		JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
 	})
 }
@@ -139,6 +139,21 @@ func (s *Service) connectNew(a *auth.Access, displayName string) (*usherv1.Conne
 // renew makes a new connection for a participant, with today's grants. Who would have to wait now may come back to the
 // meeting that they were in, and to no later one.
 func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (*usherv1.Connection, error) {
+	a, err := s.participant(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
+		if err := s.sameMeeting(ctx, a.Room, session); err != nil {
+			return nil, err
+		}
+	}
+	return s.connection(a, *session)
+}
+
+// participant is what a participant is in their room today. The session does not stand for the user behind it: who they
+// are is asked only to know their role in this room.
+func (s *Service) participant(ctx context.Context, session *auth.ParticipantSession) (*auth.Access, error) {
 	caller := &auth.Caller{}
 	if session.UserID != uuid.Nil {
 		u, err := s.DB.Read.User.Get(ctx, session.UserID)
@@ -150,19 +165,9 @@ func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (
 		case !u.Active:
 			return nil, auth.ErrAccountInactive
 		}
-		// The session does not stand for the user: who they are is asked only to know their role in this room.
 		caller = &auth.Caller{Kind: auth.User, User: u}
 	}
-	a, err := auth.FindRoom(auth.WithCaller(ctx, caller), s.DB.Read, session.RoomID.String())
-	if err != nil {
-		return nil, err
-	}
-	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
-		if err := s.sameMeeting(ctx, a.Room, session); err != nil {
-			return nil, err
-		}
-	}
-	return s.connection(a, *session)
+	return auth.FindRoom(auth.WithCaller(ctx, caller), s.DB.Read, session.RoomID.String())
 }
 
 // sameMeeting refuses a session whose meeting is over.
@@ -190,7 +195,7 @@ func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*
 		Attributes: map[string]string{
 			attributeRole:      roleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
-			"color":            color(session.Identity),
+			"color":            Color(session.Identity),
 		},
 		Sources: s.sources(a.Room, a.Role),
 	}
@@ -215,8 +220,8 @@ func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*
 	}, nil
 }
 
-// displayName is the name that others see.
-func (s *Service) displayName(c *auth.Caller, asked string) string {
+// DisplayName is the name that others see of a caller who asks for one.
+func (s *Service) DisplayName(c *auth.Caller, asked string) string {
 	name := text.Clean(asked, text.MaxPersonName)
 	if u := c.User; c.Kind == auth.User && (name == "" || s.Defaults.AccountNames) {
 		name = text.PersonName(u.FullName, u.ShortName, u.Email)
@@ -233,8 +238,8 @@ const attributeRole = "room_role"
 // roleAttribute is a role as participants see it: "owner", "administrator", "member" or empty.
 func roleAttribute(r usherv1.Role) string { return strings.ToLower(auth.RoleName(r)) }
 
-// color is the colour of a participant, the same wherever their identity is seen.
-func color(identity string) string {
+// Color is the colour of a participant, the same wherever their identity is seen.
+func Color(identity string) string {
 	hash := sha256.Sum256([]byte(identity))
 	pick := func(i int, low, high uint32) uint32 {
 		return low + binary.BigEndian.Uint32(hash[4*i:])%(high-low+1)

@@ -215,7 +215,7 @@ var errTask = errors.New("unknown kind of live task")
 func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) error {
 	switch {
 	case t.Kind == livetask.KindCloseRoom && t.RoomID != nil:
-		return s.LiveKit.CloseRoom(ctx, *t.RoomID)
+		return errors.Join(s.Lobby.Clear(ctx, *t.RoomID), s.LiveKit.CloseRoom(ctx, *t.RoomID))
 	case t.Kind == livetask.KindSyncRoom && t.RoomID != nil:
 		return s.syncRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:

@@ -52,6 +52,8 @@ type Service struct {
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
+	// Lobby is told when it may have changed who has to wait.
+	Lobby Lobby
 	Log                    *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
@@ -88,6 +90,15 @@ type LiveKit interface {
 	connector
 	meetingEditor
 	participantEditor
+}
+
+// Lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
+// some times after that.
+type Lobby interface {
+	// Rejudge lets in who waits and would not have to any more.
+	Rejudge(ctx context.Context, r *ent.Room) error
+	// Clear ends all entries of a room that is gone.
+	Clear(ctx context.Context, room uuid.UUID) error
 }
 
 // newRoom is a room to be made.

@@ -35,7 +35,8 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// syncRoom brings a room's meeting, if there is one, up to date: its metadata, and what its participants may do.
+// syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting: its metadata, and what its
+// participants may do.
 func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	if ent.IsNotFound(err) {
@@ -44,7 +45,13 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("find room: %w", err)
 	}
-	meeting, err := s.LiveKit.Meeting(ctx, id)
+	// Who waits does not depend on LiveKit, nor LiveKit on them: one that fails does not keep the other from it.
+	return errors.Join(s.Lobby.Rejudge(ctx, r), s.syncMeeting(ctx, r))
+}
+
+// syncMeeting brings the meeting of a room up to date, if there is one.
+func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) error {
+	meeting, err := s.LiveKit.Meeting(ctx, r.ID)
 	if errors.Is(err, live.ErrGone) {
 		return nil
 	}
@@ -56,7 +63,7 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	if meeting.Metadata != metadata {
-		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, id, metadata)); err != nil {
+		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, r.ID, metadata)); err != nil {
 			return err
 		}
 	}
