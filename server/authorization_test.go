@@ -35,6 +35,12 @@ type right struct {
 	role usherv1.Role
 	// direct: callers who would have to wait are refused with LOBBY_REQUIRED.
 	direct bool
+	// needs is what callers are refused with who may call, because what they name is not there.
+	needs string
+	// noLobby: callers who may call are refused with NO_LOBBY in public rooms.
+	noLobby bool
+	// stream: the method streams; its first message says that the caller was let through.
+	stream bool
 	// request makes a request for a room, from a caller of the given role.
 	request func(w *world) proto.Message
 }
@@ -95,6 +101,48 @@ var rights = map[string]right{
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", direct: true,
 		request: func(w *world) proto.Message {
 			return &usherv1.JoinRoomRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		},
+	},
+	usherv1connect.LobbyServiceRequestEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
+		request: func(w *world) proto.Message {
+			return &usherv1.RequestEntryRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		},
+	},
+	usherv1connect.LobbyServiceWatchEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID", stream: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.WatchEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		},
+	},
+	usherv1connect.LobbyServiceCancelEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID",
+		request: func(w *world) proto.Message {
+			return &usherv1.CancelEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		},
+	},
+	usherv1connect.LobbyServiceListWaitingProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListWaitingRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.LobbyServiceWatchWaitingProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator, stream: true,
+		request: func(w *world) proto.Message { return &usherv1.WatchWaitingRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.LobbyServiceDecideEntryProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, needs: "ENTRY_NOT_FOUND", noLobby: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.DecideEntryRequest{
+				Room: w.room.ID.String(), EntryId: uuid.NewString(), Etag: "test-etag", Decision: usherv1.Decision_DECISION_ALLOW,
+			}
+		},
+	},
+	usherv1connect.LobbyServiceDecideAllEntriesProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, noLobby: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.DecideAllEntriesRequest{
+				Room: w.room.ID.String(), EntryIds: []string{uuid.NewString()}, Decision: usherv1.Decision_DECISION_DENY,
+			}
 		},
 	},
 	usherv1connect.RoomsServiceRenewConnectionProcedure: {
@@ -229,7 +277,10 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	if r.direct && role == 0 && level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC && !trusted {
 		return "LOBBY_REQUIRED"
 	}
-	return ""
+	if r.noLobby && level == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+		return "NO_LOBBY"
+	}
+	return r.needs
 }
 
 // matrix makes worlds.
@@ -267,7 +318,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 					caller := people[role]
 					w := m.world(level, role, caller, other)
 					w.stranger, w.service = stranger, kind.service
-					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller))
+					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller), r.stream)
 					got, want := reason(err), r.want(kind, role, level)
 					if got != want {
 						t.Errorf("%s by %s, %v, %v: reason %q, want %q (%v)", procedure(method), kind.name, level, role, got, want, err)
@@ -305,7 +356,7 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 }
 
 // call makes one call of a procedure by name.
-func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption) error {
+func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption, stream bool) error {
 	t.Helper()
 	d := req.ProtoReflect().Descriptor()
 	body, err := proto.Marshal(req)
@@ -319,8 +370,19 @@ func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as conn
 	client := connect.NewClient[dynamicpb.Message, emptyAnswer](http.DefaultClient, m.URL+procedure, as, connect.WithCodec(anyCodec{}))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err = client.CallUnary(ctx, connect.NewRequest(dynamic))
-	return err
+	if !stream {
+		_, err = client.CallUnary(ctx, connect.NewRequest(dynamic))
+		return err
+	}
+	messages, err := client.CallServerStream(ctx, connect.NewRequest(dynamic))
+	if err != nil {
+		return err
+	}
+	defer func() { cancel(); _ = messages.Close() }()
+	if messages.Receive() {
+		return nil
+	}
+	return messages.Err()
 }
 
 // emptyAnswer is an answer that nobody looks at.

@@ -74,6 +74,11 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 				usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
 			},
 		},
+		Lobby: server.LobbyConfig{
+			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
+			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
+		},
+		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},
@@ -217,6 +222,7 @@ func (headerInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc)
 // clients are clients of all services with the same options.
 type clients struct {
 	usherv1connect.RoomsServiceClient
+	usherv1connect.LobbyServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -229,6 +235,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 	options = append(options, connect.WithInterceptors(i.secrets))
 	return &clients{
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
+		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -55,3 +55,13 @@ type Participant struct {
 	Sources  []usherv1.TrackSource
 	JoinTime time.Time
 }
+
+// Admission is somebody whom a host, or a change of the room, let into a meeting.
+type Admission struct {
+	// Identity and DisplayName are those that were admitted, whatever the guest says now.
+	Identity, DisplayName string
+	// UserID is uuid.Nil for people without an account.
+	UserID uuid.UUID
+	// Time is when they were let in.
+	Time time.Time
+}

@@ -4,22 +4,11 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/live"
 )
-
-// Admission is somebody whom a host let into a meeting.
-type Admission struct {
-	// Identity and DisplayName are those that were admitted, whatever the guest says now.
-	Identity, DisplayName string
-	// UserID is uuid.Nil for people without an account.
-	UserID uuid.UUID
-	// Time is when they were let in.
-	Time time.Time
-}
 
 // Enter is JoinRoom for a caller of another service: it fails with [ErrLobbyRequired] for those who have to wait.
 func (s *Service) Enter(ctx context.Context, ref, displayName string) (*usherv1.Connection, error) {
@@ -36,7 +25,7 @@ func (s *Service) Enter(ctx context.Context, ref, displayName string) (*usherv1.
 // Connect makes the connection of somebody who was let in, with today's grants: every time the same identity, name and
 // session. It fails with [ErrLobbyRequired] when the meeting of the admission is over, which LiveKit is asked only after
 // the first token has run out.
-func (s *Service) Connect(ctx context.Context, r *ent.Room, g Admission) (*usherv1.Connection, error) {
+func (s *Service) Connect(ctx context.Context, r *ent.Room, g live.Admission) (*usherv1.Connection, error) {
 	joined := g.Time.UTC().Truncate(time.Second)
 	session := auth.ParticipantSession{
 		RoomID: r.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: g.DisplayName, Meeting: r.Meeting,

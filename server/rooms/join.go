@@ -2,8 +2,6 @@ package rooms
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -195,7 +193,7 @@ func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*
 		Attributes: map[string]string{
 			attributeRole:      roleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
-			"color":            Color(session.Identity),
+			"color":            live.Color(session.Identity),
 		},
 		Sources: s.sources(a.Room, a.Role),
 	}
@@ -237,15 +235,6 @@ const attributeRole = "room_role"
 
 // roleAttribute is a role as participants see it: "owner", "administrator", "member" or empty.
 func roleAttribute(r usherv1.Role) string { return strings.ToLower(auth.RoleName(r)) }
-
-// Color is the colour of a participant, the same wherever their identity is seen.
-func Color(identity string) string {
-	hash := sha256.Sum256([]byte(identity))
-	pick := func(i int, low, high uint32) uint32 {
-		return low + binary.BigEndian.Uint32(hash[4*i:])%(high-low+1)
-	}
-	return fmt.Sprintf("hsl(%d, %d%%, %d%%)", pick(0, 0, 360), pick(1, 50, 75), pick(2, 25, 60))
-}
 
 // allSources is what administrators and owners may publish.
 var allSources = []usherv1.TrackSource{

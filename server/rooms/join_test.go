@@ -24,6 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -177,7 +178,7 @@ func TestJoinRoom_grants(t *testing.T) {
 				t.Errorf("%s: sources: -want +got\n%s", tt.name, diff)
 			}
 			want := map[string]string{
-				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": Color(c.GetParticipantIdentity()),
+				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": live.Color(c.GetParticipantIdentity()),
 			}
 			if diff := cmp.Diff(want, token.grant.Attributes); diff != "" {
 				t.Errorf("%s: attributes: -want +got\n%s", tt.name, diff)
@@ -242,7 +243,7 @@ func TestColor(t *testing.T) {
 	shape := regexp.MustCompile(`^hsl\((\d+), (\d+)%, (\d+)%\)$`)
 	seen := map[string]bool{}
 	for i := range 1000 {
-		got := Color(fmt.Sprint("p_", i))
+		got := live.Color(fmt.Sprint("p_", i))
 		seen[got] = true
 		m := shape.FindStringSubmatch(got)
 		if m == nil {
@@ -256,7 +257,7 @@ func TestColor(t *testing.T) {
 	if len(seen) < 900 {
 		t.Errorf("%d colours of 1000 identities", len(seen))
 	}
-	if first, again := Color("p_1"), Color("p_1"); first != again {
+	if first, again := live.Color("p_1"), live.Color("p_1"); first != again {
 		t.Errorf("one identity is %s and %s", first, again)
 	}
 }
