@@ -75,13 +75,13 @@ func poke(c chan struct{}) {
 	}
 }
 
-// subscribe watches a room until leave is called.
-func (h *watching) subscribe(room uuid.UUID, entry string) (w *watcher, leave func()) {
+// subscribe watches a room until leave is called. The room is followed for all who watch it, longer than ctx if need be.
+func (h *watching) subscribe(ctx context.Context, room uuid.UUID, entry string) (w *watcher, leave func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.rooms[room]
 	if r == nil {
-		ctx, stop := context.WithCancel(context.Background())
+		ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 		r = &roomWatch{watchers: map[*watcher]bool{}, changed: make(chan struct{}, 1), stop: stop}
 		h.rooms[room] = r
 		go h.follow(ctx, room, r)

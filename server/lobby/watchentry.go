@@ -41,7 +41,7 @@ func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest
 	}
 	defer release()
 	// Before the first look, so that nothing happens unseen in between.
-	w, leave := s.hub().subscribe(a.Room.ID, t.EntryID.String())
+	w, leave := s.hub().subscribe(ctx, a.Room.ID, t.EntryID.String())
 	defer leave()
 	e := &entryStream{Service: s, send: send, access: a, ticket: t, watch: w, name: t.DisplayName}
 	done, err := e.look(ctx, false)
@@ -57,7 +57,8 @@ func (e *entryStream) run(ctx context.Context) error {
 	end := time.NewTimer(e.Streams.age())
 	defer end.Stop()
 	for {
-		done, err := false, error(nil)
+		var done bool
+		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -44,7 +44,7 @@ func (s *Service) watchWaiting(ctx context.Context, req *usherv1.WatchWaitingReq
 	defer release()
 	w := &waitingStream{Service: s, send: send, access: a, checked: time.Now(), leave: func() {}}
 	defer func() { w.leave() }()
-	w.follow()
+	w.follow(ctx)
 	if err := w.first(ctx); err != nil {
 		return err
 	}
@@ -56,13 +56,13 @@ func (w *waitingStream) public() bool {
 }
 
 // follow watches the room while it has a lobby.
-func (w *waitingStream) follow() {
+func (w *waitingStream) follow(ctx context.Context) {
 	switch {
 	case w.public() && w.watch != nil:
 		w.leave()
 		w.watch, w.leave = nil, func() {}
 	case !w.public() && w.watch == nil:
-		w.watch, w.leave = w.hub().subscribe(w.access.Room.ID, "")
+		w.watch, w.leave = w.hub().subscribe(ctx, w.access.Room.ID, "")
 	}
 }
 
@@ -129,7 +129,7 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 			return errLostRole
 		}
 		w.access, w.checked = a, time.Now()
-		w.follow()
+		w.follow(ctx)
 	}
 	if w.public() {
 		return w.tell(ctx, nil)
