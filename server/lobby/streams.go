@@ -26,6 +26,9 @@ type StreamRules struct {
 // streamRetry is when those try again who have too many streams open: lost ones are noticed until then.
 const streamRetry = 5 * time.Second
 
+// lookTimeout bounds one look at an entry or a list, with all that is asked for it. Streams have no deadline.
+const lookTimeout = 10 * time.Second
+
 // openStreams counts the streams of this process.
 type openStreams struct {
 	mu    sync.Mutex

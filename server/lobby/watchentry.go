@@ -100,6 +100,8 @@ func (e *entryStream) beat(ctx context.Context) (done bool, err error) {
 // look reads the entry, which is a sign of life, and sends it if it is news. It is done once a decision was sent. With
 // again the room is read again first; guests who just go on waiting need not cost the database anything.
 func (e *entryStream) look(ctx context.Context, again bool) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	if again {
 		now, err := e.accessNow(ctx, e.access)
 		if err != nil {

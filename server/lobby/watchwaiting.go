@@ -120,6 +120,8 @@ var waitingHeartbeat = &usherv1.WatchWaitingResponse_Heartbeat{Heartbeat: &usher
 
 // look sends the latest list if it differs. Whether the caller may see it was asked at most maxAge ago.
 func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	if time.Since(w.checked) > maxAge {
 		a, err := w.accessNow(ctx, w.access)
 		if err != nil {
