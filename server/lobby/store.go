@@ -75,6 +75,8 @@ func (r *record) userID() uuid.UUID {
 type outcome struct {
 	word  string
 	entry *record
+	// now is Redis' time.
+	now time.Time
 }
 
 // arguments are those of a script; which of them count differs.
@@ -243,7 +245,8 @@ func (s *Store) one(ctx context.Context, sc script, room uuid.UUID, a arguments)
 	raw, _ := values[1].ToString()     // text in every answer
 	ends, _ := values[2].ToString()    // text in every answer
 	position, _ := values[3].AsInt64() // a number in every answer
-	out.word = word
+	now, _ := values[4].ToString()     // text in every answer
+	out.word, out.now = word, microseconds(now)
 	if raw != "" {
 		out.entry, err = readRecord(raw, ends, int(position))
 	}
