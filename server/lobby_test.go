@@ -246,6 +246,15 @@ func TestAdmission(t *testing.T) {
 	if renewed.GetParticipantIdentity() != p.Identity() {
 		t.Errorf("renewed as %q, want %q", renewed.GetParticipantIdentity(), p.Identity())
 	}
+	// Everybody can know that a host is there, some seconds later at most.
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if one.knock(guest, room.GetId(), "", e.GetTicket()).GetHostPresent() {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no host is there although one is in the call")
+		}
+	}
 	// Callers who may enter directly need no branch.
 	direct := two.knock(host, room.GetId(), "Countess", "")
 	if direct.GetStatus() != accepted || direct.GetConnection().GetToken() == "" || direct.GetTicket() != "" || direct.GetId() != "" {

@@ -61,19 +61,25 @@ local function sweep()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now))) do redis.call('ZREM', waiting, id) end
 end
 
-local function keep(key) redis.call('PEXPIRE', key, a.keep) end
+-- The keys end with the last entry in them: nothing is kept of a lobby that nobody comes to any more.
+local function keep()
+  local last = redis.call('ZREVRANGE', expire, 0, 0, 'WITHSCORES')
+  if not last[2] then return end
+  local ends = text(math.ceil((tonumber(last[2]) + ms(a.grace)) / 1000))
+  redis.call('PEXPIREAT', entries, ends)
+  redis.call('PEXPIREAT', waiting, ends)
+  redis.call('PEXPIREAT', expire, ends)
+end
 
 local function store(e, ends)
   redis.call('HSET', entries, e.id, cjson.encode(e))
   redis.call('ZADD', expire, text(ends), e.id)
   if e.status == WAITING then
     redis.call('ZADD', waiting, e.asked, e.id)
-    keep(waiting)
   else
     redis.call('ZREM', waiting, e.id)
   end
-  keep(entries)
-  keep(expire)
+  keep()
 end
 
 local function news(what) redis.call('PUBLISH', a.channel, what) end
@@ -163,7 +169,7 @@ if e and e.status == WAITING then
     news('list')
   else
     redis.call('ZADD', expire, text(ends), e.id)
-    keep(entries) keep(expire) keep(waiting)
+    keep()
   end
   return answer('ok', e, ends)
 end

@@ -82,7 +82,6 @@ type outcome struct {
 // arguments are those of a script; which of them count differs.
 type arguments struct {
 	Grace      int64  `json:"grace"`
-	Keep       int64  `json:"keep"`
 	Waiting    int64  `json:"waiting"`
 	Accepted   int64  `json:"accepted"`
 	Denied     int64  `json:"denied"`
@@ -267,8 +266,6 @@ func (s *Store) run(ctx context.Context, sc script, room uuid.UUID, a arguments)
 	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
 	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()
 	a.Ended, a.Most, a.Channel = endedLife.Milliseconds(), s.Rules.Most, tag+":news"
-	// Longer than anything in them lives; what ended before is swept when somebody comes.
-	a.Keep = (max(s.Rules.Accepted, s.Rules.Waiting, deniedMost, time.Duration(a.Block)*time.Millisecond) + time.Hour).Milliseconds()
 	text, err := json.Marshal(a)
 	if err != nil {
 		return rueidis.RedisResult{}, fmt.Errorf("encode arguments: %w", err)

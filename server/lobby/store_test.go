@@ -397,3 +397,28 @@ func TestSubscribe(t *testing.T) {
 		}
 	})
 }
+
+// What nobody comes back to leaves nothing in Redis but the count of denials.
+func TestStore_expires(t *testing.T) {
+	t.Parallel()
+	s := &Store{Redis: testenv.Redis(t).Client(t), Rules: testRules()}
+	s.Rules.Waiting, s.Rules.Grace, s.Rules.Accepted = 200*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
+	room := uuid.New()
+	for range 5 {
+		said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
+	}
+	e := said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Bob", 1, true))
+	said(t, "new")(s.decide(t.Context(), room, e.ID, e.Etag, true, 0, 1))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		n, err := s.Redis.Do(t.Context(), s.Redis.B().Dbsize().Build()).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d keys are left", n)
+		}
+	}
+}
