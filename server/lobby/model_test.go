@@ -1,7 +1,6 @@
 package lobby
 
 import (
-	"context"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -71,11 +70,11 @@ func (m *model) check(r *record, made int) {
 }
 
 // guest lives through one guest's time: signs of life, new names, giving up, asking again.
-func (m *model) guest(ctx context.Context, room uuid.UUID, stores []*Store, random *rand.Rand) (*auth.LobbyTicket, *record) {
+func (m *model) guest(until time.Time, room uuid.UUID, stores []*Store, random *rand.Rand) (*auth.LobbyTicket, *record) {
 	t, ticket := m.t, guest(room, uuid.Nil)
 	var last *record
 	gone := true
-	for ctx.Err() == nil {
+	for time.Now().Before(until) {
 		s := stores[random.IntN(len(stores))]
 		made := 0
 		if last != nil {
@@ -85,14 +84,14 @@ func (m *model) guest(ctx context.Context, room uuid.UUID, stores []*Store, rand
 		var err error
 		switch n := random.IntN(20); {
 		case last != nil && n == 0:
-			out, err = s.finish(context.Background(), ticket, whyCancelled, "")
+			out, err = s.finish(t.Context(), ticket, whyCancelled, "")
 			if gone = err == nil && out.word == "ok" && out.entry.Status == statusEnded; gone {
 				continue
 			}
 		case last == nil || n < 5:
-			out, err = s.knock(context.Background(), ticket, "Guest "+strconv.Itoa(random.IntN(3)), 1, last == nil)
+			out, err = s.knock(t.Context(), ticket, "Guest "+strconv.Itoa(random.IntN(3)), 1, last == nil)
 		default:
-			out, err = s.touch(context.Background(), ticket, 1)
+			out, err = s.touch(t.Context(), ticket, 1)
 		}
 		if err != nil {
 			t.Error(err)
@@ -128,10 +127,10 @@ func (m *model) guest(ctx context.Context, room uuid.UUID, stores []*Store, rand
 }
 
 // host looks and decides, sometimes about what has changed since.
-func (m *model) host(ctx context.Context, room uuid.UUID, stores []*Store, random *rand.Rand) {
-	for ctx.Err() == nil {
+func (m *model) host(until time.Time, room uuid.UUID, stores []*Store, random *rand.Rand) {
+	for time.Now().Before(until) {
 		s := stores[random.IntN(len(stores))]
-		list, _, err := s.list(context.Background(), room)
+		list, _, err := s.list(m.t.Context(), room)
 		if err != nil {
 			m.t.Error(err)
 			return
@@ -148,7 +147,7 @@ func (m *model) host(ctx context.Context, room uuid.UUID, stores []*Store, rando
 			status = statusAccepted
 		}
 		m.mean(e.Etag, status)
-		out, err := s.decide(context.Background(), room, e.ID, e.Etag, status == statusAccepted, 0, 1)
+		out, err := s.decide(m.t.Context(), room, e.ID, e.Etag, status == statusAccepted, 0, 1)
 		if err != nil {
 			m.t.Error(err)
 			return
@@ -181,14 +180,13 @@ func TestLobbyModel(t *testing.T) {
 	}
 	m := &model{t: t, meant: map[string]map[int]bool{}, made: map[string]int{}}
 	room := uuid.New()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
-	defer cancel()
+	until := time.Now().Add(6 * time.Second)
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var waiting []string
 	for i := range uint64(60) {
 		group.Go(func() {
-			ticket, last := m.guest(ctx, room, stores, rand.New(rand.NewPCG(seed, i)))
+			ticket, last := m.guest(until, room, stores, rand.New(rand.NewPCG(seed, i)))
 			if last == nil {
 				return
 			}
@@ -199,7 +197,7 @@ func TestLobbyModel(t *testing.T) {
 		})
 	}
 	for i := range uint64(4) {
-		group.Go(func() { m.host(ctx, room, stores, rand.New(rand.NewPCG(seed, 1000+i))) })
+		group.Go(func() { m.host(until, room, stores, rand.New(rand.NewPCG(seed, 1000+i))) })
 	}
 	group.Wait()
 	list, _, err := stores[0].list(t.Context(), room)

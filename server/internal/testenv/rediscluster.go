@@ -45,7 +45,7 @@ func RedisCluster(t testing.TB) []string {
 		}
 		defer s.until(func() error {
 			info, err := c.Do(t.Context(), c.B().Arbitrary("CLUSTER", "INFO").Build()).ToString()
-			if err == nil && !(strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")) {
+			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
 				return &net.AddrError{Err: "the cluster is not whole", Addr: s.Address}
 			}
 			return err
