@@ -71,6 +71,9 @@ func TestLoad_defaults(t *testing.T) {
 		EmailLookup: ratelimit.Limit{Name: "email-lookup", Burst: 60, Period: time.Hour},
 		NotFound:    ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
 		SignIn:      ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
+		// One a second, and five a second.
+		KnockNetwork: ratelimit.Limit{Name: "knock-network", Burst: 200, Period: 200 * time.Second},
+		KnockRoom:    ratelimit.Limit{Name: "knock-room", Burst: 200, Period: 40 * time.Second},
 	}
 	if diff := cmp.Diff(want, c.Limits); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
@@ -78,6 +81,14 @@ func TestLoad_defaults(t *testing.T) {
 	if c.LiveKit.TokenLife != 10*time.Minute || c.LiveKit.SessionLife != 12*time.Hour ||
 		c.Session.IdleTimeout != 12*time.Hour || c.Session.MaxAge != 7*24*time.Hour || c.Keep.CleanUpAt != 3*time.Hour {
 		t.Errorf("life times: LiveKit %+v, session %+v, kept %+v", c.LiveKit, c.Session, c.Keep)
+	}
+	lobby := server.LobbyConfig{
+		Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
+		KeepPlace: 15 * time.Minute, MaxWaiting: 200,
+	}
+	streams := server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500}
+	if c.Lobby != lobby || c.Streams != streams {
+		t.Errorf("lobby %+v, streams %+v", c.Lobby, c.Streams)
 	}
 	if !c.OIDC.CreateUsers || c.OIDC.MatchByEmail || !c.Rooms.UsersCreate || c.Rooms.AccountNames || c.Directory.Open || c.Development {
 		t.Errorf("switches: %+v %+v %+v", c.OIDC, c.Rooms, c.Directory)
