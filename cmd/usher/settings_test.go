@@ -171,6 +171,7 @@ func TestLoad_refused(t *testing.T) {
 		"only secrets come from files":            {"USHER_LISTEN_FILE=/test", "USHER_LISTEN_FILE (environment) is not a setting; did you mean USHER_LISTEN?"},
 		"a port is no service of Kubernetes":      {"USHER_PORT=8080", "USHER_PORT (environment) is not a setting; did you mean USHER_SECRET?"},
 		"a session ends before its greatest age":  {"USHER_SESSION_IDLE_TIMEOUT=200h", "USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE"},
+		"a late heartbeat keeps the place":        {"USHER_STREAM_HEARTBEAT=20s", "USHER_STREAM_HEARTBEAT is more than half of USHER_LOBBY_WAITING: one that is late would lose a guest their place"},
 		"authorities of Redis need TLS":           {"USHER_REDIS_CA_FILE=/dev/null", "USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out"},
 		"authorities are a file that can be read": {"USHER_OIDC_CA_FILE=/test/none.pem", "USHER_OIDC_CA_FILE (environment): open /test/none.pem: no such file or directory"},
 	} {
