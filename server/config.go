@@ -103,8 +103,7 @@ type OIDCConfig struct {
 	ClientSecret Secret
 	CAFile       string
 	Scopes       []string
-	// FullNameClaims are tried in order and joined by spaces when "name" is empty; the default is given_name and
-	// family_name, or usual_name.
+	// FullNameClaims are joined by spaces when "name" is empty. Empty: given_name, and family_name or else usual_name.
 	FullNameClaims []string
 	ShortNameClaim string
 	// MatchByEmail lets a verified address find an account whose sub is unknown.

@@ -41,7 +41,7 @@ var (
 		"server/livekit": "shared gen", "server/oidc": "shared gen",
 
 		// Shared packages, each above those it lists.
-		"server/auth":      "fault dbtx ratelimit slug text gen",
+		"server/auth":      "fault dbtx live ratelimit slug text gen",
 		"server/page":      "auth fault gen",
 		"server/mask":      "fault gen",
 		"server/ratelimit": "fault gen",
@@ -66,6 +66,7 @@ var (
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
+		"live":       {"server/live"},
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},

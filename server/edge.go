@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -14,23 +15,14 @@ import (
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 )
 
-const (
-	// maxRequest is the size of a request that is read at all. Messages over fault.MaxRequest are refused with a reason;
-	// what is larger than this is not even decoded.
-	maxRequest = 4 * fault.MaxRequest
-	// minCompress is the size from which answers are compressed. A page of rooms gains; a connection is two signed tokens,
-	// which do not shrink, and compressing it took a sixth of the time of JoinRoom.
-	minCompress = 4 << 10
-	// bodyTimeout is how long a client may take to send a unary request: a deadline on the context does not end a read.
-	bodyTimeout = 30 * time.Second
-)
+// minCompress is the size from which answers are compressed. A page of rooms gains; a connection is two signed tokens,
+// which do not shrink, and compressing it took a sixth of the time of JoinRoom.
+const minCompress = 4 << 10
 
 // requestIDHeader names a request in answers and logs. Clients do not choose it: it is used to find log lines.
 const requestIDHeader = "X-Request-Id"
@@ -63,6 +55,28 @@ func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
+
+// connectionLog is where net/http tells what goes wrong on connections. Its texts name the addresses of clients, which belong
+// in no log.
+type connectionLog struct{ slog.Handler }
+
+// clientAddress is an address as net/http writes those of peers.
+var clientAddress = regexp.MustCompile(`(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%[^\]]*)?\])(:\d+)?`)
+
+// Enabled implements slog.Handler: Handle decides.
+func (connectionLog) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler. That nobody can connect any more is the operator's business; the rest is that of clients.
+func (c connectionLog) Handle(ctx context.Context, record slog.Record) error {
+	record.Message, record.Level = clientAddress.ReplaceAllString(record.Message, "(address)"), slog.LevelDebug
+	if strings.HasPrefix(record.Message, "http: Accept error") {
+		record.Level = slog.LevelWarn
+	}
+	if !c.Handler.Enabled(ctx, record.Level) {
+		return nil
+	}
+	return c.Handler.Handle(ctx, record)
+}
 
 // securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it.
 func securityHeaders(next http.Handler) http.Handler {
@@ -101,52 +115,11 @@ func recovered(log *slog.Logger) connect.HandlerOption {
 	})
 }
 
-// boundBody is middleware that refuses oversized requests before they are read, and unary ones that never end.
-func boundBody(next http.Handler) http.Handler {
-	refuse := connect.NewErrorWriter(fault.Codecs()...)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isStream(r.URL.Path) {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if r.ContentLength > maxRequest {
-			_ = refuse.Write(w, r, fault.Connect(fault.ErrTooLarge)) // the client is gone, or it read the answer
-			return
-		}
-		// HTTP/1 and HTTP/2 both have read deadlines; a transport without them does without.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-		next.ServeHTTP(w, r)
-	})
-}
-
 // isProcedure reports whether a path is that of an RPC, "/package.Service/Method". Nothing else that is served has a dot
 // in its first element.
 func isProcedure(path string) bool {
 	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return ok && method != "" && strings.Contains(service, ".")
-}
-
-// streams are the procedures of the contract that stream.
-var streams = func() map[string]bool {
-	found := map[string]bool{}
-	for _, name := range Services {
-		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
-		if err != nil {
-			panic(err) // this binary mounts a service whose generated code it lacks
-		}
-		methods := d.(protoreflect.ServiceDescriptor).Methods()
-		for i := range methods.Len() {
-			if m := methods.Get(i); m.IsStreamingServer() || m.IsStreamingClient() {
-				found["/"+name+"/"+string(m.Name())] = true
-			}
-		}
-	}
-	return found
-}()
-
-// isStream reports whether a procedure streams. Those of gRPC's own services may.
-func isStream(procedure string) bool {
-	return streams[procedure] || strings.HasPrefix(procedure, "/grpc.")
 }
 
 // unknownProcedure answers calls of methods that do not exist, in the caller's own protocol.

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,6 +157,37 @@ func asConnect(err error, target **connect.Error) bool {
 	ce, ok := err.(*connect.Error) //nolint:errorlint // the client returns it unwrapped
 	*target = ce
 	return ok
+}
+
+// Strangers may ask whether the server is ready, and as often as they like: its parts are not asked as often.
+func TestReady_flood(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	var group sync.WaitGroup
+	began := time.Now()
+	for range 20 {
+		group.Go(func() {
+			for range 50 {
+				if status, _ := get(t, i.URL+"/readyz"); status != http.StatusOK {
+					t.Errorf("/readyz = %d, want 200", status)
+				}
+			}
+		})
+	}
+	group.Wait()
+	stats, err := i.Redis.Do(t.Context(), i.Redis.B().Info().Section("commandstats").Build()).ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pings := regexp.MustCompile(`cmdstat_ping:calls=(\d+)`).FindStringSubmatch(stats)
+	if pings == nil {
+		t.Fatalf("Redis was never asked:\n%s", stats)
+	}
+	// The first one is that of the harness, which waited for Redis.
+	most := 3 + int(time.Since(began)/(200*time.Millisecond))
+	if n, err := strconv.Atoi(pings[1]); err != nil || n > most {
+		t.Errorf("Redis was asked %s times, want %d at most (%v)", pings[1], most, err)
+	}
 }
 
 // A stopping server says that it is not ready, takes no new connections, and lets a call end that is being sent.

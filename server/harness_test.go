@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,7 +45,7 @@ type instance struct {
 	LiveKit *testenv.LiveKitServer
 	Config  server.Config
 
-	log     *lockedLog
+	log     *testenv.Log
 	secrets *secrets
 	stop    func() error
 }
@@ -104,7 +103,7 @@ func serve(t testing.TB, config server.Config, redis rueidis.Client, lk *testenv
 	i := &instance{
 		t: t, Redis: redis, LiveKit: lk, Config: config,
 		Keys: auth.NewKeys([]byte(config.Secret), []byte(config.SecretPrevious)),
-		log:  &lockedLog{}, secrets: &secrets{},
+		log:  &testenv.Log{}, secrets: &secrets{},
 	}
 	ready, ended := make(chan server.Addresses, 1), make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -290,22 +289,4 @@ func must[T any](t testing.TB) func(T, error) T {
 func hash(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
-}
-
-// lockedLog keeps what the server logs.
-type lockedLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,22 +19,46 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 )
 
+// readyPause is how long an answer of the parts is good. Strangers may ask for it as often as they like.
+const readyPause = 200 * time.Millisecond
+
 // readyTimeout bounds each question that readiness asks. Probes commonly give up after a second or two.
 const readyTimeout = time.Second
 
 // health answers whether the server lives and whether it can serve.
 //
-// Ready means that the database and Redis answer now and the server is not stopping. LiveKit is reported but not required:
+// Ready means that the database and Redis answer and the server is not stopping. LiveKit is reported but not required:
 // without it rooms can still be managed, and a restart of LiveKit must not take every replica out of the balancer.
 type health struct {
 	db       *dbtx.DB
 	redis    rueidis.Client
 	livekit  interface{ Ping(context.Context) error }
 	stopping atomic.Bool
+
+	// mu is held while the parts are asked: who comes meanwhile waits for the same answer.
+	mu    sync.Mutex
+	asked time.Time
+	parts map[string]string
+	well  bool
 }
 
-// check asks every part. The answer names the parts that fail, "" when none does.
+// check says how each part is, as of a moment ago.
 func (h *health) check(ctx context.Context) (parts map[string]string, ready bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Since(h.asked) > readyPause {
+		h.parts, h.well = h.ask(context.WithoutCancel(ctx)) // others wait for it
+		h.asked = time.Now()
+	}
+	parts, ready = maps.Clone(h.parts), h.well
+	if h.stopping.Load() {
+		parts["server"], ready = "is stopping", false
+	}
+	return parts, ready
+}
+
+// ask asks every part.
+func (h *health) ask(ctx context.Context) (parts map[string]string, ready bool) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	type result struct {
@@ -55,9 +81,6 @@ func (h *health) check(ctx context.Context) (parts map[string]string, ready bool
 			parts[r.part] = "does not answer"
 			ready = ready && r.part == "livekit"
 		}
-	}
-	if h.stopping.Load() {
-		parts["server"], ready = "is stopping", false
 	}
 	return parts, ready
 }

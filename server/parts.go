@@ -9,6 +9,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
 	"github.com/usher-meet/usher/server/rooms"
@@ -50,7 +51,7 @@ func (p *parts) roomsService() *rooms.Service {
 		Defaults: rooms.Defaults{
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
-		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife,
+		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: live.Reach(c.LiveKit.TokenLife),
 		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens,
 		Worker: workerTiming,
 	}

@@ -207,6 +207,38 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
+// A query that cannot be read is the caller's mistake, and is told so after who the caller is.
+func TestBadQueries(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	for _, tt := range []struct {
+		name, message, token string
+		status               int
+		reason               string
+	}{
+		{"not Base64", "!!!", "", 400, "INVALID_REQUEST"},
+		{"without padding", "e30", "", 200, ""},
+		{"padding", "e30=", "", 200, ""},
+		{"padding in the middle", "e3=0", "", 400, "INVALID_REQUEST"},
+		{"not Base64, and a bad token", "!!!", "test-no-token", 401, "UNAUTHENTICATED"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, i.URL+
+				usherv1connect.ConfigServiceGetConfigProcedure+"?connect=v1&encoding=json&base64=1&message="+tt.message, nil))
+			if tt.token != "" {
+				req.Header.Set("Authorization", "Bearer "+tt.token)
+			}
+			res := must[*http.Response](t)(http.DefaultClient.Do(req))
+			defer res.Body.Close()
+			body := string(must[[]byte](t)(io.ReadAll(res.Body)))
+			if res.StatusCode != tt.status || !strings.Contains(body, tt.reason) {
+				t.Errorf("answer = %d %s, want %d with reason %s", res.StatusCode, body, tt.status, tt.reason)
+			}
+		})
+	}
+}
+
 // methods are all methods of the services that the server mounts, from their descriptors.
 func methods(t testing.TB) []protoreflect.MethodDescriptor {
 	t.Helper()

@@ -10,7 +10,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// OpenRedis connects to Redis: one server, a cluster, or the master that sentinels name. It fails when none answers.
+// ErrNoRedis means that no Redis answers, or that it wants another password.
+var ErrNoRedis = errors.New("connect to Redis")
+
+// OpenRedis connects to Redis: one server, a cluster, or the master that sentinels name. It fails with [ErrNoRedis].
 func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 	option := rueidis.ClientOption{
 		InitAddress: c.Addresses,
@@ -20,9 +23,6 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 		DisableCache: true,
 		AlwaysRESP2:  c.Embedded,
 	}
-	if c.SentinelMaster != "" {
-		option.Sentinel = rueidis.SentinelOption{MasterSet: c.SentinelMaster, Username: c.Username, Password: string(c.Password)}
-	}
 	if c.TLS {
 		roots, err := rootCAs(c.CAFile)
 		if err != nil {
@@ -30,9 +30,14 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 		}
 		option.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
+	if c.SentinelMaster != "" {
+		option.Sentinel = rueidis.SentinelOption{
+			MasterSet: c.SentinelMaster, Username: c.Username, Password: string(c.Password), TLSConfig: option.TLSConfig,
+		}
+	}
 	client, err := rueidis.NewClient(option)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Redis: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoRedis, err)
 	}
 	return client, nil
 }

@@ -88,6 +88,9 @@ type parts struct {
 	draining chan struct{}
 }
 
+// ErrNoDatabase means that the database does not answer, or not to us.
+var ErrNoDatabase = errors.New("the database cannot be used")
+
 // Run serves until ctx is done, then drains and returns. It refuses to start on a database that does not fit.
 func Run(ctx context.Context, o Options) error {
 	log := slog.New(logHandler{o.Log.Handler()})
@@ -96,7 +99,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer closeParts()
-	if err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version); err != nil {
+	if err := p.checkSchema(ctx); err != nil {
 		return err
 	}
 
@@ -112,8 +115,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return errors.Join(err, api.Close())
 	}
-	apiServer, internalServer := newHTTPServer(handler), newHTTPServer(p.internalHandler())
-	apiServer.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // connection errors hold client addresses
+	apiServer, internalServer := p.newHTTPServer(handler), p.newHTTPServer(p.internalHandler())
 
 	// The workers end before the parts that they use are closed.
 	workCtx, stopWork := context.WithCancel(ctx)
@@ -141,7 +143,17 @@ func Run(ctx context.Context, o Options) error {
 	return p.drain(ctx, apiServer, internalServer)
 }
 
-// drain lets calls in flight end. Readiness turns first, so that no new ones are sent here.
+// checkSchema says whether this version may run on the database.
+func (p *parts) checkSchema(ctx context.Context) error {
+	err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version)
+	if err == nil || errors.Is(err, migrations.ErrOld) || errors.Is(err, migrations.ErrBreaking) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNoDatabase, err)
+}
+
+// drain lets calls in flight end. New connections are refused from now on, and the internal port says that it is not ready
+// until the end.
 func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Server) error {
 	p.health.stopping.Store(true)
 	close(p.draining)
@@ -222,7 +234,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	calls.HandleFunc("/", unknownProcedure)
-	rpc := boundBody(p.authenticator(provider, observed).Wrap(calls))
+	rpc := p.authenticator(provider, observed).Wrap(boundRequest(calls))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
@@ -241,7 +253,8 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	guarded := auth.AllowOrigins(p.config.AllowedOrigins, protect(mux))
-	return requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded)))), nil
+	patient := patienceOf(p.config.RequestTimeout)
+	return patient.wrap(requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded))))), nil
 }
 
 // internalHandler is everything on the internal port, which only the operator's own network reaches.
@@ -250,12 +263,13 @@ func (p *parts) internalHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.readyDetail)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
-	return mux
+	return patienceOf(readyTimeout).wrap(recoverPanics(p.log, mux))
 }
 
 // newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no
-// ReadTimeout or WriteTimeout: they would end streams. boundBody and deadline bound unary calls instead.
-func newHTTPServer(h http.Handler) *http.Server {
+// ReadTimeout or WriteTimeout: they would end streams. patience and deadline bound calls instead, and pings find HTTP/2
+// connections whose other end has vanished, as TCP does for HTTP/1.
+func (p *parts) newHTTPServer(h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -263,7 +277,8 @@ func newHTTPServer(h http.Handler) *http.Server {
 		Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 		// A client that vanished without a word is noticed in time for its lobby entry to lapse within 45 s.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		ErrorLog: slog.NewLogLogger(connectionLog{p.log.Handler()}, slog.LevelWarn),
 	}
 }
 

@@ -73,6 +73,8 @@ func advice(err error) string {
 		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
 		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},
 		{fault.ErrRedis, "USHER_REDIS_ADDRESSES says where it is"},
+		{server.ErrNoRedis, "USHER_REDIS_ADDRESSES says where it is"},
+		{server.ErrNoDatabase, "USHER_DATABASE_URL says where it is"},
 	} {
 		if errors.Is(err, a.err) {
 			return "\n" + a.text

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -232,6 +233,28 @@ func TestDev_stop(t *testing.T) {
 		t.Error("livekit-server has outlived it")
 	}
 	wantRefused(t, usher(t, environ, "healthcheck"), 1, "not ready")
+}
+
+// It serves where it is told to, and prints an address at which it is reached.
+func TestDev_listen(t *testing.T) {
+	t.Parallel()
+	for address, host := range map[string]string{"127.0.0.2": "127.0.0.2", "::1": "[::1]"} {
+		t.Run(address, func(t *testing.T) {
+			t.Parallel()
+			d := newDevelopment(t)
+			d.args = append(d.args, "--listen", address)
+			d.url = "http://" + host + ":" + d.args[4]
+			d.start(t)
+			d.mustCall(t, http.DefaultClient, d.token, "RoomsService/CreateRoom", `{"name": "There"}`)
+			config := d.mustCall(t, http.DefaultClient, "", "ConfigService/GetConfig", "{}")["config"].(map[string]any)
+			if want := d.url + "/auth/login"; config["signInUrl"] != want {
+				t.Errorf("the sign-in is at %v, want %s", config["signInUrl"], want)
+			}
+			if got, want := config["livekit"], (map[string]any{"serverUrl": "ws://" + host + ":" + d.args[8]}); !maps.Equal(got.(map[string]any), want) {
+				t.Errorf("LiveKit is at %v, want %v", got, want)
+			}
+		})
+	}
 }
 
 // `go tool task dev` is a chain of programs. Killing its head must not leave usher behind on its ports.

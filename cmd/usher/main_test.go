@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -264,6 +267,17 @@ func TestConfirm(t *testing.T) {
 	p := &program{stdin: strings.NewReader("yes\n")}
 	if err := p.confirm(false, "Delete?"); err == nil {
 		t.Error("an answer that nobody typed was taken for one")
+	}
+	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Under the name that a process knows it by.
+	standardInput := os.NewFile(uintptr(null), "/dev/stdin")
+	defer func() { _ = standardInput.Close() }()
+	p = &program{stdin: standardInput, stderr: io.Discard}
+	if err := p.confirm(false, "Delete?"); !errors.Is(err, errUsage) {
+		t.Errorf("without a terminal: %v, want that --yes is needed", err)
 	}
 	if err := p.confirm(true, "Delete?"); err != nil {
 		t.Errorf("--yes: %v", err)

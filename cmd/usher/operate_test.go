@@ -111,6 +111,14 @@ func TestToken(t *testing.T) {
 		if strings.Contains(list, made.Token) {
 			t.Error("the list shows the token")
 		}
+		mustUsher(t, o.environ, "token", "create", "ada@example.org")
+		short := mustUsher(t, o.environ, "token", "list", "--limit", "0")
+		if lines := strings.Count(short, "\n"); lines != 3 || !strings.Contains(short, "There are more: use --limit.") {
+			t.Errorf("a short list:\n%s", short)
+		}
+		var second struct{ Tokens []tokenView }
+		mustJSON(t, &second, o.environ, "token", "list", "--limit", "1")
+		mustUsher(t, o.environ, "token", "revoke", second.Tokens[0].ID)
 		mustUsher(t, o.environ, "token", "revoke", made.ID)
 		if _, err := authenticator.Caller(request); err == nil {
 			t.Error("the token still works")
@@ -121,7 +129,7 @@ func TestToken(t *testing.T) {
 			t.Errorf("still listed: %v", left.Tokens)
 		}
 		mustJSON(t, &left, o.environ, "token", "list", "--all")
-		if len(left.Tokens) != 1 || left.Tokens[0].RevokeTime == nil {
+		if len(left.Tokens) != 2 || left.Tokens[0].RevokeTime == nil {
 			t.Errorf("not listed with --all: %v", left.Tokens)
 		}
 
@@ -208,9 +216,11 @@ func TestAdvice(t *testing.T) {
 		wantRefused(t, usher(t, o.environ, "user", "show", "eve@example.org"), 1, "see usher user list")
 		wantRefused(t, usher(t, o.environ, "room", "show", "none"), 1, "see usher room list")
 		gone := append(slices.Clone(o.environ), "USHER_REDIS_ADDRESSES=127.0.0.1:1")
-		wantRefused(t, usher(t, gone, "user", "reactivate", "ada@example.org"), 1, "connect to Redis")
+		wantRefused(t, usher(t, gone, "user", "reactivate", "ada@example.org"), 1, "USHER_REDIS_ADDRESSES says where it is")
+		wantRefused(t, usher(t, append(goodSettings(), gone...), "serve"), 1, "USHER_REDIS_ADDRESSES says where it is")
 		gone = append(slices.Clone(o.environ), "USHER_DATABASE_URL=postgres://test@127.0.0.1:1/test")
 		wantRefused(t, usher(t, gone, "user", "list"), 1, "the database that USHER_DATABASE_URL names cannot be used")
+		wantRefused(t, usher(t, append(goodSettings(), gone...), "serve"), 1, "USHER_DATABASE_URL says where it is")
 	})
 }
 

@@ -44,18 +44,18 @@ func grid(w io.Writer, header []string, rows [][]string) error {
 	return align(w, b.String())
 }
 
-// listing writes the rows of a list, and says when there are more.
-func listing(w io.Writer, header []string, rows [][]string, more bool) error {
+// listing writes the rows of a list, and says when there are more, and which flags show them.
+func listing(w io.Writer, header []string, rows [][]string, more bool, flags string) error {
 	if err := grid(w, header, rows); err != nil || !more {
 		return err
 	}
-	_, err := fmt.Fprintln(w, "There are more: use --limit or --query.")
+	_, err := fmt.Fprintf(w, "There are more: use %s.\n", flags)
 	return err
 }
 
 // cut keeps the first limit of a list that was read one longer, and tells whether there were more.
 func cut[T any](all []T, limit int) ([]T, bool) {
-	if limit > 0 && len(all) > limit {
+	if len(all) > limit {
 		return all[:limit], true
 	}
 	return all, false
@@ -118,11 +118,16 @@ func (p *program) confirm(yes bool, question string) error {
 	return nil
 }
 
+// isTerminal reports whether somebody can type there. The null device is a character device too.
 func isTerminal(r io.Reader) bool {
 	f, ok := r.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err == nil && !os.SameFile(info, null)
 }

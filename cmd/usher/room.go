@@ -127,7 +127,7 @@ func (c roomListCommand) Run(ctx context.Context, p *program) error {
 		document.Rooms = append(document.Rooms, v)
 	}
 	return p.print(document, func(w io.Writer) error {
-		return listing(w, []string{"ID", "SLUG", "ACCESS", "MEMBERS", "CREATED", "OWNERS", "NAME"}, rows, more)
+		return listing(w, []string{"ID", "SLUG", "ACCESS", "MEMBERS", "CREATED", "OWNERS", "NAME"}, rows, more, "--limit or --query")
 	})
 }
 

@@ -24,6 +24,10 @@ func listenAddress(s string) (string, error) {
 }
 
 func hostPort(s string) (string, error) {
+	if strings.ContainsAny(s, "/@") {
+		// It may hold a password, so it is not repeated.
+		return "", errors.New("want host:port, without redis://, user or password, which have settings of their own")
+	}
 	if host, _, err := net.SplitHostPort(s); err != nil || host == "" {
 		return "", fmt.Errorf("%q is not host:port", s)
 	}
@@ -45,8 +49,16 @@ func baseURL(secure, plain string, plainOnlyLoopback bool) func(string) (string,
 		case u.Scheme == plain && plainOnlyLoopback && !isLoopback(u.Hostname()):
 			return "", fmt.Errorf("%s:// is for localhost only: use %s://", plain, secure)
 		}
-		return u.Scheme + "://" + strings.ToLower(u.Host), nil
+		return u.Scheme + "://" + withoutDefaultPort(u.Scheme, strings.ToLower(u.Host)), nil
 	}
+}
+
+// withoutDefaultPort is a host as browsers write it in the Origin header.
+func withoutDefaultPort(scheme, host string) string {
+	if scheme == "https" || scheme == "wss" {
+		return strings.TrimSuffix(host, ":443")
+	}
+	return strings.TrimSuffix(host, ":80")
 }
 
 // issuerURL may have a path, and is compared letter by letter with what tokens say, so it is not changed.
@@ -122,6 +134,9 @@ func network(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return p, fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", s)
+	}
+	if p.Bits() == 0 {
+		return p, fmt.Errorf("%s is everybody, who could then choose the address by which they are limited", p)
 	}
 	return p.Masked(), nil
 }

@@ -94,6 +94,9 @@ func list[T any](parse func(string) (T, error)) func(string) ([]T, error) {
 			}
 			all = append(all, v)
 		}
+		if len(all) == 0 {
+			return nil, errors.New("names nothing between the commas")
+		}
 		return all, nil
 	}
 }
@@ -145,12 +148,20 @@ func languageTag(s string) (string, error) {
 	return s, nil
 }
 
+// ownParams are the parameters of a sign-in that are not the operator's to choose.
+var ownParams = []string{
+	"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+}
+
 func keyValues(s string) (map[string]string, error) {
 	pairs := map[string]string{}
 	for _, item := range strings.Split(s, ",") {
 		name, text, ok := strings.Cut(strings.TrimSpace(item), "=")
 		if !ok || name == "" {
 			return nil, fmt.Errorf("%q is not name=value", item)
+		}
+		if slices.Contains(ownParams, name) {
+			return nil, fmt.Errorf("%s is set by the sign-in itself", name)
 		}
 		pairs[name] = text
 	}
@@ -248,12 +259,15 @@ var (
 
 func serviceTokens(s string) ([]server.ServiceToken, error) {
 	tokens, err := list(serviceToken)(s)
-	seen := map[string]bool{}
+	seen, names := map[string]bool{}, map[string]string{}
 	for _, t := range tokens {
 		if seen[t.Name] {
 			return nil, fmt.Errorf("service %s is there twice", t.Name)
 		}
-		seen[t.Name] = true
+		if other, ok := names[t.Hash]; ok {
+			return nil, fmt.Errorf("services %s and %s have the same token", other, t.Name)
+		}
+		seen[t.Name], names[t.Hash] = true, t.Name
 	}
 	return tokens, err
 }

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // crossRule is a rule about settings that are right by themselves but not together. It is asked only when each of them is.
 type crossRule struct {
@@ -41,6 +44,16 @@ var crossRules = []crossRule{
 		[]string{"USHER_OIDC_ISSUER", "USHER_OIDC_CLIENT_ID", "USHER_OIDC_AUDIENCE"},
 		func(c *config) bool { return c.OIDC.Issuer == "" && (c.OIDC.ClientID != "" || c.OIDC.Audience != "") },
 		"USHER_OIDC_ISSUER is missing: other USHER_OIDC_ settings need it",
+	},
+	{
+		[]string{"USHER_OIDC_SCOPES"},
+		func(c *config) bool { return !slices.Contains(c.OIDC.Scopes, "openid") },
+		"USHER_OIDC_SCOPES lacks openid, without which there is no sign-in",
+	},
+	{
+		[]string{"USHER_OIDC_CLIENT_IDS", "USHER_OIDC_AUDIENCE"},
+		func(c *config) bool { return len(c.OIDC.ClientIDs) > 0 && c.OIDC.Audience == "" },
+		"USHER_OIDC_CLIENT_IDS has no effect: set USHER_OIDC_AUDIENCE, or leave it out",
 	},
 	{
 		[]string{"USHER_REDIS_TLS", "USHER_REDIS_CA_FILE"},

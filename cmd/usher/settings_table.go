@@ -200,9 +200,10 @@ var table = []section{
 			doc: "Scopes to ask for. ProConnect: `openid,email,given_name,usual_name`.",
 		},
 		{
-			name: "USHER_OIDC_FULL_NAME_CLAIMS", standard: "given_name,family_name,usual_name",
-			set: into(list(anyText), func(c *config) *[]string { return &c.OIDC.FullNameClaims }),
-			doc: "Claims that make the full name when `name` is empty: those that are there, joined by spaces.",
+			name: "USHER_OIDC_FULL_NAME_CLAIMS",
+			set:  into(list(anyText), func(c *config) *[]string { return &c.OIDC.FullNameClaims }),
+			doc: "Claims that make the full name when `name` is empty: those that are there, joined by spaces. Empty: " +
+				"`given_name`, and `family_name` or else `usual_name`.",
 		},
 		{
 			name: "USHER_OIDC_SHORT_NAME_CLAIM", standard: "given_name",

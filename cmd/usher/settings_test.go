@@ -90,6 +90,9 @@ func TestLoad_defaults(t *testing.T) {
 	if c.Lobby != lobby || c.Streams != streams {
 		t.Errorf("lobby %+v, streams %+v", c.Lobby, c.Streams)
 	}
+	if len(c.OIDC.FullNameClaims) != 0 {
+		t.Errorf("names are of the claims %q: want the choice of server/oidc, which knows which ones say the same", c.OIDC.FullNameClaims)
+	}
 	if !c.OIDC.CreateUsers || c.OIDC.MatchByEmail || !c.Rooms.UsersCreate || c.Rooms.AccountNames || c.Directory.Open || c.Development {
 		t.Errorf("switches: %+v %+v %+v", c.OIDC, c.Rooms, c.Directory)
 	}
@@ -103,7 +106,7 @@ func TestLoad_values(t *testing.T) {
 	c := mustLoad(t, goodSettings(
 		"USHER_PUBLIC_URL=https://Meet.Example.org/",
 		"USHER_TRUSTED_PROXIES=10.0.0.7, 192.168.0.0/16,2001:db8::/32",
-		"USHER_ALLOWED_ORIGINS=https://portal.example.org,http://localhost:3000",
+		"USHER_ALLOWED_ORIGINS=https://Portal.example.org:443,http://localhost:3000",
 		"USHER_OIDC_ISSUER=https://id.example.org/realms/main/",
 		"USHER_OIDC_CLIENT_ID=test-client",
 		"USHER_OIDC_EXTRA_PARAMS=acr_values=eidas1,ui_locales=fr",
@@ -173,6 +176,13 @@ func TestLoad_refused(t *testing.T) {
 		"a session ends before its greatest age":  {"USHER_SESSION_IDLE_TIMEOUT=200h", "USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE"},
 		"a late heartbeat keeps the place":        {"USHER_STREAM_HEARTBEAT=20s", "USHER_STREAM_HEARTBEAT is more than half of USHER_LOBBY_WAITING: one that is late would lose a guest their place"},
 		"authorities of Redis need TLS":           {"USHER_REDIS_CA_FILE=/dev/null", "USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out"},
+		"a list is not empty":                     {"USHER_LANGUAGES=, ,", "USHER_LANGUAGES (environment): names nothing between the commas"},
+		"Redis is no address with a password":     {"USHER_REDIS_ADDRESSES=redis://:test-leak@redis:6379", "USHER_REDIS_ADDRESSES (environment): want host:port, without redis://, user or password, which have settings of their own"},
+		"two services have two tokens":            {"USHER_SERVICE_TOKENS=a:" + strings.Repeat("ab", 32) + ":read,b:" + strings.Repeat("AB", 32) + ":rooms", "USHER_SERVICE_TOKENS (environment): services a and b have the same token"},
+		"not everybody is a proxy":                {"USHER_TRUSTED_PROXIES=10.0.0.0/8,::/0", "USHER_TRUSTED_PROXIES (environment): ::/0 is everybody, who could then choose the address by which they are limited"},
+		"scopes make it OpenID":                   {"USHER_OIDC_SCOPES=profile,email", "USHER_OIDC_SCOPES lacks openid, without which there is no sign-in"},
+		"clients of access tokens need them":      {"USHER_OIDC_CLIENT_IDS=test", "USHER_OIDC_CLIENT_IDS has no effect: set USHER_OIDC_AUDIENCE, or leave it out"},
+		"what a sign-in sends is its own":         {"USHER_OIDC_EXTRA_PARAMS=acr_values=eidas1,state=x", "USHER_OIDC_EXTRA_PARAMS (environment): state is set by the sign-in itself"},
 		"authorities are a file that can be read": {"USHER_OIDC_CA_FILE=/test/none.pem", "USHER_OIDC_CA_FILE (environment): open /test/none.pem: no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -130,7 +130,7 @@ func (c tokenListCommand) Run(ctx context.Context, p *program) error {
 	if !c.All {
 		all = slices.DeleteFunc(all, func(t *ent.APIToken) bool { return t.RevokeTime != nil || !t.ExpireTime.After(now) })
 	}
-	all, more := cut(all, c.Limit)
+	all, more := cut(all, atLeastOne(c.Limit))
 	document := struct {
 		Tokens []tokenView `json:"tokens"`
 		More   bool        `json:"more"`
@@ -142,7 +142,7 @@ func (c tokenListCommand) Run(ctx context.Context, p *program) error {
 		rows = append(rows, []string{v.ID, v.UserID, strings.Join(v.Scopes, "+"), v.state(now), v.Name})
 	}
 	return p.print(document, func(w io.Writer) error {
-		return listing(w, []string{"ID", "USER", "SCOPES", "STATE", "NAME"}, rows, more)
+		return listing(w, []string{"ID", "USER", "SCOPES", "STATE", "NAME"}, rows, more, "--limit")
 	})
 }
 

@@ -128,7 +128,7 @@ func (c userListCommand) Run(ctx context.Context, p *program) error {
 		rows = append(rows, []string{v.ID, yesNo(v.Active), day(v.CreateTime), v.Email, v.FullName})
 	}
 	return p.print(document, func(w io.Writer) error {
-		return listing(w, []string{"ID", "ACTIVE", "CREATED", "E-MAIL", "NAME"}, rows, more)
+		return listing(w, []string{"ID", "ACTIVE", "CREATED", "E-MAIL", "NAME"}, rows, more, "--limit or --query")
 	})
 }
 

@@ -20,7 +20,8 @@ func (Room) Fields() []ent.Field {
 		// Also the name of the room in LiveKit, so it must be unguessable and is never used again.
 		idField(),
 		field.String("name").NotEmpty().MaxLen(2000),
-		// The name in lower case, by which lists are sorted and searched alike on both databases.
+		// The name in lower case, by which lists are searched alike on both databases, and sorted in the order that the
+		// database was made with.
 		field.String("name_key").MaxLen(2000),
 		// The address that people type: two rooms with one would be one door to two places.
 		field.String("slug").NotEmpty().MaxLen(100).Unique(),

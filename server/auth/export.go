@@ -88,7 +88,7 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 	if err != nil {
 		return nil, fmt.Errorf("find user: %w", err)
 	}
-	data := &PersonalData{}
+	data := &PersonalData{APITokens: []ExportedAPIToken{}, Requests: []ExportedRequest{}, Removals: []ExportedRemoval{}}
 	if data.User, err = exportUser(u); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (l *Lifecycle) exportMemberships(ctx context.Context, u *ent.User) ([]Expor
 	if err != nil {
 		return nil, fmt.Errorf("find members: %w", err)
 	}
-	var memberships []ExportedMembership
+	memberships := make([]ExportedMembership, 0, len(rows))
 	for _, m := range rows {
 		memberships = append(memberships, ExportedMembership{
 			RoomID: m.RoomID, RoomName: m.Edges.Room.Name, RoomSlug: m.Edges.Room.Slug, Role: RoleName(m.Role),

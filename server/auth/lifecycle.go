@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,10 +13,13 @@ import (
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/live"
 )
 
 // What keeps an operator from merging or deleting accounts.
@@ -50,8 +52,8 @@ func (e *LastOwnerError) Error() string {
 type Lifecycle struct {
 	DB       *dbtx.DB
 	Sessions *Sessions
-	// TokenLife is for how long a LiveKit token is good for connecting: as long, somebody who was removed could come back
-	// and is removed again.
+	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, somebody who was removed could come
+	// back and is removed again.
 	TokenLife time.Duration
 }
 
@@ -82,10 +84,11 @@ func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
 // Delete erases a user and everything that is stored about them. It fails with [ErrNoUser], or with a [LastOwnerError].
 func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
 	err := l.DB.Run(ctx, func(tx *ent.Client) error {
-		u, err := lockUser(ctx, tx, id)
+		locked, err := lockAccounts(ctx, tx, id)
 		if err != nil {
 			return err
 		}
+		u := locked[id]
 		if err := refuseLastOwner(ctx, tx, u); err != nil {
 			return err
 		}
@@ -126,18 +129,9 @@ func (l *Lifecycle) Merge(ctx context.Context, p MergeParams) error {
 }
 
 func merge(ctx context.Context, tx *ent.Client, p MergeParams) error {
-	// One order of locking, so that two merges cannot wait for each other.
-	first, second := p.From, p.Into
-	if slices.Compare(first[:], second[:]) > 0 {
-		first, second = second, first
-	}
-	locked := map[uuid.UUID]*ent.User{}
-	for _, id := range []uuid.UUID{first, second} {
-		u, err := lockUser(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		locked[id] = u
+	locked, err := lockAccounts(ctx, tx, p.From, p.Into)
+	if err != nil {
+		return err
 	}
 	from, into := locked[p.From], locked[p.Into]
 	if from.Sub != nil && into.Sub != nil && !p.DropSub {
@@ -223,11 +217,11 @@ func forget(ctx context.Context, tx *ent.Client, u *ent.User) error {
 	return nil
 }
 
-// refuseLastOwner locks the rooms that a user owns, as whoever changes their owners does, and refuses if one has no other
-// owner with an account.
+// refuseLastOwner refuses if a room that a user owns has no other owner with an account. [lockAccounts] must have locked
+// the user.
 func refuseLastOwner(ctx context.Context, tx *ent.Client, u *ent.User) error {
 	owner := member.RoleEQ(usherv1.Role_ROLE_OWNER)
-	owned, err := tx.Room.Query().Where(room.HasMembersWith(Mine(u), owner), dbtx.ForUpdate).Order(ent.Asc(room.FieldID)).All(ctx)
+	owned, err := tx.Room.Query().Where(room.HasMembersWith(Mine(u), owner)).Order(ent.Asc(room.FieldID)).All(ctx)
 	if err != nil {
 		return fmt.Errorf("find rooms: %w", err)
 	}
@@ -247,15 +241,73 @@ func refuseLastOwner(ctx context.Context, tx *ent.Client, u *ent.User) error {
 	return nil
 }
 
-func lockUser(ctx context.Context, tx *ent.Client, id uuid.UUID) (*ent.User, error) {
-	u, err := tx.User.Query().Where(user.ID(id), dbtx.ForUpdate).Only(ctx)
-	if ent.IsNotFound(err) {
+// lockAccounts locks users, and the rooms that they belong to with any role: until the transaction ends they become owner
+// of none, and no other one does in their rooms. It fails with [ErrNoUser], or with fault.ErrConflict if they got into
+// another room in between.
+//
+// The rooms come first, and each kind in the order of ids, as with everybody who changes members: who adds one holds the
+// room while the database waits for the user that the row refers to.
+func lockAccounts(ctx context.Context, tx *ent.Client, ids ...uuid.UUID) (map[uuid.UUID]*ent.User, error) {
+	known, err := findUsers(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	before, err := roomsOf(ctx, tx, known, dbtx.ForUpdate)
+	if err != nil {
+		return nil, err
+	}
+	known, err = findUsers(ctx, tx, ids, dbtx.ForUpdate)
+	if err != nil {
+		return nil, err
+	}
+	after, err := roomsOf(ctx, tx, known)
+	if err != nil {
+		return nil, err
+	}
+	for id := range after {
+		if !before[id] {
+			return nil, fault.ErrConflict
+		}
+	}
+	return known, nil
+}
+
+// findUsers returns all of the users, or [ErrNoUser].
+func findUsers(
+	ctx context.Context, tx *ent.Client, ids []uuid.UUID, more ...predicate.User,
+) (map[uuid.UUID]*ent.User, error) {
+	found, err := tx.User.Query().Where(user.IDIn(ids...)).Where(more...).Order(ent.Asc(user.FieldID)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find users: %w", err)
+	}
+	if len(found) != len(ids) {
 		return nil, ErrNoUser
 	}
-	if err != nil {
-		return nil, fmt.Errorf("find user: %w", err)
+	byID := make(map[uuid.UUID]*ent.User, len(found))
+	for _, u := range found {
+		byID[u.ID] = u
 	}
-	return u, nil
+	return byID, nil
+}
+
+// roomsOf are the ids of the rooms in which users have a role.
+func roomsOf(
+	ctx context.Context, tx *ent.Client, users map[uuid.UUID]*ent.User, more ...predicate.Room,
+) (map[uuid.UUID]bool, error) {
+	var theirs []predicate.Member
+	for _, u := range users {
+		theirs = append(theirs, Mine(u))
+	}
+	found, err := tx.Room.Query().Where(room.HasMembersWith(member.Or(theirs...))).Where(more...).
+		Order(ent.Asc(room.FieldID)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find rooms: %w", err)
+	}
+	ids := make(map[uuid.UUID]bool, len(found))
+	for _, r := range found {
+		ids[r.ID] = true
+	}
+	return ids, nil
 }
 
 func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) error {
@@ -270,7 +322,7 @@ func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) e
 }
 
 func (l *Lifecycle) removeFromMeetings(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
-	until := time.Now().UTC().Add(l.TokenLife).Truncate(time.Microsecond)
+	until := time.Now().UTC().Add(live.Reach(l.TokenLife)).Truncate(time.Microsecond)
 	err := tx.LiveTask.Create().SetKind(livetask.KindRemoveUser).SetUserID(id).SetKeepUntil(until).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("insert live task: %w", err)

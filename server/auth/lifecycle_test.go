@@ -335,6 +335,14 @@ func TestExport(t *testing.T) {
 		if len(data.Sessions) != 1 {
 			t.Errorf("%d sessions, want 1", len(data.Sessions))
 		}
+		// Programs read it: what there is none of is an empty list.
+		nobody, err := h.Export(t.Context(), newUser(t, db, named("test-eve", "")).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := json.Marshal(nobody); err != nil || strings.Contains(string(text), "null") {
+			t.Errorf("the export of somebody about whom little is known: %s (%v), want no null", text, err)
+		}
 		if _, err := h.Export(t.Context(), uuid.New()); !errors.Is(err, auth.ErrNoUser) {
 			t.Errorf("Export of nobody: %v, want ErrNoUser", err)
 		}

@@ -105,6 +105,9 @@ func Policy() map[string]Rule { return maps.Clone(policy) }
 // Known reports whether the policy has the procedure: any other is refused.
 func Known(procedure string) bool { _, ok := policy[procedure]; return ok }
 
+// errNoMethod refuses what the policy lacks.
+var errNoMethod = ErrNotPermitted.Saying("there is no such method: look at its spelling, and at the version of this server")
+
 // Check refuses callers who may not call a procedure ("/usher.v1.RoomsService/GetRoom"), whatever the request says.
 //
 // It fails with [ErrSignInRequired] for strangers, with [ErrUnauthenticated] where the kind of credential is good for other
@@ -112,7 +115,7 @@ func Known(procedure string) bool { _, ok := policy[procedure]; return ok }
 func Check(procedure string, c *Caller) error {
 	rule, ok := policy[procedure]
 	if !ok {
-		return ErrNotPermitted
+		return errNoMethod
 	}
 	return rule.check(c)
 }

@@ -52,6 +52,17 @@ func TestPolicy_namesTheContract(t *testing.T) {
 	}
 }
 
+// Who misspells a method is told that, and not to look for rights.
+func TestCheck_unknown(t *testing.T) {
+	t.Parallel()
+	for _, procedure := range []string{"/usher.v1.RoomsService/GetRooms", "/usher.v1.RoomsService/GetRoom/", "/usher.v1.roomsservice/getroom", "/a.B/c", ""} {
+		err := auth.Check(procedure, &auth.Caller{Kind: auth.System, AllScopes: true})
+		if !errors.Is(err, auth.ErrNotPermitted) || !strings.Contains(err.Error(), "no such method") {
+			t.Errorf("%q: %v, want a refusal that says that there is no such method", procedure, err)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	const rooms, users = "/usher.v1.RoomsService/", "/usher.v1.UsersService/"

@@ -179,7 +179,7 @@ func (s *Sessions) List(ctx context.Context, userID uuid.UUID) ([]time.Time, err
 	if err != nil {
 		return nil, err
 	}
-	var times []time.Time
+	times := make([]time.Time, 0, len(hashes))
 	for _, hash := range hashes {
 		created, err := s.Redis.Do(bounded, s.Redis.B().Hget().Key(sessionKey(hash)).Field("created").Build()).AsInt64()
 		switch {

@@ -75,12 +75,13 @@ func openSQLite(path string) (*DB, error) {
 	if path == "" || strings.ContainsAny(path, "?#") {
 		return nil, errors.New(`the database address must be "sqlite:" and the path of a file`)
 	}
-	writer, err := sql.Open("sqlite", "file:"+path+"?"+sqliteOptions)
+	file := "file:" + strings.ReplaceAll(path, "%", "%25") + "?" // SQLite reads it as a URI
+	writer, err := sql.Open("sqlite", file+sqliteOptions)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	writer.SetMaxOpenConns(1)
-	reader, err := sql.Open("sqlite", "file:"+path+"?"+strings.Replace(sqliteOptions, "&_txlock=immediate", "", 1)+"&_pragma=query_only(1)")
+	reader, err := sql.Open("sqlite", file+strings.Replace(sqliteOptions, "&_txlock=immediate", "", 1)+"&_pragma=query_only(1)")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), writer.Close())
 	}

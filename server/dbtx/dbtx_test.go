@@ -3,6 +3,7 @@ package dbtx_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -233,6 +234,23 @@ func TestTimes(t *testing.T) {
 			t.Errorf("before a quarter to eleven: got %v, %v, want early", early, err)
 		}
 	})
+}
+
+// SQLite takes the path as part of a URI; it must not read one character of it as another.
+func TestOpen_pathAsItIs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "100%41 é.db")
+	db, err := dbtx.Open(t.Context(), "sqlite:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.SQL().ExecContext(t.Context(), "CREATE TABLE t (x)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the database is not at its path: %v", err)
+	}
 }
 
 func TestOpen_refusesBadAddresses(t *testing.T) {

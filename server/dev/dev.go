@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/usher-meet/usher/ent/migrations"
@@ -119,26 +120,38 @@ func (o Options) host() (netip.Addr, error) {
 // checkPorts finds ports in use before anything is started: all of them at once.
 func (o Options) checkPorts(host netip.Addr) error {
 	var problems []error
+	flags := map[int]string{}
 	for _, p := range []struct {
 		flag, what string
 		host       netip.Addr
 		port       int
 	}{
 		{"--port", "the API", host, o.Port},
-		{"--internal-port", "metrics", netip.MustParseAddr("127.0.0.1"), o.InternalPort},
+		{"--internal-port", "metrics", localhost, o.InternalPort},
 		{"--livekit-port", "LiveKit", host, o.LiveKitPort},
 	} {
-		if p.port < 1 || p.port > 65535 {
+		switch other, twice := flags[p.port]; {
+		case p.port < 1, p.port > 65535:
 			problems = append(problems, fmt.Errorf("%s wants a port between 1 and 65535, not %d", p.flag, p.port))
 			continue
-		}
-		l, err := net.Listen("tcp", netip.AddrPortFrom(p.host, uint16(p.port)).String()) //nolint:noctx // at once
-		if err != nil {
-			problems = append(problems, fmt.Errorf("port %d, for %s, is not free: stop what uses it, or choose another one with %s (%w)",
-				p.port, p.what, p.flag, err))
+		case twice:
+			problems = append(problems, fmt.Errorf("%s and %s are both %d: choose another one for one of them", other, p.flag, p.port))
 			continue
 		}
-		_ = l.Close()
+		flags[p.port] = p.flag
+		l, err := net.Listen("tcp", netip.AddrPortFrom(p.host, uint16(p.port)).String()) //nolint:noctx // at once
+		switch {
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			return fmt.Errorf("--listen: this machine has no address %s (%w)", p.host, err)
+		case errors.Is(err, syscall.EACCES):
+			problems = append(problems, fmt.Errorf("port %d, for %s, is not allowed: choose one above 1023 with %s (%w)",
+				p.port, p.what, p.flag, err))
+		case err != nil:
+			problems = append(problems, fmt.Errorf("port %d, for %s, is not free: stop what uses it, or choose another one with %s (%w)",
+				p.port, p.what, p.flag, err))
+		default:
+			_ = l.Close()
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -185,9 +198,9 @@ func (e *environment) configure(o Options, host netip.Addr, s *secrets) {
 	c := &e.config
 	c.Development = true
 	c.Listen, c.ListenInternal = hostPort(host, o.Port), "127.0.0.1:"+strconv.Itoa(o.InternalPort)
-	c.PublicURL = "http://localhost:" + strconv.Itoa(o.Port)
-	if !host.IsLoopback() && !host.IsUnspecified() {
-		c.PublicURL = "http://" + c.Listen
+	c.PublicURL = "http://" + c.Listen
+	if local(host) == localhost {
+		c.PublicURL = "http://localhost:" + strconv.Itoa(o.Port)
 	}
 	c.DatabaseURL = server.Secret("sqlite:" + e.folder.file(databaseFile))
 	c.Redis = e.redis.config()
@@ -197,10 +210,13 @@ func (e *environment) configure(o Options, host netip.Addr, s *secrets) {
 	c.LiveKit.Key, c.LiveKit.Secret, c.LiveKit.CAFile = s.LiveKitKey, server.Secret(s.LiveKitSecret), ""
 }
 
+// localhost is what that name stands for, wherever it does not stand for ::1 as well.
+var localhost = netip.MustParseAddr("127.0.0.1")
+
 // local is the address at which this machine reaches what listens on host.
 func local(host netip.Addr) netip.Addr {
 	if host.IsUnspecified() {
-		return netip.MustParseAddr("127.0.0.1")
+		return localhost
 	}
 	return host
 }

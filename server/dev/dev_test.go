@@ -70,6 +70,32 @@ func TestRun_portsInUse(t *testing.T) {
 	}
 }
 
+// Ports that the flags give to two parts, and addresses that are not this machine's, are not called "in use".
+func TestRun_portsAndAddresses(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(o *Options)
+		want   string
+	}{
+		"metrics at the port of the API": {func(o *Options) { o.InternalPort = o.Port }, "--port and --internal-port"},
+		"LiveKit at the port of metrics": {func(o *Options) { o.LiveKitPort = o.InternalPort }, "--internal-port and --livekit-port"},
+		"an address of nobody (RFC 5737)": {
+			func(o *Options) { o.Host, o.Insecure = "192.0.2.1", true }, "--listen: this machine has no address 192.0.2.1",
+		},
+		"a folder that SQLite cannot name": {func(o *Options) { o.Data += "?x" }, "--data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := options(t)
+			tt.change(&o)
+			err := Run(t.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "is not free") {
+				t.Errorf("error = %v, want one that says %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRun_withoutLiveKit(t *testing.T) {
 	t.Parallel()
 	o := options(t)

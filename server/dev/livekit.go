@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,7 +71,7 @@ func startLiveKit(ctx context.Context, o liveKitOptions) (*liveKit, error) {
 	if err := l.start(); err != nil {
 		return nil, fmt.Errorf("start livekit-server: %w", err)
 	}
-	address := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port))
+	address := "http://" + hostPort(local(o.Host), o.Port)
 	if err := l.wait(ctx, address); err != nil {
 		l.stop()
 		return nil, err

@@ -179,12 +179,15 @@ func TestRedis_timePasses(t *testing.T) {
 	r, c := mustStart(t, filepath.Join(t.TempDir(), redisFile))
 	defer func() { _ = r.stop() }()
 	limiter := &ratelimit.Limiter{Redis: c}
+	hourly := ratelimit.Call{Limit: ratelimit.Limit{Name: "hourly", Burst: 1, Period: time.Hour}, Key: "k"}
 	call := ratelimit.Call{Limit: ratelimit.Limit{Name: "test", Burst: 1, Period: 50 * time.Millisecond}, Key: "k"}
-	if err := limiter.Take(t.Context(), call); err != nil {
-		t.Fatal(err)
+	for _, c := range []ratelimit.Call{hourly, call} {
+		if err := limiter.Take(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := limiter.Take(t.Context(), call); !errors.Is(err, ratelimit.ErrLimited) {
-		t.Errorf("the second call at once: %v, want a refusal", err)
+	if err := limiter.Take(t.Context(), hourly); !errors.Is(err, ratelimit.ErrLimited) {
+		t.Errorf("the second call within the hour: %v, want a refusal", err)
 	}
 	do(t, c, "SET", "key", "x", "PX", "50")
 	deadline := time.Now().Add(10 * time.Second)

@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -22,13 +20,14 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/internal/testenv"
 )
 
 // edge is a server with the edge of the real one, whose service does as the test says.
 type edge struct {
 	usherv1connect.UnimplementedRoomsServiceHandler
 	*httptest.Server
-	log lockedLog
+	log testenv.Log
 
 	// get answers GetRoom, and the stream after two messages.
 	get error
@@ -350,22 +349,4 @@ func TestInterceptor_tooLarge(t *testing.T) {
 			t.Errorf("%s: got %v, want REQUEST_TOO_LARGE", p.name, ce)
 		}
 	}
-}
-
-// lockedLog is what the server logs.
-type lockedLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

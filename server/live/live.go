@@ -18,6 +18,24 @@ var ErrGone = errors.New("not in LiveKit")
 // ErrUnavailable means that LiveKit did not answer, or answered that it cannot serve now.
 var ErrUnavailable = errors.New("LiveKit is unavailable")
 
+// What LiveKit does with tokens (v1.11; pkg/service/roommanager.go, and protocol's auth/verifier.go).
+const (
+	// refreshLife is how long the tokens are good that LiveKit itself signs, for whoever connects and every 5 minutes
+	// afterwards, whatever the life of ours.
+	refreshLife = 10 * time.Minute
+	// leeway is for how much longer LiveKit takes a token than it says.
+	leeway = time.Minute
+)
+
+// Reach is how long after a decision somebody may come back on the strength of what was before it: with a LiveKit token of
+// the given life, or with the one that LiveKit gave them when they connected. A minute of it is for calls that were being
+// answered, and for clocks that differ.
+//
+// Who does come back gets another token from LiveKit, and the time begins again.
+func Reach(tokenLife time.Duration) time.Duration {
+	return max(tokenLife, refreshLife) + leeway + time.Minute
+}
+
 // Grant is what a participant is called and may do in one room: the content of a LiveKit token, and of the live
 // permissions after a change.
 //

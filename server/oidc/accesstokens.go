@@ -24,6 +24,8 @@ type accessClaims struct {
 	ClientID        string `json:"client_id"`
 	// Type is Keycloak's: "Bearer" for access tokens, "ID" or "Refresh" for others.
 	Type string `json:"typ"`
+	// Scope is in access tokens only (RFC 9068, section 2.2.3), which need not say it.
+	Scope json.RawMessage `json:"scope"`
 	// The hashes are in ID tokens only (OpenID Connect Core 1.0, section 3.1.3.6).
 	AccessTokenHash string `json:"at_hash"`
 	CodeHash        string `json:"c_hash"`
@@ -88,6 +90,9 @@ func (p *Provider) checkAccessToken(t *jwt.Token, c *accessClaims) error {
 	case c.Type != "" && !strings.EqualFold(c.Type, "Bearer"),
 		c.AccessTokenHash != "", c.CodeHash != "":
 		return errors.New("the token is not an access token")
+	case p.config.Audience == p.config.ClientID && form != "at+jwt" && c.Type == "" && len(c.Scope) == 0:
+		// The audience does not keep ID tokens out here, and nothing else tells them apart.
+		return errors.New("the token does not say that it is an access token")
 	case len(c.Confirmation) > 0:
 		return errors.New("the token is bound to a key of its client, which cannot be checked here")
 	case c.Subject == "":

@@ -90,6 +90,21 @@ func TestVerify(t *testing.T) {
 	if _, err := off.Verify(t.Context(), rs(jwt.MapClaims{"aud": ""})); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Errorf("switched off: %v, want ErrUnauthenticated", err)
 	}
+	// Where the audience is the client of the sign-in, ID tokens are for it too; they travel in addresses when signing out.
+	same := i.provider(func(c *Config) { c.Audience = testClient })
+	for name, c := range map[string]struct {
+		token string
+		want  error
+	}{
+		"an ID token that says nothing": {rs(jwt.MapClaims{"aud": testClient, "nonce": "test"}), auth.ErrUnauthenticated},
+		"RFC 9068":                      {rs(jwt.MapClaims{"aud": testClient}, "typ", "at+jwt"), nil},
+		"Keycloak":                      {rs(jwt.MapClaims{"aud": testClient, "typ": "Bearer"}), nil},
+		"a token with a scope":          {rs(jwt.MapClaims{"aud": testClient, "scope": "openid profile"}), nil},
+	} {
+		if _, err := same.Verify(t.Context(), c.token); !errors.Is(err, c.want) {
+			t.Errorf("the client as audience, %s: %v, want %v", name, err, c.want)
+		}
+	}
 	anybody := i.provider()
 	if _, err := anybody.Verify(t.Context(), rs(jwt.MapClaims{"azp": nil})); err != nil {
 		t.Errorf("any client: %v", err)

@@ -63,7 +63,10 @@ func TestTake_burstThenSteady(t *testing.T) {
 			}
 		}
 		passed := limit.Burst
-		for time.Since(start) < time.Second {
+		for passed < limit.Burst+5 {
+			if time.Since(start) > 10*time.Second {
+				t.Fatalf("%d calls passed in 10 s, want %d", passed, limit.Burst+5)
+			}
 			err := l.Take(t.Context(), call)
 			if err == nil {
 				passed++
@@ -80,8 +83,8 @@ func TestTake_burstThenSteady(t *testing.T) {
 		}
 		// A caller that waits as told gets the next one: nothing is lost, and never more than the limit.
 		most := limit.Burst + int(time.Since(start)/(100*time.Millisecond))
-		if passed > most || passed < limit.Burst+3 {
-			t.Errorf("%d calls passed in %v, want at most %d and more than the burst", passed, time.Since(start), most)
+		if passed > most {
+			t.Errorf("%d calls passed in %v, want at most %d", passed, time.Since(start), most)
 		}
 	})
 }
@@ -225,15 +228,18 @@ func TestTake_redisGone(t *testing.T) {
 		t.Errorf("Lenient: got %v, want it to pass", err)
 	}
 	server.Restart()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if err = l.Take(t.Context(), call); err == nil || time.Now().After(deadline) {
-			break
+	// The client has several connections, and each notices by itself that the old server is gone.
+	take := func() (err error) {
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if err = l.Take(t.Context(), call); !errors.Is(err, fault.ErrRedis) || time.Now().After(deadline) {
+				return err
+			}
 		}
 	}
-	if err != nil {
+	if err := take(); err != nil {
 		t.Errorf("after the restart: %v", err)
 	}
-	if err := l.Take(t.Context(), call); !errors.Is(err, ErrLimited) || Lenient(err) == nil {
+	if err := take(); !errors.Is(err, ErrLimited) || Lenient(err) == nil {
 		t.Errorf("the third call: got %v, want ErrLimited, which is not let pass", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 	"entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/sql/sqlgraph"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -116,7 +117,10 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 		}
 		own, err = tx.Member.UpdateOne(own).SetRole(max(own.Role, pending.Role)).Save(ctx)
 	}
-	if err != nil {
+	switch {
+	case sqlgraph.IsForeignKeyConstraintError(err):
+		return nil, auth.ErrUnauthenticated.Saying("the account is gone") // deleted since the credential was looked at
+	case err != nil:
 		return nil, fmt.Errorf("claim membership in %s: %w", roomID, err)
 	}
 	return own, nil
@@ -189,7 +193,9 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 // connection signs what a client needs to connect as session says, with what a's role allows.
 func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*usherv1.Connection, error) {
 	grant := live.Grant{
-		Room: a.Room.ID, Identity: session.Identity, DisplayName: session.DisplayName,
+		Room: a.Room.ID, Identity: session.Identity,
+		// Where the account decides, it may have another name than when they joined.
+		DisplayName: s.DisplayName(a.Caller, session.DisplayName),
 		Attributes: map[string]string{
 			attributeRole:      roleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),

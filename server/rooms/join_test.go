@@ -359,7 +359,10 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
 		mustPending(t, s, room, "bob@example.org", administrator)
-		err := meanwhile(t, s, room, func() error {
+		err := meanwhile(t, s, func(tx *ent.Client) error {
+			_, err := lock(t.Context(), tx, room.GetId())
+			return err
+		}, func() error {
 			_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
 			return err
 		}, func(tx *ent.Client) error {
@@ -373,18 +376,18 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 	})
 }
 
-// meanwhile makes a call, and a change that commits after the call began and before it got the lock of the room. It returns
-// the call's error.
-func meanwhile(t *testing.T, s *Service, room *usherv1.Room, call func() error, change func(tx *ent.Client) error) error {
+// meanwhile makes a call that waits for what a transaction holds, and then the change of that transaction, which commits
+// before the call goes on. It returns the call's error.
+func meanwhile(t *testing.T, s *Service, hold func(tx *ent.Client) error, call func() error, change func(tx *ent.Client) error) error {
 	t.Helper()
 	done := make(chan error, 1)
 	must(t, s.DB, func(tx *ent.Client) (any, error) {
-		if _, err := lock(t.Context(), tx, room.GetId()); err != nil {
+		if err := hold(tx); err != nil {
 			return nil, err
 		}
 		before := s.DB.SQL().Stats().WaitCount
 		go func() { done <- call() }()
-		eventually(t, "the call waits for the room", func() bool {
+		eventually(t, "the call waits", func() bool {
 			if s.DB.Dialect == dialect.SQLite {
 				return s.DB.SQL().Stats().WaitCount > before
 			}
@@ -467,6 +470,46 @@ func TestRenewConnection(t *testing.T) {
 		}
 		if calls := livekit.took(); len(calls) != 0 {
 			t.Errorf("a direct participant cost calls: %v", calls)
+		}
+	})
+}
+
+// TestRenewConnection_accountNames: where names are fixed to those of accounts, a renewed token says today's.
+func TestRenewConnection_accountNames(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+		for _, tt := range []struct {
+			caller     *ent.User
+			fixed      bool
+			asked, now string
+		}{
+			{alice, true, "The Boss", "Alice Married"},
+			{alice, false, "The Boss", "The Boss"},
+			{nil, true, "Zoé", "Zoé"},
+			{nil, true, "", "Guest"},
+		} {
+			res, err := s.JoinRoom(as(t, tt.caller), &usherv1.JoinRoomRequest{Room: room.GetId(), DisplayName: tt.asked})
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t, db, func(tx *ent.Client) (*ent.User, error) {
+				return tx.User.UpdateOne(alice).SetFullName("Alice Married").Save(t.Context())
+			})
+			s.Defaults.AccountNames = tt.fixed
+			renewed, err := s.RenewConnection(asParticipant(t, s, res.GetConnection()), &usherv1.RenewConnectionRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tokenOf(s, renewed.GetConnection()).grant.DisplayName; got != tt.now {
+				t.Errorf("joined as %q, renewed as %q, want %q", tt.asked, got, tt.now)
+			}
+			if renewed.GetConnection().GetSessionToken() != res.GetConnection().GetSessionToken() {
+				t.Error("the session token changed")
+			}
+			s.Defaults.AccountNames = false
 		}
 	})
 }

@@ -25,16 +25,13 @@ type WorkerTiming struct {
 	Timeout time.Duration
 }
 
-// taskSlack is for how much longer than a token is good a task is kept: clocks differ, and a token may be on its way.
-const taskSlack = time.Minute
-
 // maxBackoff is the longest wait after a failure: LiveKit may be back at any time.
 const maxBackoff = 30 * time.Second
 
 // batch is how many tasks are done at the same time, so that a slow one does not hold up the others.
 const batch = 8
 
-// closeLater has a room's meeting ended, and ended again as long as somebody may hold a token that brings it back.
+// closeLater has a room's meeting ended, and ended again until nobody has a token left that brings it back.
 func (s *Service) closeLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	return s.later(ctx, tx, livetask.KindCloseRoom, room)
 }
@@ -46,7 +43,7 @@ func (s *Service) syncLater(ctx context.Context, tx *ent.Client, room uuid.UUID)
 
 // later writes a task in the transaction that decided it. After the commit, call wake.
 func (s *Service) later(ctx context.Context, tx *ent.Client, kind livetask.Kind, room uuid.UUID) error {
-	err := tx.LiveTask.Create().SetKind(kind).SetRoomID(room).SetKeepUntil(now().Add(s.TokenLife + taskSlack)).Exec(ctx)
+	err := tx.LiveTask.Create().SetKind(kind).SetRoomID(room).SetKeepUntil(now().Add(s.TaskLife)).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("insert %s task for %s: %w", kind, room, err)
 	}
@@ -126,20 +123,21 @@ func (s *Service) claimTask(ctx context.Context, t *ent.LiveTask) (ours bool, er
 
 // runTask does a task that this worker has claimed, and writes down how it went.
 func (s *Service) runTask(ctx context.Context, t *ent.LiveTask) {
-	start := now()
 	bounded, cancel := context.WithTimeout(ctx, s.Worker.Timeout)
 	defer cancel()
-	served, err := s.served(bounded, t)
-	if err == nil {
-		err = s.doTask(bounded, t)
+	r := run{start: now()}
+	var err error
+	if r.served, err = s.served(bounded, t); err == nil {
+		r.changed, err = s.doTask(bounded, t)
 	}
+	r.failed = err != nil
 	if err != nil && ctx.Err() == nil {
 		s.Log.WarnContext(ctx, "live task failed", "task", t.ID, "kind", t.Kind, "attempts", t.Attempts+1, "err", err)
 	}
 	// A server that stops still writes down what it did, or others would wait for it.
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), s.Worker.Timeout)
 	defer cancelLast()
-	if err := s.finishTask(last, t, served, start, err); err != nil {
+	if err := s.finishTask(last, t, r); err != nil {
 		s.Log.ErrorContext(ctx, "live task cannot be finished", "task", t.ID, "err", err)
 	}
 }
@@ -163,37 +161,46 @@ func (s *Service) served(ctx context.Context, t *ent.LiveTask) ([]uuid.UUID, err
 	return ids, nil
 }
 
-// finishTask writes down how a run went that began at start.
-func (s *Service) finishTask(
-	ctx context.Context, t *ent.LiveTask, served []uuid.UUID, start time.Time, failure error,
-) error {
-	if failure != nil {
-		return s.postpone(ctx, t, false, min(s.Worker.Poll<<min(t.Attempts, 16), maxBackoff))
+// run is how one run of a task went.
+type run struct {
+	start time.Time
+	// served are the other tasks that it did too.
+	served []uuid.UUID
+	// changed is true when something was not as it must be: somebody had come back, or never left.
+	changed bool
+	failed  bool
+}
+
+// finishTask writes down how a run went.
+func (s *Service) finishTask(ctx context.Context, t *ent.LiveTask, r run) error {
+	wait, attempts, done := s.Worker.Repeat, 0, slices.Clone(r.served)
+	if r.failed {
+		wait, attempts, done = min(s.Worker.Poll<<min(t.Attempts, 16), maxBackoff), t.Attempts+1, nil
 	}
-	done := slices.Clone(served)
-	if !start.Before(t.KeepUntil) {
+	over := !r.failed && !r.start.Before(t.KeepUntil)
+	if over || r.changed {
 		done = append(done, t.ID)
 	}
-	if err := s.deleteTasks(ctx, done); err != nil {
+	err := s.replaceTasks(ctx, done, func(tx *ent.Client) error {
+		if !r.changed {
+			return nil
+		}
+		// Whoever was there has a token from LiveKit that is as good as new.
+		return tx.LiveTask.Create().SetKind(t.Kind).SetNillableRoomID(t.RoomID).SetNillableUserID(t.UserID).
+			SetKeepUntil(now().Add(s.TaskLife)).SetNextTime(now().Add(wait)).SetAttempts(attempts).Exec(ctx)
+	})
+	if err != nil || over || r.changed {
 		return err
 	}
 	// Another transaction: one that holds a row and waits for another could meet one that does the same the other way round.
-	return s.postpone(ctx, t, true, s.Worker.Repeat)
-}
-
-// postpone has a task done again after a while, if it is still there. A success makes its failures forgotten.
-func (s *Service) postpone(ctx context.Context, t *ent.LiveTask, success bool, wait time.Duration) error {
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		update := tx.LiveTask.Update().Where(livetask.ID(t.ID)).SetNextTime(now().Add(wait))
-		if success {
-			update.SetAttempts(0)
-		}
-		return update.Exec(ctx)
+		return tx.LiveTask.Update().Where(livetask.ID(t.ID)).SetNextTime(now().Add(wait)).SetAttempts(attempts).Exec(ctx)
 	})
 }
 
-// deleteTasks deletes tasks one by one and in one order, so that no two workers wait for each other.
-func (s *Service) deleteTasks(ctx context.Context, ids []uuid.UUID) error {
+// replaceTasks deletes tasks one by one and in one order, so that no two workers wait for each other, and then inserts what
+// takes their place.
+func (s *Service) replaceTasks(ctx context.Context, ids []uuid.UUID, insert func(tx *ent.Client) error) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -204,22 +211,22 @@ func (s *Service) deleteTasks(ctx context.Context, ids []uuid.UUID) error {
 				return err
 			}
 		}
-		return nil
+		return insert(tx)
 	})
 }
 
 // errTask is a task that this version does not know how to do: another one does.
 var errTask = errors.New("unknown kind of live task")
 
-// doTask makes what a task says true.
-func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) error {
+// doTask makes what a task says true, and reports whether it was not.
+func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) (changed bool, err error) {
 	switch {
 	case t.Kind == livetask.KindCloseRoom && t.RoomID != nil:
-		return errors.Join(s.Lobby.Clear(ctx, *t.RoomID), s.LiveKit.CloseRoom(ctx, *t.RoomID))
+		return s.closeRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindSyncRoom && t.RoomID != nil:
 		return s.syncRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:
 		return s.removeUser(ctx, *t.UserID)
 	}
-	return errTask
+	return false, errTask
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -22,7 +23,7 @@ import (
 // works on the database alone, and a running server makes LiveKit follow. Every field is required.
 type Operator struct {
 	DB *dbtx.DB
-	// TokenLife is for how long a LiveKit token is good for connecting: as long, a meeting is kept from coming back.
+	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, a meeting is kept from coming back.
 	TokenLife time.Duration
 }
 
@@ -135,4 +136,4 @@ func (o *Operator) Delete(ctx context.Context, ref string) error {
 
 // tasks is the part of a [Service] that writes tasks. The worker of a running server finds them: there is none to wake in
 // this process.
-func (o *Operator) tasks() *Service { return &Service{TokenLife: o.TokenLife} }
+func (o *Operator) tasks() *Service { return &Service{TaskLife: live.Reach(o.TokenLife)} }

@@ -63,6 +63,8 @@ type Service struct {
 	// TokenLife is for how long a LiveKit token is good for connecting, and SessionLife for how long a participant may get
 	// a new one.
 	TokenLife, SessionLife time.Duration
+	// TaskLife is for how long LiveKit is looked after once something was decided, or was found not to be so: live.Reach.
+	TaskLife time.Duration
 	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
 	// after it expired or was revoked.
 	IdempotencyLife, KeepTokens time.Duration

@@ -35,50 +35,73 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting: its metadata, and what its
-// participants may do.
-func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
-	r, err := s.DB.Read.Room.Get(ctx, id)
-	if ent.IsNotFound(err) {
-		return nil // deleted since: another task closes it
-	}
-	if err != nil {
-		return fmt.Errorf("find room: %w", err)
-	}
-	// Who waits does not depend on LiveKit, nor LiveKit on them: one that fails does not keep the other from it.
-	return errors.Join(s.Lobby.Rejudge(ctx, r), s.syncMeeting(ctx, r))
+// closeRoom ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
+func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+	cleared := s.Lobby.Clear(ctx, id)
+	changed, err = s.closeMeeting(ctx, id)
+	return changed, errors.Join(cleared, err)
 }
 
-// syncMeeting brings the meeting of a room up to date, if there is one.
-func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) error {
-	meeting, err := s.LiveKit.Meeting(ctx, r.ID)
+// closeMeeting ends a room's meeting, and reports whether there was one.
+func (s *Service) closeMeeting(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+	_, err = s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, live.ErrGone) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
+	}
+	return true, s.LiveKit.CloseRoom(ctx, id)
+}
+
+// syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
+// and what its participants may do. It reports whether something in LiveKit was not.
+func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	if ent.IsNotFound(err) {
+		return false, nil // deleted since: another task closes it
+	}
+	if err != nil {
+		return false, fmt.Errorf("find room: %w", err)
+	}
+	// Who waits does not depend on LiveKit, nor LiveKit on them: one that fails does not keep the other from it.
+	judged := s.Lobby.Rejudge(ctx, r)
+	changed, err = s.syncMeeting(ctx, r)
+	return changed, errors.Join(judged, err)
+}
+
+// syncMeeting brings the meeting of a room up to date, if there is one, and reports whether something was not.
+func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, err error) {
+	meeting, err := s.LiveKit.Meeting(ctx, r.ID)
+	if errors.Is(err, live.ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	metadata, err := roomMetadata(r)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if meeting.Metadata != metadata {
+	stale := meeting.Metadata != metadata
+	if stale {
 		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, r.ID, metadata)); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return s.syncParticipants(ctx, r)
+	changed, err = s.syncParticipants(ctx, r)
+	return changed || stale, err
 }
 
-// syncParticipants gives every participant that is ours what their role allows today. One that fails does not keep the
-// others from it.
-func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
+// syncParticipants gives every participant that is ours what their role allows today, and reports whether somebody had not.
+// One that fails does not keep the others from it.
+func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bool, err error) {
 	participants, err := s.LiveKit.Participants(ctx, r.ID)
 	if errors.Is(err, live.ErrGone) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	users := make(map[string]uuid.UUID, len(participants))
 	for _, p := range participants {
@@ -88,7 +111,7 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 	}
 	roles, err := s.roles(ctx, r.ID, users)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var failures []error
 	for _, p := range participants {
@@ -101,13 +124,14 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
 			continue
 		}
+		changed = true
 		// Without the name, which stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
 		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
 			Room: r.ID, Identity: p.Identity,
 			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
 		})))
 	}
-	return errors.Join(failures...)
+	return changed, errors.Join(failures...)
 }
 
 // roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits
@@ -156,39 +180,42 @@ func (s *Service) roles(
 	return roles, nil
 }
 
-// removeUser removes a user from every meeting, unless they have become active again.
-func (s *Service) removeUser(ctx context.Context, id uuid.UUID) error {
+// removeUser removes a user from every meeting, unless they have become active again, and reports whether they were in one.
+func (s *Service) removeUser(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	active, err := s.DB.Read.User.Query().Where(user.ID(id), user.Active(true)).Exist(ctx)
 	if err != nil {
-		return fmt.Errorf("find user: %w", err)
+		return false, fmt.Errorf("find user: %w", err)
 	}
 	if active {
-		return nil
+		return false, nil
 	}
 	rooms, err := s.LiveKit.LiveRooms(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var failures []error
 	for _, room := range rooms {
-		failures = append(failures, ignoreGone(s.removeFrom(ctx, room, id)))
+		removed, err := s.removeFrom(ctx, room, id)
+		changed = changed || removed
+		failures = append(failures, ignoreGone(err))
 	}
-	return errors.Join(failures...)
+	return changed, errors.Join(failures...)
 }
 
-// removeFrom removes a user from one meeting, on all their devices.
-func (s *Service) removeFrom(ctx context.Context, room, userID uuid.UUID) error {
+// removeFrom removes a user from one meeting, on all their devices, and reports whether they were in it.
+func (s *Service) removeFrom(ctx context.Context, room, userID uuid.UUID) (changed bool, err error) {
 	participants, err := s.LiveKit.Participants(ctx, room)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var failures []error
 	for _, p := range participants {
 		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id == userID {
+			changed = true
 			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, room, p.Identity))
 		}
 	}
-	return errors.Join(failures...)
+	return changed, errors.Join(failures...)
 }
 
 func sameSources(a, b []usherv1.TrackSource) bool {

@@ -22,13 +22,19 @@ const (
 // brailleBlank looks like a space and is, to Unicode, a symbol.
 const brailleBlank = '\u2800'
 
+// maxMarks is how many combining marks may follow one letter: more than any language writes, and too few to cover the lines
+// above and below.
+const maxMarks = 10
+
 // Clean makes one line of at most limit characters: composed (NFC), runs of white space one space, none at the ends,
-// without control characters, bidirectional formatting and other characters that cannot be seen. It returns "" for a text
-// with nothing to see.
+// without control characters, bidirectional formatting, other characters that cannot be seen, and piles of combining marks.
+// It returns "" for a text with nothing to see.
 func Clean(s string, limit int) string {
 	var b strings.Builder
-	space, joiner := false, rune(0)
-	for _, r := range s {
+	space, joiner, marks := false, rune(0), 0
+	// Composed before, so that marks are counted as they will be, and once more after: what is left out may have kept others
+	// apart.
+	for _, r := range norm.NFC.String(s) {
 		switch {
 		case unicode.IsSpace(r), r == brailleBlank:
 			space = true
@@ -38,6 +44,12 @@ func Clean(s string, limit int) string {
 			continue
 		case invisible(r):
 			continue
+		case !unicode.Is(unicode.M, r):
+			marks = 0
+		case marks == maxMarks:
+			continue
+		default:
+			marks++
 		}
 		switch {
 		case b.Len() == 0:

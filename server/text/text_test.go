@@ -26,6 +26,9 @@ func TestClean(t *testing.T) {
 		{"a family", "👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"},
 		{"joiners at the ends, at a space and in a row", "\u200da\u200d\u200c\u200db \u200d c\u200c", "a\u200db c"},
 		{"an Arabic number sign", "\u0600123", "\u0600123"},
+		{"a pile of marks", "Z" + strings.Repeat("\u0301", 40) + "a", "Ź" + strings.Repeat("\u0301", 10) + "a"},
+		{"a pile of marks that are two each", "x" + strings.Repeat("\u0344", 40), "\u1e8d" + strings.Repeat("\u0301\u0308", 5)},
+		{"a pile of marks with joiners", "Z\u0301" + strings.Repeat("\u0301\u200d", 12), "Ź" + strings.Repeat("\u0301\u200d", 9) + "\u0301"},
 		{"decomposed", "Jose\u0301", "José"},
 		{"bytes that are not UTF-8", "Mar\xffie", "Marie"},
 		{"too long", strings.Repeat("é", 21), strings.Repeat("é", 20)},
@@ -64,7 +67,7 @@ func TestPersonName(t *testing.T) {
 }
 
 func FuzzDisplayName(f *testing.F) {
-	for _, seed := range []string{"", "Marie", "\u202eMarie\x00", "a \u200d b", "Jose\u0301", "\xff\xfe", "👩\u200d👧", "\u1100\u1161\u11a8"} {
+	for _, seed := range []string{"", "Marie", "\u202eMarie\x00", "a \u200d b", "Jose\u0301", "\xff\xfe", "👩\u200d👧", "\u1100\u1161\u11a8", "a" + strings.Repeat("\u0301", 40), strings.Repeat("\u0344\u0323", 20)} {
 		f.Add(seed, 100)
 	}
 	f.Fuzz(func(t *testing.T, in string, limit int) {

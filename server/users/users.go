@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -98,8 +100,10 @@ func (s *Service) language(asked string) (string, error) {
 
 // checkTimezone refuses what is not the name of an IANA time zone.
 func checkTimezone(name string) error {
-	// "Local" is the server's own zone to Go, and nothing to anybody else.
-	if _, err := time.LoadLocation(name); err != nil || name == "Local" {
+	// The names of the database begin with capital letters. "localtime", "posix/…" and "right/…" are files beside them on
+	// some systems; and "Local" is the server's own zone to Go, and nothing to anybody else.
+	capital := name == "" || name[0] >= 'A' && name[0] <= 'Z'
+	if _, err := time.LoadLocation(name); err != nil || !capital || name == "Local" {
 		return fault.Invalid("user.timezone", `must be an IANA time zone such as "Europe/Paris", or empty`)
 	}
 	return nil
@@ -114,15 +118,16 @@ const (
 	maxQuery = 254
 )
 
-// search finds active users by their exact address, and by a part of their name if the directory is open.
+// search finds active users by their exact, verified address, and by a part of their name if the directory is open.
 func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error) {
 	query = text.Clean(query, maxQuery)
 	var by []predicate.User
 	if strings.Contains(query, "@") {
-		by = append(by, user.Email(strings.ToLower(query)))
+		// Whoever claims an address that is not theirs must not be found, and given a role, in place of its owner.
+		by = append(by, user.And(user.Email(strings.ToLower(query)), user.EmailVerified(true)))
 	}
 	if s.OpenDirectory && utf8.RuneCountInString(query) >= minName {
-		by = append(by, user.FullNameContainsFold(query))
+		by = append(by, named(query))
 	}
 	if len(by) == 0 {
 		return nil, nil
@@ -133,6 +138,18 @@ func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error)
 		return nil, fmt.Errorf("search users: %w", err)
 	}
 	return found, nil
+}
+
+// named matches users with part of a name. Names that are addresses, as some providers give them, are left out: they would
+// be found out letter by letter.
+func named(part string) predicate.User {
+	// SQLite, and PostgreSQL as some set it up, know upper and lower case in ASCII only: the common spellings stand for all.
+	lower := strings.ToLower(part)
+	spellings := []predicate.User{user.FullNameContainsFold(part)}
+	for _, spelling := range []string{part, lower, strings.ToUpper(part), cases.Title(language.Und).String(lower)} {
+		spellings = append(spellings, user.FullNameContains(spelling))
+	}
+	return user.And(user.Not(user.FullNameContains("@")), user.Or(spellings...))
 }
 
 // view is a user as they see themselves.

@@ -151,6 +151,8 @@ func TestUpdateMe_refuses(t *testing.T) {
 		{"half a language", &usherv1.User{Language: "pt"}, nil, "user.language"},
 		{"no time zone", &usherv1.User{Timezone: "Paris"}, nil, "user.timezone"},
 		{"the server's time zone", &usherv1.User{Timezone: "Local"}, nil, "user.timezone"},
+		{"the same as a file", &usherv1.User{Timezone: "localtime"}, nil, "user.timezone"},
+		{"a zone of this kind of system", &usherv1.User{Timezone: "posix/Europe/Paris"}, nil, "user.timezone"},
 		{"a path", &usherv1.User{Timezone: "../../etc/passwd"}, nil, "user.timezone"},
 		{"an absolute path", &usherv1.User{Timezone: "/etc/localtime"}, nil, "user.timezone"},
 		{"a name", &usherv1.User{FullName: "X"}, []string{"full_name"}, "update_mask"},
@@ -191,6 +193,8 @@ func TestSearchUsers(t *testing.T) {
 		mustUser(t, db, "Twin Two", func(c *ent.UserCreate) { c.SetEmail("twins@example.org") })
 		mustUser(t, db, "Ina Ctive", func(c *ent.UserCreate) { c.SetActive(false) })
 		mustUser(t, db, "odd@example.org", func(c *ent.UserCreate) { c.SetEmail("odd@example.org").SetShortName("Odd") })
+		mustUser(t, db, "Imp Ostor", func(c *ent.UserCreate) { c.SetEmail("alice.martin@example.org").SetEmailVerified(false) })
+		mustUser(t, db, "Élodie Ångström", func(c *ent.UserCreate) { c.SetEmail("") })
 		for i := range 25 {
 			mustUser(t, db, fmt.Sprintf("Many %02d", i), nil)
 		}
@@ -207,7 +211,12 @@ func TestSearchUsers(t *testing.T) {
 			{"an inactive user", "ina.ctive@example.org", nil, nil},
 			{"nobody", "nobody@example.org", nil, nil},
 			{"an address as a name", "odd@example.org", []string{"Odd"}, []string{"Odd"}},
+			{"half an address that is a name", "odd@exam", nil, nil},
+			{"part of an address that is a name", "exam", nil, nil},
 			{"part of a name", "ART", nil, []string{"Alice Martin"}},
+			{"a name beyond ASCII", "Élodie Ång", nil, []string{"Élodie Ångström"}},
+			{"part of one in another case", "ÅNGSTRÖM", nil, []string{"Élodie Ångström"}},
+			{"the whole of one in another case", "élodie ångström", nil, []string{"Élodie Ångström"}},
 			{"an inactive user's name", "Ctive", nil, nil},
 			{"too little of a name", "Al", nil, nil},
 			{"too little after cleaning", "A\x00\u200fl ", nil, nil},

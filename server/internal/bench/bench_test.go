@@ -106,7 +106,7 @@ func BenchmarkListRooms(b *testing.B) {
 // BenchmarkStart is the time from the start of the process to ready on a migrated SQLite file, and its memory after 10 s.
 func BenchmarkStart(b *testing.B) {
 	program := buildUsher(b)
-	redis, lk := testenv.Redis(b), testenv.LiveKit(b)
+	redis, lk := newRedis(b), testenv.LiveKit(b)
 	var times []float64
 	var memory float64
 	for n := range 5 {
@@ -190,7 +190,7 @@ func result(b *testing.B, name string, value float64, unit string, baseline, rat
 func newStage(b *testing.B, via func(database string) string) *stage {
 	b.Helper()
 	ctx := b.Context()
-	redis, lk := testenv.Redis(b), testenv.LiveKit(b)
+	redis, lk := newRedis(b), testenv.LiveKit(b)
 	s := &stage{database: testenv.PostgresURL(b)}
 	address := s.database
 	if via != nil {
@@ -266,6 +266,12 @@ func buildUsher(b *testing.B) string {
 		b.Fatalf("build: %v\n%s", err, out)
 	}
 	return path
+}
+
+// newRedis starts Redis as it is run: it writes to the disk once a second.
+func newRedis(b *testing.B) *testenv.RedisServer {
+	b.Helper()
+	return testenv.Redis(b, "--appendfsync", "everysec")
 }
 
 // serve starts `usher serve` and waits until it is ready.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,19 +34,19 @@ type Process struct {
 	t    testing.TB
 	argv []string
 	cmd  *exec.Cmd
-	log  *lockedBuffer
+	log  *Log
 	done chan struct{}
 }
 
 // Start runs a program until the end of the test.
 func Start(t testing.TB, program string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, argv: append([]string{program}, args...), log: &lockedBuffer{}}
+	p := &Process{t: t, argv: append([]string{program}, args...), log: &Log{}}
 	p.start()
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", filepath.Base(program), p.log.tail(4000))
+			t.Logf("%s said:\n%s", filepath.Base(program), tail(p.log.String(), 4000))
 		}
 	})
 	return p
@@ -83,7 +82,7 @@ func (p *Process) Restart() {
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
 // Output is what the program has said.
-func (p *Process) Output() string { return p.log.tail(1 << 20) }
+func (p *Process) Output() string { return p.log.String() }
 
 // until waits for ready to succeed, and fails the test when the program ends or 20 s pass.
 func (p *Process) until(ready func() error) {
@@ -96,11 +95,11 @@ func (p *Process) until(ready func() error) {
 		}
 		select {
 		case <-p.done:
-			p.t.Fatalf("%s ended: %s", p.argv[0], p.log.tail(2000))
+			p.t.Fatalf("%s ended: %s", p.argv[0], tail(p.log.String(), 2000))
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%s is not ready: %v\n%s", p.argv[0], err, p.log.tail(2000))
+			p.t.Fatalf("%s is not ready: %v\n%s", p.argv[0], err, tail(p.log.String(), 2000))
 		}
 	}
 }
@@ -112,13 +111,16 @@ type RedisServer struct {
 	Address string
 }
 
-// Redis starts an empty redis-server for this test. Its data survive [Process.Kill] and [RedisServer.Restart].
-func Redis(t testing.TB) *RedisServer {
+// Redis starts an empty redis-server for this test. Its data survive [Process.Kill] and [RedisServer.Restart]: each write is
+// on the disk before it is answered, unless the arguments, which are redis-server's, say otherwise.
+func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	port := Port(t)
 	r := &RedisServer{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	r.Process = Start(t, program(t, "USHER_TEST_REDIS_SERVER"), "--bind", "127.0.0.1", "--port", strconv.Itoa(port),
-		"--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+	r.Process = Start(t, program(t, "USHER_TEST_REDIS_SERVER"), append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", t.TempDir(), "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always",
+	}, args...)...)
 	r.wait()
 	return r
 }
@@ -232,23 +234,4 @@ func program(t testing.TB, variable string) string {
 		t.Fatalf("%s is not set: run the tests with `go tool task test`", variable)
 	}
 	return path
-}
-
-// lockedBuffer keeps what a program says.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) tail(n int) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.buf.String()
-	return s[max(0, len(s)-n):]
 }

@@ -27,6 +27,13 @@ const (
 // Clients branch on the reason, never on the message. A value is never renamed or reused. Checks run in a fixed order:
 // credential, shape, existence, permission, state; the first that fails is the one reported. What is absent and what the
 // caller may not know about are the same answer.
+//
+// Besides what its comment names, every method may return:
+//   - for the credential, even where none is needed: UNAUTHENTICATED, TOKEN_EXPIRED, SESSION_ENDED, ACCOUNT_INACTIVE,
+//     CROSS_ORIGIN; and where one is needed, SIGN_IN_REQUIRED and NOT_PERMITTED (a kind of caller or a scope);
+//   - for the request: INVALID_REQUEST, REQUEST_TOO_LARGE, RATE_LIMITED;
+//   - for what could not be reached: DATABASE_UNAVAILABLE, REDIS_UNAVAILABLE (the caller came with a session cookie),
+//     SIGN_IN_UNAVAILABLE (with an access token of the provider); and CONFLICT when two changes collided.
 type ErrorReason int32
 
 const (
@@ -41,7 +48,8 @@ const (
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID ErrorReason = 2
 	// INVALID_ARGUMENT. The same caller used this request_id within 24 h for a request with another body.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 3
-	// INVALID_ARGUMENT. The slug asked for is reserved, or reads as a UUID. Slugs derived from a name never fail.
+	// INVALID_ARGUMENT. The slug asked for is reserved, holds no letter or digit, or reads as a UUID. Slugs derived from
+	// a name never fail.
 	ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED ErrorReason = 4
 	// RESOURCE_EXHAUSTED. The request is larger than 1 MiB.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 5
@@ -72,9 +80,9 @@ const (
 	ErrorReason_ERROR_REASON_CROSS_ORIGIN ErrorReason = 24
 	// NOT_FOUND. The room does not exist, or the caller may not know that it does.
 	ErrorReason_ERROR_REASON_ROOM_NOT_FOUND ErrorReason = 30
-	// NOT_FOUND. Nobody with this user id or address is a member of the room.
+	// NOT_FOUND. No member of the room has this user id, or none who is pending this address.
 	ErrorReason_ERROR_REASON_MEMBER_NOT_FOUND ErrorReason = 31
-	// NOT_FOUND. No user has this id. Never sent for e-mail addresses.
+	// NOT_FOUND. No active user has this id. Never sent for e-mail addresses.
 	ErrorReason_ERROR_REASON_USER_NOT_FOUND ErrorReason = 32
 	// NOT_FOUND. Nobody with this entry id waits in the room, or waited a moment ago.
 	ErrorReason_ERROR_REASON_ENTRY_NOT_FOUND ErrorReason = 33
@@ -86,7 +94,8 @@ const (
 	ErrorReason_ERROR_REASON_MEMBER_EXISTS ErrorReason = 41
 	// FAILED_PRECONDITION. The caller has to wait in the lobby of this room.
 	ErrorReason_ERROR_REASON_LOBBY_REQUIRED ErrorReason = 50
-	// FAILED_PRECONDITION. The change would leave the room without an owner. Make somebody else owner first.
+	// FAILED_PRECONDITION. The change would leave the room without an owner who is not pending. Make somebody else owner
+	// first.
 	ErrorReason_ERROR_REASON_LAST_OWNER ErrorReason = 51
 	// FAILED_PRECONDITION. Another decision was made about this entry.
 	ErrorReason_ERROR_REASON_ENTRY_ALREADY_DECIDED ErrorReason = 52

@@ -853,7 +853,7 @@ type CreateRoomRequest struct {
 	// What people may do. Absent: the owner's default, else the instance's.
 	Configuration *RoomConfiguration `protobuf:"bytes,4,opt,name=configuration,proto3" json:"configuration,omitempty"`
 	// Random text of 22 to 128 URL-safe characters, made by the client, under which ResolveCreationCallback tells about the
-	// room once within 10 minutes. Empty: none.
+	// room once within 10 minutes. One that still waits to be asked about is refused. Empty: none.
 	CallbackId string `protobuf:"bytes,5,opt,name=callback_id,json=callbackId,proto3" json:"callback_id,omitempty"`
 	// UUID made by the client. Repeating the call with it within 24 h returns the first result. Empty: none.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

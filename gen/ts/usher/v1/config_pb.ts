@@ -309,7 +309,7 @@ export const GetConfigResponseSchema: GenMessage<GetConfigResponse> = /*@__PURE_
 /**
  * ConfigService tells clients how this instance is set up.
  *
- * It holds nothing about the caller and no secret. It may return UNAUTHENTICATED (bad credential) and RATE_LIMITED.
+ * It holds nothing about the caller and no secret. It may return what errors.proto lists for all methods.
  *
  * @generated from service usher.v1.ConfigService
  */

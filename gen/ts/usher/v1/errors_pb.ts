@@ -19,6 +19,13 @@ export const file_usher_v1_errors: GenFile = /*@__PURE__*/
  * credential, shape, existence, permission, state; the first that fails is the one reported. What is absent and what the
  * caller may not know about are the same answer.
  *
+ * Besides what its comment names, every method may return:
+ * - for the credential, even where none is needed: UNAUTHENTICATED, TOKEN_EXPIRED, SESSION_ENDED, ACCOUNT_INACTIVE,
+ *   CROSS_ORIGIN; and where one is needed, SIGN_IN_REQUIRED and NOT_PERMITTED (a kind of caller or a scope);
+ * - for the request: INVALID_REQUEST, REQUEST_TOO_LARGE, RATE_LIMITED;
+ * - for what could not be reached: DATABASE_UNAVAILABLE, REDIS_UNAVAILABLE (the caller came with a session cookie),
+ *   SIGN_IN_UNAVAILABLE (with an access token of the provider); and CONFLICT when two changes collided.
+ *
  * @generated from enum usher.v1.ErrorReason
  */
 export enum ErrorReason {
@@ -54,7 +61,8 @@ export enum ErrorReason {
   REQUEST_ID_REUSED = 3,
 
   /**
-   * INVALID_ARGUMENT. The slug asked for is reserved, or reads as a UUID. Slugs derived from a name never fail.
+   * INVALID_ARGUMENT. The slug asked for is reserved, holds no letter or digit, or reads as a UUID. Slugs derived from
+   * a name never fail.
    *
    * @generated from enum value: ERROR_REASON_ROOM_NAME_RESERVED = 4;
    */
@@ -150,14 +158,14 @@ export enum ErrorReason {
   ROOM_NOT_FOUND = 30,
 
   /**
-   * NOT_FOUND. Nobody with this user id or address is a member of the room.
+   * NOT_FOUND. No member of the room has this user id, or none who is pending this address.
    *
    * @generated from enum value: ERROR_REASON_MEMBER_NOT_FOUND = 31;
    */
   MEMBER_NOT_FOUND = 31,
 
   /**
-   * NOT_FOUND. No user has this id. Never sent for e-mail addresses.
+   * NOT_FOUND. No active user has this id. Never sent for e-mail addresses.
    *
    * @generated from enum value: ERROR_REASON_USER_NOT_FOUND = 32;
    */
@@ -194,7 +202,8 @@ export enum ErrorReason {
   LOBBY_REQUIRED = 50,
 
   /**
-   * FAILED_PRECONDITION. The change would leave the room without an owner. Make somebody else owner first.
+   * FAILED_PRECONDITION. The change would leave the room without an owner who is not pending. Make somebody else owner
+   * first.
    *
    * @generated from enum value: ERROR_REASON_LAST_OWNER = 51;
    */

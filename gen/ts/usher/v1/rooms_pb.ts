@@ -379,7 +379,7 @@ export type CreateRoomRequest = Message<"usher.v1.CreateRoomRequest"> & {
 
   /**
    * Random text of 22 to 128 URL-safe characters, made by the client, under which ResolveCreationCallback tells about the
-   * room once within 10 minutes. Empty: none.
+   * room once within 10 minutes. One that still waits to be asked about is refused. Empty: none.
    *
    * @generated from field: string callback_id = 5;
    */
@@ -1266,9 +1266,8 @@ export const TrackSourceSchema: GenEnum<TrackSource> = /*@__PURE__*/
  * A room outlives its meetings. It does not admit people from the lobby (LobbyService) and does not act on people in a
  * live call (ParticipantsService).
  *
- * Every method may also return UNAUTHENTICATED (a bad credential is refused even where none is needed), RATE_LIMITED,
- * INVALID_REQUEST, ACCOUNT_INACTIVE and DATABASE_UNAVAILABLE. `room` fields take a room id, in any spelling of a UUID, or
- * a slug, in any case.
+ * Every method may also return what errors.proto lists for all of them. Rates are defaults, which the operator may change.
+ * `room` fields take a room id, in any spelling of a UUID, or a slug, in any case.
  *
  * @generated from service usher.v1.RoomsService
  */
@@ -1292,8 +1291,8 @@ export const RoomsService: GenService<{
   /**
    * GetRoom returns one room as this caller may see it.
    *
-   * Callers: anyone. Without direct join only id, name, slug, access_level, join_mode and web_url are set. It never makes
-   * a LiveKit token.
+   * Callers: anyone (API tokens with scope `read` or `rooms`). Without direct join only id, name, slug, access_level,
+   * join_mode and web_url are set. It never makes a LiveKit token.
    *
    * Fails with ROOM_NOT_FOUND.
    *
@@ -1305,7 +1304,8 @@ export const RoomsService: GenService<{
     output: typeof GetRoomResponseSchema;
   },
   /**
-   * ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id.
+   * ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id. How letters beyond ASCII are
+   * sorted is up to the operator's database.
    *
    * Callers: users (API tokens with scope `read` or `rooms`).
    *
@@ -1350,8 +1350,8 @@ export const RoomsService: GenService<{
   /**
    * JoinRoom returns what a client needs to connect to the room's meeting in LiveKit.
    *
-   * Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
-   * devices of one person are two participants. At most 120 a minute and caller.
+   * Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
+   * is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
    *
    * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
    *
@@ -1382,8 +1382,8 @@ export const RoomsService: GenService<{
    * ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
    * second one to create a room and waits for the result.
    *
-   * Callers: anyone who knows the callback_id. An unknown, used or expired one gives an empty answer, not an error. At
-   * most 60 a minute and address prefix.
+   * Callers: anyone who knows the callback_id (API tokens with scope `rooms`). An unknown, used or expired one gives an
+   * empty answer, not an error. At most 60 a minute and address prefix.
    *
    * @generated from rpc usher.v1.RoomsService.ResolveCreationCallback
    */
@@ -1425,7 +1425,7 @@ export const RoomsService: GenService<{
    * UpdateMember changes the role of a member. The permissions of a live participant change at once.
    *
    * Callers: administrators and owners of the room (API tokens with scope `rooms`). Only owners make owners, and the role
-   * of an owner is changed by nobody but that owner.
+   * of an owner is changed by nobody but that owner; that of one who is pending, by every owner.
    *
    * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
    *
@@ -1440,7 +1440,7 @@ export const RoomsService: GenService<{
    * RemoveMember takes the role of a member away. It does not remove them from a live meeting.
    *
    * Callers: administrators and owners of the room, and every member for themselves (API tokens with scope `rooms`). An
-   * owner is removed by nobody but that owner.
+   * owner is removed by nobody but that owner; one who is pending, by every owner.
    *
    * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
    *

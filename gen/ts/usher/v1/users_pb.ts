@@ -219,8 +219,7 @@ export const SearchUsersResponseSchema: GenMessage<SearchUsersResponse> = /*@__P
  * UsersService is about the signed-in person and about finding others.
  *
  * It does not create or delete accounts: signing in does the first, the operator's command line the second. Every method
- * may also return UNAUTHENTICATED, SIGN_IN_REQUIRED, RATE_LIMITED, INVALID_REQUEST, ACCOUNT_INACTIVE and
- * DATABASE_UNAVAILABLE.
+ * may also return what errors.proto lists for all of them.
  *
  * @generated from service usher.v1.UsersService
  */
@@ -251,10 +250,10 @@ export const UsersService: GenService<{
     output: typeof UpdateMeResponseSchema;
   },
   /**
-   * SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
-   * the directory.
+   * SearchUsers finds people to add to a room: by exact and verified e-mail address, or by part of the name when the
+   * operator opened the directory.
    *
-   * Callers: users (API tokens with scope `read`). At most 60 an hour and user.
+   * Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
    *
    * Fails with REDIS_UNAVAILABLE: without the limit nobody may look addresses up.
    *

@@ -76,12 +76,13 @@ type RoomsServiceClient interface {
 	CreateRoom(context.Context, *v1.CreateRoomRequest) (*v1.CreateRoomResponse, error)
 	// GetRoom returns one room as this caller may see it.
 	//
-	// Callers: anyone. Without direct join only id, name, slug, access_level, join_mode and web_url are set. It never makes
-	// a LiveKit token.
+	// Callers: anyone (API tokens with scope `read` or `rooms`). Without direct join only id, name, slug, access_level,
+	// join_mode and web_url are set. It never makes a LiveKit token.
 	//
 	// Fails with ROOM_NOT_FOUND.
 	GetRoom(context.Context, *v1.GetRoomRequest) (*v1.GetRoomResponse, error)
-	// ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id.
+	// ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id. How letters beyond ASCII are
+	// sorted is up to the operator's database.
 	//
 	// Callers: users (API tokens with scope `read` or `rooms`).
 	//
@@ -102,8 +103,8 @@ type RoomsServiceClient interface {
 	DeleteRoom(context.Context, *v1.DeleteRoomRequest) (*v1.DeleteRoomResponse, error)
 	// JoinRoom returns what a client needs to connect to the room's meeting in LiveKit.
 	//
-	// Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
-	// devices of one person are two participants. At most 120 a minute and caller.
+	// Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
+	// is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
 	//
 	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
@@ -118,8 +119,8 @@ type RoomsServiceClient interface {
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
-	// Callers: anyone who knows the callback_id. An unknown, used or expired one gives an empty answer, not an error. At
-	// most 60 a minute and address prefix.
+	// Callers: anyone who knows the callback_id (API tokens with scope `rooms`). An unknown, used or expired one gives an
+	// empty answer, not an error. At most 60 a minute and address prefix.
 	ResolveCreationCallback(context.Context, *v1.ResolveCreationCallbackRequest) (*v1.ResolveCreationCallbackResponse, error)
 	// ListMembers lists the members of a room: owners first, then administrators, then members, each by time.
 	//
@@ -137,14 +138,14 @@ type RoomsServiceClient interface {
 	// UpdateMember changes the role of a member. The permissions of a live participant change at once.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`). Only owners make owners, and the role
-	// of an owner is changed by nobody but that owner.
+	// of an owner is changed by nobody but that owner; that of one who is pending, by every owner.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	UpdateMember(context.Context, *v1.UpdateMemberRequest) (*v1.UpdateMemberResponse, error)
 	// RemoveMember takes the role of a member away. It does not remove them from a live meeting.
 	//
 	// Callers: administrators and owners of the room, and every member for themselves (API tokens with scope `rooms`). An
-	// owner is removed by nobody but that owner.
+	// owner is removed by nobody but that owner; one who is pending, by every owner.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
@@ -375,12 +376,13 @@ type RoomsServiceHandler interface {
 	CreateRoom(context.Context, *v1.CreateRoomRequest) (*v1.CreateRoomResponse, error)
 	// GetRoom returns one room as this caller may see it.
 	//
-	// Callers: anyone. Without direct join only id, name, slug, access_level, join_mode and web_url are set. It never makes
-	// a LiveKit token.
+	// Callers: anyone (API tokens with scope `read` or `rooms`). Without direct join only id, name, slug, access_level,
+	// join_mode and web_url are set. It never makes a LiveKit token.
 	//
 	// Fails with ROOM_NOT_FOUND.
 	GetRoom(context.Context, *v1.GetRoomRequest) (*v1.GetRoomResponse, error)
-	// ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id.
+	// ListRooms lists the rooms in which the caller has a role, by lower-cased name, then id. How letters beyond ASCII are
+	// sorted is up to the operator's database.
 	//
 	// Callers: users (API tokens with scope `read` or `rooms`).
 	//
@@ -401,8 +403,8 @@ type RoomsServiceHandler interface {
 	DeleteRoom(context.Context, *v1.DeleteRoomRequest) (*v1.DeleteRoomResponse, error)
 	// JoinRoom returns what a client needs to connect to the room's meeting in LiveKit.
 	//
-	// Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
-	// devices of one person are two participants. At most 120 a minute and caller.
+	// Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
+	// is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
 	//
 	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
@@ -417,8 +419,8 @@ type RoomsServiceHandler interface {
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
-	// Callers: anyone who knows the callback_id. An unknown, used or expired one gives an empty answer, not an error. At
-	// most 60 a minute and address prefix.
+	// Callers: anyone who knows the callback_id (API tokens with scope `rooms`). An unknown, used or expired one gives an
+	// empty answer, not an error. At most 60 a minute and address prefix.
 	ResolveCreationCallback(context.Context, *v1.ResolveCreationCallbackRequest) (*v1.ResolveCreationCallbackResponse, error)
 	// ListMembers lists the members of a room: owners first, then administrators, then members, each by time.
 	//
@@ -436,14 +438,14 @@ type RoomsServiceHandler interface {
 	// UpdateMember changes the role of a member. The permissions of a live participant change at once.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`). Only owners make owners, and the role
-	// of an owner is changed by nobody but that owner.
+	// of an owner is changed by nobody but that owner; that of one who is pending, by every owner.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	UpdateMember(context.Context, *v1.UpdateMemberRequest) (*v1.UpdateMemberResponse, error)
 	// RemoveMember takes the role of a member away. It does not remove them from a live meeting.
 	//
 	// Callers: administrators and owners of the room, and every member for themselves (API tokens with scope `rooms`). An
-	// owner is removed by nobody but that owner.
+	// owner is removed by nobody but that owner; one who is pending, by every owner.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)

@@ -53,10 +53,10 @@ type UsersServiceClient interface {
 	//
 	// Callers: users (not with API tokens).
 	UpdateMe(context.Context, *v1.UpdateMeRequest) (*v1.UpdateMeResponse, error)
-	// SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
-	// the directory.
+	// SearchUsers finds people to add to a room: by exact and verified e-mail address, or by part of the name when the
+	// operator opened the directory.
 	//
-	// Callers: users (API tokens with scope `read`). At most 60 an hour and user.
+	// Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
 	//
 	// Fails with REDIS_UNAVAILABLE: without the limit nobody may look addresses up.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
@@ -140,10 +140,10 @@ type UsersServiceHandler interface {
 	//
 	// Callers: users (not with API tokens).
 	UpdateMe(context.Context, *v1.UpdateMeRequest) (*v1.UpdateMeResponse, error)
-	// SearchUsers finds people to add to a room: by exact e-mail address, or by part of the name when the operator opened
-	// the directory.
+	// SearchUsers finds people to add to a room: by exact and verified e-mail address, or by part of the name when the
+	// operator opened the directory.
 	//
-	// Callers: users (API tokens with scope `read`). At most 60 an hour and user.
+	// Callers: users (API tokens with scope `read`). At most 60 an hour and user, unless the operator changed that.
 	//
 	// Fails with REDIS_UNAVAILABLE: without the limit nobody may look addresses up.
 	SearchUsers(context.Context, *v1.SearchUsersRequest) (*v1.SearchUsersResponse, error)
