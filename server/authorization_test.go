@@ -135,6 +135,10 @@ var rights = map[string]right{
 			}
 		},
 	},
+	usherv1connect.RoomsServiceListAuditEventsProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
+	},
 }
 
 // world is one room with its people, made for one call.

@@ -41,6 +41,7 @@ var (
 
 		// Shared packages, each above those it lists.
 		"server/auth":      "fault dbtx ratelimit slug text gen",
+		"server/audit":     "auth gen",
 		"server/page":      "auth fault gen",
 		"server/mask":      "fault gen",
 		"server/ratelimit": "fault gen",
@@ -61,7 +62,7 @@ var (
 		"server":     {"server"},
 		"services":   {"server/rooms", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},

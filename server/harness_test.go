@@ -82,7 +82,7 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,

@@ -50,7 +50,7 @@ func (p *parts) roomsService() *rooms.Service {
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
 		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife,
-		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens,
+		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
 		Worker: workerTiming,
 	}
 }

@@ -101,6 +101,7 @@ func TestGetMethods(t *testing.T) {
 	want := []string{
 		usherv1connect.ConfigServiceGetConfigProcedure,
 		usherv1connect.RoomsServiceGetRoomProcedure,
+		usherv1connect.RoomsServiceListAuditEventsProcedure,
 		usherv1connect.RoomsServiceListMembersProcedure,
 		usherv1connect.RoomsServiceListRoomsProcedure,
 		usherv1connect.UsersServiceGetMeProcedure,

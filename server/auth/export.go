@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/user"
@@ -27,6 +28,8 @@ type PersonalData struct {
 	Requests []ExportedRequest `json:"requests"`
 	// Removals are the orders to remove the person from meetings that are still kept.
 	Removals []ExportedRemoval `json:"removals"`
+	// Audit is what the person did in rooms, and what was done to them there, oldest first.
+	Audit []ExportedAudit `json:"audit"`
 }
 
 // ExportedUser is an account.
@@ -79,6 +82,17 @@ type ExportedRemoval struct {
 	KeepUntil  time.Time `json:"keep_until"`
 }
 
+// ExportedAudit is something that the person did in a room, or that was done to them.
+type ExportedAudit struct {
+	CreateTime time.Time `json:"create_time"`
+	RoomID     uuid.UUID `json:"room_id"`
+	Action     string    `json:"action"`
+	// Actor is true when they did it, and Target when it was done to them: both for what they did to themselves.
+	Actor  bool   `json:"actor"`
+	Target bool   `json:"target"`
+	Detail string `json:"detail"`
+}
+
 // Export returns everything that is stored about a user. It fails with [ErrNoUser] or fault.ErrRedis.
 func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, error) {
 	u, err := l.DB.Read.User.Query().Where(user.ID(id)).WithAPITokens().Only(ctx)
@@ -101,6 +115,9 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 		return nil, err
 	}
 	if data.Sessions, err = l.Sessions.List(ctx, id); err != nil {
+		return nil, err
+	}
+	if data.Audit, err = l.exportAudit(ctx, u); err != nil {
 		return nil, err
 	}
 	return data, l.exportCalls(ctx, u, data)
@@ -139,6 +156,23 @@ func (l *Lifecycle) exportMemberships(ctx context.Context, u *ent.User) ([]Expor
 		})
 	}
 	return memberships, nil
+}
+
+func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAudit, error) {
+	caller := Caller{Kind: User, User: u}
+	rows, err := l.DB.Read.AuditEvent.Query().
+		Where(auditevent.Or(auditevent.ActorUserID(u.ID), auditevent.Target(caller.Key()))).Order(auditevent.ByID()).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find audit events: %w", err)
+	}
+	var events []ExportedAudit
+	for _, e := range rows {
+		events = append(events, ExportedAudit{
+			CreateTime: e.CreateTime, RoomID: e.RoomID, Action: e.Action, Detail: e.Detail,
+			Actor: e.ActorUserID != nil && *e.ActorUserID == u.ID, Target: e.Target == caller.Key(),
+		})
+	}
+	return events, nil
 }
 
 func (l *Lifecycle) exportCalls(ctx context.Context, u *ent.User, data *PersonalData) error {

@@ -80,6 +80,7 @@ var policy = map[string]Rule{
 	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceListAuditEventsProcedure:         users(ScopeRead, ScopeRooms).looksUp(),
 
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),

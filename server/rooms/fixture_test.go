@@ -51,7 +51,7 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
 		},
 		TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour,
-		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour,
+		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour, KeepAudit: 365 * 24 * time.Hour,
 		Worker: WorkerTiming{Poll: 20 * time.Millisecond, Repeat: 20 * time.Millisecond, Timeout: 5 * time.Second},
 	}, livekit
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
@@ -121,7 +122,10 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 	if err != nil {
 		return nil, fmt.Errorf("claim membership in %s: %w", roomID, err)
 	}
-	return own, nil
+	detail := fmt.Sprintf("member=%s role=%s", pending.ID, auth.RoleName(own.Role))
+	return own, audit.Record(ctx, tx, audit.Event{
+		Room: roomID, Action: audit.MemberClaimed, Target: audit.User(u.ID), Detail: detail,
+	})
 }
 
 // connectNew makes the connection of somebody who joins.

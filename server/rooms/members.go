@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/page"
@@ -150,7 +151,11 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		case err != nil:
 			return fmt.Errorf("insert member of %s: %w", a.Room.ID, err)
 		}
-		if m.Edges.User = u; u == nil {
+		m.Edges.User = u
+		if err := recordMember(ctx, tx, audit.MemberAdded, m, "role="+auth.RoleName(role)); err != nil {
+			return err
+		}
+		if u == nil {
 			return nil // whose meeting it is takes effect when they join
 		}
 		return s.syncLater(ctx, tx, a.Room.ID)
@@ -177,11 +182,14 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		if err := mayChange(ctx, tx, a, p, m, role); err != nil {
 			return err
 		}
-		u := m.Edges.User
+		u, was := m.Edges.User, m.Role
 		if m, err = tx.Member.UpdateOne(m).SetRole(role).Save(ctx); err != nil {
 			return fmt.Errorf("update member of %s: %w", a.Room.ID, err)
 		}
 		m.Edges.User = u
+		if err := recordRole(ctx, tx, m, was); err != nil {
+			return err
+		}
 		return s.syncLater(ctx, tx, a.Room.ID)
 	})
 	return m, err
@@ -209,6 +217,9 @@ func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomI
 		}
 		if err := tx.Member.DeleteOne(m).Exec(ctx); err != nil {
 			return fmt.Errorf("delete member of %s: %w", a.Room.ID, err)
+		}
+		if err := recordMember(ctx, tx, audit.MemberRemoved, m, "was="+auth.RoleName(m.Role)); err != nil {
+			return err
 		}
 		return s.syncLater(ctx, tx, a.Room.ID)
 	})

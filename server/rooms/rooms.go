@@ -24,6 +24,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
@@ -62,8 +63,8 @@ type Service struct {
 	// a new one.
 	TokenLife, SessionLife time.Duration
 	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
-	// after it expired or was revoked.
-	IdempotencyLife, KeepTokens time.Duration
+	// after it expired or was revoked. KeepAudit is how long audit events are kept.
+	IdempotencyLife, KeepTokens, KeepAudit time.Duration
 	// Worker times [Service.RunLive].
 	Worker WorkerTiming
 
@@ -226,6 +227,9 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, n newRoom, attempt
 	if err := insertCallback(ctx, tx, n.callbackID, r.ID); err != nil {
 		return nil, err
 	}
+	if err := audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.RoomCreated}); err != nil {
+		return nil, err
+	}
 	return s.view(access, &usherv1.RoomLive{}), nil
 }
 
@@ -242,6 +246,9 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 		id = a.Room.ID
 		if err := tx.Room.DeleteOne(a.Room).Exec(ctx); err != nil {
 			return fmt.Errorf("delete room %s: %w", id, err)
+		}
+		if err := audit.Record(ctx, tx, audit.Event{Room: id, Action: audit.RoomDeleted}); err != nil {
+			return err
 		}
 		return s.closeLater(ctx, tx, id)
 	})

@@ -200,3 +200,18 @@ func (s *Service) RemoveMember(
 	s.Log.InfoContext(ctx, "member removed", "room", roomID, "user", p.userID, "caller", auth.FromContext(ctx).Key())
 	return &usherv1.RemoveMemberResponse{}, nil
 }
+
+// ListAuditEvents implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) ListAuditEvents(
+	ctx context.Context, req *usherv1.ListAuditEventsRequest,
+) (*usherv1.ListAuditEventsResponse, error) {
+	found, next, err := s.listAudit(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListAuditEventsResponse{NextPageToken: next}
+	for _, e := range found {
+		res.Events = append(res.Events, auditView(e))
+	}
+	return res, nil
+}

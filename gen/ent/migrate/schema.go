@@ -45,6 +45,34 @@ var (
 			},
 		},
 	}
+	// AuditEventsColumns holds the columns for the "audit_events" table.
+	AuditEventsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt64, Increment: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "actor_user_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "action", Type: field.TypeString, Size: 60},
+		{Name: "target", Type: field.TypeString, Size: 200, Default: ""},
+		{Name: "detail", Type: field.TypeString, Size: 500, Default: ""},
+	}
+	// AuditEventsTable holds the schema information for the "audit_events" table.
+	AuditEventsTable = &schema.Table{
+		Name:       "audit_events",
+		Columns:    AuditEventsColumns,
+		PrimaryKey: []*schema.Column{AuditEventsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "auditevent_room_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{AuditEventsColumns[2], AuditEventsColumns[0]},
+			},
+			{
+				Name:    "auditevent_create_time",
+				Unique:  false,
+				Columns: []*schema.Column{AuditEventsColumns[1]},
+			},
+		},
+	}
 	// CreationCallbacksColumns holds the columns for the "creation_callbacks" table.
 	CreationCallbacksColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -244,6 +272,7 @@ var (
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
 		APITokensTable,
+		AuditEventsTable,
 		CreationCallbacksTable,
 		IdempotencyKeysTable,
 		LiveTasksTable,

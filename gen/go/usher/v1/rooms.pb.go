@@ -2288,6 +2288,219 @@ func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
 	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{30}
 }
 
+// AuditEvent is something that somebody did to a room or to people in it.
+type AuditEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rises with time. Two events of one room never share an id.
+	Id int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it was done.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The user who did it. Empty for services, participants and the operator, whom detail names as `by`.
+	ActorUserId string `protobuf:"bytes,3,opt,name=actor_user_id,json=actorUserId,proto3" json:"actor_user_id,omitempty"`
+	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
+	// "member.removed" and "member.claimed". More may come; a name never changes its meaning.
+	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
+	// added by e-mail and has not come yet. Empty: the room itself.
+	Target string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
+	// More, as key=value separated by spaces, for example "role=ADMINISTRATOR was=MEMBER". For people to read: keys may be
+	// added.
+	Detail        string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AuditEvent) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetActorUserId() string {
+	if x != nil {
+		return x.ActorUserId
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// ListAuditEventsRequest is the input of RoomsService.ListAuditEvents.
+type ListAuditEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// How many events at most, 20 when 0. Over 100 is cut to 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty: the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsRequest) Reset() {
+	*x = ListAuditEventsRequest{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsRequest) ProtoMessage() {}
+
+func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListAuditEventsRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *ListAuditEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditEventsResponse is the output of RoomsService.ListAuditEvents.
+type ListAuditEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events of this page.
+	Events []*AuditEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Token of the next page. Empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsResponse) Reset() {
+	*x = ListAuditEventsResponse{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsResponse) ProtoMessage() {}
+
+func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListAuditEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_usher_v1_rooms_proto protoreflect.FileDescriptor
 
 const file_usher_v1_rooms_proto_rawDesc = "" +
@@ -2442,7 +2655,25 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
 	"\n" +
 	"identifier\x12\x05\xbaH\x02\b\x01\"\x16\n" +
-	"\x14RemoveMemberResponse*{\n" +
+	"\x14RemoveMemberResponse\"\xc5\x01\n" +
+	"\n" +
+	"AuditEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\"\n" +
+	"\ractor_user_id\x18\x03 \x01(\tR\vactorUserId\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x05 \x01(\tR\x06target\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x87\x01\n" +
+	"\x16ListAuditEventsRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"o\n" +
+	"\x17ListAuditEventsResponse\x12,\n" +
+	"\x06events\x18\x01 \x03(\v2\x14.usher.v1.AuditEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*{\n" +
 	"\vAccessLevel\x12\x1c\n" +
 	"\x18ACCESS_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACCESS_LEVEL_PUBLIC\x10\x01\x12\x18\n" +
@@ -2468,7 +2699,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x13TRACK_SOURCE_CAMERA\x10\x01\x12\x1b\n" +
 	"\x17TRACK_SOURCE_MICROPHONE\x10\x02\x12\x1d\n" +
 	"\x19TRACK_SOURCE_SCREEN_SHARE\x10\x03\x12#\n" +
-	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\xb9\a\n" +
+	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\x96\b\n" +
 	"\fRoomsService\x12G\n" +
 	"\n" +
 	"CreateRoom\x12\x1b.usher.v1.CreateRoomRequest\x1a\x1c.usher.v1.CreateRoomResponse\x12C\n" +
@@ -2484,7 +2715,8 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\vListMembers\x12\x1c.usher.v1.ListMembersRequest\x1a\x1d.usher.v1.ListMembersResponse\"\x03\x90\x02\x01\x12D\n" +
 	"\tAddMember\x12\x1a.usher.v1.AddMemberRequest\x1a\x1b.usher.v1.AddMemberResponse\x12M\n" +
 	"\fUpdateMember\x12\x1d.usher.v1.UpdateMemberRequest\x1a\x1e.usher.v1.UpdateMemberResponse\x12M\n" +
-	"\fRemoveMember\x12\x1d.usher.v1.RemoveMemberRequest\x1a\x1e.usher.v1.RemoveMemberResponseB\x90\x01\n" +
+	"\fRemoveMember\x12\x1d.usher.v1.RemoveMemberRequest\x1a\x1e.usher.v1.RemoveMemberResponse\x12[\n" +
+	"\x0fListAuditEvents\x12 .usher.v1.ListAuditEventsRequest\x1a!.usher.v1.ListAuditEventsResponse\"\x03\x90\x02\x01B\x90\x01\n" +
 	"\fcom.usher.v1B\n" +
 	"RoomsProtoP\x01Z3github.com/usher-meet/usher/gen/go/usher/v1;usherv1\xa2\x02\x03UXX\xaa\x02\bUsher.V1\xca\x02\bUsher\\V1\xe2\x02\x14Usher\\V1\\GPBMetadata\xea\x02\tUsher::V1b\x06proto3"
 
@@ -2501,7 +2733,7 @@ func file_usher_v1_rooms_proto_rawDescGZIP() []byte {
 }
 
 var file_usher_v1_rooms_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_usher_v1_rooms_proto_goTypes = []any{
 	(AccessLevel)(0),                        // 0: usher.v1.AccessLevel
 	(Role)(0),                               // 1: usher.v1.Role
@@ -2539,27 +2771,30 @@ var file_usher_v1_rooms_proto_goTypes = []any{
 	(*UpdateMemberResponse)(nil),            // 33: usher.v1.UpdateMemberResponse
 	(*RemoveMemberRequest)(nil),             // 34: usher.v1.RemoveMemberRequest
 	(*RemoveMemberResponse)(nil),            // 35: usher.v1.RemoveMemberResponse
-	(*DialIn)(nil),                          // 36: usher.v1.DialIn
-	(*timestamppb.Timestamp)(nil),           // 37: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),           // 38: google.protobuf.FieldMask
+	(*AuditEvent)(nil),                      // 36: usher.v1.AuditEvent
+	(*ListAuditEventsRequest)(nil),          // 37: usher.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil),         // 38: usher.v1.ListAuditEventsResponse
+	(*DialIn)(nil),                          // 39: usher.v1.DialIn
+	(*timestamppb.Timestamp)(nil),           // 40: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),           // 41: google.protobuf.FieldMask
 }
 var file_usher_v1_rooms_proto_depIdxs = []int32{
 	0,  // 0: usher.v1.Room.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 1: usher.v1.Room.configuration:type_name -> usher.v1.RoomConfiguration
 	1,  // 2: usher.v1.Room.my_role:type_name -> usher.v1.Role
 	2,  // 3: usher.v1.Room.join_mode:type_name -> usher.v1.JoinMode
-	36, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
+	39, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
 	6,  // 5: usher.v1.Room.live:type_name -> usher.v1.RoomLive
-	37, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
-	37, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
-	37, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
+	40, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
+	40, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
+	40, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
 	4,  // 9: usher.v1.RoomConfiguration.can_publish_sources:type_name -> usher.v1.TrackSource
 	3,  // 10: usher.v1.RoomConfiguration.phone_policy:type_name -> usher.v1.PhonePolicy
-	37, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
-	37, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
+	40, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
+	40, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 13: usher.v1.Member.user:type_name -> usher.v1.UserSummary
 	1,  // 14: usher.v1.Member.role:type_name -> usher.v1.Role
-	37, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	40, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 16: usher.v1.CreateRoomRequest.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 17: usher.v1.CreateRoomRequest.configuration:type_name -> usher.v1.RoomConfiguration
 	5,  // 18: usher.v1.CreateRoomResponse.room:type_name -> usher.v1.Room
@@ -2567,7 +2802,7 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	1,  // 20: usher.v1.ListRoomsRequest.role:type_name -> usher.v1.Role
 	5,  // 21: usher.v1.ListRoomsResponse.rooms:type_name -> usher.v1.Room
 	5,  // 22: usher.v1.UpdateRoomRequest.room:type_name -> usher.v1.Room
-	38, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
+	41, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
 	5,  // 24: usher.v1.UpdateRoomResponse.room:type_name -> usher.v1.Room
 	8,  // 25: usher.v1.JoinRoomResponse.connection:type_name -> usher.v1.Connection
 	8,  // 26: usher.v1.RenewConnectionResponse.connection:type_name -> usher.v1.Connection
@@ -2577,35 +2812,39 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	10, // 30: usher.v1.AddMemberResponse.member:type_name -> usher.v1.Member
 	1,  // 31: usher.v1.UpdateMemberRequest.role:type_name -> usher.v1.Role
 	10, // 32: usher.v1.UpdateMemberResponse.member:type_name -> usher.v1.Member
-	11, // 33: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
-	13, // 34: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
-	15, // 35: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
-	17, // 36: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
-	19, // 37: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
-	21, // 38: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
-	23, // 39: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
-	25, // 40: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
-	28, // 41: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
-	30, // 42: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
-	32, // 43: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
-	34, // 44: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
-	12, // 45: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
-	14, // 46: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
-	16, // 47: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
-	18, // 48: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
-	20, // 49: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
-	22, // 50: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
-	24, // 51: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
-	26, // 52: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
-	29, // 53: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
-	31, // 54: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
-	33, // 55: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
-	35, // 56: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
-	45, // [45:57] is the sub-list for method output_type
-	33, // [33:45] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	40, // 33: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
+	36, // 34: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
+	11, // 35: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
+	13, // 36: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
+	15, // 37: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
+	17, // 38: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
+	19, // 39: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
+	21, // 40: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
+	23, // 41: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
+	25, // 42: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
+	28, // 43: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
+	30, // 44: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
+	32, // 45: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
+	34, // 46: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
+	37, // 47: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
+	12, // 48: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
+	14, // 49: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
+	16, // 50: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
+	18, // 51: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
+	20, // 52: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
+	22, // 53: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
+	24, // 54: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
+	26, // 55: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
+	29, // 56: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
+	31, // 57: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
+	33, // 58: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
+	35, // 59: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
+	38, // 60: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
+	48, // [48:61] is the sub-list for method output_type
+	35, // [35:48] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_rooms_proto_init() }
@@ -2634,7 +2873,7 @@ func file_usher_v1_rooms_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_rooms_proto_rawDesc), len(file_usher_v1_rooms_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

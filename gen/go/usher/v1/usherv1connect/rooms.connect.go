@@ -62,6 +62,9 @@ const (
 	// RoomsServiceRemoveMemberProcedure is the fully-qualified name of the RoomsService's RemoveMember
 	// RPC.
 	RoomsServiceRemoveMemberProcedure = "/usher.v1.RoomsService/RemoveMember"
+	// RoomsServiceListAuditEventsProcedure is the fully-qualified name of the RoomsService's
+	// ListAuditEvents RPC.
+	RoomsServiceListAuditEventsProcedure = "/usher.v1.RoomsService/ListAuditEvents"
 )
 
 // RoomsServiceClient is a client for the usher.v1.RoomsService service.
@@ -148,6 +151,13 @@ type RoomsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// ListAuditEvents lists what was done to the room and to people in it, newest first: ids only, never names or addresses.
+	// Events are kept for 365 days by default.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+	ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error)
 }
 
 // NewRoomsServiceClient constructs a client for the usher.v1.RoomsService service. By default, it
@@ -236,6 +246,13 @@ func NewRoomsServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(roomsServiceMethods.ByName("RemoveMember")),
 			connect.WithClientOptions(opts...),
 		),
+		listAuditEvents: connect.NewClient[v1.ListAuditEventsRequest, v1.ListAuditEventsResponse](
+			httpClient,
+			baseURL+RoomsServiceListAuditEventsProcedure,
+			connect.WithSchema(roomsServiceMethods.ByName("ListAuditEvents")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -253,6 +270,7 @@ type roomsServiceClient struct {
 	addMember               *connect.Client[v1.AddMemberRequest, v1.AddMemberResponse]
 	updateMember            *connect.Client[v1.UpdateMemberRequest, v1.UpdateMemberResponse]
 	removeMember            *connect.Client[v1.RemoveMemberRequest, v1.RemoveMemberResponse]
+	listAuditEvents         *connect.Client[v1.ListAuditEventsRequest, v1.ListAuditEventsResponse]
 }
 
 // CreateRoom calls usher.v1.RoomsService.CreateRoom.
@@ -363,6 +381,15 @@ func (c *roomsServiceClient) RemoveMember(ctx context.Context, req *v1.RemoveMem
 	return nil, err
 }
 
+// ListAuditEvents calls usher.v1.RoomsService.ListAuditEvents.
+func (c *roomsServiceClient) ListAuditEvents(ctx context.Context, req *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error) {
+	response, err := c.listAuditEvents.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // RoomsServiceHandler is an implementation of the usher.v1.RoomsService service.
 type RoomsServiceHandler interface {
 	// CreateRoom creates a room and makes the caller its owner, in one transaction.
@@ -447,6 +474,13 @@ type RoomsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// ListAuditEvents lists what was done to the room and to people in it, newest first: ids only, never names or addresses.
+	// Events are kept for 365 days by default.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+	ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error)
 }
 
 // NewRoomsServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -531,6 +565,13 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(roomsServiceMethods.ByName("RemoveMember")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roomsServiceListAuditEventsHandler := connect.NewUnaryHandlerSimple(
+		RoomsServiceListAuditEventsProcedure,
+		svc.ListAuditEvents,
+		connect.WithSchema(roomsServiceMethods.ByName("ListAuditEvents")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/usher.v1.RoomsService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RoomsServiceCreateRoomProcedure:
@@ -557,6 +598,8 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 			roomsServiceUpdateMemberHandler.ServeHTTP(w, r)
 		case RoomsServiceRemoveMemberProcedure:
 			roomsServiceRemoveMemberHandler.ServeHTTP(w, r)
+		case RoomsServiceListAuditEventsProcedure:
+			roomsServiceListAuditEventsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -612,4 +655,8 @@ func (UnimplementedRoomsServiceHandler) UpdateMember(context.Context, *v1.Update
 
 func (UnimplementedRoomsServiceHandler) RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.RemoveMember is not implemented"))
+}
+
+func (UnimplementedRoomsServiceHandler) ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.ListAuditEvents is not implemented"))
 }
