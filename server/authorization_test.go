@@ -101,6 +101,10 @@ var rights = map[string]right{
 		participant: true,
 		request:     func(*world) proto.Message { return &usherv1.RenewConnectionRequest{} },
 	},
+	usherv1connect.RoomsServiceEndMeetingProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
+	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
 		request: func(*world) proto.Message {

@@ -2413,6 +2413,7 @@ type LiveTaskMutation struct {
 	id            *uuid.UUID
 	kind          *livetask.Kind
 	room_id       *uuid.UUID
+	meeting_sid   *string
 	user_id       *uuid.UUID
 	keep_until    *time.Time
 	next_time     *time.Time
@@ -2612,6 +2613,55 @@ func (m *LiveTaskMutation) RoomIDCleared() bool {
 func (m *LiveTaskMutation) ResetRoomID() {
 	m.room_id = nil
 	delete(m.clearedFields, livetask.FieldRoomID)
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (m *LiveTaskMutation) SetMeetingSid(s string) {
+	m.meeting_sid = &s
+}
+
+// MeetingSid returns the value of the "meeting_sid" field in the mutation.
+func (m *LiveTaskMutation) MeetingSid() (r string, exists bool) {
+	v := m.meeting_sid
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeetingSid returns the old "meeting_sid" field's value of the LiveTask entity.
+// If the LiveTask object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LiveTaskMutation) OldMeetingSid(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeetingSid is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeetingSid requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeetingSid: %w", err)
+	}
+	return oldValue.MeetingSid, nil
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (m *LiveTaskMutation) ClearMeetingSid() {
+	m.meeting_sid = nil
+	m.clearedFields[livetask.FieldMeetingSid] = struct{}{}
+}
+
+// MeetingSidCleared returns if the "meeting_sid" field was cleared in this mutation.
+func (m *LiveTaskMutation) MeetingSidCleared() bool {
+	_, ok := m.clearedFields[livetask.FieldMeetingSid]
+	return ok
+}
+
+// ResetMeetingSid resets all changes to the "meeting_sid" field.
+func (m *LiveTaskMutation) ResetMeetingSid() {
+	m.meeting_sid = nil
+	delete(m.clearedFields, livetask.FieldMeetingSid)
 }
 
 // SetUserID sets the "user_id" field.
@@ -2861,12 +2911,15 @@ func (m *LiveTaskMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *LiveTaskMutation) Fields() []string {
-	fields := make([]string, 0, 7)
+	fields := make([]string, 0, 8)
 	if m.kind != nil {
 		fields = append(fields, livetask.FieldKind)
 	}
 	if m.room_id != nil {
 		fields = append(fields, livetask.FieldRoomID)
+	}
+	if m.meeting_sid != nil {
+		fields = append(fields, livetask.FieldMeetingSid)
 	}
 	if m.user_id != nil {
 		fields = append(fields, livetask.FieldUserID)
@@ -2895,6 +2948,8 @@ func (m *LiveTaskMutation) Field(name string) (ent.Value, bool) {
 		return m.Kind()
 	case livetask.FieldRoomID:
 		return m.RoomID()
+	case livetask.FieldMeetingSid:
+		return m.MeetingSid()
 	case livetask.FieldUserID:
 		return m.UserID()
 	case livetask.FieldKeepUntil:
@@ -2918,6 +2973,8 @@ func (m *LiveTaskMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldKind(ctx)
 	case livetask.FieldRoomID:
 		return m.OldRoomID(ctx)
+	case livetask.FieldMeetingSid:
+		return m.OldMeetingSid(ctx)
 	case livetask.FieldUserID:
 		return m.OldUserID(ctx)
 	case livetask.FieldKeepUntil:
@@ -2950,6 +3007,13 @@ func (m *LiveTaskMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetRoomID(v)
+		return nil
+	case livetask.FieldMeetingSid:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeetingSid(v)
 		return nil
 	case livetask.FieldUserID:
 		v, ok := value.(uuid.UUID)
@@ -3034,6 +3098,9 @@ func (m *LiveTaskMutation) ClearedFields() []string {
 	if m.FieldCleared(livetask.FieldRoomID) {
 		fields = append(fields, livetask.FieldRoomID)
 	}
+	if m.FieldCleared(livetask.FieldMeetingSid) {
+		fields = append(fields, livetask.FieldMeetingSid)
+	}
 	if m.FieldCleared(livetask.FieldUserID) {
 		fields = append(fields, livetask.FieldUserID)
 	}
@@ -3054,6 +3121,9 @@ func (m *LiveTaskMutation) ClearField(name string) error {
 	case livetask.FieldRoomID:
 		m.ClearRoomID()
 		return nil
+	case livetask.FieldMeetingSid:
+		m.ClearMeetingSid()
+		return nil
 	case livetask.FieldUserID:
 		m.ClearUserID()
 		return nil
@@ -3070,6 +3140,9 @@ func (m *LiveTaskMutation) ResetField(name string) error {
 		return nil
 	case livetask.FieldRoomID:
 		m.ResetRoomID()
+		return nil
+	case livetask.FieldMeetingSid:
+		m.ResetMeetingSid()
 		return nil
 	case livetask.FieldUserID:
 		m.ResetUserID()

@@ -106,16 +106,20 @@ func init() {
 	idempotencykey.DefaultID = idempotencykeyDescID.Default.(func() uuid.UUID)
 	livetaskFields := schema.LiveTask{}.Fields()
 	_ = livetaskFields
+	// livetaskDescMeetingSid is the schema descriptor for meeting_sid field.
+	livetaskDescMeetingSid := livetaskFields[3].Descriptor()
+	// livetask.MeetingSidValidator is a validator for the "meeting_sid" field. It is called by the builders before save.
+	livetask.MeetingSidValidator = livetaskDescMeetingSid.Validators[0].(func(string) error)
 	// livetaskDescNextTime is the schema descriptor for next_time field.
-	livetaskDescNextTime := livetaskFields[5].Descriptor()
+	livetaskDescNextTime := livetaskFields[6].Descriptor()
 	// livetask.DefaultNextTime holds the default value on creation for the next_time field.
 	livetask.DefaultNextTime = livetaskDescNextTime.Default.(func() time.Time)
 	// livetaskDescAttempts is the schema descriptor for attempts field.
-	livetaskDescAttempts := livetaskFields[6].Descriptor()
+	livetaskDescAttempts := livetaskFields[7].Descriptor()
 	// livetask.DefaultAttempts holds the default value on creation for the attempts field.
 	livetask.DefaultAttempts = livetaskDescAttempts.Default.(int)
 	// livetaskDescCreateTime is the schema descriptor for create_time field.
-	livetaskDescCreateTime := livetaskFields[7].Descriptor()
+	livetaskDescCreateTime := livetaskFields[8].Descriptor()
 	// livetask.DefaultCreateTime holds the default value on creation for the create_time field.
 	livetask.DefaultCreateTime = livetaskDescCreateTime.Default.(func() time.Time)
 	// livetaskDescID is the schema descriptor for id field.

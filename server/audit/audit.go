@@ -41,6 +41,8 @@ const (
 	// MemberClaimed is somebody who was added by e-mail and has come: the target is their account, and the detail has the
 	// member that earlier events name.
 	MemberClaimed Action = "member.claimed"
+	// MeetingEnded is that of a host, for everybody. The detail has the meeting's number, and whether one went on.
+	MeetingEnded Action = "meeting.ended"
 )
 
 // Event is something that was done.

@@ -75,6 +75,7 @@ var policy = map[string]Rule{
 	usherv1connect.RoomsServiceDeleteRoomProcedure:              users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceRenewConnectionProcedure:         {Participant: true},
+	usherv1connect.RoomsServiceEndMeetingProcedure:              users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).probes(),
 	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).looksUp(),

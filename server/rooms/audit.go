@@ -27,10 +27,10 @@ func recordMember(ctx context.Context, tx *ent.Client, action audit.Action, m *e
 // recordRole records that m has another role than it was, if it has. Unspecified: m was no member.
 func recordRole(ctx context.Context, tx *ent.Client, m *ent.Member, was usherv1.Role) error {
 	role := "role=" + auth.RoleName(m.Role)
-	switch {
-	case was == m.Role:
+	if was == m.Role {
 		return nil
-	case was == usherv1.Role_ROLE_UNSPECIFIED:
+	}
+	if was == usherv1.Role_ROLE_UNSPECIFIED {
 		return recordMember(ctx, tx, audit.MemberAdded, m, role)
 	}
 	return recordMember(ctx, tx, audit.MemberRoleChanged, m, role+" was="+auth.RoleName(was))

@@ -186,6 +186,7 @@ type fakeLiveKit struct {
 }
 
 type fakeMeeting struct {
+	sid      string
 	start    time.Time
 	metadata string
 	people   map[string]live.Participant
@@ -217,7 +218,7 @@ func (f *fakeLiveKit) connect(t *testing.T, token string) {
 	}
 	m := f.meetings[k.grant.Room]
 	if m == nil {
-		m = &fakeMeeting{start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
+		m = &fakeMeeting{sid: uuid.NewString(), start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
 		f.meetings[k.grant.Room] = m
 	}
 	m.people[k.grant.Identity] = live.Participant{
@@ -310,7 +311,7 @@ func (f *fakeLiveKit) Meeting(ctx context.Context, room uuid.UUID) (out *live.Me
 		if m == nil {
 			return live.ErrGone
 		}
-		out = &live.Meeting{Room: room, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
+		out = &live.Meeting{Room: room, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
 		return nil
 	})
 	return out, err

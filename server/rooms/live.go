@@ -153,6 +153,9 @@ func (s *Service) served(ctx context.Context, t *ent.LiveTask) ([]uuid.UUID, err
 	if t.RoomID != nil {
 		query.Where(livetask.RoomID(*t.RoomID))
 	}
+	if t.MeetingSid != nil {
+		query.Where(livetask.MeetingSid(*t.MeetingSid))
+	}
 	if t.UserID != nil {
 		query.Where(livetask.UserID(*t.UserID))
 	}
@@ -218,6 +221,8 @@ func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) error {
 		return s.LiveKit.CloseRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindSyncRoom && t.RoomID != nil:
 		return s.syncRoom(ctx, *t.RoomID)
+	case t.Kind == livetask.KindEndMeeting && t.RoomID != nil && t.MeetingSid != nil:
+		return s.endLife(ctx, *t.RoomID, *t.MeetingSid)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:
 		return s.removeUser(ctx, *t.UserID)
 	}

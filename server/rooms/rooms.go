@@ -6,7 +6,7 @@
 //
 // A room outlives its meetings. This package does not admit people from the lobby, does not act on single participants and
 // does not know who is calling (server/auth does). When LiveKit is gone, everything works but meetings do not follow until
-// it is back, and only RenewConnection may fail for it.
+// it is back, and only RenewConnection and EndMeeting may fail for it.
 package rooms
 
 import (

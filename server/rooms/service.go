@@ -120,6 +120,17 @@ func (s *Service) RenewConnection(
 	return &usherv1.RenewConnectionResponse{Connection: connection}, nil
 }
 
+// EndMeeting implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest) (*usherv1.EndMeetingResponse, error) {
+	id, ended, err := s.endMeeting(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	s.wake()
+	s.Log.InfoContext(ctx, "meeting ended", "room", id, "caller", auth.FromContext(ctx).Key(), "changed", ended)
+	return &usherv1.EndMeetingResponse{}, nil
+}
+
 // limitJoins counts a call that makes a LiveKit token.
 func (s *Service) limitJoins(ctx context.Context) error {
 	call := ratelimit.Call{Limit: s.JoinLimit, Key: auth.FromContext(ctx).Key()}

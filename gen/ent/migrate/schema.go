@@ -131,8 +131,9 @@ var (
 	// LiveTasksColumns holds the columns for the "live_tasks" table.
 	LiveTasksColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
-		{Name: "kind", Type: field.TypeEnum, Enums: []string{"close_room", "sync_room", "remove_user"}},
+		{Name: "kind", Type: field.TypeEnum, Enums: []string{"close_room", "sync_room", "remove_user", "end_meeting"}},
 		{Name: "room_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "meeting_sid", Type: field.TypeString, Nullable: true, Size: 100},
 		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
 		{Name: "keep_until", Type: field.TypeTime},
 		{Name: "next_time", Type: field.TypeTime},
@@ -148,7 +149,7 @@ var (
 			{
 				Name:    "livetask_next_time",
 				Unique:  false,
-				Columns: []*schema.Column{LiveTasksColumns[5]},
+				Columns: []*schema.Column{LiveTasksColumns[6]},
 			},
 		},
 	}

@@ -1587,6 +1587,89 @@ func (x *RenewConnectionResponse) GetConnection() *Connection {
 	return nil
 }
 
+// EndMeetingRequest is the input of RoomsService.EndMeeting.
+type EndMeetingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room          string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMeetingRequest) Reset() {
+	*x = EndMeetingRequest{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMeetingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMeetingRequest) ProtoMessage() {}
+
+func (x *EndMeetingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMeetingRequest.ProtoReflect.Descriptor instead.
+func (*EndMeetingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EndMeetingRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+// EndMeetingResponse is the output of RoomsService.EndMeeting.
+type EndMeetingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMeetingResponse) Reset() {
+	*x = EndMeetingResponse{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMeetingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMeetingResponse) ProtoMessage() {}
+
+func (x *EndMeetingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMeetingResponse.ProtoReflect.Descriptor instead.
+func (*EndMeetingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{21}
+}
+
 // ResolveCreationCallbackRequest is the input of RoomsService.ResolveCreationCallback.
 type ResolveCreationCallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1598,7 +1681,7 @@ type ResolveCreationCallbackRequest struct {
 
 func (x *ResolveCreationCallbackRequest) Reset() {
 	*x = ResolveCreationCallbackRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	mi := &file_usher_v1_rooms_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1693,7 @@ func (x *ResolveCreationCallbackRequest) String() string {
 func (*ResolveCreationCallbackRequest) ProtoMessage() {}
 
 func (x *ResolveCreationCallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	mi := &file_usher_v1_rooms_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1706,7 @@ func (x *ResolveCreationCallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveCreationCallbackRequest.ProtoReflect.Descriptor instead.
 func (*ResolveCreationCallbackRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{20}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResolveCreationCallbackRequest) GetCallbackId() string {
@@ -1644,7 +1727,7 @@ type ResolveCreationCallbackResponse struct {
 
 func (x *ResolveCreationCallbackResponse) Reset() {
 	*x = ResolveCreationCallbackResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	mi := &file_usher_v1_rooms_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1739,7 @@ func (x *ResolveCreationCallbackResponse) String() string {
 func (*ResolveCreationCallbackResponse) ProtoMessage() {}
 
 func (x *ResolveCreationCallbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	mi := &file_usher_v1_rooms_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1752,7 @@ func (x *ResolveCreationCallbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveCreationCallbackResponse.ProtoReflect.Descriptor instead.
 func (*ResolveCreationCallbackResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{21}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResolveCreationCallbackResponse) GetRoom() *CreatedRoom {
@@ -1692,7 +1775,7 @@ type CreatedRoom struct {
 
 func (x *CreatedRoom) Reset() {
 	*x = CreatedRoom{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[22]
+	mi := &file_usher_v1_rooms_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1787,7 @@ func (x *CreatedRoom) String() string {
 func (*CreatedRoom) ProtoMessage() {}
 
 func (x *CreatedRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[22]
+	mi := &file_usher_v1_rooms_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1800,7 @@ func (x *CreatedRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatedRoom.ProtoReflect.Descriptor instead.
 func (*CreatedRoom) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{22}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreatedRoom) GetId() string {
@@ -1749,7 +1832,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[23]
+	mi := &file_usher_v1_rooms_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1844,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[23]
+	mi := &file_usher_v1_rooms_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1857,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{23}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMembersRequest) GetRoom() string {
@@ -1811,7 +1894,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[24]
+	mi := &file_usher_v1_rooms_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1906,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[24]
+	mi := &file_usher_v1_rooms_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1919,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{24}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1873,7 +1956,7 @@ type AddMemberRequest struct {
 
 func (x *AddMemberRequest) Reset() {
 	*x = AddMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[25]
+	mi := &file_usher_v1_rooms_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1968,7 @@ func (x *AddMemberRequest) String() string {
 func (*AddMemberRequest) ProtoMessage() {}
 
 func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[25]
+	mi := &file_usher_v1_rooms_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1981,7 @@ func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{25}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AddMemberRequest) GetRoom() string {
@@ -1969,7 +2052,7 @@ type AddMemberResponse struct {
 
 func (x *AddMemberResponse) Reset() {
 	*x = AddMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[26]
+	mi := &file_usher_v1_rooms_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2064,7 @@ func (x *AddMemberResponse) String() string {
 func (*AddMemberResponse) ProtoMessage() {}
 
 func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[26]
+	mi := &file_usher_v1_rooms_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2077,7 @@ func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{26}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AddMemberResponse) GetMember() *Member {
@@ -2024,7 +2107,7 @@ type UpdateMemberRequest struct {
 
 func (x *UpdateMemberRequest) Reset() {
 	*x = UpdateMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[27]
+	mi := &file_usher_v1_rooms_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2119,7 @@ func (x *UpdateMemberRequest) String() string {
 func (*UpdateMemberRequest) ProtoMessage() {}
 
 func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[27]
+	mi := &file_usher_v1_rooms_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2132,7 @@ func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{27}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateMemberRequest) GetRoom() string {
@@ -2120,7 +2203,7 @@ type UpdateMemberResponse struct {
 
 func (x *UpdateMemberResponse) Reset() {
 	*x = UpdateMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[28]
+	mi := &file_usher_v1_rooms_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2215,7 @@ func (x *UpdateMemberResponse) String() string {
 func (*UpdateMemberResponse) ProtoMessage() {}
 
 func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[28]
+	mi := &file_usher_v1_rooms_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2228,7 @@ func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberResponse.ProtoReflect.Descriptor instead.
 func (*UpdateMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{28}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateMemberResponse) GetMember() *Member {
@@ -2173,7 +2256,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[29]
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2268,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[29]
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2281,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{29}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RemoveMemberRequest) GetRoom() string {
@@ -2260,7 +2343,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[30]
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2355,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[30]
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2368,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{30}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{32}
 }
 
 // AuditEvent is something that somebody did to a room or to people in it.
@@ -2298,7 +2381,7 @@ type AuditEvent struct {
 	// The user who did it. Empty for services, participants and the operator, whom detail names as `by`.
 	ActorUserId string `protobuf:"bytes,3,opt,name=actor_user_id,json=actorUserId,proto3" json:"actor_user_id,omitempty"`
 	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
-	// "member.removed" and "member.claimed". More may come; a name never changes its meaning.
+	// "member.removed", "member.claimed" and "meeting.ended". More may come; a name never changes its meaning.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
 	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
 	// added by e-mail and has not come yet. Empty: the room itself.
@@ -2312,7 +2395,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[31]
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2407,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[31]
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2420,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{31}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuditEvent) GetId() int64 {
@@ -2397,7 +2480,7 @@ type ListAuditEventsRequest struct {
 
 func (x *ListAuditEventsRequest) Reset() {
 	*x = ListAuditEventsRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[32]
+	mi := &file_usher_v1_rooms_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2492,7 @@ func (x *ListAuditEventsRequest) String() string {
 func (*ListAuditEventsRequest) ProtoMessage() {}
 
 func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[32]
+	mi := &file_usher_v1_rooms_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2505,7 @@ func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{32}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListAuditEventsRequest) GetRoom() string {
@@ -2459,7 +2542,7 @@ type ListAuditEventsResponse struct {
 
 func (x *ListAuditEventsResponse) Reset() {
 	*x = ListAuditEventsResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	mi := &file_usher_v1_rooms_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2554,7 @@ func (x *ListAuditEventsResponse) String() string {
 func (*ListAuditEventsResponse) ProtoMessage() {}
 
 func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	mi := &file_usher_v1_rooms_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2567,7 @@ func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{33}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
@@ -2606,7 +2689,11 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x17RenewConnectionResponse\x124\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x14.usher.v1.ConnectionR\n" +
-	"connection\"\xc3\x01\n" +
+	"connection\"3\n" +
+	"\x11EndMeetingRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\"\x14\n" +
+	"\x12EndMeetingResponse\"\xc3\x01\n" +
 	"\x1eResolveCreationCallbackRequest\x12\xa0\x01\n" +
 	"\vcallback_id\x18\x01 \x01(\tB\x7f\xbaHy\xba\x01v\n" +
 	"\x11callback_id.shape\x128must be 22 to 128 letters, digits, dashes or underscores\x1a'this.matches('^[A-Za-z0-9_-]{22,128}$')\x80\x01\x01R\n" +
@@ -2699,7 +2786,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x13TRACK_SOURCE_CAMERA\x10\x01\x12\x1b\n" +
 	"\x17TRACK_SOURCE_MICROPHONE\x10\x02\x12\x1d\n" +
 	"\x19TRACK_SOURCE_SCREEN_SHARE\x10\x03\x12#\n" +
-	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\x96\b\n" +
+	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\xdf\b\n" +
 	"\fRoomsService\x12G\n" +
 	"\n" +
 	"CreateRoom\x12\x1b.usher.v1.CreateRoomRequest\x1a\x1c.usher.v1.CreateRoomResponse\x12C\n" +
@@ -2710,7 +2797,9 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\n" +
 	"DeleteRoom\x12\x1b.usher.v1.DeleteRoomRequest\x1a\x1c.usher.v1.DeleteRoomResponse\x12A\n" +
 	"\bJoinRoom\x12\x19.usher.v1.JoinRoomRequest\x1a\x1a.usher.v1.JoinRoomResponse\x12V\n" +
-	"\x0fRenewConnection\x12 .usher.v1.RenewConnectionRequest\x1a!.usher.v1.RenewConnectionResponse\x12n\n" +
+	"\x0fRenewConnection\x12 .usher.v1.RenewConnectionRequest\x1a!.usher.v1.RenewConnectionResponse\x12G\n" +
+	"\n" +
+	"EndMeeting\x12\x1b.usher.v1.EndMeetingRequest\x1a\x1c.usher.v1.EndMeetingResponse\x12n\n" +
 	"\x17ResolveCreationCallback\x12(.usher.v1.ResolveCreationCallbackRequest\x1a).usher.v1.ResolveCreationCallbackResponse\x12O\n" +
 	"\vListMembers\x12\x1c.usher.v1.ListMembersRequest\x1a\x1d.usher.v1.ListMembersResponse\"\x03\x90\x02\x01\x12D\n" +
 	"\tAddMember\x12\x1a.usher.v1.AddMemberRequest\x1a\x1b.usher.v1.AddMemberResponse\x12M\n" +
@@ -2733,7 +2822,7 @@ func file_usher_v1_rooms_proto_rawDescGZIP() []byte {
 }
 
 var file_usher_v1_rooms_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_usher_v1_rooms_proto_goTypes = []any{
 	(AccessLevel)(0),                        // 0: usher.v1.AccessLevel
 	(Role)(0),                               // 1: usher.v1.Role
@@ -2760,41 +2849,43 @@ var file_usher_v1_rooms_proto_goTypes = []any{
 	(*JoinRoomResponse)(nil),                // 22: usher.v1.JoinRoomResponse
 	(*RenewConnectionRequest)(nil),          // 23: usher.v1.RenewConnectionRequest
 	(*RenewConnectionResponse)(nil),         // 24: usher.v1.RenewConnectionResponse
-	(*ResolveCreationCallbackRequest)(nil),  // 25: usher.v1.ResolveCreationCallbackRequest
-	(*ResolveCreationCallbackResponse)(nil), // 26: usher.v1.ResolveCreationCallbackResponse
-	(*CreatedRoom)(nil),                     // 27: usher.v1.CreatedRoom
-	(*ListMembersRequest)(nil),              // 28: usher.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),             // 29: usher.v1.ListMembersResponse
-	(*AddMemberRequest)(nil),                // 30: usher.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),               // 31: usher.v1.AddMemberResponse
-	(*UpdateMemberRequest)(nil),             // 32: usher.v1.UpdateMemberRequest
-	(*UpdateMemberResponse)(nil),            // 33: usher.v1.UpdateMemberResponse
-	(*RemoveMemberRequest)(nil),             // 34: usher.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),            // 35: usher.v1.RemoveMemberResponse
-	(*AuditEvent)(nil),                      // 36: usher.v1.AuditEvent
-	(*ListAuditEventsRequest)(nil),          // 37: usher.v1.ListAuditEventsRequest
-	(*ListAuditEventsResponse)(nil),         // 38: usher.v1.ListAuditEventsResponse
-	(*DialIn)(nil),                          // 39: usher.v1.DialIn
-	(*timestamppb.Timestamp)(nil),           // 40: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),           // 41: google.protobuf.FieldMask
+	(*EndMeetingRequest)(nil),               // 25: usher.v1.EndMeetingRequest
+	(*EndMeetingResponse)(nil),              // 26: usher.v1.EndMeetingResponse
+	(*ResolveCreationCallbackRequest)(nil),  // 27: usher.v1.ResolveCreationCallbackRequest
+	(*ResolveCreationCallbackResponse)(nil), // 28: usher.v1.ResolveCreationCallbackResponse
+	(*CreatedRoom)(nil),                     // 29: usher.v1.CreatedRoom
+	(*ListMembersRequest)(nil),              // 30: usher.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),             // 31: usher.v1.ListMembersResponse
+	(*AddMemberRequest)(nil),                // 32: usher.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),               // 33: usher.v1.AddMemberResponse
+	(*UpdateMemberRequest)(nil),             // 34: usher.v1.UpdateMemberRequest
+	(*UpdateMemberResponse)(nil),            // 35: usher.v1.UpdateMemberResponse
+	(*RemoveMemberRequest)(nil),             // 36: usher.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),            // 37: usher.v1.RemoveMemberResponse
+	(*AuditEvent)(nil),                      // 38: usher.v1.AuditEvent
+	(*ListAuditEventsRequest)(nil),          // 39: usher.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil),         // 40: usher.v1.ListAuditEventsResponse
+	(*DialIn)(nil),                          // 41: usher.v1.DialIn
+	(*timestamppb.Timestamp)(nil),           // 42: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),           // 43: google.protobuf.FieldMask
 }
 var file_usher_v1_rooms_proto_depIdxs = []int32{
 	0,  // 0: usher.v1.Room.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 1: usher.v1.Room.configuration:type_name -> usher.v1.RoomConfiguration
 	1,  // 2: usher.v1.Room.my_role:type_name -> usher.v1.Role
 	2,  // 3: usher.v1.Room.join_mode:type_name -> usher.v1.JoinMode
-	39, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
+	41, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
 	6,  // 5: usher.v1.Room.live:type_name -> usher.v1.RoomLive
-	40, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
-	40, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
-	40, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
+	42, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
+	42, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
+	42, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
 	4,  // 9: usher.v1.RoomConfiguration.can_publish_sources:type_name -> usher.v1.TrackSource
 	3,  // 10: usher.v1.RoomConfiguration.phone_policy:type_name -> usher.v1.PhonePolicy
-	40, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
-	40, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
+	42, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
+	42, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 13: usher.v1.Member.user:type_name -> usher.v1.UserSummary
 	1,  // 14: usher.v1.Member.role:type_name -> usher.v1.Role
-	40, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	42, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 16: usher.v1.CreateRoomRequest.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 17: usher.v1.CreateRoomRequest.configuration:type_name -> usher.v1.RoomConfiguration
 	5,  // 18: usher.v1.CreateRoomResponse.room:type_name -> usher.v1.Room
@@ -2802,18 +2893,18 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	1,  // 20: usher.v1.ListRoomsRequest.role:type_name -> usher.v1.Role
 	5,  // 21: usher.v1.ListRoomsResponse.rooms:type_name -> usher.v1.Room
 	5,  // 22: usher.v1.UpdateRoomRequest.room:type_name -> usher.v1.Room
-	41, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
+	43, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
 	5,  // 24: usher.v1.UpdateRoomResponse.room:type_name -> usher.v1.Room
 	8,  // 25: usher.v1.JoinRoomResponse.connection:type_name -> usher.v1.Connection
 	8,  // 26: usher.v1.RenewConnectionResponse.connection:type_name -> usher.v1.Connection
-	27, // 27: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
+	29, // 27: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
 	10, // 28: usher.v1.ListMembersResponse.members:type_name -> usher.v1.Member
 	1,  // 29: usher.v1.AddMemberRequest.role:type_name -> usher.v1.Role
 	10, // 30: usher.v1.AddMemberResponse.member:type_name -> usher.v1.Member
 	1,  // 31: usher.v1.UpdateMemberRequest.role:type_name -> usher.v1.Role
 	10, // 32: usher.v1.UpdateMemberResponse.member:type_name -> usher.v1.Member
-	40, // 33: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
-	36, // 34: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
+	42, // 33: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
+	38, // 34: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
 	11, // 35: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
 	13, // 36: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
 	15, // 37: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
@@ -2821,27 +2912,29 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	19, // 39: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
 	21, // 40: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
 	23, // 41: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
-	25, // 42: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
-	28, // 43: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
-	30, // 44: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
-	32, // 45: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
-	34, // 46: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
-	37, // 47: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
-	12, // 48: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
-	14, // 49: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
-	16, // 50: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
-	18, // 51: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
-	20, // 52: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
-	22, // 53: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
-	24, // 54: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
-	26, // 55: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
-	29, // 56: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
-	31, // 57: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
-	33, // 58: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
-	35, // 59: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
-	38, // 60: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
-	48, // [48:61] is the sub-list for method output_type
-	35, // [35:48] is the sub-list for method input_type
+	25, // 42: usher.v1.RoomsService.EndMeeting:input_type -> usher.v1.EndMeetingRequest
+	27, // 43: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
+	30, // 44: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
+	32, // 45: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
+	34, // 46: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
+	36, // 47: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
+	39, // 48: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
+	12, // 49: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
+	14, // 50: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
+	16, // 51: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
+	18, // 52: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
+	20, // 53: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
+	22, // 54: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
+	24, // 55: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
+	26, // 56: usher.v1.RoomsService.EndMeeting:output_type -> usher.v1.EndMeetingResponse
+	28, // 57: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
+	31, // 58: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
+	33, // 59: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
+	35, // 60: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
+	37, // 61: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
+	40, // 62: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
+	49, // [49:63] is the sub-list for method output_type
+	35, // [35:49] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
 	35, // [35:35] is the sub-list for extension extendee
 	0,  // [0:35] is the sub-list for field type_name
@@ -2854,16 +2947,16 @@ func file_usher_v1_rooms_proto_init() {
 	}
 	file_usher_v1_telephony_proto_init()
 	file_usher_v1_rooms_proto_msgTypes[2].OneofWrappers = []any{}
-	file_usher_v1_rooms_proto_msgTypes[21].OneofWrappers = []any{}
-	file_usher_v1_rooms_proto_msgTypes[25].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[23].OneofWrappers = []any{}
+	file_usher_v1_rooms_proto_msgTypes[27].OneofWrappers = []any{
 		(*AddMemberRequest_UserId)(nil),
 		(*AddMemberRequest_Email)(nil),
 	}
-	file_usher_v1_rooms_proto_msgTypes[27].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[29].OneofWrappers = []any{
 		(*UpdateMemberRequest_UserId)(nil),
 		(*UpdateMemberRequest_Email)(nil),
 	}
-	file_usher_v1_rooms_proto_msgTypes[29].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[31].OneofWrappers = []any{
 		(*RemoveMemberRequest_UserId)(nil),
 		(*RemoveMemberRequest_Email)(nil),
 	}
@@ -2873,7 +2966,7 @@ func file_usher_v1_rooms_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_rooms_proto_rawDesc), len(file_usher_v1_rooms_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

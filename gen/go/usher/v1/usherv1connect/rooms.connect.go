@@ -48,6 +48,8 @@ const (
 	// RoomsServiceRenewConnectionProcedure is the fully-qualified name of the RoomsService's
 	// RenewConnection RPC.
 	RoomsServiceRenewConnectionProcedure = "/usher.v1.RoomsService/RenewConnection"
+	// RoomsServiceEndMeetingProcedure is the fully-qualified name of the RoomsService's EndMeeting RPC.
+	RoomsServiceEndMeetingProcedure = "/usher.v1.RoomsService/EndMeeting"
 	// RoomsServiceResolveCreationCallbackProcedure is the fully-qualified name of the RoomsService's
 	// ResolveCreationCallback RPC.
 	RoomsServiceResolveCreationCallbackProcedure = "/usher.v1.RoomsService/ResolveCreationCallback"
@@ -118,6 +120,14 @@ type RoomsServiceClient interface {
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
 	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
+	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
+	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
+	// meeting succeeds. Repeating the call ends a meeting that began in between.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, LIVEKIT_UNAVAILABLE (nothing was ended: repeat).
+	EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error)
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
@@ -215,6 +225,12 @@ func NewRoomsServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(roomsServiceMethods.ByName("RenewConnection")),
 			connect.WithClientOptions(opts...),
 		),
+		endMeeting: connect.NewClient[v1.EndMeetingRequest, v1.EndMeetingResponse](
+			httpClient,
+			baseURL+RoomsServiceEndMeetingProcedure,
+			connect.WithSchema(roomsServiceMethods.ByName("EndMeeting")),
+			connect.WithClientOptions(opts...),
+		),
 		resolveCreationCallback: connect.NewClient[v1.ResolveCreationCallbackRequest, v1.ResolveCreationCallbackResponse](
 			httpClient,
 			baseURL+RoomsServiceResolveCreationCallbackProcedure,
@@ -265,6 +281,7 @@ type roomsServiceClient struct {
 	deleteRoom              *connect.Client[v1.DeleteRoomRequest, v1.DeleteRoomResponse]
 	joinRoom                *connect.Client[v1.JoinRoomRequest, v1.JoinRoomResponse]
 	renewConnection         *connect.Client[v1.RenewConnectionRequest, v1.RenewConnectionResponse]
+	endMeeting              *connect.Client[v1.EndMeetingRequest, v1.EndMeetingResponse]
 	resolveCreationCallback *connect.Client[v1.ResolveCreationCallbackRequest, v1.ResolveCreationCallbackResponse]
 	listMembers             *connect.Client[v1.ListMembersRequest, v1.ListMembersResponse]
 	addMember               *connect.Client[v1.AddMemberRequest, v1.AddMemberResponse]
@@ -330,6 +347,15 @@ func (c *roomsServiceClient) JoinRoom(ctx context.Context, req *v1.JoinRoomReque
 // RenewConnection calls usher.v1.RoomsService.RenewConnection.
 func (c *roomsServiceClient) RenewConnection(ctx context.Context, req *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error) {
 	response, err := c.renewConnection.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// EndMeeting calls usher.v1.RoomsService.EndMeeting.
+func (c *roomsServiceClient) EndMeeting(ctx context.Context, req *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error) {
+	response, err := c.endMeeting.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -441,6 +467,14 @@ type RoomsServiceHandler interface {
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
 	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
+	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
+	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
+	// meeting succeeds. Repeating the call ends a meeting that began in between.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, LIVEKIT_UNAVAILABLE (nothing was ended: repeat).
+	EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error)
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
@@ -534,6 +568,12 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(roomsServiceMethods.ByName("RenewConnection")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roomsServiceEndMeetingHandler := connect.NewUnaryHandlerSimple(
+		RoomsServiceEndMeetingProcedure,
+		svc.EndMeeting,
+		connect.WithSchema(roomsServiceMethods.ByName("EndMeeting")),
+		connect.WithHandlerOptions(opts...),
+	)
 	roomsServiceResolveCreationCallbackHandler := connect.NewUnaryHandlerSimple(
 		RoomsServiceResolveCreationCallbackProcedure,
 		svc.ResolveCreationCallback,
@@ -588,6 +628,8 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 			roomsServiceJoinRoomHandler.ServeHTTP(w, r)
 		case RoomsServiceRenewConnectionProcedure:
 			roomsServiceRenewConnectionHandler.ServeHTTP(w, r)
+		case RoomsServiceEndMeetingProcedure:
+			roomsServiceEndMeetingHandler.ServeHTTP(w, r)
 		case RoomsServiceResolveCreationCallbackProcedure:
 			roomsServiceResolveCreationCallbackHandler.ServeHTTP(w, r)
 		case RoomsServiceListMembersProcedure:
@@ -635,6 +677,10 @@ func (UnimplementedRoomsServiceHandler) JoinRoom(context.Context, *v1.JoinRoomRe
 
 func (UnimplementedRoomsServiceHandler) RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.RenewConnection is not implemented"))
+}
+
+func (UnimplementedRoomsServiceHandler) EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.EndMeeting is not implemented"))
 }
 
 func (UnimplementedRoomsServiceHandler) ResolveCreationCallback(context.Context, *v1.ResolveCreationCallbackRequest) (*v1.ResolveCreationCallbackResponse, error) {
