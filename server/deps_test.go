@@ -34,22 +34,23 @@ var (
 		"server/dev": "server shared migrations gen",
 		"server":     "services adapters shared migrations gen",
 
-		"server/rooms": "shared gen", "server/users": "shared gen", "server/config": "shared gen",
+		"server/rooms": "shared gen", "server/participants": "shared gen", "server/users": "shared gen", "server/config": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
 		"server/livekit": "shared gen", "server/oidc": "shared gen",
 
 		// Shared packages, each above those it lists.
-		"server/auth":      "fault dbtx ratelimit slug text gen",
-		"server/audit":     "auth gen",
-		"server/page":      "auth fault gen",
-		"server/mask":      "fault gen",
-		"server/ratelimit": "fault gen",
-		"server/fault":     "gen",
-		"server/dbtx":      "gen",
-		"server/live":      "gen",
-		"server/slug":      "",
-		"server/text":      "",
+		"server/auth":       "fault dbtx ratelimit slug text gen",
+		"server/audit":      "auth gen",
+		"server/moderation": "fault gen",
+		"server/page":       "auth fault gen",
+		"server/mask":       "fault gen",
+		"server/ratelimit":  "fault gen",
+		"server/fault":      "gen",
+		"server/dbtx":       "gen",
+		"server/live":       "gen",
+		"server/slug":       "",
+		"server/text":       "",
 
 		"server/internal/testenv":         "dbtx migrations gen",
 		"server/internal/testenv/meeting": "",
@@ -60,9 +61,9 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/users", "server/config"},
+		"services":   {"server/rooms", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/audit", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},

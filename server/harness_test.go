@@ -217,6 +217,7 @@ func (headerInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc)
 // clients are clients of all services with the same options.
 type clients struct {
 	usherv1connect.RoomsServiceClient
+	usherv1connect.ParticipantsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -229,6 +230,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 	options = append(options, connect.WithInterceptors(i.secrets))
 	return &clients{
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
+		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

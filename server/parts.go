@@ -10,6 +10,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/oidc"
+	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/users"
 )
@@ -52,6 +53,13 @@ func (p *parts) roomsService() *rooms.Service {
 		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife,
 		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
 		Worker: workerTiming,
+	}
+}
+
+func (p *parts) participantsService() *participants.Service {
+	return &participants.Service{
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Log: p.log,
+		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }
 

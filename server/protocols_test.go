@@ -100,6 +100,7 @@ func TestGetMethods(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		usherv1connect.ConfigServiceGetConfigProcedure,
+		usherv1connect.ParticipantsServiceListParticipantsProcedure,
 		usherv1connect.RoomsServiceGetRoomProcedure,
 		usherv1connect.RoomsServiceListAuditEventsProcedure,
 		usherv1connect.RoomsServiceListMembersProcedure,

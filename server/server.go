@@ -37,6 +37,7 @@ import (
 // Services are the fully qualified names of the services that the server mounts.
 var Services = []string{
 	usherv1connect.RoomsServiceName,
+	usherv1connect.ParticipantsServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -204,6 +205,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
+	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
 	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))

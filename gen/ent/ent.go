@@ -18,6 +18,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/user"
@@ -87,6 +88,7 @@ func checkColumn(t, c string) error {
 			idempotencykey.Table:   idempotencykey.ValidColumn,
 			livetask.Table:         livetask.ValidColumn,
 			member.Table:           member.ValidColumn,
+			participantstate.Table: participantstate.ValidColumn,
 			room.Table:             room.ValidColumn,
 			schemaversion.Table:    schemaversion.ValidColumn,
 			user.Table:             user.ValidColumn,

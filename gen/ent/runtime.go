@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -140,6 +141,32 @@ func init() {
 	memberDescID := memberFields[0].Descriptor()
 	// member.DefaultID holds the default value on creation for the id field.
 	member.DefaultID = memberDescID.Default.(func() uuid.UUID)
+	participantstateFields := schema.ParticipantState{}.Fields()
+	_ = participantstateFields
+	// participantstateDescSubject is the schema descriptor for subject field.
+	participantstateDescSubject := participantstateFields[2].Descriptor()
+	// participantstate.SubjectValidator is a validator for the "subject" field. It is called by the builders before save.
+	participantstate.SubjectValidator = participantstateDescSubject.Validators[0].(func(string) error)
+	// participantstateDescDisplayName is the schema descriptor for display_name field.
+	participantstateDescDisplayName := participantstateFields[5].Descriptor()
+	// participantstate.DisplayNameValidator is a validator for the "display_name" field. It is called by the builders before save.
+	participantstate.DisplayNameValidator = participantstateDescDisplayName.Validators[0].(func(string) error)
+	// participantstateDescNameByHost is the schema descriptor for name_by_host field.
+	participantstateDescNameByHost := participantstateFields[6].Descriptor()
+	// participantstate.DefaultNameByHost holds the default value on creation for the name_by_host field.
+	participantstate.DefaultNameByHost = participantstateDescNameByHost.Default.(bool)
+	// participantstateDescRestrictSources is the schema descriptor for restrict_sources field.
+	participantstateDescRestrictSources := participantstateFields[7].Descriptor()
+	// participantstate.DefaultRestrictSources holds the default value on creation for the restrict_sources field.
+	participantstate.DefaultRestrictSources = participantstateDescRestrictSources.Default.(bool)
+	// participantstateDescCanSubscribe is the schema descriptor for can_subscribe field.
+	participantstateDescCanSubscribe := participantstateFields[9].Descriptor()
+	// participantstate.DefaultCanSubscribe holds the default value on creation for the can_subscribe field.
+	participantstate.DefaultCanSubscribe = participantstateDescCanSubscribe.Default.(bool)
+	// participantstateDescID is the schema descriptor for id field.
+	participantstateDescID := participantstateFields[0].Descriptor()
+	// participantstate.DefaultID holds the default value on creation for the id field.
+	participantstate.DefaultID = participantstateDescID.Default.(func() uuid.UUID)
 	roomFields := schema.Room{}.Fields()
 	_ = roomFields
 	// roomDescName is the schema descriptor for name field.

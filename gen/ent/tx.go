@@ -24,6 +24,8 @@ type Tx struct {
 	LiveTask *LiveTaskClient
 	// Member is the client for interacting with the Member builders.
 	Member *MemberClient
+	// ParticipantState is the client for interacting with the ParticipantState builders.
+	ParticipantState *ParticipantStateClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -167,6 +169,7 @@ func (tx *Tx) init() {
 	tx.IdempotencyKey = NewIdempotencyKeyClient(tx.config)
 	tx.LiveTask = NewLiveTaskClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
+	tx.ParticipantState = NewParticipantStateClient(tx.config)
 	tx.Room = NewRoomClient(tx.config)
 	tx.SchemaVersion = NewSchemaVersionClient(tx.config)
 	tx.User = NewUserClient(tx.config)

@@ -43,6 +43,12 @@ const (
 	MemberClaimed Action = "member.claimed"
 	// MeetingEnded is that of a host, for everybody. The detail has the meeting's number, and whether one went on.
 	MeetingEnded Action = "meeting.ended"
+	// ParticipantRemoved says in its detail for how many seconds they stay out, and which account it is.
+	ParticipantRemoved Action = "participant.removed"
+	// ParticipantRenamed does not say what the name is.
+	ParticipantRenamed Action = "participant.renamed"
+	// ParticipantRestricted says which fields of what they may do were set.
+	ParticipantRestricted Action = "participant.restricted"
 )
 
 // Event is something that was done.
@@ -60,6 +66,9 @@ func User(id uuid.UUID) string { return "user:" + id.String() }
 
 // Member is the target of what is done to a membership that nobody has claimed.
 func Member(id uuid.UUID) string { return "member:" + id.String() }
+
+// Participant is the target of what is done to somebody in a meeting.
+func Participant(identity string) string { return "participant:" + identity }
 
 // Record writes an event in the transaction that does what it tells about, done by the caller of ctx. The room must be
 // locked, or made in this transaction, so that the events of one room come in the order in which they took effect.

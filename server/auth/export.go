@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -30,6 +31,8 @@ type PersonalData struct {
 	Removals []ExportedRemoval `json:"removals"`
 	// Audit is what the person did in rooms, and what was done to them there, oldest first.
 	Audit []ExportedAudit `json:"audit"`
+	// Decisions are what hosts decided about the person in meetings, and the names that they gave themselves there.
+	Decisions []ExportedDecision `json:"decisions"`
 }
 
 // ExportedUser is an account.
@@ -93,6 +96,16 @@ type ExportedAudit struct {
 	Detail string `json:"detail"`
 }
 
+// ExportedDecision is what counts for the person in meetings of a room.
+type ExportedDecision struct {
+	RoomID      uuid.UUID  `json:"room_id"`
+	DisplayName string     `json:"display_name,omitempty"`
+	ByHost      bool       `json:"name_by_host"`
+	Restricted  bool       `json:"restricted"`
+	BlockUntil  *time.Time `json:"block_until,omitempty"`
+	ExpireTime  time.Time  `json:"expire_time"`
+}
+
 // Export returns everything that is stored about a user. It fails with [ErrNoUser] or fault.ErrRedis.
 func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, error) {
 	u, err := l.DB.Read.User.Query().Where(user.ID(id)).WithAPITokens().Only(ctx)
@@ -118,6 +131,9 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 		return nil, err
 	}
 	if data.Audit, err = l.exportAudit(ctx, u); err != nil {
+		return nil, err
+	}
+	if data.Decisions, err = l.exportDecisions(ctx, u); err != nil {
 		return nil, err
 	}
 	return data, l.exportCalls(ctx, u, data)
@@ -173,6 +189,25 @@ func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAud
 		})
 	}
 	return events, nil
+}
+
+func (l *Lifecycle) exportDecisions(ctx context.Context, u *ent.User) ([]ExportedDecision, error) {
+	rows, err := l.DB.Read.ParticipantState.Query().Where(participantstate.UserID(u.ID)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find decisions: %w", err)
+	}
+	var decisions []ExportedDecision
+	for _, r := range rows {
+		e := ExportedDecision{
+			RoomID: r.RoomID, ByHost: r.NameByHost, Restricted: r.RestrictSources || !r.CanSubscribe,
+			BlockUntil: r.BlockUntil, ExpireTime: r.ExpireTime,
+		}
+		if r.DisplayName != nil {
+			e.DisplayName = *r.DisplayName
+		}
+		decisions = append(decisions, e)
+	}
+	return decisions, nil
 }
 
 func (l *Lifecycle) exportCalls(ctx context.Context, u *ent.User, data *PersonalData) error {

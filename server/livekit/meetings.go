@@ -8,6 +8,7 @@ import (
 	"github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
 
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/live"
 )
 
@@ -60,7 +61,8 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]live.Parti
 		}
 		list = append(list, live.Participant{
 			Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
-			Sources: granted(p.GetPermission()), JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()),
+			Sources: granted(p.GetPermission()), NoSubscribe: !p.GetPermission().GetCanSubscribe(),
+			JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()), Kind: kind(p.GetKind()), Tracks: tracks(p.GetTracks()),
 		})
 	}
 	return list, nil
@@ -94,9 +96,31 @@ func (c *Client) UpdateParticipant(ctx context.Context, g live.Grant) error {
 			Room: g.Room.String(), Identity: g.Identity, Name: g.DisplayName, Attributes: g.Attributes,
 			// LiveKit replaces the whole set: what is left out is taken away.
 			Permission: &livekit.ParticipantPermission{
-				CanSubscribe: true, CanPublishData: true,
+				CanSubscribe: !g.NoSubscribe, CanPublishData: true,
 				CanPublish: len(allowed) > 0, CanPublishSources: allowed,
 			},
+		})
+		return err
+	})
+}
+
+// EditParticipant adds attributes to those of a live participant, and leaves name and permissions as they are. An attribute
+// that is set to "" is taken away. It fails with live.ErrGone when they are not there.
+func (c *Client) EditParticipant(ctx context.Context, room uuid.UUID, identity string, attributes map[string]string) error {
+	return c.call(ctx, "edit participant", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.UpdateParticipant(ctx, &livekit.UpdateParticipantRequest{
+			Room: room.String(), Identity: identity, Attributes: attributes,
+		})
+		return err
+	})
+}
+
+// MuteTrack mutes a track of a live participant, who may unmute it again. It fails with live.ErrGone when they are not there;
+// that they have no such track LiveKit takes as success.
+func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error {
+	return c.call(ctx, "mute track", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
+			Room: room.String(), Identity: identity, TrackSid: sid, Muted: true,
 		})
 		return err
 	})
@@ -137,6 +161,34 @@ func admin(room uuid.UUID) *auth.VideoGrant {
 func roomID(name string) (uuid.UUID, bool) {
 	id, err := uuid.Parse(name)
 	return id, err == nil && id.String() == name
+}
+
+// kind says how somebody takes part.
+func kind(k livekit.ParticipantInfo_Kind) usherv1.ParticipantKind {
+	switch k {
+	case livekit.ParticipantInfo_SIP:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE
+	case livekit.ParticipantInfo_EGRESS:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_RECORDER
+	case livekit.ParticipantInfo_AGENT:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_AGENT
+	default:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_WEB
+	}
+}
+
+func tracks(list []*livekit.TrackInfo) []live.Track {
+	out := make([]live.Track, 0, len(list))
+	for _, t := range list {
+		track := live.Track{SID: t.GetSid(), Muted: t.GetMuted()}
+		for ours, theirs := range trackSources {
+			if theirs == t.GetSource() {
+				track.Source = ours
+			}
+		}
+		out = append(out, track)
+	}
+	return out
 }
 
 func startTime(r *livekit.Room) time.Time {

@@ -37,7 +37,7 @@ func (s *Service) endMeeting(ctx context.Context, ref string) (id uuid.UUID, end
 		return id, false, fault.ErrLiveKit.Because(err)
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, id.String())
+		a, err := auth.LockRoom(ctx, tx, id.String())
 		if err != nil {
 			return err
 		}

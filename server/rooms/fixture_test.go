@@ -120,7 +120,7 @@ func membersOf(t *testing.T, s *Service, room *usherv1.Room) []string {
 		if m.Email != nil {
 			who += *m.Email
 		}
-		out = append(out, who+" "+roleAttribute(m.Role))
+		out = append(out, who+" "+auth.RoleAttribute(m.Role))
 	}
 	slices.Sort(out)
 	return out
@@ -223,6 +223,7 @@ func (f *fakeLiveKit) connect(t *testing.T, token string) {
 	}
 	m.people[k.grant.Identity] = live.Participant{
 		Identity: k.grant.Identity, DisplayName: k.grant.DisplayName, Attributes: maps.Clone(k.grant.Attributes), Sources: k.grant.Sources,
+		NoSubscribe: k.grant.NoSubscribe,
 	}
 }
 
@@ -370,7 +371,7 @@ func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error
 			return live.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
 		}
 		f.updated[p.DisplayName] = true
-		p.Sources, p.DisplayName = g.Sources, cmp.Or(g.DisplayName, p.DisplayName)
+		p.Sources, p.NoSubscribe, p.DisplayName = g.Sources, g.NoSubscribe, cmp.Or(g.DisplayName, p.DisplayName)
 		p.Attributes = maps.Clone(p.Attributes)
 		maps.Copy(p.Attributes, g.Attributes)
 		m.people[g.Identity] = p

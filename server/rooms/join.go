@@ -1,12 +1,12 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,6 +23,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -41,28 +42,50 @@ type connector interface {
 }
 
 // enter finds a room that the caller may enter now. A membership that waits for the caller's address is claimed; for
-// everybody else this is one statement that writes nothing.
-func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, error) {
-	caller := auth.FromContext(ctx)
-	a, err := auth.FindRoom(ctx, s.DB.Read, ref, selectPending(caller))
+// everybody else this is one statement that writes nothing, and another one where hosts have decided about somebody.
+func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, moderation.State, error) {
+	a, err := s.findOpen(ctx, ref)
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	states, err := moderation.Load(ctx, s.DB.Read, a.Room)
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	userID, _ := a.Caller.UserID()
+	state := states.Of("", userID)
+	if state.Blocked {
+		return nil, state, moderation.ErrBlocked
+	}
+	if hasPending(a.Room) {
+		a, err = s.claimPending(ctx, a.Room.ID)
+	}
+	return a, state, err
+}
+
+// findOpen finds a room that the caller need not wait for.
+func (s *Service) findOpen(ctx context.Context, ref string) (*auth.Access, error) {
+	a, err := auth.FindRoom(ctx, s.DB.Read, ref, selectPending(auth.FromContext(ctx)), moderation.Select())
 	if err != nil {
 		return nil, err
 	}
 	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
 		return nil, ErrLobbyRequired
 	}
-	if !hasPending(a.Room) {
-		return a, nil
-	}
+	return a, nil
+}
+
+// claimPending claims the membership that waits for the caller's address, and returns the room as it is then.
+func (s *Service) claimPending(ctx context.Context, roomID uuid.UUID) (a *auth.Access, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if a, err = lock(ctx, tx, a.Room.ID.String()); err != nil {
+		if a, err = auth.LockRoom(ctx, tx, roomID.String()); err != nil {
 			return err
 		}
 		// While this waited, the membership may have been taken away, or the room closed to others.
 		if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
 			return ErrLobbyRequired
 		}
-		_, err := claim(ctx, tx, a.Room.ID, caller.User)
+		_, err := claim(ctx, tx, a.Room.ID, a.Caller.User)
 		return err
 	})
 	return a, err
@@ -129,7 +152,7 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 }
 
 // connectNew makes the connection of somebody who joins.
-func (s *Service) connectNew(a *auth.Access, displayName string) (*usherv1.Connection, error) {
+func (s *Service) connectNew(a *auth.Access, displayName string, state moderation.State) (*usherv1.Connection, error) {
 	userID, _ := a.Caller.UserID()
 	// Tokens count in whole seconds.
 	joined := time.Now().UTC().Truncate(time.Second)
@@ -137,36 +160,30 @@ func (s *Service) connectNew(a *auth.Access, displayName string) (*usherv1.Conne
 		RoomID: a.Room.ID, Identity: s.Keys.NewIdentity(a.Room.ID, userID), UserID: userID,
 		DisplayName: s.displayName(a.Caller, displayName), Meeting: a.Room.Meeting,
 		JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
-	})
+	}, state)
 }
 
 // renew makes a new connection for a participant, with today's grants. Who would have to wait now may come back to the
 // meeting that they were in, and to no later one.
 func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (*usherv1.Connection, error) {
-	caller := &auth.Caller{}
-	if session.UserID != uuid.Nil {
-		u, err := s.DB.Read.User.Get(ctx, session.UserID)
-		switch {
-		case ent.IsNotFound(err):
-			return nil, auth.ErrUnauthenticated.Saying("the account of this participant is gone")
-		case err != nil:
-			return nil, fmt.Errorf("find user: %w", err)
-		case !u.Active:
-			return nil, auth.ErrAccountInactive
-		}
-		// The session does not stand for the user: who they are is asked only to know their role in this room.
-		caller = &auth.Caller{Kind: auth.User, User: u}
-	}
-	a, err := auth.FindRoom(auth.WithCaller(ctx, caller), s.DB.Read, session.RoomID.String())
+	a, err := auth.FindParticipantRoom(ctx, s.DB.Read, session, moderation.Select())
 	if err != nil {
 		return nil, err
+	}
+	states, err := moderation.Load(ctx, s.DB.Read, a.Room)
+	if err != nil {
+		return nil, err
+	}
+	state := states.Of(session.Identity, session.UserID)
+	if state.Blocked {
+		return nil, moderation.ErrBlocked
 	}
 	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
 		if err := s.sameMeeting(ctx, a.Room, session); err != nil {
 			return nil, err
 		}
 	}
-	return s.connection(a, *session)
+	return s.connection(a, *session, state)
 }
 
 // sameMeeting refuses a session whose meeting is over.
@@ -187,16 +204,18 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 	return nil
 }
 
-// connection signs what a client needs to connect as session says, with what a's role allows.
-func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*usherv1.Connection, error) {
+// connection signs what a client needs to connect as session says, with what a's role allows and hosts have decided.
+func (s *Service) connection(
+	a *auth.Access, session auth.ParticipantSession, state moderation.State,
+) (*usherv1.Connection, error) {
 	grant := live.Grant{
-		Room: a.Room.ID, Identity: session.Identity, DisplayName: session.DisplayName,
+		Room: a.Room.ID, Identity: session.Identity, DisplayName: cmp.Or(state.Name, session.DisplayName),
 		Attributes: map[string]string{
-			attributeRole:      roleAttribute(a.Role),
+			auth.AttributeRole: auth.RoleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
 			"color":            color(session.Identity),
 		},
-		Sources: s.sources(a.Room, a.Role),
+		Sources: s.sources(a.Room, a.Role, state), NoSubscribe: state.NoSubscribe,
 	}
 	metadata, err := roomMetadata(a.Room)
 	if err != nil {
@@ -231,12 +250,6 @@ func (s *Service) displayName(c *auth.Caller, asked string) string {
 	return name
 }
 
-// attributeRole is the participant attribute that tells clients the role.
-const attributeRole = "room_role"
-
-// roleAttribute is a role as participants see it: "owner", "administrator", "member" or empty.
-func roleAttribute(r usherv1.Role) string { return strings.ToLower(auth.RoleName(r)) }
-
 // color is the colour of a participant, the same wherever their identity is seen.
 func color(identity string) string {
 	hash := sha256.Sum256([]byte(identity))
@@ -252,9 +265,11 @@ var allSources = []usherv1.TrackSource{
 	usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
 }
 
-// sources are what somebody with a role may publish in a room; empty for nothing.
-func (s *Service) sources(r *ent.Room, role usherv1.Role) []usherv1.TrackSource {
+// sources are what somebody with a role, about whom hosts have decided state, may publish in a room; empty for nothing.
+func (s *Service) sources(r *ent.Room, role usherv1.Role, state moderation.State) []usherv1.TrackSource {
 	switch {
+	case state.RestrictSources:
+		return state.Sources
 	case role >= usherv1.Role_ROLE_ADMINISTRATOR:
 		return allSources
 	case r.Configuration.GetRestrictSources():

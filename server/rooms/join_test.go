@@ -24,6 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -378,7 +379,7 @@ func meanwhile(t *testing.T, s *Service, room *usherv1.Room, call func() error, 
 	t.Helper()
 	done := make(chan error, 1)
 	must(t, s.DB, func(tx *ent.Client) (any, error) {
-		if _, err := lock(t.Context(), tx, room.GetId()); err != nil {
+		if _, err := auth.LockRoom(t.Context(), tx, room.GetId()); err != nil {
 			return nil, err
 		}
 		before := s.DB.SQL().Stats().WaitCount
@@ -565,6 +566,37 @@ func TestRenewConnection_isNotTheUser(t *testing.T) {
 		wantFault(t, err, auth.ErrSignInRequired)
 		if !db.Read.Room.Query().Where(room.ID(uuid.MustParse(target.GetId()))).ExistX(t.Context()) {
 			t.Error("the room is gone")
+		}
+	})
+}
+
+// Where hosts have decided about nobody, joining is one statement; else it is two, however many they decided about.
+func TestEnter_statements(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+		c, statements := counted(db)
+		enter := func() int {
+			t.Helper()
+			if _, _, err := c.enter(as(t, alice), room.GetId()); err != nil {
+				t.Fatal(err)
+			}
+			return statements()
+		}
+		if n := enter(); n != 1 {
+			t.Errorf("an ordinary room: %d statements, want 1", n)
+		}
+		for i := range 5 {
+			must(t, db, func(tx *ent.Client) (any, error) {
+				who := moderation.Who{Identity: fmt.Sprintf("p_test-%d", i)}
+				return nil, moderation.Edit(t.Context(), tx, tx.Room.GetX(t.Context(), uuid.MustParse(room.GetId())), who,
+					func(row moderation.Row) { row.SetName("Renamed", true) })
+			})
+		}
+		if n := enter(); n != 2 {
+			t.Errorf("a room with decisions: %d statements, want 2", n)
 		}
 	})
 }

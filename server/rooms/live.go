@@ -39,12 +39,13 @@ func (s *Service) closeLater(ctx context.Context, tx *ent.Client, room uuid.UUID
 	return s.later(ctx, tx, livetask.KindCloseRoom, room)
 }
 
-// syncLater has a room's meeting follow the database: as long as somebody may join with a token that says what was before.
-func (s *Service) syncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
+// SyncLater has a room's meeting follow the database, as the transaction leaves it: as long as somebody may join with a token
+// that says what was before.
+func (s *Service) SyncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	return s.later(ctx, tx, livetask.KindSyncRoom, room)
 }
 
-// later writes a task in the transaction that decided it. After the commit, call wake.
+// later writes a task in the transaction that decided it. After the commit, call [Service.Wake].
 func (s *Service) later(ctx context.Context, tx *ent.Client, kind livetask.Kind, room uuid.UUID) error {
 	err := tx.LiveTask.Create().SetKind(kind).SetRoomID(room).SetKeepUntil(now().Add(s.TokenLife + taskSlack)).Exec(ctx)
 	if err != nil {
@@ -53,8 +54,8 @@ func (s *Service) later(ctx context.Context, tx *ent.Client, kind livetask.Kind,
 	return nil
 }
 
-// wake tells the worker of this process, if there is one, that a task was committed.
-func (s *Service) wake() {
+// Wake tells the worker of this process, if there is one, that a task was committed.
+func (s *Service) Wake() {
 	select {
 	case s.wakeup() <- struct{}{}:
 	default: // it has been told and has not looked yet
@@ -220,7 +221,7 @@ func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) error {
 	case t.Kind == livetask.KindCloseRoom && t.RoomID != nil:
 		return s.LiveKit.CloseRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindSyncRoom && t.RoomID != nil:
-		return s.syncRoom(ctx, *t.RoomID)
+		return s.Sync(ctx, *t.RoomID)
 	case t.Kind == livetask.KindEndMeeting && t.RoomID != nil && t.MeetingSid != nil:
 		return s.endLife(ctx, *t.RoomID, *t.MeetingSid)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:

@@ -123,7 +123,7 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		if u == nil {
 			return nil // whose meeting it is takes effect when they join
 		}
-		return s.syncLater(ctx, tx, a.Room.ID)
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -169,7 +169,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		if err := recordRole(ctx, tx, m, was); err != nil {
 			return err
 		}
-		return s.syncLater(ctx, tx, a.Room.ID)
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -198,7 +198,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 // removeMember takes somebody's role away.
 func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomID uuid.UUID, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomI
 		if err := recordMember(ctx, tx, audit.MemberRemoved, m, "was="+auth.RoleName(m.Role)); err != nil {
 			return err
 		}
-		return s.syncLater(ctx, tx, a.Room.ID)
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return roomID, err
 }
@@ -295,4 +295,28 @@ func mayChange(ctx context.Context, tx *ent.Client, a *auth.Access, p person, m 
 		return ErrLastOwner
 	}
 	return nil
+}
+
+// SetRole makes u a plain member or an administrator, whatever they were, unless they are an owner: that role is changed by
+// nobody but that owner. The room must be locked, and a be the access of an administrator. It tells LiveKit nothing.
+func (s *Service) SetRole(ctx context.Context, tx *ent.Client, a *auth.Access, u *ent.User, role usherv1.Role) error {
+	m, err := claim(ctx, tx, a.Room.ID, u)
+	if err != nil {
+		return err
+	}
+	var was usherv1.Role
+	switch {
+	case m == nil:
+		m, err = tx.Member.Create().SetRoomID(a.Room.ID).SetUserID(u.ID).SetRole(role).Save(ctx)
+	case m.Role == owner:
+		return auth.ErrInsufficientRole.Saying("the role of an owner is changed by nobody but that owner, with UpdateMember").
+			With("required_role", auth.RoleName(owner))
+	default:
+		was = m.Role
+		m, err = tx.Member.UpdateOne(m).SetRole(role).Save(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("set role in %s: %w", a.Room.ID, err)
+	}
+	return recordRole(ctx, tx, m, was)
 }

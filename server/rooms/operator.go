@@ -93,7 +93,7 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 	ctx = auth.WithSystem(ctx, operatorName)
 	return o.DB.Run(ctx, func(tx *ent.Client) error {
 		// The room first and the account not at all, like everybody who adds members: two orders could wait for each other.
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 		if err := recordRole(ctx, tx, m, was); err != nil {
 			return err
 		}
-		return o.tasks().syncLater(ctx, tx, a.Room.ID)
+		return o.tasks().SyncLater(ctx, tx, a.Room.ID)
 	})
 }
 
@@ -134,7 +134,7 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 func (o *Operator) Delete(ctx context.Context, ref string) error {
 	ctx = auth.WithSystem(ctx, operatorName)
 	return o.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}

@@ -236,7 +236,7 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, n newRoom, attempt
 // delete removes a room for good, and has its meeting ended.
 func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -253,18 +253,6 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 		return s.closeLater(ctx, tx, id)
 	})
 	return id, err
-}
-
-// lock finds a room and keeps others from changing it or its members until the transaction ends.
-//
-// The role is read after the lock was got: a statement that waits for a lock sees the other tables as they were before it
-// waited.
-func lock(ctx context.Context, tx *ent.Client, ref string) (*auth.Access, error) {
-	locked, err := auth.FindRoom(ctx, tx, ref, dbtx.ForUpdate)
-	if err != nil {
-		return nil, err
-	}
-	return auth.FindRoom(ctx, tx, locked.Room.ID.String())
 }
 
 // now is the present moment as the database keeps it.

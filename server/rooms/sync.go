@@ -12,7 +12,9 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 )
 
 // meetingEditor is what the worker needs of LiveKit about meetings.
@@ -35,8 +37,8 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// syncRoom brings a room's meeting, if there is one, up to date: its metadata, and what its participants may do.
-func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) error {
+// Sync brings a room's meeting, if there is one, up to date: its metadata, and what its participants may do.
+func (s *Service) Sync(ctx context.Context, id uuid.UUID) error {
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	if ent.IsNotFound(err) {
 		return nil // deleted since: another task closes it
@@ -79,6 +81,10 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 			users[p.Identity] = id
 		}
 	}
+	states, err := moderation.Load(ctx, s.DB.Read, r)
+	if err != nil {
+		return err
+	}
 	roles, err := s.roles(ctx, r.ID, users)
 	if err != nil {
 		return err
@@ -86,21 +92,35 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) error {
 	var failures []error
 	for _, p := range participants {
 		id, ours := users[p.Identity]
-		if !ours {
-			continue // a recorder, an agent, a phone caller
+		state := states.Of(p.Identity, id)
+		switch {
+		case state.Blocked:
+			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, r.ID, p.Identity))
+		case ours: // and not a recorder, an agent, a phone caller
+			failures = append(failures, s.syncParticipant(ctx, r, p, roles[id], state))
 		}
-		role := roles[id]
-		sources := s.sources(r, role)
-		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
-			continue
-		}
-		// Without the name, which stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
-		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
-			Room: r.ID, Identity: p.Identity,
-			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
-		})))
 	}
 	return errors.Join(failures...)
+}
+
+// syncParticipant gives one participant what their role allows and hosts have decided.
+func (s *Service) syncParticipant(
+	ctx context.Context, r *ent.Room, p live.Participant, role usherv1.Role, state moderation.State,
+) error {
+	sources := s.sources(r, role, state)
+	// Without a name that stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
+	name := state.Name
+	if name == p.DisplayName {
+		name = ""
+	}
+	if sameSources(sources, p.Sources) && p.NoSubscribe == state.NoSubscribe && name == "" &&
+		p.Attributes[auth.AttributeRole] == auth.RoleAttribute(role) {
+		return nil
+	}
+	return ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
+		Room: r.ID, Identity: p.Identity, DisplayName: name,
+		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role)}, Sources: sources, NoSubscribe: state.NoSubscribe,
+	}))
 }
 
 // roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits

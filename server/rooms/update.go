@@ -42,7 +42,7 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateRoomRequest) (a
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if a, err = lock(ctx, tx, req.GetRoom().GetId()); err != nil {
+		if a, err = auth.LockRoom(ctx, tx, req.GetRoom().GetId()); err != nil {
 			return err
 		}
 		if err := a.RequireAdministrator(); err != nil {
@@ -93,7 +93,7 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	if slices.Equal(changed, []string{"name"}) {
 		return nil // LiveKit does not know names
 	}
-	return s.syncLater(ctx, tx, a.Room.ID)
+	return s.SyncLater(ctx, tx, a.Room.ID)
 }
 
 // changes says for the record which fields were changed, and what was done to the door.

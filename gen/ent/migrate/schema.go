@@ -204,6 +204,58 @@ var (
 			},
 		},
 	}
+	// ParticipantStatesColumns holds the columns for the "participant_states" table.
+	ParticipantStatesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "subject", Type: field.TypeString, Size: 200},
+		{Name: "meeting", Type: field.TypeInt64},
+		{Name: "display_name", Type: field.TypeString, Nullable: true, Size: 400},
+		{Name: "name_by_host", Type: field.TypeBool, Default: false},
+		{Name: "restrict_sources", Type: field.TypeBool, Default: false},
+		{Name: "sources", Type: field.TypeJSON, Nullable: true},
+		{Name: "can_subscribe", Type: field.TypeBool, Default: true},
+		{Name: "block_until", Type: field.TypeTime, Nullable: true},
+		{Name: "expire_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
+	}
+	// ParticipantStatesTable holds the schema information for the "participant_states" table.
+	ParticipantStatesTable = &schema.Table{
+		Name:       "participant_states",
+		Columns:    ParticipantStatesColumns,
+		PrimaryKey: []*schema.Column{ParticipantStatesColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "participant_states_rooms_participant_states",
+				Columns:    []*schema.Column{ParticipantStatesColumns[10]},
+				RefColumns: []*schema.Column{RoomsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+			{
+				Symbol:     "participant_states_users_participant_states",
+				Columns:    []*schema.Column{ParticipantStatesColumns[11]},
+				RefColumns: []*schema.Column{UsersColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "participantstate_room_id_subject",
+				Unique:  true,
+				Columns: []*schema.Column{ParticipantStatesColumns[10], ParticipantStatesColumns[1]},
+			},
+			{
+				Name:    "participantstate_user_id",
+				Unique:  false,
+				Columns: []*schema.Column{ParticipantStatesColumns[11]},
+			},
+			{
+				Name:    "participantstate_expire_time",
+				Unique:  false,
+				Columns: []*schema.Column{ParticipantStatesColumns[9]},
+			},
+		},
+	}
 	// RoomsColumns holds the columns for the "rooms" table.
 	RoomsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -278,6 +330,7 @@ var (
 		IdempotencyKeysTable,
 		LiveTasksTable,
 		MembersTable,
+		ParticipantStatesTable,
 		RoomsTable,
 		SchemaVersionsTable,
 		UsersTable,
@@ -294,6 +347,8 @@ func init() {
 		"members_pending": "((user_id IS NULL) <> (email IS NULL))",
 		"members_role":    "role BETWEEN 1 AND 3",
 	}
+	ParticipantStatesTable.ForeignKeys[0].RefTable = RoomsTable
+	ParticipantStatesTable.ForeignKeys[1].RefTable = UsersTable
 	RoomsTable.Annotation = &entsql.Annotation{}
 	RoomsTable.Annotation.Checks = map[string]string{
 		"rooms_access_level": "access_level BETWEEN 1 AND 3",

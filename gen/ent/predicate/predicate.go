@@ -24,6 +24,9 @@ type LiveTask func(*sql.Selector)
 // Member is the predicate function for member builders.
 type Member func(*sql.Selector)
 
+// ParticipantState is the predicate function for participantstate builders.
+type ParticipantState func(*sql.Selector)
+
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)
 

@@ -1120,7 +1120,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
 
   /**
    * What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
-   * "member.removed", "member.claimed" and "meeting.ended". More may come; a name never changes its meaning.
+   * "member.removed", "member.claimed", "meeting.ended", "participant.removed", "participant.renamed" and
+   * "participant.restricted". More may come; a name never changes its meaning.
    *
    * @generated from field: string action = 4;
    */
@@ -1128,7 +1129,7 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
 
   /**
    * Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
-   * added by e-mail and has not come yet. Empty: the room itself.
+   * added by e-mail and has not come yet, "participant:" and an identity for people in the meeting. Empty: the room itself.
    *
    * @generated from field: string target = 5;
    */
@@ -1511,7 +1512,7 @@ export const RoomsService: GenService<{
    * Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
    * devices of one person are two participants. At most 120 a minute and caller.
    *
-   * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+   * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
    *
    * @generated from rpc usher.v1.RoomsService.JoinRoom
    */
@@ -1527,7 +1528,7 @@ export const RoomsService: GenService<{
    * Callers: participants, with the session_token of a Connection as bearer token.
    *
    * Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-   * meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+   * meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
    *
    * @generated from rpc usher.v1.RoomsService.RenewConnection
    */

@@ -110,7 +110,7 @@ type RoomsServiceClient interface {
 	// Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
 	// devices of one person are two participants. At most 120 a minute and caller.
 	//
-	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
 	// RenewConnection returns a fresh LiveKit token for the same identity with today's grants, for a client that has to
 	// connect again. It never extends session_expire_time.
@@ -118,7 +118,7 @@ type RoomsServiceClient interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
 	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
 	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
@@ -457,7 +457,7 @@ type RoomsServiceHandler interface {
 	// Callers: anyone whose join_mode is DIRECT. The identity is made by the server and is new with every call: two
 	// devices of one person are two participants. At most 120 a minute and caller.
 	//
-	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
 	// RenewConnection returns a fresh LiveKit token for the same identity with today's grants, for a client that has to
 	// connect again. It never extends session_expire_time.
@@ -465,7 +465,7 @@ type RoomsServiceHandler interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
 	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
 	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
