@@ -2,6 +2,8 @@ package livekit
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -118,12 +120,21 @@ func (c *Client) EditParticipant(ctx context.Context, room uuid.UUID, identity s
 // MuteTrack mutes a track of a live participant, who may unmute it again. It fails with live.ErrGone when they are not there;
 // that they have no such track LiveKit takes as success.
 func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error {
-	return c.call(ctx, "mute track", admin(room), func(ctx context.Context) error {
+	err := c.call(ctx, "mute track", admin(room), func(ctx context.Context) error {
 		_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
 			Room: room.String(), Identity: identity, TrackSid: sid, Muted: true,
 		})
 		return err
 	})
+	if !errors.Is(err, live.ErrUnavailable) {
+		return err
+	}
+	// That is also what LiveKit says, after some seconds, of somebody who is not there.
+	people, listErr := c.Participants(ctx, room)
+	if listErr == nil && !slices.ContainsFunc(people, func(p live.Participant) bool { return p.Identity == identity }) {
+		return live.ErrGone
+	}
+	return err
 }
 
 // SetRoomMetadata replaces the metadata of a live room. It fails with live.ErrGone when the room has no meeting.
