@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -356,5 +357,78 @@ func TestModeration_renamedMeanwhile(t *testing.T) {
 	wantReason(t, <-renamed, "NOT_PERMITTED")
 	if row := m.DB.Read.ParticipantState.Query().OnlyX(ctx); *row.DisplayName != "Named By Host" || !row.NameByHost {
 		t.Errorf("the host's name is gone: by host %t", row.NameByHost)
+	}
+}
+
+// An administrator keeps order among all but owners, and what no client of ours is can be put out, but not renamed.
+func TestModeration_whom(t *testing.T) {
+	t.Parallel()
+	m := moderate(t, usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED, func(i *instance) *clients {
+		return i.clients(bearer(i.apiToken(i.user("Grace Administrator"), "rooms")))
+	})
+	ctx := t.Context()
+	must[*usherv1.SetParticipantRoleResponse](t)(m.host.SetParticipantRole(ctx, &usherv1.SetParticipantRoleRequest{
+		Room: m.room.GetId(), ParticipantIdentity: m.inside.Identity(), Role: administrator,
+	}))
+	grace := m.clients(bearer(m.apiToken(m.DB.Read.User.Query().Where(user.FullName("Grace Administrator")).OnlyX(ctx), "rooms")))
+	_, err := grace.RemoveParticipant(ctx, &usherv1.RemoveParticipantRequest{Room: m.room.GetId(), ParticipantIdentity: m.out.Identity()})
+	wantReason(t, err, "INSUFFICIENT_ROLE")
+	_, err = grace.UpdateParticipant(ctx, &usherv1.UpdateParticipantRequest{
+		Room: m.room.GetId(), ParticipantIdentity: m.out.Identity(), CanSubscribe: proto.Bool(false),
+	})
+	wantReason(t, err, "INSUFFICIENT_ROLE")
+
+	program, err := lksdk.ConnectToRoom(m.conn.GetServerUrl(), lksdk.ConnectInfo{
+		APIKey: testenv.LiveKitKey, APISecret: testenv.LiveKitSecret, RoomName: m.room.GetId(), ParticipantIdentity: "test-program",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(program.Disconnect)
+	_, err = grace.UpdateParticipant(ctx, &usherv1.UpdateParticipantRequest{
+		Room: m.room.GetId(), ParticipantIdentity: "test-program", DisplayName: proto.String("Somebody live"),
+	})
+	wantReason(t, err, "NOT_PERMITTED")
+	must[*usherv1.RemoveParticipantResponse](t)(grace.RemoveParticipant(ctx, &usherv1.RemoveParticipantRequest{
+		Room: m.room.GetId(), ParticipantIdentity: "test-program",
+	}))
+	eventually(t, "the program to be out", func() bool { return m.seen(t, "test-program") == nil })
+	if n := m.DB.Read.ParticipantState.Query().CountX(ctx); n != 0 {
+		t.Errorf("%d decisions are left of what was refused, or was about a moment", n)
+	}
+}
+
+// Without LiveKit nothing is done, and the caller is told.
+func TestModeration_livekitDown(t *testing.T) {
+	t.Parallel()
+	m := moderate(t, usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC, guest)
+	ctx, room, id := t.Context(), m.room.GetId(), m.inside.Identity()
+	m.LiveKit.Kill()
+	for name, call := range map[string]func() error{
+		"ListParticipants": func() error {
+			_, err := m.host.ListParticipants(ctx, &usherv1.ListParticipantsRequest{Room: room})
+			return err
+		},
+		"MuteAllParticipants": func() error {
+			_, err := m.host.MuteAllParticipants(ctx, &usherv1.MuteAllParticipantsRequest{Room: room})
+			return err
+		},
+		"RemoveParticipant": func() error {
+			_, err := m.host.RemoveParticipant(ctx, &usherv1.RemoveParticipantRequest{Room: room, ParticipantIdentity: id})
+			return err
+		},
+		"RaiseHand": func() error { _, err := m.self().RaiseHand(ctx, &usherv1.RaiseHandRequest{Raised: true}); return err },
+		"Rename": func() error {
+			_, err := m.self().Rename(ctx, &usherv1.RenameRequest{DisplayName: "Somebody live"})
+			return err
+		},
+		"EndMeeting": func() error { _, err := m.host.EndMeeting(ctx, &usherv1.EndMeetingRequest{Room: room}); return err },
+	} {
+		if got := reason(call()); got != "LIVEKIT_UNAVAILABLE" {
+			t.Errorf("%s: reason %q", name, got)
+		}
+	}
+	if n := m.DB.Read.ParticipantState.Query().CountX(ctx); n != 0 {
+		t.Errorf("%d decisions were stored", n)
 	}
 }
