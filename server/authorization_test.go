@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -41,6 +42,10 @@ type right struct {
 	noLobby bool
 	// stream: the method streams; its first message says that the caller was let through.
 	stream bool
+	// alsoParticipant: participants too.
+	alsoParticipant bool
+	// state is the reason with which those who may call are refused, because nothing goes on in the room.
+	state string
 	// request makes a request for a room, from a caller of the given role.
 	request func(w *world) proto.Message
 }
@@ -149,6 +154,10 @@ var rights = map[string]right{
 		participant: true,
 		request:     func(*world) proto.Message { return &usherv1.RenewConnectionRequest{} },
 	},
+	usherv1connect.RoomsServiceEndMeetingProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
+	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
 		request: func(*world) proto.Message {
@@ -182,6 +191,60 @@ var rights = map[string]right{
 				Room: w.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: w.other.ID.String()},
 			}
 		},
+	},
+	usherv1connect.RoomsServiceListAuditEventsProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.ParticipantsServiceListParticipantsProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.ListParticipantsRequest{Room: w.room.ID.String()}
+		},
+	},
+	usherv1connect.ParticipantsServiceMuteParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, alsoParticipant: true, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.MuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.MuteAllParticipantsRequest{Room: w.room.ID.String()}
+		},
+	},
+	usherv1connect.ParticipantsServiceUpdateParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", DisplayName: proto.String("Matrix")}
+		},
+	},
+	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.SetParticipantRoleRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", Role: member}
+		},
+	},
+	usherv1connect.ParticipantsServiceRemoveParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.RemoveParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceLowerHandProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.LowerHandRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceRaiseHandProcedure: {
+		participant: true, state: "ROOM_NOT_LIVE",
+		request: func(*world) proto.Message { return &usherv1.RaiseHandRequest{Raised: true} },
+	},
+	usherv1connect.ParticipantsServiceRenameProcedure: {
+		participant: true, direct: true, state: "ROOM_NOT_LIVE",
+		request: func(*world) proto.Message { return &usherv1.RenameRequest{DisplayName: "Matrix"} },
 	},
 }
 
@@ -249,6 +312,12 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	case k.bad:
 		return "UNAUTHENTICATED"
 	case k.participant:
+		if r.state != "" && (r.participant || r.alsoParticipant) {
+			if r.direct && level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+				return "NOT_PERMITTED" // who had to be let in keeps their name
+			}
+			return r.state
+		}
 		if r.participant {
 			// A stranger's connection outlives a change of the level only while the same meeting goes on; there is none.
 			if level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
@@ -280,7 +349,7 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	if r.noLobby && level == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
 		return "NO_LOBBY"
 	}
-	return r.needs
+	return cmp.Or(r.needs, r.state)
 }
 
 // matrix makes worlds.

@@ -186,6 +186,8 @@ type KeepConfig struct {
 	Idempotency time.Duration
 	// ExpiredTokens is how long API tokens stay listed after they expired or were revoked.
 	ExpiredTokens time.Duration
+	// Audit is how long it is known who did what in a room.
+	Audit time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.
 	CleanUpAt time.Duration
 }

@@ -34,22 +34,24 @@ var (
 		"server/dev": "server shared migrations gen",
 		"server":     "services adapters shared migrations gen",
 
-		"server/rooms": "shared gen", "server/users": "shared gen", "server/config": "shared gen",
-		"server/lobby": "shared gen",
+		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
+		"server/users": "shared gen", "server/config": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
 		"server/livekit": "shared gen", "server/oidc": "shared gen",
 
 		// Shared packages, each above those it lists.
-		"server/auth":      "fault dbtx live ratelimit slug text gen",
-		"server/page":      "auth fault gen",
-		"server/mask":      "fault gen",
-		"server/ratelimit": "fault gen",
-		"server/fault":     "gen",
-		"server/dbtx":      "gen",
-		"server/live":      "gen",
-		"server/slug":      "",
-		"server/text":      "",
+		"server/auth":       "fault dbtx live ratelimit slug text gen",
+		"server/audit":      "auth gen",
+		"server/moderation": "fault gen",
+		"server/page":       "auth fault gen",
+		"server/mask":       "fault gen",
+		"server/ratelimit":  "fault gen",
+		"server/fault":      "gen",
+		"server/dbtx":       "gen",
+		"server/live":       "gen",
+		"server/slug":       "",
+		"server/text":       "",
 
 		"server/internal/testenv":         "dbtx migrations gen",
 		"server/internal/testenv/meeting": "",
@@ -60,9 +62,9 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/users", "server/config"},
+		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},

@@ -86,7 +86,7 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
@@ -222,6 +222,7 @@ func (headerInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc)
 type clients struct {
 	usherv1connect.RoomsServiceClient
 	usherv1connect.LobbyServiceClient
+	usherv1connect.ParticipantsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -235,6 +236,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 	return &clients{
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
+		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

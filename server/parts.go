@@ -12,6 +12,7 @@ import (
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
+	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/users"
 )
@@ -52,7 +53,7 @@ func (p *parts) roomsService() *rooms.Service {
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
 		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: live.Reach(c.LiveKit.TokenLife),
-		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens,
+		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
 		Worker: workerTiming,
 	}
 }
@@ -71,6 +72,13 @@ func (p *parts) lobbyService() *lobby.Service {
 			PerTicket: c.Streams.PerTicket, PerUser: c.Streams.PerUser, PerNetwork: c.Streams.PerNetwork,
 		},
 		Draining: p.draining,
+	}
+}
+
+func (p *parts) participantsService() *participants.Service {
+	return &participants.Service{
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Log: p.log,
+		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }
 

@@ -101,7 +101,9 @@ func TestGetMethods(t *testing.T) {
 	want := []string{
 		usherv1connect.ConfigServiceGetConfigProcedure,
 		usherv1connect.LobbyServiceListWaitingProcedure,
+		usherv1connect.ParticipantsServiceListParticipantsProcedure,
 		usherv1connect.RoomsServiceGetRoomProcedure,
+		usherv1connect.RoomsServiceListAuditEventsProcedure,
 		usherv1connect.RoomsServiceListMembersProcedure,
 		usherv1connect.RoomsServiceListRoomsProcedure,
 		usherv1connect.UsersServiceGetMeProcedure,

@@ -39,6 +39,7 @@ import (
 var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
+	usherv1connect.ParticipantsServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -227,6 +228,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
+	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
 	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))

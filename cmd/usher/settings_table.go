@@ -405,6 +405,11 @@ var table = []section{
 			doc: "How long API tokens stay listed after they expired or were revoked.",
 		},
 		{
+			name: "USHER_KEEP_AUDIT", standard: "8760h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Audit }),
+			doc: "How long the record of who did what in rooms is kept.",
+		},
+		{
 			name: "USHER_CLEAN_UP_AT", standard: "03:00",
 			set: into(timeOfDay, func(c *config) *time.Duration { return &c.Keep.CleanUpAt }),
 			doc: "Time of day of the clean-up, in UTC.",

@@ -15,11 +15,11 @@ func (s *Service) Enter(ctx context.Context, ref, displayName string) (*usherv1.
 	if err := s.limitJoins(ctx); err != nil {
 		return nil, err
 	}
-	a, err := s.enter(ctx, ref)
+	a, state, err := s.enter(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	return s.connectNew(a, displayName)
+	return s.connectNew(a, displayName, state)
 }
 
 // Connect makes the connection of somebody who was let in, with today's grants: every time the same identity, name and
@@ -31,7 +31,7 @@ func (s *Service) Connect(ctx context.Context, r *ent.Room, g live.Admission) (*
 		RoomID: r.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: g.DisplayName, Meeting: r.Meeting,
 		JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
 	}
-	a, err := s.participant(ctx, &session)
+	a, state, err := s.participant(ctx, &session)
 	if err != nil {
 		return nil, err
 	}
@@ -40,5 +40,5 @@ func (s *Service) Connect(ctx context.Context, r *ent.Room, g live.Admission) (*
 			return nil, err
 		}
 	}
-	return s.connection(a, session)
+	return s.connection(a, session, state)
 }

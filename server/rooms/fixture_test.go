@@ -51,7 +51,7 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
 		},
 		TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour, TaskLife: 12 * time.Minute,
-		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour,
+		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour, KeepAudit: 365 * 24 * time.Hour,
 		Worker: WorkerTiming{Poll: 20 * time.Millisecond, Repeat: 20 * time.Millisecond, Timeout: 5 * time.Second},
 	}, livekit
 }
@@ -120,7 +120,7 @@ func membersOf(t *testing.T, s *Service, room *usherv1.Room) []string {
 		if m.Email != nil {
 			who += *m.Email
 		}
-		out = append(out, who+" "+roleAttribute(m.Role))
+		out = append(out, who+" "+auth.RoleAttribute(m.Role))
 	}
 	slices.Sort(out)
 	return out
@@ -192,6 +192,7 @@ type fakeLiveKit struct {
 }
 
 type fakeMeeting struct {
+	sid      string
 	start    time.Time
 	metadata string
 	people   map[string]live.Participant
@@ -223,11 +224,12 @@ func (f *fakeLiveKit) connect(t *testing.T, token string) {
 	}
 	m := f.meetings[k.grant.Room]
 	if m == nil {
-		m = &fakeMeeting{start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
+		m = &fakeMeeting{sid: uuid.NewString(), start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
 		f.meetings[k.grant.Room] = m
 	}
 	m.people[k.grant.Identity] = live.Participant{
 		Identity: k.grant.Identity, DisplayName: k.grant.DisplayName, Attributes: maps.Clone(k.grant.Attributes), Sources: k.grant.Sources,
+		NoSubscribe: k.grant.NoSubscribe,
 	}
 }
 
@@ -316,7 +318,7 @@ func (f *fakeLiveKit) Meeting(ctx context.Context, room uuid.UUID) (out *live.Me
 		if m == nil {
 			return live.ErrGone
 		}
-		out = &live.Meeting{Room: room, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
+		out = &live.Meeting{Room: room, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
 		return nil
 	})
 	return out, err
@@ -375,7 +377,7 @@ func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error
 			return live.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
 		}
 		f.updated[p.DisplayName] = true
-		p.Sources, p.DisplayName = g.Sources, cmp.Or(g.DisplayName, p.DisplayName)
+		p.Sources, p.NoSubscribe, p.DisplayName = g.Sources, g.NoSubscribe, cmp.Or(g.DisplayName, p.DisplayName)
 		p.Attributes = maps.Clone(p.Attributes)
 		maps.Copy(p.Attributes, g.Attributes)
 		m.people[g.Identity] = p

@@ -25,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -360,7 +361,7 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
 		mustPending(t, s, room, "bob@example.org", administrator)
 		err := meanwhile(t, s, func(tx *ent.Client) error {
-			_, err := lock(t.Context(), tx, room.GetId())
+			_, err := auth.LockRoom(t.Context(), tx, room.GetId())
 			return err
 		}, func() error {
 			_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
@@ -609,6 +610,37 @@ func TestRenewConnection_isNotTheUser(t *testing.T) {
 		wantFault(t, err, auth.ErrSignInRequired)
 		if !db.Read.Room.Query().Where(room.ID(uuid.MustParse(target.GetId()))).ExistX(t.Context()) {
 			t.Error("the room is gone")
+		}
+	})
+}
+
+// Where hosts have decided about nobody, joining is one statement; else it is two, however many they decided about.
+func TestEnter_statements(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+		c, statements := counted(db)
+		enter := func() int {
+			t.Helper()
+			if _, _, err := c.enter(as(t, alice), room.GetId()); err != nil {
+				t.Fatal(err)
+			}
+			return statements()
+		}
+		if n := enter(); n != 1 {
+			t.Errorf("an ordinary room: %d statements, want 1", n)
+		}
+		for i := range 5 {
+			must(t, db, func(tx *ent.Client) (any, error) {
+				who := moderation.Who{Identity: fmt.Sprintf("p_test-%d", i)}
+				return nil, moderation.Edit(t.Context(), tx, tx.Room.GetX(t.Context(), uuid.MustParse(room.GetId())), who,
+					func(row moderation.Row) { row.SetName("Renamed", true) })
+			})
+		}
+		if n := enter(); n != 2 {
+			t.Errorf("a room with decisions: %d statements, want 2", n)
 		}
 	})
 }

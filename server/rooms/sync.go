@@ -12,7 +12,9 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 )
 
 // meetingEditor is what the worker needs of LiveKit about meetings.
@@ -38,12 +40,12 @@ type participantEditor interface {
 // closeRoom ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
 func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	cleared := s.Lobby.Clear(ctx, id)
-	changed, err = s.closeMeeting(ctx, id)
+	changed, err = s.closeLive(ctx, id)
 	return changed, errors.Join(cleared, err)
 }
 
-// closeMeeting ends a room's meeting, and reports whether there was one.
-func (s *Service) closeMeeting(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+// closeLive ends whatever LiveKit has of a room, and reports whether there was something.
+func (s *Service) closeLive(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	_, err = s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, live.ErrGone) {
 		return false, nil
@@ -52,6 +54,12 @@ func (s *Service) closeMeeting(ctx context.Context, id uuid.UUID) (changed bool,
 		return false, err
 	}
 	return true, s.LiveKit.CloseRoom(ctx, id)
+}
+
+// Sync does at once what a task of kind sync_room does.
+func (s *Service) Sync(ctx context.Context, id uuid.UUID) error {
+	_, err := s.syncRoom(ctx, id)
+	return err
 }
 
 // syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
@@ -109,6 +117,10 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 			users[p.Identity] = id
 		}
 	}
+	states, err := moderation.Load(ctx, s.DB.Read, r)
+	if err != nil {
+		return false, err
+	}
 	roles, err := s.roles(ctx, r.ID, users)
 	if err != nil {
 		return false, err
@@ -116,22 +128,38 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 	var failures []error
 	for _, p := range participants {
 		id, ours := users[p.Identity]
-		if !ours {
-			continue // a recorder, an agent, a phone caller
+		state := states.Of(p.Identity, id)
+		switch {
+		case state.Blocked:
+			changed = true
+			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, r.ID, p.Identity))
+		case ours: // and not a recorder, an agent, a phone caller
+			stale, err := s.syncParticipant(ctx, r, p, roles[id], state)
+			changed = changed || stale
+			failures = append(failures, err)
 		}
-		role := roles[id]
-		sources := s.sources(r, role)
-		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
-			continue
-		}
-		changed = true
-		// Without the name, which stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
-		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
-			Room: r.ID, Identity: p.Identity,
-			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
-		})))
 	}
 	return changed, errors.Join(failures...)
+}
+
+// syncParticipant gives one participant what their role allows and hosts have decided, and reports whether they had not.
+func (s *Service) syncParticipant(
+	ctx context.Context, r *ent.Room, p live.Participant, role usherv1.Role, state moderation.State,
+) (changed bool, err error) {
+	sources := s.sources(r, role, state)
+	// Without a name that stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
+	name := state.Name
+	if name == p.DisplayName {
+		name = ""
+	}
+	if sameSources(sources, p.Sources) && p.NoSubscribe == state.NoSubscribe && name == "" &&
+		p.Attributes[auth.AttributeRole] == auth.RoleAttribute(role) {
+		return false, nil
+	}
+	return true, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
+		Room: r.ID, Identity: p.Identity, DisplayName: name,
+		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role)}, Sources: sources, NoSubscribe: state.NoSubscribe,
+	}))
 }
 
 // roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits
