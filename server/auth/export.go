@@ -181,7 +181,7 @@ func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAud
 	if err != nil {
 		return nil, fmt.Errorf("find audit events: %w", err)
 	}
-	var events []ExportedAudit
+	events := make([]ExportedAudit, 0, len(rows))
 	for _, e := range rows {
 		events = append(events, ExportedAudit{
 			CreateTime: e.CreateTime, RoomID: e.RoomID, Action: e.Action, Detail: e.Detail,
@@ -196,7 +196,7 @@ func (l *Lifecycle) exportDecisions(ctx context.Context, u *ent.User) ([]Exporte
 	if err != nil {
 		return nil, fmt.Errorf("find decisions: %w", err)
 	}
-	var decisions []ExportedDecision
+	decisions := make([]ExportedDecision, 0, len(rows))
 	for _, r := range rows {
 		e := ExportedDecision{
 			RoomID: r.RoomID, ByHost: r.NameByHost, Restricted: r.RestrictSources || !r.CanSubscribe,
