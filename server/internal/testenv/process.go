@@ -18,17 +18,6 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Port returns a loopback port that was free a moment ago.
-func Port(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // Process is a program that a test started.
 type Process struct {
 	t    testing.TB
