@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -26,9 +25,9 @@ type portBlock struct {
 }
 
 var ports = sync.OnceValues(func() (*portBlock, error) {
-	for _, n := range rand.Perm(blocks) { //nolint:gosec // any will do
+	for _, n := range rand.Perm(blocks) {
 		base := firstPort + n*blockSize
-		if l, err := net.Listen("tcp", address(base)); err == nil { //nolint:noctx // at once
+		if l, err := net.Listen("tcp", address(base)); err == nil {
 			return &portBlock{hold: l, base: base}, nil
 		}
 	}
@@ -47,12 +46,12 @@ func Port(t testing.TB) int {
 	defer b.mu.Unlock()
 	for range blockSize {
 		b.next = b.next%(blockSize-1) + 1
-		if l, err := net.Listen("tcp", address(b.base+b.next)); err == nil { //nolint:noctx // at once
+		if l, err := net.Listen("tcp", address(b.base+b.next)); err == nil {
 			_ = l.Close()
 			return b.base + b.next
 		}
 	}
-	t.Fatal(fmt.Sprintf("no port is free from %d on", b.base))
+	t.Fatalf("no port is free from %d on", b.base)
 	return 0
 }
 
