@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -35,6 +36,16 @@ type right struct {
 	role usherv1.Role
 	// direct: callers who would have to wait are refused with LOBBY_REQUIRED.
 	direct bool
+	// needs is what callers are refused with who may call, because what they name is not there.
+	needs string
+	// noLobby: callers who may call are refused with NO_LOBBY in public rooms.
+	noLobby bool
+	// stream: the method streams; its first message says that the caller was let through.
+	stream bool
+	// alsoParticipant: participants too.
+	alsoParticipant bool
+	// state is the reason with which those who may call are refused, because nothing goes on in the room.
+	state string
 	// request makes a request for a room, from a caller of the given role.
 	request func(w *world) proto.Message
 }
@@ -97,9 +108,55 @@ var rights = map[string]right{
 			return &usherv1.JoinRoomRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
 		},
 	},
+	usherv1connect.LobbyServiceRequestEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
+		request: func(w *world) proto.Message {
+			return &usherv1.RequestEntryRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		},
+	},
+	usherv1connect.LobbyServiceWatchEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID", stream: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.WatchEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		},
+	},
+	usherv1connect.LobbyServiceCancelEntryProcedure: {
+		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID",
+		request: func(w *world) proto.Message {
+			return &usherv1.CancelEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		},
+	},
+	usherv1connect.LobbyServiceListWaitingProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListWaitingRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.LobbyServiceWatchWaitingProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator, stream: true,
+		request: func(w *world) proto.Message { return &usherv1.WatchWaitingRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.LobbyServiceDecideEntryProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, needs: "ENTRY_NOT_FOUND", noLobby: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.DecideEntryRequest{
+				Room: w.room.ID.String(), EntryId: uuid.NewString(), Etag: "test-etag", Decision: usherv1.Decision_DECISION_ALLOW,
+			}
+		},
+	},
+	usherv1connect.LobbyServiceDecideAllEntriesProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, noLobby: true,
+		request: func(w *world) proto.Message {
+			return &usherv1.DecideAllEntriesRequest{
+				Room: w.room.ID.String(), EntryIds: []string{uuid.NewString()}, Decision: usherv1.Decision_DECISION_DENY,
+			}
+		},
+	},
 	usherv1connect.RoomsServiceRenewConnectionProcedure: {
 		participant: true,
 		request:     func(*world) proto.Message { return &usherv1.RenewConnectionRequest{} },
+	},
+	usherv1connect.RoomsServiceEndMeetingProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
@@ -134,6 +191,60 @@ var rights = map[string]right{
 				Room: w.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: w.other.ID.String()},
 			}
 		},
+	},
+	usherv1connect.RoomsServiceListAuditEventsProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.ParticipantsServiceListParticipantsProcedure: {
+		tokenScopes: []string{"read", "rooms"}, role: administrator,
+		request: func(w *world) proto.Message {
+			return &usherv1.ListParticipantsRequest{Room: w.room.ID.String()}
+		},
+	},
+	usherv1connect.ParticipantsServiceMuteParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, alsoParticipant: true, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.MuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.MuteAllParticipantsRequest{Room: w.room.ID.String()}
+		},
+	},
+	usherv1connect.ParticipantsServiceUpdateParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", DisplayName: proto.String("Matrix")}
+		},
+	},
+	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.SetParticipantRoleRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", Role: member}
+		},
+	},
+	usherv1connect.ParticipantsServiceRemoveParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.RemoveParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceLowerHandProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *world) proto.Message {
+			return &usherv1.LowerHandRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
+	usherv1connect.ParticipantsServiceRaiseHandProcedure: {
+		participant: true, state: "ROOM_NOT_LIVE",
+		request: func(*world) proto.Message { return &usherv1.RaiseHandRequest{Raised: true} },
+	},
+	usherv1connect.ParticipantsServiceRenameProcedure: {
+		participant: true, direct: true, state: "ROOM_NOT_LIVE",
+		request: func(*world) proto.Message { return &usherv1.RenameRequest{DisplayName: "Matrix"} },
 	},
 }
 
@@ -201,6 +312,12 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	case k.bad:
 		return "UNAUTHENTICATED"
 	case k.participant:
+		if r.state != "" && (r.participant || r.alsoParticipant) {
+			if r.direct && level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+				return "NOT_PERMITTED" // who had to be let in keeps their name
+			}
+			return r.state
+		}
 		if r.participant {
 			// A stranger's connection outlives a change of the level only while the same meeting goes on; there is none.
 			if level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
@@ -229,7 +346,10 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	if r.direct && role == 0 && level != usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC && !trusted {
 		return "LOBBY_REQUIRED"
 	}
-	return ""
+	if r.noLobby && level == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+		return "NO_LOBBY"
+	}
+	return cmp.Or(r.needs, r.state)
 }
 
 // matrix makes worlds.
@@ -267,7 +387,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 					caller := people[role]
 					w := m.world(level, role, caller, other)
 					w.stranger, w.service = stranger, kind.service
-					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller))
+					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller), r.stream)
 					got, want := reason(err), r.want(kind, role, level)
 					if got != want {
 						t.Errorf("%s by %s, %v, %v: reason %q, want %q (%v)", procedure(method), kind.name, level, role, got, want, err)
@@ -305,7 +425,7 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 }
 
 // call makes one call of a procedure by name.
-func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption) error {
+func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as connect.ClientOption, stream bool) error {
 	t.Helper()
 	d := req.ProtoReflect().Descriptor()
 	body, err := proto.Marshal(req)
@@ -319,8 +439,19 @@ func (m *matrix) call(t *testing.T, procedure string, req proto.Message, as conn
 	client := connect.NewClient[dynamicpb.Message, emptyAnswer](http.DefaultClient, m.URL+procedure, as, connect.WithCodec(anyCodec{}))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, err = client.CallUnary(ctx, connect.NewRequest(dynamic))
-	return err
+	if !stream {
+		_, err = client.CallUnary(ctx, connect.NewRequest(dynamic))
+		return err
+	}
+	messages, err := client.CallServerStream(ctx, connect.NewRequest(dynamic))
+	if err != nil {
+		return err
+	}
+	defer func() { cancel(); _ = messages.Close() }()
+	if messages.Receive() {
+		return nil
+	}
+	return messages.Err()
 }
 
 // emptyAnswer is an answer that nobody looks at.

@@ -45,6 +45,8 @@ type Config struct {
 	OIDC                   OIDCConfig
 	Session                SessionConfig
 	Rooms                  RoomsConfig
+	Lobby                  LobbyConfig
+	Streams                StreamsConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -131,6 +133,26 @@ type RoomsConfig struct {
 	AccountNames bool
 }
 
+// LobbyConfig is how long people wait.
+type LobbyConfig struct {
+	// Waiting is how long an entry waits without a sign of life, and Grace how long a decision still finds it after that.
+	Waiting, Grace time.Duration
+	// Accepted is how long an admission holds, and Denied how long the first denial does.
+	Accepted, Denied time.Duration
+	// KeepPlace is how long after they asked first somebody whose entry was lost gets their place back.
+	KeepPlace time.Duration
+	// MaxWaiting is how many may wait in one room.
+	MaxWaiting int
+}
+
+// StreamsConfig bounds streams.
+type StreamsConfig struct {
+	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
+	Heartbeat, MaxAge time.Duration
+	// PerTicket, PerUser and PerNetwork are how many may be open in one server at the same time; 0 for no limit.
+	PerTicket, PerUser, PerNetwork int
+}
+
 // ServiceToken is a program of the operator that may call.
 type ServiceToken struct {
 	Name string
@@ -155,6 +177,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
+	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
+	KnockNetwork, KnockRoom ratelimit.Limit
 }
 
 // KeepConfig is how long things are kept.
@@ -162,6 +186,8 @@ type KeepConfig struct {
 	Idempotency time.Duration
 	// ExpiredTokens is how long API tokens stay listed after they expired or were revoked.
 	ExpiredTokens time.Duration
+	// Audit is how long it is known who did what in a room.
+	Audit time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.
 	CleanUpAt time.Duration
 }

@@ -73,6 +73,11 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 				usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
 			},
 		},
+		Lobby: server.LobbyConfig{
+			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
+			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
+		},
+		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},
@@ -81,7 +86,7 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
@@ -216,6 +221,8 @@ func (headerInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc)
 // clients are clients of all services with the same options.
 type clients struct {
 	usherv1connect.RoomsServiceClient
+	usherv1connect.LobbyServiceClient
+	usherv1connect.ParticipantsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -228,6 +235,8 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 	options = append(options, connect.WithInterceptors(i.secrets))
 	return &clients{
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
+		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
+		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

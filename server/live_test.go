@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/usher-meet/usher/gen/ent/livetask"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -125,5 +127,64 @@ func TestLiveRoomFollows(t *testing.T) {
 	renewed := must[*usherv1.RenewConnectionResponse](t)(i.clients(bearer(conn.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})).GetConnection()
 	if renewed.GetParticipantIdentity() != conn.GetParticipantIdentity() || !renewed.GetSessionExpireTime().AsTime().Equal(conn.GetSessionExpireTime().AsTime()) {
 		t.Errorf("renewed as %s until %v, want the same identity and end", renewed.GetParticipantIdentity(), renewed.GetSessionExpireTime().AsTime())
+	}
+}
+
+// EndMeeting puts everybody out, and the room stays: who enters it directly meets there again, and nobody else comes back
+// with what they held.
+func TestEndMeeting(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	host := i.clients(bearer(i.apiToken(i.user("Ada Ends"), "read", "rooms")))
+	nobody := i.clients(bearer(""))
+	room := must[*usherv1.CreateRoomResponse](t)(host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
+		Name: "Ended", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC,
+	})).GetRoom()
+	end := func() {
+		t.Helper()
+		must[*usherv1.EndMeetingResponse](t)(host.EndMeeting(t.Context(), &usherv1.EndMeetingRequest{Room: room.GetId()}))
+	}
+	end() // before there is one
+	ada, adaConn := i.join(t, host, room.GetId())
+	guest, guestConn := i.join(t, nobody, room.GetId())
+	must[*usherv1.UpdateRoomResponse](t)(host.UpdateRoom(t.Context(), &usherv1.UpdateRoomRequest{Room: &usherv1.Room{
+		Id: room.GetId(), AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
+	}}))
+	renew := func(c *usherv1.Connection) (*usherv1.RenewConnectionResponse, error) {
+		return i.clients(bearer(c.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
+	}
+	must[*usherv1.RenewConnectionResponse](t)(renew(guestConn)) // locking the room throws nobody out
+
+	end()
+	ada.WaitGone()
+	guest.WaitGone()
+	_, err := renew(guestConn)
+	wantReason(t, err, "LOBBY_REQUIRED")
+
+	// The next meeting stays, and what is left of the one before it does not come in.
+	again := must[*usherv1.RenewConnectionResponse](t)(renew(adaConn)).GetConnection()
+	back := meeting.Join(t, again.GetServerUrl(), again.GetToken())
+	_, err = renew(guestConn)
+	wantReason(t, err, "LOBBY_REQUIRED")
+	eventually(t, "all tasks to end a meeting to be done", func() bool {
+		return i.DB.Read.LiveTask.Query().Where(livetask.KindEQ(livetask.KindEndMeeting)).CountX(t.Context()) == 0
+	})
+	select {
+	case <-back.Disconnected:
+		t.Error("the next meeting was ended too")
+	default:
+	}
+
+	events := must[*usherv1.ListAuditEventsResponse](t)(host.ListAuditEvents(t.Context(), &usherv1.ListAuditEventsRequest{Room: room.GetId()})).GetEvents()
+	var got []string
+	for _, e := range events {
+		got = append(got, e.GetAction()+" "+e.GetDetail())
+	}
+	want := []string{
+		"meeting.ended meeting=1 live=true", "room.updated fields=access_level access_level=RESTRICTED",
+		"meeting.ended meeting=0 live=false", "room.created ",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events: -want +got\n%s", diff)
 	}
 }

@@ -10,7 +10,9 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
+	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/users"
 )
@@ -51,8 +53,32 @@ func (p *parts) roomsService() *rooms.Service {
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
 		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: live.Reach(c.LiveKit.TokenLife),
-		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens,
+		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
 		Worker: workerTiming,
+	}
+}
+
+func (p *parts) lobbyService() *lobby.Service {
+	c := p.config
+	return &lobby.Service{
+		DB: p.db, Keys: p.keys, Rooms: p.rooms, LiveKit: p.livekit, Limiter: p.limiter, Log: p.log,
+		Store: &lobby.Store{Redis: p.redis, Rules: lobby.Rules{
+			Waiting: c.Lobby.Waiting, Grace: c.Lobby.Grace, Accepted: c.Lobby.Accepted, Denied: c.Lobby.Denied,
+			KeepPlace: c.Lobby.KeepPlace, Most: c.Lobby.MaxWaiting,
+		}},
+		NetworkLimit: c.Limits.KnockNetwork, RoomLimit: c.Limits.KnockRoom,
+		Streams: lobby.StreamRules{
+			Heartbeat: c.Streams.Heartbeat, MaxAge: c.Streams.MaxAge,
+			PerTicket: c.Streams.PerTicket, PerUser: c.Streams.PerUser, PerNetwork: c.Streams.PerNetwork,
+		},
+		Draining: p.draining,
+	}
+}
+
+func (p *parts) participantsService() *participants.Service {
+	return &participants.Service{
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Log: p.log,
+		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }
 

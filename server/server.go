@@ -30,6 +30,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
 )
@@ -37,6 +38,8 @@ import (
 // Services are the fully qualified names of the services that the server mounts.
 var Services = []string{
 	usherv1connect.RoomsServiceName,
+	usherv1connect.LobbyServiceName,
+	usherv1connect.ParticipantsServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -81,6 +84,9 @@ type parts struct {
 	metrics  *prometheus.Registry
 	health   *health
 	rooms    *rooms.Service
+	lobby    *lobby.Service
+	// draining is closed when the server stops, before it waits for calls to end: streams would never.
+	draining chan struct{}
 }
 
 // ErrNoDatabase means that the database does not answer, or not to us.
@@ -117,6 +123,7 @@ func Run(ctx context.Context, o Options) error {
 	var work sync.WaitGroup
 	work.Go(func() { p.rooms.RunLive(workCtx) })
 	work.Go(func() { p.runNightly(workCtx) })
+	work.Go(func() { p.lobby.RunNews(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 
@@ -150,6 +157,7 @@ func (p *parts) checkSchema(ctx context.Context) error {
 // until the end.
 func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Server) error {
 	p.health.stopping.Store(true)
+	close(p.draining)
 	p.log.InfoContext(ctx, "stopping")
 	// ctx is done; draining needs one that is not.
 	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.DrainTimeout)
@@ -195,8 +203,11 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		limiter:  &ratelimit.Limiter{Redis: redis},
 		metrics:  prometheus.NewRegistry(),
 		health:   &health{db: db, redis: redis, livekit: lk},
+		draining: make(chan struct{}),
 	}
 	p.rooms = p.roomsService()
+	p.lobby = p.lobbyService()
+	p.rooms.Lobby = p.lobby
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
 }
@@ -216,6 +227,8 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
+	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
+	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
 	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
@@ -264,13 +277,28 @@ func (p *parts) newHTTPServer(h http.Handler) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler: h, Protocols: &protocols, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		MaxHeaderBytes: 64 << 10,
+		// A client that vanished without a word is noticed in time for its lobby entry to lapse within 45 s.
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		ErrorLog: slog.NewLogLogger(connectionLog{p.log.Handler()}, slog.LevelWarn),
 	}
 }
 
+const (
+	// pingAfter is how long an HTTP/2 connection may be silent before the client is asked whether it is there, and
+	// pingTimeout how long it has to answer.
+	pingAfter, pingTimeout = 6 * time.Second, 5 * time.Second
+	// unackedTimeout is how long what was sent may stay unacknowledged before a connection counts as lost. Heartbeats of
+	// streams are sent more often.
+	unackedTimeout = 12 * time.Second
+)
+
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	c := net.ListenConfig{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Control:         boundUnacked,
+	}
+	l, err := c.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}

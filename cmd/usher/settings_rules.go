@@ -65,4 +65,9 @@ var crossRules = []crossRule{
 		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
 		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",
 	},
+	{
+		[]string{"USHER_STREAM_HEARTBEAT", "USHER_LOBBY_WAITING"},
+		func(c *config) bool { return 2*c.Streams.Heartbeat > c.Lobby.Waiting },
+		"USHER_STREAM_HEARTBEAT is more than half of USHER_LOBBY_WAITING: one that is late would lose a guest their place",
+	},
 }

@@ -285,6 +285,63 @@ var table = []section{
 			doc: "Languages of mails and pages; the first is the default.",
 		},
 	}},
+	{"Lobby and streams", "", []setting{
+		{
+			name: "USHER_LOBBY_WAITING", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Lobby.Waiting }),
+			doc: "How long somebody waits in the lobby without a sign of life. Streams and clients that poll show one more often.",
+		},
+		{
+			name: "USHER_LOBBY_GRACE", standard: "10s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Lobby.Grace }),
+			doc: "How long a decision still finds somebody who stopped showing signs of life.",
+		},
+		{
+			name: "USHER_LOBBY_ACCEPTED", standard: "6h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Lobby.Accepted }),
+			doc: "How long an admission holds, if the meeting does not end before.",
+		},
+		{
+			name: "USHER_LOBBY_DENIED", standard: "5m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Lobby.Denied }),
+			doc: "How long somebody who was turned away cannot ask again. It doubles each time, up to a day.",
+		},
+		{
+			name: "USHER_LOBBY_KEEP_PLACE", standard: "15m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Lobby.KeepPlace }),
+			doc: "How long after they asked first somebody whose entry was lost gets their place back.",
+		},
+		{
+			name: "USHER_LOBBY_MAX_WAITING", standard: "200",
+			set: into(count, func(c *config) *int { return &c.Lobby.MaxWaiting }),
+			doc: "How many people may wait in one room.",
+		},
+		{
+			name: "USHER_STREAM_HEARTBEAT", standard: "10s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Streams.Heartbeat }),
+			doc: "How often a stream says that it is alive. Well below `USHER_LOBBY_WAITING`, and below the time-outs of proxies.",
+		},
+		{
+			name: "USHER_STREAM_MAX_AGE", standard: "30m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Streams.MaxAge }),
+			doc: "When a stream ends; clients connect again and lose nothing.",
+		},
+		{
+			name: "USHER_STREAMS_PER_TICKET", standard: "2",
+			set: into(count, func(c *config) *int { return &c.Streams.PerTicket }),
+			doc: "Streams that one guest may have open in one server; 0 for no limit.",
+		},
+		{
+			name: "USHER_STREAMS_PER_USER", standard: "20",
+			set: into(count, func(c *config) *int { return &c.Streams.PerUser }),
+			doc: "Streams that one user may have open in one server; 0 for no limit.",
+		},
+		{
+			name: "USHER_STREAMS_PER_NETWORK", standard: "500",
+			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
+			doc: "Streams that one network may have open in one server; 0 for no limit.",
+		},
+	}},
 	{"Branding", "", []setting{
 		{
 			name: "USHER_BRANDING_NAME", standard: "Usher",
@@ -323,6 +380,10 @@ var table = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.Calls }),
 		limit("USHER_LIMIT_JOIN", "120/1m", "join", "Joining meetings and renewing connections, for each caller or network.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.Join }),
+		limit("USHER_LIMIT_KNOCK_NETWORK", "200/200s", "knock-network", "New entries in one lobby from one network.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.KnockNetwork }),
+		limit("USHER_LIMIT_KNOCK_ROOM", "200/40s", "knock-room", "New entries in one lobby.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.KnockRoom }),
 		limit("USHER_LIMIT_CREATE_ROOM", "30/1h", "create-room", "Rooms that one user creates.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.CreateRoom }),
 		limit("USHER_LIMIT_EMAIL_LOOKUP", "60/1h", "email-lookup", "Searches for people by one user.",
@@ -342,6 +403,11 @@ var table = []section{
 			name: "USHER_KEEP_EXPIRED_TOKENS", standard: "720h",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.ExpiredTokens }),
 			doc: "How long API tokens stay listed after they expired or were revoked.",
+		},
+		{
+			name: "USHER_KEEP_AUDIT", standard: "8760h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Audit }),
+			doc: "How long the record of who did what in rooms is kept.",
 		},
 		{
 			name: "USHER_CLEAN_UP_AT", standard: "03:00",

@@ -71,6 +71,9 @@ func TestLoad_defaults(t *testing.T) {
 		EmailLookup: ratelimit.Limit{Name: "email-lookup", Burst: 60, Period: time.Hour},
 		NotFound:    ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
 		SignIn:      ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
+		// One a second, and five a second.
+		KnockNetwork: ratelimit.Limit{Name: "knock-network", Burst: 200, Period: 200 * time.Second},
+		KnockRoom:    ratelimit.Limit{Name: "knock-room", Burst: 200, Period: 40 * time.Second},
 	}
 	if diff := cmp.Diff(want, c.Limits); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
@@ -78,6 +81,14 @@ func TestLoad_defaults(t *testing.T) {
 	if c.LiveKit.TokenLife != 10*time.Minute || c.LiveKit.SessionLife != 12*time.Hour ||
 		c.Session.IdleTimeout != 12*time.Hour || c.Session.MaxAge != 7*24*time.Hour || c.Keep.CleanUpAt != 3*time.Hour {
 		t.Errorf("life times: LiveKit %+v, session %+v, kept %+v", c.LiveKit, c.Session, c.Keep)
+	}
+	lobby := server.LobbyConfig{
+		Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
+		KeepPlace: 15 * time.Minute, MaxWaiting: 200,
+	}
+	streams := server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500}
+	if c.Lobby != lobby || c.Streams != streams {
+		t.Errorf("lobby %+v, streams %+v", c.Lobby, c.Streams)
 	}
 	if len(c.OIDC.FullNameClaims) != 0 {
 		t.Errorf("names are of the claims %q: want the choice of server/oidc, which knows which ones say the same", c.OIDC.FullNameClaims)
@@ -163,6 +174,7 @@ func TestLoad_refused(t *testing.T) {
 		"only secrets come from files":            {"USHER_LISTEN_FILE=/test", "USHER_LISTEN_FILE (environment) is not a setting; did you mean USHER_LISTEN?"},
 		"a port is no service of Kubernetes":      {"USHER_PORT=8080", "USHER_PORT (environment) is not a setting; did you mean USHER_SECRET?"},
 		"a session ends before its greatest age":  {"USHER_SESSION_IDLE_TIMEOUT=200h", "USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE"},
+		"a late heartbeat keeps the place":        {"USHER_STREAM_HEARTBEAT=20s", "USHER_STREAM_HEARTBEAT is more than half of USHER_LOBBY_WAITING: one that is late would lose a guest their place"},
 		"authorities of Redis need TLS":           {"USHER_REDIS_CA_FILE=/dev/null", "USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out"},
 		"a list is not empty":                     {"USHER_LANGUAGES=, ,", "USHER_LANGUAGES (environment): names nothing between the commas"},
 		"Redis is no address with a password":     {"USHER_REDIS_ADDRESSES=redis://:test-leak@redis:6379", "USHER_REDIS_ADDRESSES (environment): want host:port, without redis://, user or password, which have settings of their own"},

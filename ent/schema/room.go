@@ -46,6 +46,7 @@ func (Room) Edges() []ent.Edge {
 	return []ent.Edge{
 		edge.To("members", Member.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("creation_callbacks", CreationCallback.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
+		edge.To("participant_states", ParticipantState.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 	}
 }
 

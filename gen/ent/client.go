@@ -17,10 +17,12 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/user"
@@ -33,6 +35,8 @@ type Client struct {
 	Schema *migrate.Schema
 	// APIToken is the client for interacting with the APIToken builders.
 	APIToken *APITokenClient
+	// AuditEvent is the client for interacting with the AuditEvent builders.
+	AuditEvent *AuditEventClient
 	// CreationCallback is the client for interacting with the CreationCallback builders.
 	CreationCallback *CreationCallbackClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
@@ -41,6 +45,8 @@ type Client struct {
 	LiveTask *LiveTaskClient
 	// Member is the client for interacting with the Member builders.
 	Member *MemberClient
+	// ParticipantState is the client for interacting with the ParticipantState builders.
+	ParticipantState *ParticipantStateClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -59,10 +65,12 @@ func NewClient(opts ...Option) *Client {
 func (c *Client) init() {
 	c.Schema = migrate.NewSchema(c.driver)
 	c.APIToken = NewAPITokenClient(c.config)
+	c.AuditEvent = NewAuditEventClient(c.config)
 	c.CreationCallback = NewCreationCallbackClient(c.config)
 	c.IdempotencyKey = NewIdempotencyKeyClient(c.config)
 	c.LiveTask = NewLiveTaskClient(c.config)
 	c.Member = NewMemberClient(c.config)
+	c.ParticipantState = NewParticipantStateClient(c.config)
 	c.Room = NewRoomClient(c.config)
 	c.SchemaVersion = NewSchemaVersionClient(c.config)
 	c.User = NewUserClient(c.config)
@@ -159,10 +167,12 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		ctx:              ctx,
 		config:           cfg,
 		APIToken:         NewAPITokenClient(cfg),
+		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
+		ParticipantState: NewParticipantStateClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
 		User:             NewUserClient(cfg),
@@ -186,10 +196,12 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		ctx:              ctx,
 		config:           cfg,
 		APIToken:         NewAPITokenClient(cfg),
+		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
+		ParticipantState: NewParticipantStateClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
 		User:             NewUserClient(cfg),
@@ -222,8 +234,8 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
-		c.APIToken, c.CreationCallback, c.IdempotencyKey, c.LiveTask, c.Member, c.Room,
-		c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
+		c.Member, c.ParticipantState, c.Room, c.SchemaVersion, c.User,
 	} {
 		n.Use(hooks...)
 	}
@@ -233,8 +245,8 @@ func (c *Client) Use(hooks ...Hook) {
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
-		c.APIToken, c.CreationCallback, c.IdempotencyKey, c.LiveTask, c.Member, c.Room,
-		c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
+		c.Member, c.ParticipantState, c.Room, c.SchemaVersion, c.User,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -245,6 +257,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 	switch m := m.(type) {
 	case *APITokenMutation:
 		return c.APIToken.mutate(ctx, m)
+	case *AuditEventMutation:
+		return c.AuditEvent.mutate(ctx, m)
 	case *CreationCallbackMutation:
 		return c.CreationCallback.mutate(ctx, m)
 	case *IdempotencyKeyMutation:
@@ -253,6 +267,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.LiveTask.mutate(ctx, m)
 	case *MemberMutation:
 		return c.Member.mutate(ctx, m)
+	case *ParticipantStateMutation:
+		return c.ParticipantState.mutate(ctx, m)
 	case *RoomMutation:
 		return c.Room.mutate(ctx, m)
 	case *SchemaVersionMutation:
@@ -410,6 +426,139 @@ func (c *APITokenClient) mutate(ctx context.Context, m *APITokenMutation) (Value
 		return (&APITokenDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown APIToken mutation op: %q", m.Op())
+	}
+}
+
+// AuditEventClient is a client for the AuditEvent schema.
+type AuditEventClient struct {
+	config
+}
+
+// NewAuditEventClient returns a client for the AuditEvent from the given config.
+func NewAuditEventClient(c config) *AuditEventClient {
+	return &AuditEventClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `auditevent.Hooks(f(g(h())))`.
+func (c *AuditEventClient) Use(hooks ...Hook) {
+	c.hooks.AuditEvent = append(c.hooks.AuditEvent, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `auditevent.Intercept(f(g(h())))`.
+func (c *AuditEventClient) Intercept(interceptors ...Interceptor) {
+	c.inters.AuditEvent = append(c.inters.AuditEvent, interceptors...)
+}
+
+// Create returns a builder for creating a AuditEvent entity.
+func (c *AuditEventClient) Create() *AuditEventCreate {
+	mutation := newAuditEventMutation(c.config, OpCreate)
+	return &AuditEventCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of AuditEvent entities.
+func (c *AuditEventClient) CreateBulk(builders ...*AuditEventCreate) *AuditEventCreateBulk {
+	return &AuditEventCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *AuditEventClient) MapCreateBulk(slice any, setFunc func(*AuditEventCreate, int)) *AuditEventCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &AuditEventCreateBulk{err: fmt.Errorf("calling to AuditEventClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*AuditEventCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &AuditEventCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for AuditEvent.
+func (c *AuditEventClient) Update() *AuditEventUpdate {
+	mutation := newAuditEventMutation(c.config, OpUpdate)
+	return &AuditEventUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *AuditEventClient) UpdateOne(_m *AuditEvent) *AuditEventUpdateOne {
+	mutation := newAuditEventMutation(c.config, OpUpdateOne, withAuditEvent(_m))
+	return &AuditEventUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *AuditEventClient) UpdateOneID(id int64) *AuditEventUpdateOne {
+	mutation := newAuditEventMutation(c.config, OpUpdateOne, withAuditEventID(id))
+	return &AuditEventUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for AuditEvent.
+func (c *AuditEventClient) Delete() *AuditEventDelete {
+	mutation := newAuditEventMutation(c.config, OpDelete)
+	return &AuditEventDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *AuditEventClient) DeleteOne(_m *AuditEvent) *AuditEventDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *AuditEventClient) DeleteOneID(id int64) *AuditEventDeleteOne {
+	builder := c.Delete().Where(auditevent.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &AuditEventDeleteOne{builder}
+}
+
+// Query returns a query builder for AuditEvent.
+func (c *AuditEventClient) Query() *AuditEventQuery {
+	return &AuditEventQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeAuditEvent},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a AuditEvent entity by its id.
+func (c *AuditEventClient) Get(ctx context.Context, id int64) (*AuditEvent, error) {
+	return c.Query().Where(auditevent.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *AuditEventClient) GetX(ctx context.Context, id int64) *AuditEvent {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *AuditEventClient) Hooks() []Hook {
+	return c.hooks.AuditEvent
+}
+
+// Interceptors returns the client interceptors.
+func (c *AuditEventClient) Interceptors() []Interceptor {
+	return c.inters.AuditEvent
+}
+
+func (c *AuditEventClient) mutate(ctx context.Context, m *AuditEventMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&AuditEventCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&AuditEventUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&AuditEventUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&AuditEventDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown AuditEvent mutation op: %q", m.Op())
 	}
 }
 
@@ -993,6 +1142,171 @@ func (c *MemberClient) mutate(ctx context.Context, m *MemberMutation) (Value, er
 	}
 }
 
+// ParticipantStateClient is a client for the ParticipantState schema.
+type ParticipantStateClient struct {
+	config
+}
+
+// NewParticipantStateClient returns a client for the ParticipantState from the given config.
+func NewParticipantStateClient(c config) *ParticipantStateClient {
+	return &ParticipantStateClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `participantstate.Hooks(f(g(h())))`.
+func (c *ParticipantStateClient) Use(hooks ...Hook) {
+	c.hooks.ParticipantState = append(c.hooks.ParticipantState, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `participantstate.Intercept(f(g(h())))`.
+func (c *ParticipantStateClient) Intercept(interceptors ...Interceptor) {
+	c.inters.ParticipantState = append(c.inters.ParticipantState, interceptors...)
+}
+
+// Create returns a builder for creating a ParticipantState entity.
+func (c *ParticipantStateClient) Create() *ParticipantStateCreate {
+	mutation := newParticipantStateMutation(c.config, OpCreate)
+	return &ParticipantStateCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of ParticipantState entities.
+func (c *ParticipantStateClient) CreateBulk(builders ...*ParticipantStateCreate) *ParticipantStateCreateBulk {
+	return &ParticipantStateCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *ParticipantStateClient) MapCreateBulk(slice any, setFunc func(*ParticipantStateCreate, int)) *ParticipantStateCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &ParticipantStateCreateBulk{err: fmt.Errorf("calling to ParticipantStateClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*ParticipantStateCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &ParticipantStateCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for ParticipantState.
+func (c *ParticipantStateClient) Update() *ParticipantStateUpdate {
+	mutation := newParticipantStateMutation(c.config, OpUpdate)
+	return &ParticipantStateUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *ParticipantStateClient) UpdateOne(_m *ParticipantState) *ParticipantStateUpdateOne {
+	mutation := newParticipantStateMutation(c.config, OpUpdateOne, withParticipantState(_m))
+	return &ParticipantStateUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *ParticipantStateClient) UpdateOneID(id uuid.UUID) *ParticipantStateUpdateOne {
+	mutation := newParticipantStateMutation(c.config, OpUpdateOne, withParticipantStateID(id))
+	return &ParticipantStateUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for ParticipantState.
+func (c *ParticipantStateClient) Delete() *ParticipantStateDelete {
+	mutation := newParticipantStateMutation(c.config, OpDelete)
+	return &ParticipantStateDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *ParticipantStateClient) DeleteOne(_m *ParticipantState) *ParticipantStateDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *ParticipantStateClient) DeleteOneID(id uuid.UUID) *ParticipantStateDeleteOne {
+	builder := c.Delete().Where(participantstate.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &ParticipantStateDeleteOne{builder}
+}
+
+// Query returns a query builder for ParticipantState.
+func (c *ParticipantStateClient) Query() *ParticipantStateQuery {
+	return &ParticipantStateQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeParticipantState},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a ParticipantState entity by its id.
+func (c *ParticipantStateClient) Get(ctx context.Context, id uuid.UUID) (*ParticipantState, error) {
+	return c.Query().Where(participantstate.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *ParticipantStateClient) GetX(ctx context.Context, id uuid.UUID) *ParticipantState {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRoom queries the room edge of a ParticipantState.
+func (c *ParticipantStateClient) QueryRoom(_m *ParticipantState) *RoomQuery {
+	query := (&RoomClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(participantstate.Table, participantstate.FieldID, id),
+			sqlgraph.To(room.Table, room.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, participantstate.RoomTable, participantstate.RoomColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryUser queries the user edge of a ParticipantState.
+func (c *ParticipantStateClient) QueryUser(_m *ParticipantState) *UserQuery {
+	query := (&UserClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(participantstate.Table, participantstate.FieldID, id),
+			sqlgraph.To(user.Table, user.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, participantstate.UserTable, participantstate.UserColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *ParticipantStateClient) Hooks() []Hook {
+	return c.hooks.ParticipantState
+}
+
+// Interceptors returns the client interceptors.
+func (c *ParticipantStateClient) Interceptors() []Interceptor {
+	return c.inters.ParticipantState
+}
+
+func (c *ParticipantStateClient) mutate(ctx context.Context, m *ParticipantStateMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&ParticipantStateCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&ParticipantStateUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&ParticipantStateUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&ParticipantStateDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown ParticipantState mutation op: %q", m.Op())
+	}
+}
+
 // RoomClient is a client for the Room schema.
 type RoomClient struct {
 	config
@@ -1126,6 +1440,22 @@ func (c *RoomClient) QueryCreationCallbacks(_m *Room) *CreationCallbackQuery {
 			sqlgraph.From(room.Table, room.FieldID, id),
 			sqlgraph.To(creationcallback.Table, creationcallback.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, room.CreationCallbacksTable, room.CreationCallbacksColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryParticipantStates queries the participant_states edge of a Room.
+func (c *RoomClient) QueryParticipantStates(_m *Room) *ParticipantStateQuery {
+	query := (&ParticipantStateClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, id),
+			sqlgraph.To(participantstate.Table, participantstate.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, room.ParticipantStatesTable, room.ParticipantStatesColumn),
 		)
 		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
 		return fromV, nil
@@ -1431,6 +1761,22 @@ func (c *UserClient) QueryAPITokens(_m *User) *APITokenQuery {
 	return query
 }
 
+// QueryParticipantStates queries the participant_states edge of a User.
+func (c *UserClient) QueryParticipantStates(_m *User) *ParticipantStateQuery {
+	query := (&ParticipantStateClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(user.Table, user.FieldID, id),
+			sqlgraph.To(participantstate.Table, participantstate.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, user.ParticipantStatesTable, user.ParticipantStatesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // Hooks returns the client hooks.
 func (c *UserClient) Hooks() []Hook {
 	return c.hooks.User
@@ -1459,11 +1805,11 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		APIToken, CreationCallback, IdempotencyKey, LiveTask, Member, Room,
-		SchemaVersion, User []ent.Hook
+		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
+		ParticipantState, Room, SchemaVersion, User []ent.Hook
 	}
 	inters struct {
-		APIToken, CreationCallback, IdempotencyKey, LiveTask, Member, Room,
-		SchemaVersion, User []ent.Interceptor
+		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
+		ParticipantState, Room, SchemaVersion, User []ent.Interceptor
 	}
 )

@@ -22,6 +22,8 @@ type LiveTask struct {
 	Kind livetask.Kind `json:"kind,omitempty"`
 	// RoomID holds the value of the "room_id" field.
 	RoomID *uuid.UUID `json:"room_id,omitempty"`
+	// MeetingSid holds the value of the "meeting_sid" field.
+	MeetingSid *string `json:"meeting_sid,omitempty"`
 	// UserID holds the value of the "user_id" field.
 	UserID *uuid.UUID `json:"user_id,omitempty"`
 	// KeepUntil holds the value of the "keep_until" field.
@@ -44,7 +46,7 @@ func (*LiveTask) scanValues(columns []string) ([]any, error) {
 			values[i] = &sql.NullScanner{S: new(uuid.UUID)}
 		case livetask.FieldAttempts:
 			values[i] = new(sql.NullInt64)
-		case livetask.FieldKind:
+		case livetask.FieldKind, livetask.FieldMeetingSid:
 			values[i] = new(sql.NullString)
 		case livetask.FieldKeepUntil, livetask.FieldNextTime, livetask.FieldCreateTime:
 			values[i] = new(sql.NullTime)
@@ -83,6 +85,13 @@ func (_m *LiveTask) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.RoomID = new(uuid.UUID)
 				*_m.RoomID = *value.S.(*uuid.UUID)
+			}
+		case livetask.FieldMeetingSid:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field meeting_sid", values[i])
+			} else if value.Valid {
+				_m.MeetingSid = new(string)
+				*_m.MeetingSid = value.String
 			}
 		case livetask.FieldUserID:
 			if value, ok := values[i].(*sql.NullScanner); !ok {
@@ -157,6 +166,11 @@ func (_m *LiveTask) String() string {
 	if v := _m.RoomID; v != nil {
 		builder.WriteString("room_id=")
 		builder.WriteString(fmt.Sprintf("%v", *v))
+	}
+	builder.WriteString(", ")
+	if v := _m.MeetingSid; v != nil {
+		builder.WriteString("meeting_sid=")
+		builder.WriteString(*v)
 	}
 	builder.WriteString(", ")
 	if v := _m.UserID; v != nil {

@@ -44,6 +44,20 @@ func (_c *LiveTaskCreate) SetNillableRoomID(v *uuid.UUID) *LiveTaskCreate {
 	return _c
 }
 
+// SetMeetingSid sets the "meeting_sid" field.
+func (_c *LiveTaskCreate) SetMeetingSid(v string) *LiveTaskCreate {
+	_c.mutation.SetMeetingSid(v)
+	return _c
+}
+
+// SetNillableMeetingSid sets the "meeting_sid" field if the given value is not nil.
+func (_c *LiveTaskCreate) SetNillableMeetingSid(v *string) *LiveTaskCreate {
+	if v != nil {
+		_c.SetMeetingSid(*v)
+	}
+	return _c
+}
+
 // SetUserID sets the "user_id" field.
 func (_c *LiveTaskCreate) SetUserID(v uuid.UUID) *LiveTaskCreate {
 	_c.mutation.SetUserID(v)
@@ -183,6 +197,11 @@ func (_c *LiveTaskCreate) check() error {
 			return &ValidationError{Name: "kind", err: fmt.Errorf(`ent: validator failed for field "LiveTask.kind": %w`, err)}
 		}
 	}
+	if v, ok := _c.mutation.MeetingSid(); ok {
+		if err := livetask.MeetingSidValidator(v); err != nil {
+			return &ValidationError{Name: "meeting_sid", err: fmt.Errorf(`ent: validator failed for field "LiveTask.meeting_sid": %w`, err)}
+		}
+	}
 	if _, ok := _c.mutation.KeepUntil(); !ok {
 		return &ValidationError{Name: "keep_until", err: errors.New(`ent: missing required field "LiveTask.keep_until"`)}
 	}
@@ -238,6 +257,10 @@ func (_c *LiveTaskCreate) createSpec() (*LiveTask, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.RoomID(); ok {
 		_spec.SetField(livetask.FieldRoomID, field.TypeUUID, value)
 		_node.RoomID = &value
+	}
+	if value, ok := _c.mutation.MeetingSid(); ok {
+		_spec.SetField(livetask.FieldMeetingSid, field.TypeString, value)
+		_node.MeetingSid = &value
 	}
 	if value, ok := _c.mutation.UserID(); ok {
 		_spec.SetField(livetask.FieldUserID, field.TypeUUID, value)
@@ -363,6 +386,9 @@ func (u *LiveTaskUpsertOne) UpdateNewValues() *LiveTaskUpsertOne {
 		}
 		if _, exists := u.create.mutation.RoomID(); exists {
 			s.SetIgnore(livetask.FieldRoomID)
+		}
+		if _, exists := u.create.mutation.MeetingSid(); exists {
+			s.SetIgnore(livetask.FieldMeetingSid)
 		}
 		if _, exists := u.create.mutation.UserID(); exists {
 			s.SetIgnore(livetask.FieldUserID)
@@ -627,6 +653,9 @@ func (u *LiveTaskUpsertBulk) UpdateNewValues() *LiveTaskUpsertBulk {
 			}
 			if _, exists := b.mutation.RoomID(); exists {
 				s.SetIgnore(livetask.FieldRoomID)
+			}
+			if _, exists := b.mutation.MeetingSid(); exists {
+				s.SetIgnore(livetask.FieldMeetingSid)
 			}
 			if _, exists := b.mutation.UserID(); exists {
 				s.SetIgnore(livetask.FieldUserID)

@@ -114,6 +114,9 @@ func (_u *LiveTaskUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if _u.mutation.RoomIDCleared() {
 		_spec.ClearField(livetask.FieldRoomID, field.TypeUUID)
 	}
+	if _u.mutation.MeetingSidCleared() {
+		_spec.ClearField(livetask.FieldMeetingSid, field.TypeString)
+	}
 	if _u.mutation.UserIDCleared() {
 		_spec.ClearField(livetask.FieldUserID, field.TypeUUID)
 	}
@@ -262,6 +265,9 @@ func (_u *LiveTaskUpdateOne) sqlSave(ctx context.Context) (_node *LiveTask, err 
 	}
 	if _u.mutation.RoomIDCleared() {
 		_spec.ClearField(livetask.FieldRoomID, field.TypeUUID)
+	}
+	if _u.mutation.MeetingSidCleared() {
+		_spec.ClearField(livetask.FieldMeetingSid, field.TypeString)
 	}
 	if _u.mutation.UserIDCleared() {
 		_spec.ClearField(livetask.FieldUserID, field.TypeUUID)

@@ -13,10 +13,12 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
@@ -34,10 +36,12 @@ const (
 
 	// Node types.
 	TypeAPIToken         = "APIToken"
+	TypeAuditEvent       = "AuditEvent"
 	TypeCreationCallback = "CreationCallback"
 	TypeIdempotencyKey   = "IdempotencyKey"
 	TypeLiveTask         = "LiveTask"
 	TypeMember           = "Member"
+	TypeParticipantState = "ParticipantState"
 	TypeRoom             = "Room"
 	TypeSchemaVersion    = "SchemaVersion"
 	TypeUser             = "User"
@@ -735,6 +739,630 @@ func (m *APITokenMutation) ResetEdge(name string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown APIToken edge %s", name)
+}
+
+// AuditEventMutation represents an operation that mutates the AuditEvent nodes in the graph.
+type AuditEventMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *int64
+	create_time   *time.Time
+	room_id       *uuid.UUID
+	actor_user_id *uuid.UUID
+	action        *string
+	target        *string
+	detail        *string
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*AuditEvent, error)
+	predicates    []predicate.AuditEvent
+}
+
+var _ ent.Mutation = (*AuditEventMutation)(nil)
+
+// auditeventOption allows management of the mutation configuration using functional options.
+type auditeventOption func(*AuditEventMutation)
+
+// newAuditEventMutation creates new mutation for the AuditEvent entity.
+func newAuditEventMutation(c config, op Op, opts ...auditeventOption) *AuditEventMutation {
+	m := &AuditEventMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeAuditEvent,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withAuditEventID sets the ID field of the mutation.
+func withAuditEventID(id int64) auditeventOption {
+	return func(m *AuditEventMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *AuditEvent
+		)
+		m.oldValue = func(ctx context.Context) (*AuditEvent, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().AuditEvent.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withAuditEvent sets the old AuditEvent of the mutation.
+func withAuditEvent(node *AuditEvent) auditeventOption {
+	return func(m *AuditEventMutation) {
+		m.oldValue = func(context.Context) (*AuditEvent, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m AuditEventMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m AuditEventMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of AuditEvent entities.
+func (m *AuditEventMutation) SetID(id int64) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *AuditEventMutation) ID() (id int64, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *AuditEventMutation) IDs(ctx context.Context) ([]int64, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int64{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().AuditEvent.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *AuditEventMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *AuditEventMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *AuditEventMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *AuditEventMutation) SetRoomID(u uuid.UUID) {
+	m.room_id = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *AuditEventMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldRoomID(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *AuditEventMutation) ResetRoomID() {
+	m.room_id = nil
+}
+
+// SetActorUserID sets the "actor_user_id" field.
+func (m *AuditEventMutation) SetActorUserID(u uuid.UUID) {
+	m.actor_user_id = &u
+}
+
+// ActorUserID returns the value of the "actor_user_id" field in the mutation.
+func (m *AuditEventMutation) ActorUserID() (r uuid.UUID, exists bool) {
+	v := m.actor_user_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldActorUserID returns the old "actor_user_id" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldActorUserID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldActorUserID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldActorUserID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldActorUserID: %w", err)
+	}
+	return oldValue.ActorUserID, nil
+}
+
+// ClearActorUserID clears the value of the "actor_user_id" field.
+func (m *AuditEventMutation) ClearActorUserID() {
+	m.actor_user_id = nil
+	m.clearedFields[auditevent.FieldActorUserID] = struct{}{}
+}
+
+// ActorUserIDCleared returns if the "actor_user_id" field was cleared in this mutation.
+func (m *AuditEventMutation) ActorUserIDCleared() bool {
+	_, ok := m.clearedFields[auditevent.FieldActorUserID]
+	return ok
+}
+
+// ResetActorUserID resets all changes to the "actor_user_id" field.
+func (m *AuditEventMutation) ResetActorUserID() {
+	m.actor_user_id = nil
+	delete(m.clearedFields, auditevent.FieldActorUserID)
+}
+
+// SetAction sets the "action" field.
+func (m *AuditEventMutation) SetAction(s string) {
+	m.action = &s
+}
+
+// Action returns the value of the "action" field in the mutation.
+func (m *AuditEventMutation) Action() (r string, exists bool) {
+	v := m.action
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAction returns the old "action" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldAction(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAction is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAction requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAction: %w", err)
+	}
+	return oldValue.Action, nil
+}
+
+// ResetAction resets all changes to the "action" field.
+func (m *AuditEventMutation) ResetAction() {
+	m.action = nil
+}
+
+// SetTarget sets the "target" field.
+func (m *AuditEventMutation) SetTarget(s string) {
+	m.target = &s
+}
+
+// Target returns the value of the "target" field in the mutation.
+func (m *AuditEventMutation) Target() (r string, exists bool) {
+	v := m.target
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTarget returns the old "target" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldTarget(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTarget is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTarget requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTarget: %w", err)
+	}
+	return oldValue.Target, nil
+}
+
+// ResetTarget resets all changes to the "target" field.
+func (m *AuditEventMutation) ResetTarget() {
+	m.target = nil
+}
+
+// SetDetail sets the "detail" field.
+func (m *AuditEventMutation) SetDetail(s string) {
+	m.detail = &s
+}
+
+// Detail returns the value of the "detail" field in the mutation.
+func (m *AuditEventMutation) Detail() (r string, exists bool) {
+	v := m.detail
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDetail returns the old "detail" field's value of the AuditEvent entity.
+// If the AuditEvent object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AuditEventMutation) OldDetail(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDetail is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDetail requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDetail: %w", err)
+	}
+	return oldValue.Detail, nil
+}
+
+// ResetDetail resets all changes to the "detail" field.
+func (m *AuditEventMutation) ResetDetail() {
+	m.detail = nil
+}
+
+// Where appends a list predicates to the AuditEventMutation builder.
+func (m *AuditEventMutation) Where(ps ...predicate.AuditEvent) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the AuditEventMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *AuditEventMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.AuditEvent, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *AuditEventMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *AuditEventMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (AuditEvent).
+func (m *AuditEventMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *AuditEventMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.create_time != nil {
+		fields = append(fields, auditevent.FieldCreateTime)
+	}
+	if m.room_id != nil {
+		fields = append(fields, auditevent.FieldRoomID)
+	}
+	if m.actor_user_id != nil {
+		fields = append(fields, auditevent.FieldActorUserID)
+	}
+	if m.action != nil {
+		fields = append(fields, auditevent.FieldAction)
+	}
+	if m.target != nil {
+		fields = append(fields, auditevent.FieldTarget)
+	}
+	if m.detail != nil {
+		fields = append(fields, auditevent.FieldDetail)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *AuditEventMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case auditevent.FieldCreateTime:
+		return m.CreateTime()
+	case auditevent.FieldRoomID:
+		return m.RoomID()
+	case auditevent.FieldActorUserID:
+		return m.ActorUserID()
+	case auditevent.FieldAction:
+		return m.Action()
+	case auditevent.FieldTarget:
+		return m.Target()
+	case auditevent.FieldDetail:
+		return m.Detail()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *AuditEventMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case auditevent.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	case auditevent.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case auditevent.FieldActorUserID:
+		return m.OldActorUserID(ctx)
+	case auditevent.FieldAction:
+		return m.OldAction(ctx)
+	case auditevent.FieldTarget:
+		return m.OldTarget(ctx)
+	case auditevent.FieldDetail:
+		return m.OldDetail(ctx)
+	}
+	return nil, fmt.Errorf("unknown AuditEvent field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AuditEventMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case auditevent.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	case auditevent.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case auditevent.FieldActorUserID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetActorUserID(v)
+		return nil
+	case auditevent.FieldAction:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAction(v)
+		return nil
+	case auditevent.FieldTarget:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTarget(v)
+		return nil
+	case auditevent.FieldDetail:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDetail(v)
+		return nil
+	}
+	return fmt.Errorf("unknown AuditEvent field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *AuditEventMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *AuditEventMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AuditEventMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown AuditEvent numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *AuditEventMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(auditevent.FieldActorUserID) {
+		fields = append(fields, auditevent.FieldActorUserID)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *AuditEventMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *AuditEventMutation) ClearField(name string) error {
+	switch name {
+	case auditevent.FieldActorUserID:
+		m.ClearActorUserID()
+		return nil
+	}
+	return fmt.Errorf("unknown AuditEvent nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *AuditEventMutation) ResetField(name string) error {
+	switch name {
+	case auditevent.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	case auditevent.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case auditevent.FieldActorUserID:
+		m.ResetActorUserID()
+		return nil
+	case auditevent.FieldAction:
+		m.ResetAction()
+		return nil
+	case auditevent.FieldTarget:
+		m.ResetTarget()
+		return nil
+	case auditevent.FieldDetail:
+		m.ResetDetail()
+		return nil
+	}
+	return fmt.Errorf("unknown AuditEvent field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *AuditEventMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *AuditEventMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *AuditEventMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *AuditEventMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *AuditEventMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *AuditEventMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *AuditEventMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown AuditEvent unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *AuditEventMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown AuditEvent edge %s", name)
 }
 
 // CreationCallbackMutation represents an operation that mutates the CreationCallback nodes in the graph.
@@ -1787,6 +2415,7 @@ type LiveTaskMutation struct {
 	id            *uuid.UUID
 	kind          *livetask.Kind
 	room_id       *uuid.UUID
+	meeting_sid   *string
 	user_id       *uuid.UUID
 	keep_until    *time.Time
 	next_time     *time.Time
@@ -1986,6 +2615,55 @@ func (m *LiveTaskMutation) RoomIDCleared() bool {
 func (m *LiveTaskMutation) ResetRoomID() {
 	m.room_id = nil
 	delete(m.clearedFields, livetask.FieldRoomID)
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (m *LiveTaskMutation) SetMeetingSid(s string) {
+	m.meeting_sid = &s
+}
+
+// MeetingSid returns the value of the "meeting_sid" field in the mutation.
+func (m *LiveTaskMutation) MeetingSid() (r string, exists bool) {
+	v := m.meeting_sid
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeetingSid returns the old "meeting_sid" field's value of the LiveTask entity.
+// If the LiveTask object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *LiveTaskMutation) OldMeetingSid(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeetingSid is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeetingSid requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeetingSid: %w", err)
+	}
+	return oldValue.MeetingSid, nil
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (m *LiveTaskMutation) ClearMeetingSid() {
+	m.meeting_sid = nil
+	m.clearedFields[livetask.FieldMeetingSid] = struct{}{}
+}
+
+// MeetingSidCleared returns if the "meeting_sid" field was cleared in this mutation.
+func (m *LiveTaskMutation) MeetingSidCleared() bool {
+	_, ok := m.clearedFields[livetask.FieldMeetingSid]
+	return ok
+}
+
+// ResetMeetingSid resets all changes to the "meeting_sid" field.
+func (m *LiveTaskMutation) ResetMeetingSid() {
+	m.meeting_sid = nil
+	delete(m.clearedFields, livetask.FieldMeetingSid)
 }
 
 // SetUserID sets the "user_id" field.
@@ -2235,12 +2913,15 @@ func (m *LiveTaskMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *LiveTaskMutation) Fields() []string {
-	fields := make([]string, 0, 7)
+	fields := make([]string, 0, 8)
 	if m.kind != nil {
 		fields = append(fields, livetask.FieldKind)
 	}
 	if m.room_id != nil {
 		fields = append(fields, livetask.FieldRoomID)
+	}
+	if m.meeting_sid != nil {
+		fields = append(fields, livetask.FieldMeetingSid)
 	}
 	if m.user_id != nil {
 		fields = append(fields, livetask.FieldUserID)
@@ -2269,6 +2950,8 @@ func (m *LiveTaskMutation) Field(name string) (ent.Value, bool) {
 		return m.Kind()
 	case livetask.FieldRoomID:
 		return m.RoomID()
+	case livetask.FieldMeetingSid:
+		return m.MeetingSid()
 	case livetask.FieldUserID:
 		return m.UserID()
 	case livetask.FieldKeepUntil:
@@ -2292,6 +2975,8 @@ func (m *LiveTaskMutation) OldField(ctx context.Context, name string) (ent.Value
 		return m.OldKind(ctx)
 	case livetask.FieldRoomID:
 		return m.OldRoomID(ctx)
+	case livetask.FieldMeetingSid:
+		return m.OldMeetingSid(ctx)
 	case livetask.FieldUserID:
 		return m.OldUserID(ctx)
 	case livetask.FieldKeepUntil:
@@ -2324,6 +3009,13 @@ func (m *LiveTaskMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetRoomID(v)
+		return nil
+	case livetask.FieldMeetingSid:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeetingSid(v)
 		return nil
 	case livetask.FieldUserID:
 		v, ok := value.(uuid.UUID)
@@ -2408,6 +3100,9 @@ func (m *LiveTaskMutation) ClearedFields() []string {
 	if m.FieldCleared(livetask.FieldRoomID) {
 		fields = append(fields, livetask.FieldRoomID)
 	}
+	if m.FieldCleared(livetask.FieldMeetingSid) {
+		fields = append(fields, livetask.FieldMeetingSid)
+	}
 	if m.FieldCleared(livetask.FieldUserID) {
 		fields = append(fields, livetask.FieldUserID)
 	}
@@ -2428,6 +3123,9 @@ func (m *LiveTaskMutation) ClearField(name string) error {
 	case livetask.FieldRoomID:
 		m.ClearRoomID()
 		return nil
+	case livetask.FieldMeetingSid:
+		m.ClearMeetingSid()
+		return nil
 	case livetask.FieldUserID:
 		m.ClearUserID()
 		return nil
@@ -2444,6 +3142,9 @@ func (m *LiveTaskMutation) ResetField(name string) error {
 		return nil
 	case livetask.FieldRoomID:
 		m.ResetRoomID()
+		return nil
+	case livetask.FieldMeetingSid:
+		m.ResetMeetingSid()
 		return nil
 	case livetask.FieldUserID:
 		m.ResetUserID()
@@ -3237,6 +3938,1110 @@ func (m *MemberMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Member edge %s", name)
 }
 
+// ParticipantStateMutation represents an operation that mutates the ParticipantState nodes in the graph.
+type ParticipantStateMutation struct {
+	config
+	op               Op
+	typ              string
+	id               *uuid.UUID
+	subject          *string
+	meeting          *int64
+	addmeeting       *int64
+	display_name     *string
+	name_by_host     *bool
+	restrict_sources *bool
+	sources          *[]int32
+	appendsources    []int32
+	can_subscribe    *bool
+	block_until      *time.Time
+	expire_time      *time.Time
+	clearedFields    map[string]struct{}
+	room             *uuid.UUID
+	clearedroom      bool
+	user             *uuid.UUID
+	cleareduser      bool
+	done             bool
+	oldValue         func(context.Context) (*ParticipantState, error)
+	predicates       []predicate.ParticipantState
+}
+
+var _ ent.Mutation = (*ParticipantStateMutation)(nil)
+
+// participantstateOption allows management of the mutation configuration using functional options.
+type participantstateOption func(*ParticipantStateMutation)
+
+// newParticipantStateMutation creates new mutation for the ParticipantState entity.
+func newParticipantStateMutation(c config, op Op, opts ...participantstateOption) *ParticipantStateMutation {
+	m := &ParticipantStateMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeParticipantState,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withParticipantStateID sets the ID field of the mutation.
+func withParticipantStateID(id uuid.UUID) participantstateOption {
+	return func(m *ParticipantStateMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *ParticipantState
+		)
+		m.oldValue = func(ctx context.Context) (*ParticipantState, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().ParticipantState.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withParticipantState sets the old ParticipantState of the mutation.
+func withParticipantState(node *ParticipantState) participantstateOption {
+	return func(m *ParticipantStateMutation) {
+		m.oldValue = func(context.Context) (*ParticipantState, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m ParticipantStateMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m ParticipantStateMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of ParticipantState entities.
+func (m *ParticipantStateMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *ParticipantStateMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *ParticipantStateMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().ParticipantState.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *ParticipantStateMutation) SetRoomID(u uuid.UUID) {
+	m.room = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *ParticipantStateMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldRoomID(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *ParticipantStateMutation) ResetRoomID() {
+	m.room = nil
+}
+
+// SetSubject sets the "subject" field.
+func (m *ParticipantStateMutation) SetSubject(s string) {
+	m.subject = &s
+}
+
+// Subject returns the value of the "subject" field in the mutation.
+func (m *ParticipantStateMutation) Subject() (r string, exists bool) {
+	v := m.subject
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSubject returns the old "subject" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldSubject(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSubject is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSubject requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSubject: %w", err)
+	}
+	return oldValue.Subject, nil
+}
+
+// ResetSubject resets all changes to the "subject" field.
+func (m *ParticipantStateMutation) ResetSubject() {
+	m.subject = nil
+}
+
+// SetUserID sets the "user_id" field.
+func (m *ParticipantStateMutation) SetUserID(u uuid.UUID) {
+	m.user = &u
+}
+
+// UserID returns the value of the "user_id" field in the mutation.
+func (m *ParticipantStateMutation) UserID() (r uuid.UUID, exists bool) {
+	v := m.user
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUserID returns the old "user_id" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldUserID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUserID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUserID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUserID: %w", err)
+	}
+	return oldValue.UserID, nil
+}
+
+// ClearUserID clears the value of the "user_id" field.
+func (m *ParticipantStateMutation) ClearUserID() {
+	m.user = nil
+	m.clearedFields[participantstate.FieldUserID] = struct{}{}
+}
+
+// UserIDCleared returns if the "user_id" field was cleared in this mutation.
+func (m *ParticipantStateMutation) UserIDCleared() bool {
+	_, ok := m.clearedFields[participantstate.FieldUserID]
+	return ok
+}
+
+// ResetUserID resets all changes to the "user_id" field.
+func (m *ParticipantStateMutation) ResetUserID() {
+	m.user = nil
+	delete(m.clearedFields, participantstate.FieldUserID)
+}
+
+// SetMeeting sets the "meeting" field.
+func (m *ParticipantStateMutation) SetMeeting(i int64) {
+	m.meeting = &i
+	m.addmeeting = nil
+}
+
+// Meeting returns the value of the "meeting" field in the mutation.
+func (m *ParticipantStateMutation) Meeting() (r int64, exists bool) {
+	v := m.meeting
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeeting returns the old "meeting" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldMeeting(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeeting is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeeting requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeeting: %w", err)
+	}
+	return oldValue.Meeting, nil
+}
+
+// AddMeeting adds i to the "meeting" field.
+func (m *ParticipantStateMutation) AddMeeting(i int64) {
+	if m.addmeeting != nil {
+		*m.addmeeting += i
+	} else {
+		m.addmeeting = &i
+	}
+}
+
+// AddedMeeting returns the value that was added to the "meeting" field in this mutation.
+func (m *ParticipantStateMutation) AddedMeeting() (r int64, exists bool) {
+	v := m.addmeeting
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMeeting resets all changes to the "meeting" field.
+func (m *ParticipantStateMutation) ResetMeeting() {
+	m.meeting = nil
+	m.addmeeting = nil
+}
+
+// SetDisplayName sets the "display_name" field.
+func (m *ParticipantStateMutation) SetDisplayName(s string) {
+	m.display_name = &s
+}
+
+// DisplayName returns the value of the "display_name" field in the mutation.
+func (m *ParticipantStateMutation) DisplayName() (r string, exists bool) {
+	v := m.display_name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDisplayName returns the old "display_name" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldDisplayName(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDisplayName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDisplayName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDisplayName: %w", err)
+	}
+	return oldValue.DisplayName, nil
+}
+
+// ClearDisplayName clears the value of the "display_name" field.
+func (m *ParticipantStateMutation) ClearDisplayName() {
+	m.display_name = nil
+	m.clearedFields[participantstate.FieldDisplayName] = struct{}{}
+}
+
+// DisplayNameCleared returns if the "display_name" field was cleared in this mutation.
+func (m *ParticipantStateMutation) DisplayNameCleared() bool {
+	_, ok := m.clearedFields[participantstate.FieldDisplayName]
+	return ok
+}
+
+// ResetDisplayName resets all changes to the "display_name" field.
+func (m *ParticipantStateMutation) ResetDisplayName() {
+	m.display_name = nil
+	delete(m.clearedFields, participantstate.FieldDisplayName)
+}
+
+// SetNameByHost sets the "name_by_host" field.
+func (m *ParticipantStateMutation) SetNameByHost(b bool) {
+	m.name_by_host = &b
+}
+
+// NameByHost returns the value of the "name_by_host" field in the mutation.
+func (m *ParticipantStateMutation) NameByHost() (r bool, exists bool) {
+	v := m.name_by_host
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNameByHost returns the old "name_by_host" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldNameByHost(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNameByHost is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNameByHost requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNameByHost: %w", err)
+	}
+	return oldValue.NameByHost, nil
+}
+
+// ResetNameByHost resets all changes to the "name_by_host" field.
+func (m *ParticipantStateMutation) ResetNameByHost() {
+	m.name_by_host = nil
+}
+
+// SetRestrictSources sets the "restrict_sources" field.
+func (m *ParticipantStateMutation) SetRestrictSources(b bool) {
+	m.restrict_sources = &b
+}
+
+// RestrictSources returns the value of the "restrict_sources" field in the mutation.
+func (m *ParticipantStateMutation) RestrictSources() (r bool, exists bool) {
+	v := m.restrict_sources
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRestrictSources returns the old "restrict_sources" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldRestrictSources(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRestrictSources is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRestrictSources requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRestrictSources: %w", err)
+	}
+	return oldValue.RestrictSources, nil
+}
+
+// ResetRestrictSources resets all changes to the "restrict_sources" field.
+func (m *ParticipantStateMutation) ResetRestrictSources() {
+	m.restrict_sources = nil
+}
+
+// SetSources sets the "sources" field.
+func (m *ParticipantStateMutation) SetSources(i []int32) {
+	m.sources = &i
+	m.appendsources = nil
+}
+
+// Sources returns the value of the "sources" field in the mutation.
+func (m *ParticipantStateMutation) Sources() (r []int32, exists bool) {
+	v := m.sources
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSources returns the old "sources" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldSources(ctx context.Context) (v []int32, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSources is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSources requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSources: %w", err)
+	}
+	return oldValue.Sources, nil
+}
+
+// AppendSources adds i to the "sources" field.
+func (m *ParticipantStateMutation) AppendSources(i []int32) {
+	m.appendsources = append(m.appendsources, i...)
+}
+
+// AppendedSources returns the list of values that were appended to the "sources" field in this mutation.
+func (m *ParticipantStateMutation) AppendedSources() ([]int32, bool) {
+	if len(m.appendsources) == 0 {
+		return nil, false
+	}
+	return m.appendsources, true
+}
+
+// ClearSources clears the value of the "sources" field.
+func (m *ParticipantStateMutation) ClearSources() {
+	m.sources = nil
+	m.appendsources = nil
+	m.clearedFields[participantstate.FieldSources] = struct{}{}
+}
+
+// SourcesCleared returns if the "sources" field was cleared in this mutation.
+func (m *ParticipantStateMutation) SourcesCleared() bool {
+	_, ok := m.clearedFields[participantstate.FieldSources]
+	return ok
+}
+
+// ResetSources resets all changes to the "sources" field.
+func (m *ParticipantStateMutation) ResetSources() {
+	m.sources = nil
+	m.appendsources = nil
+	delete(m.clearedFields, participantstate.FieldSources)
+}
+
+// SetCanSubscribe sets the "can_subscribe" field.
+func (m *ParticipantStateMutation) SetCanSubscribe(b bool) {
+	m.can_subscribe = &b
+}
+
+// CanSubscribe returns the value of the "can_subscribe" field in the mutation.
+func (m *ParticipantStateMutation) CanSubscribe() (r bool, exists bool) {
+	v := m.can_subscribe
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCanSubscribe returns the old "can_subscribe" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldCanSubscribe(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCanSubscribe is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCanSubscribe requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCanSubscribe: %w", err)
+	}
+	return oldValue.CanSubscribe, nil
+}
+
+// ResetCanSubscribe resets all changes to the "can_subscribe" field.
+func (m *ParticipantStateMutation) ResetCanSubscribe() {
+	m.can_subscribe = nil
+}
+
+// SetBlockUntil sets the "block_until" field.
+func (m *ParticipantStateMutation) SetBlockUntil(t time.Time) {
+	m.block_until = &t
+}
+
+// BlockUntil returns the value of the "block_until" field in the mutation.
+func (m *ParticipantStateMutation) BlockUntil() (r time.Time, exists bool) {
+	v := m.block_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldBlockUntil returns the old "block_until" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldBlockUntil(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldBlockUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldBlockUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldBlockUntil: %w", err)
+	}
+	return oldValue.BlockUntil, nil
+}
+
+// ClearBlockUntil clears the value of the "block_until" field.
+func (m *ParticipantStateMutation) ClearBlockUntil() {
+	m.block_until = nil
+	m.clearedFields[participantstate.FieldBlockUntil] = struct{}{}
+}
+
+// BlockUntilCleared returns if the "block_until" field was cleared in this mutation.
+func (m *ParticipantStateMutation) BlockUntilCleared() bool {
+	_, ok := m.clearedFields[participantstate.FieldBlockUntil]
+	return ok
+}
+
+// ResetBlockUntil resets all changes to the "block_until" field.
+func (m *ParticipantStateMutation) ResetBlockUntil() {
+	m.block_until = nil
+	delete(m.clearedFields, participantstate.FieldBlockUntil)
+}
+
+// SetExpireTime sets the "expire_time" field.
+func (m *ParticipantStateMutation) SetExpireTime(t time.Time) {
+	m.expire_time = &t
+}
+
+// ExpireTime returns the value of the "expire_time" field in the mutation.
+func (m *ParticipantStateMutation) ExpireTime() (r time.Time, exists bool) {
+	v := m.expire_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldExpireTime returns the old "expire_time" field's value of the ParticipantState entity.
+// If the ParticipantState object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ParticipantStateMutation) OldExpireTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldExpireTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldExpireTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldExpireTime: %w", err)
+	}
+	return oldValue.ExpireTime, nil
+}
+
+// ResetExpireTime resets all changes to the "expire_time" field.
+func (m *ParticipantStateMutation) ResetExpireTime() {
+	m.expire_time = nil
+}
+
+// ClearRoom clears the "room" edge to the Room entity.
+func (m *ParticipantStateMutation) ClearRoom() {
+	m.clearedroom = true
+	m.clearedFields[participantstate.FieldRoomID] = struct{}{}
+}
+
+// RoomCleared reports if the "room" edge to the Room entity was cleared.
+func (m *ParticipantStateMutation) RoomCleared() bool {
+	return m.clearedroom
+}
+
+// RoomIDs returns the "room" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// RoomID instead. It exists only for internal usage by the builders.
+func (m *ParticipantStateMutation) RoomIDs() (ids []uuid.UUID) {
+	if id := m.room; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetRoom resets all changes to the "room" edge.
+func (m *ParticipantStateMutation) ResetRoom() {
+	m.room = nil
+	m.clearedroom = false
+}
+
+// ClearUser clears the "user" edge to the User entity.
+func (m *ParticipantStateMutation) ClearUser() {
+	m.cleareduser = true
+	m.clearedFields[participantstate.FieldUserID] = struct{}{}
+}
+
+// UserCleared reports if the "user" edge to the User entity was cleared.
+func (m *ParticipantStateMutation) UserCleared() bool {
+	return m.UserIDCleared() || m.cleareduser
+}
+
+// UserIDs returns the "user" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// UserID instead. It exists only for internal usage by the builders.
+func (m *ParticipantStateMutation) UserIDs() (ids []uuid.UUID) {
+	if id := m.user; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetUser resets all changes to the "user" edge.
+func (m *ParticipantStateMutation) ResetUser() {
+	m.user = nil
+	m.cleareduser = false
+}
+
+// Where appends a list predicates to the ParticipantStateMutation builder.
+func (m *ParticipantStateMutation) Where(ps ...predicate.ParticipantState) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the ParticipantStateMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *ParticipantStateMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.ParticipantState, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *ParticipantStateMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *ParticipantStateMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (ParticipantState).
+func (m *ParticipantStateMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *ParticipantStateMutation) Fields() []string {
+	fields := make([]string, 0, 11)
+	if m.room != nil {
+		fields = append(fields, participantstate.FieldRoomID)
+	}
+	if m.subject != nil {
+		fields = append(fields, participantstate.FieldSubject)
+	}
+	if m.user != nil {
+		fields = append(fields, participantstate.FieldUserID)
+	}
+	if m.meeting != nil {
+		fields = append(fields, participantstate.FieldMeeting)
+	}
+	if m.display_name != nil {
+		fields = append(fields, participantstate.FieldDisplayName)
+	}
+	if m.name_by_host != nil {
+		fields = append(fields, participantstate.FieldNameByHost)
+	}
+	if m.restrict_sources != nil {
+		fields = append(fields, participantstate.FieldRestrictSources)
+	}
+	if m.sources != nil {
+		fields = append(fields, participantstate.FieldSources)
+	}
+	if m.can_subscribe != nil {
+		fields = append(fields, participantstate.FieldCanSubscribe)
+	}
+	if m.block_until != nil {
+		fields = append(fields, participantstate.FieldBlockUntil)
+	}
+	if m.expire_time != nil {
+		fields = append(fields, participantstate.FieldExpireTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *ParticipantStateMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case participantstate.FieldRoomID:
+		return m.RoomID()
+	case participantstate.FieldSubject:
+		return m.Subject()
+	case participantstate.FieldUserID:
+		return m.UserID()
+	case participantstate.FieldMeeting:
+		return m.Meeting()
+	case participantstate.FieldDisplayName:
+		return m.DisplayName()
+	case participantstate.FieldNameByHost:
+		return m.NameByHost()
+	case participantstate.FieldRestrictSources:
+		return m.RestrictSources()
+	case participantstate.FieldSources:
+		return m.Sources()
+	case participantstate.FieldCanSubscribe:
+		return m.CanSubscribe()
+	case participantstate.FieldBlockUntil:
+		return m.BlockUntil()
+	case participantstate.FieldExpireTime:
+		return m.ExpireTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *ParticipantStateMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case participantstate.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case participantstate.FieldSubject:
+		return m.OldSubject(ctx)
+	case participantstate.FieldUserID:
+		return m.OldUserID(ctx)
+	case participantstate.FieldMeeting:
+		return m.OldMeeting(ctx)
+	case participantstate.FieldDisplayName:
+		return m.OldDisplayName(ctx)
+	case participantstate.FieldNameByHost:
+		return m.OldNameByHost(ctx)
+	case participantstate.FieldRestrictSources:
+		return m.OldRestrictSources(ctx)
+	case participantstate.FieldSources:
+		return m.OldSources(ctx)
+	case participantstate.FieldCanSubscribe:
+		return m.OldCanSubscribe(ctx)
+	case participantstate.FieldBlockUntil:
+		return m.OldBlockUntil(ctx)
+	case participantstate.FieldExpireTime:
+		return m.OldExpireTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown ParticipantState field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ParticipantStateMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case participantstate.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case participantstate.FieldSubject:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSubject(v)
+		return nil
+	case participantstate.FieldUserID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUserID(v)
+		return nil
+	case participantstate.FieldMeeting:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeeting(v)
+		return nil
+	case participantstate.FieldDisplayName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDisplayName(v)
+		return nil
+	case participantstate.FieldNameByHost:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNameByHost(v)
+		return nil
+	case participantstate.FieldRestrictSources:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRestrictSources(v)
+		return nil
+	case participantstate.FieldSources:
+		v, ok := value.([]int32)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSources(v)
+		return nil
+	case participantstate.FieldCanSubscribe:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCanSubscribe(v)
+		return nil
+	case participantstate.FieldBlockUntil:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetBlockUntil(v)
+		return nil
+	case participantstate.FieldExpireTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetExpireTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *ParticipantStateMutation) AddedFields() []string {
+	var fields []string
+	if m.addmeeting != nil {
+		fields = append(fields, participantstate.FieldMeeting)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *ParticipantStateMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case participantstate.FieldMeeting:
+		return m.AddedMeeting()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ParticipantStateMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case participantstate.FieldMeeting:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMeeting(v)
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *ParticipantStateMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(participantstate.FieldUserID) {
+		fields = append(fields, participantstate.FieldUserID)
+	}
+	if m.FieldCleared(participantstate.FieldDisplayName) {
+		fields = append(fields, participantstate.FieldDisplayName)
+	}
+	if m.FieldCleared(participantstate.FieldSources) {
+		fields = append(fields, participantstate.FieldSources)
+	}
+	if m.FieldCleared(participantstate.FieldBlockUntil) {
+		fields = append(fields, participantstate.FieldBlockUntil)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *ParticipantStateMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *ParticipantStateMutation) ClearField(name string) error {
+	switch name {
+	case participantstate.FieldUserID:
+		m.ClearUserID()
+		return nil
+	case participantstate.FieldDisplayName:
+		m.ClearDisplayName()
+		return nil
+	case participantstate.FieldSources:
+		m.ClearSources()
+		return nil
+	case participantstate.FieldBlockUntil:
+		m.ClearBlockUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *ParticipantStateMutation) ResetField(name string) error {
+	switch name {
+	case participantstate.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case participantstate.FieldSubject:
+		m.ResetSubject()
+		return nil
+	case participantstate.FieldUserID:
+		m.ResetUserID()
+		return nil
+	case participantstate.FieldMeeting:
+		m.ResetMeeting()
+		return nil
+	case participantstate.FieldDisplayName:
+		m.ResetDisplayName()
+		return nil
+	case participantstate.FieldNameByHost:
+		m.ResetNameByHost()
+		return nil
+	case participantstate.FieldRestrictSources:
+		m.ResetRestrictSources()
+		return nil
+	case participantstate.FieldSources:
+		m.ResetSources()
+		return nil
+	case participantstate.FieldCanSubscribe:
+		m.ResetCanSubscribe()
+		return nil
+	case participantstate.FieldBlockUntil:
+		m.ResetBlockUntil()
+		return nil
+	case participantstate.FieldExpireTime:
+		m.ResetExpireTime()
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *ParticipantStateMutation) AddedEdges() []string {
+	edges := make([]string, 0, 2)
+	if m.room != nil {
+		edges = append(edges, participantstate.EdgeRoom)
+	}
+	if m.user != nil {
+		edges = append(edges, participantstate.EdgeUser)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *ParticipantStateMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case participantstate.EdgeRoom:
+		if id := m.room; id != nil {
+			return []ent.Value{*id}
+		}
+	case participantstate.EdgeUser:
+		if id := m.user; id != nil {
+			return []ent.Value{*id}
+		}
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *ParticipantStateMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 2)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *ParticipantStateMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *ParticipantStateMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 2)
+	if m.clearedroom {
+		edges = append(edges, participantstate.EdgeRoom)
+	}
+	if m.cleareduser {
+		edges = append(edges, participantstate.EdgeUser)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *ParticipantStateMutation) EdgeCleared(name string) bool {
+	switch name {
+	case participantstate.EdgeRoom:
+		return m.clearedroom
+	case participantstate.EdgeUser:
+		return m.cleareduser
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *ParticipantStateMutation) ClearEdge(name string) error {
+	switch name {
+	case participantstate.EdgeRoom:
+		m.ClearRoom()
+		return nil
+	case participantstate.EdgeUser:
+		m.ClearUser()
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *ParticipantStateMutation) ResetEdge(name string) error {
+	switch name {
+	case participantstate.EdgeRoom:
+		m.ResetRoom()
+		return nil
+	case participantstate.EdgeUser:
+		m.ResetUser()
+		return nil
+	}
+	return fmt.Errorf("unknown ParticipantState edge %s", name)
+}
+
 // RoomMutation represents an operation that mutates the Room nodes in the graph.
 type RoomMutation struct {
 	config
@@ -3262,6 +5067,9 @@ type RoomMutation struct {
 	creation_callbacks        map[uuid.UUID]struct{}
 	removedcreation_callbacks map[uuid.UUID]struct{}
 	clearedcreation_callbacks bool
+	participant_states        map[uuid.UUID]struct{}
+	removedparticipant_states map[uuid.UUID]struct{}
+	clearedparticipant_states bool
 	done                      bool
 	oldValue                  func(context.Context) (*Room, error)
 	predicates                []predicate.Room
@@ -3876,6 +5684,60 @@ func (m *RoomMutation) ResetCreationCallbacks() {
 	m.removedcreation_callbacks = nil
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by ids.
+func (m *RoomMutation) AddParticipantStateIDs(ids ...uuid.UUID) {
+	if m.participant_states == nil {
+		m.participant_states = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		m.participant_states[ids[i]] = struct{}{}
+	}
+}
+
+// ClearParticipantStates clears the "participant_states" edge to the ParticipantState entity.
+func (m *RoomMutation) ClearParticipantStates() {
+	m.clearedparticipant_states = true
+}
+
+// ParticipantStatesCleared reports if the "participant_states" edge to the ParticipantState entity was cleared.
+func (m *RoomMutation) ParticipantStatesCleared() bool {
+	return m.clearedparticipant_states
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to the ParticipantState entity by IDs.
+func (m *RoomMutation) RemoveParticipantStateIDs(ids ...uuid.UUID) {
+	if m.removedparticipant_states == nil {
+		m.removedparticipant_states = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		delete(m.participant_states, ids[i])
+		m.removedparticipant_states[ids[i]] = struct{}{}
+	}
+}
+
+// RemovedParticipantStates returns the removed IDs of the "participant_states" edge to the ParticipantState entity.
+func (m *RoomMutation) RemovedParticipantStatesIDs() (ids []uuid.UUID) {
+	for id := range m.removedparticipant_states {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ParticipantStatesIDs returns the "participant_states" edge IDs in the mutation.
+func (m *RoomMutation) ParticipantStatesIDs() (ids []uuid.UUID) {
+	for id := range m.participant_states {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ResetParticipantStates resets all changes to the "participant_states" edge.
+func (m *RoomMutation) ResetParticipantStates() {
+	m.participant_states = nil
+	m.clearedparticipant_states = false
+	m.removedparticipant_states = nil
+}
+
 // Where appends a list predicates to the RoomMutation builder.
 func (m *RoomMutation) Where(ps ...predicate.Room) {
 	m.predicates = append(m.predicates, ps...)
@@ -4193,12 +6055,15 @@ func (m *RoomMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *RoomMutation) AddedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.members != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.creation_callbacks != nil {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.participant_states != nil {
+		edges = append(edges, room.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -4219,18 +6084,27 @@ func (m *RoomMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgeParticipantStates:
+		ids := make([]ent.Value, 0, len(m.participant_states))
+		for id := range m.participant_states {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *RoomMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.removedmembers != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.removedcreation_callbacks != nil {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.removedparticipant_states != nil {
+		edges = append(edges, room.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -4251,18 +6125,27 @@ func (m *RoomMutation) RemovedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgeParticipantStates:
+		ids := make([]ent.Value, 0, len(m.removedparticipant_states))
+		for id := range m.removedparticipant_states {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *RoomMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.clearedmembers {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.clearedcreation_callbacks {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.clearedparticipant_states {
+		edges = append(edges, room.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -4275,6 +6158,8 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 		return m.clearedmembers
 	case room.EdgeCreationCallbacks:
 		return m.clearedcreation_callbacks
+	case room.EdgeParticipantStates:
+		return m.clearedparticipant_states
 	}
 	return false
 }
@@ -4296,6 +6181,9 @@ func (m *RoomMutation) ResetEdge(name string) error {
 		return nil
 	case room.EdgeCreationCallbacks:
 		m.ResetCreationCallbacks()
+		return nil
+	case room.EdgeParticipantStates:
+		m.ResetParticipantStates()
 		return nil
 	}
 	return fmt.Errorf("unknown Room edge %s", name)
@@ -4636,32 +6524,35 @@ func (m *SchemaVersionMutation) ResetEdge(name string) error {
 // UserMutation represents an operation that mutates the User nodes in the graph.
 type UserMutation struct {
 	config
-	op                      Op
-	typ                     string
-	id                      *uuid.UUID
-	sub                     *string
-	email                   *string
-	email_verified          *bool
-	full_name               *string
-	short_name              *string
-	language                *string
-	timezone                *string
-	default_access_level    *usherv1.AccessLevel
-	adddefault_access_level *usherv1.AccessLevel
-	default_configuration   **usherv1.RoomConfiguration
-	active                  *bool
-	create_time             *time.Time
-	update_time             *time.Time
-	clearedFields           map[string]struct{}
-	members                 map[uuid.UUID]struct{}
-	removedmembers          map[uuid.UUID]struct{}
-	clearedmembers          bool
-	api_tokens              map[uuid.UUID]struct{}
-	removedapi_tokens       map[uuid.UUID]struct{}
-	clearedapi_tokens       bool
-	done                    bool
-	oldValue                func(context.Context) (*User, error)
-	predicates              []predicate.User
+	op                        Op
+	typ                       string
+	id                        *uuid.UUID
+	sub                       *string
+	email                     *string
+	email_verified            *bool
+	full_name                 *string
+	short_name                *string
+	language                  *string
+	timezone                  *string
+	default_access_level      *usherv1.AccessLevel
+	adddefault_access_level   *usherv1.AccessLevel
+	default_configuration     **usherv1.RoomConfiguration
+	active                    *bool
+	create_time               *time.Time
+	update_time               *time.Time
+	clearedFields             map[string]struct{}
+	members                   map[uuid.UUID]struct{}
+	removedmembers            map[uuid.UUID]struct{}
+	clearedmembers            bool
+	api_tokens                map[uuid.UUID]struct{}
+	removedapi_tokens         map[uuid.UUID]struct{}
+	clearedapi_tokens         bool
+	participant_states        map[uuid.UUID]struct{}
+	removedparticipant_states map[uuid.UUID]struct{}
+	clearedparticipant_states bool
+	done                      bool
+	oldValue                  func(context.Context) (*User, error)
+	predicates                []predicate.User
 }
 
 var _ ent.Mutation = (*UserMutation)(nil)
@@ -5354,6 +7245,60 @@ func (m *UserMutation) ResetAPITokens() {
 	m.removedapi_tokens = nil
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by ids.
+func (m *UserMutation) AddParticipantStateIDs(ids ...uuid.UUID) {
+	if m.participant_states == nil {
+		m.participant_states = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		m.participant_states[ids[i]] = struct{}{}
+	}
+}
+
+// ClearParticipantStates clears the "participant_states" edge to the ParticipantState entity.
+func (m *UserMutation) ClearParticipantStates() {
+	m.clearedparticipant_states = true
+}
+
+// ParticipantStatesCleared reports if the "participant_states" edge to the ParticipantState entity was cleared.
+func (m *UserMutation) ParticipantStatesCleared() bool {
+	return m.clearedparticipant_states
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to the ParticipantState entity by IDs.
+func (m *UserMutation) RemoveParticipantStateIDs(ids ...uuid.UUID) {
+	if m.removedparticipant_states == nil {
+		m.removedparticipant_states = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		delete(m.participant_states, ids[i])
+		m.removedparticipant_states[ids[i]] = struct{}{}
+	}
+}
+
+// RemovedParticipantStates returns the removed IDs of the "participant_states" edge to the ParticipantState entity.
+func (m *UserMutation) RemovedParticipantStatesIDs() (ids []uuid.UUID) {
+	for id := range m.removedparticipant_states {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ParticipantStatesIDs returns the "participant_states" edge IDs in the mutation.
+func (m *UserMutation) ParticipantStatesIDs() (ids []uuid.UUID) {
+	for id := range m.participant_states {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ResetParticipantStates resets all changes to the "participant_states" edge.
+func (m *UserMutation) ResetParticipantStates() {
+	m.participant_states = nil
+	m.clearedparticipant_states = false
+	m.removedparticipant_states = nil
+}
+
 // Where appends a list predicates to the UserMutation builder.
 func (m *UserMutation) Where(ps ...predicate.User) {
 	m.predicates = append(m.predicates, ps...)
@@ -5704,12 +7649,15 @@ func (m *UserMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *UserMutation) AddedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.members != nil {
 		edges = append(edges, user.EdgeMembers)
 	}
 	if m.api_tokens != nil {
 		edges = append(edges, user.EdgeAPITokens)
+	}
+	if m.participant_states != nil {
+		edges = append(edges, user.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -5730,18 +7678,27 @@ func (m *UserMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case user.EdgeParticipantStates:
+		ids := make([]ent.Value, 0, len(m.participant_states))
+		for id := range m.participant_states {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *UserMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.removedmembers != nil {
 		edges = append(edges, user.EdgeMembers)
 	}
 	if m.removedapi_tokens != nil {
 		edges = append(edges, user.EdgeAPITokens)
+	}
+	if m.removedparticipant_states != nil {
+		edges = append(edges, user.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -5762,18 +7719,27 @@ func (m *UserMutation) RemovedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case user.EdgeParticipantStates:
+		ids := make([]ent.Value, 0, len(m.removedparticipant_states))
+		for id := range m.removedparticipant_states {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *UserMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 2)
+	edges := make([]string, 0, 3)
 	if m.clearedmembers {
 		edges = append(edges, user.EdgeMembers)
 	}
 	if m.clearedapi_tokens {
 		edges = append(edges, user.EdgeAPITokens)
+	}
+	if m.clearedparticipant_states {
+		edges = append(edges, user.EdgeParticipantStates)
 	}
 	return edges
 }
@@ -5786,6 +7752,8 @@ func (m *UserMutation) EdgeCleared(name string) bool {
 		return m.clearedmembers
 	case user.EdgeAPITokens:
 		return m.clearedapi_tokens
+	case user.EdgeParticipantStates:
+		return m.clearedparticipant_states
 	}
 	return false
 }
@@ -5807,6 +7775,9 @@ func (m *UserMutation) ResetEdge(name string) error {
 		return nil
 	case user.EdgeAPITokens:
 		m.ResetAPITokens()
+		return nil
+	case user.EdgeParticipantStates:
+		m.ResetParticipantStates()
 		return nil
 	}
 	return fmt.Errorf("unknown User edge %s", name)

@@ -49,9 +49,11 @@ type RoomEdges struct {
 	Members []*Member `json:"members,omitempty"`
 	// CreationCallbacks holds the value of the creation_callbacks edge.
 	CreationCallbacks []*CreationCallback `json:"creation_callbacks,omitempty"`
+	// ParticipantStates holds the value of the participant_states edge.
+	ParticipantStates []*ParticipantState `json:"participant_states,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [2]bool
+	loadedTypes [3]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -70,6 +72,15 @@ func (e RoomEdges) CreationCallbacksOrErr() ([]*CreationCallback, error) {
 		return e.CreationCallbacks, nil
 	}
 	return nil, &NotLoadedError{edge: "creation_callbacks"}
+}
+
+// ParticipantStatesOrErr returns the ParticipantStates value or an error if the edge
+// was not loaded in eager-loading.
+func (e RoomEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
+	if e.loadedTypes[2] {
+		return e.ParticipantStates, nil
+	}
+	return nil, &NotLoadedError{edge: "participant_states"}
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -183,6 +194,11 @@ func (_m *Room) QueryMembers() *MemberQuery {
 // QueryCreationCallbacks queries the "creation_callbacks" edge of the Room entity.
 func (_m *Room) QueryCreationCallbacks() *CreationCallbackQuery {
 	return NewRoomClient(_m.config).QueryCreationCallbacks(_m)
+}
+
+// QueryParticipantStates queries the "participant_states" edge of the Room entity.
+func (_m *Room) QueryParticipantStates() *ParticipantStateQuery {
+	return NewRoomClient(_m.config).QueryParticipantStates(_m)
 }
 
 // Update returns a builder for updating this Room.

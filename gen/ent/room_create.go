@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -155,6 +156,21 @@ func (_c *RoomCreate) AddCreationCallbacks(v ...*CreationCallback) *RoomCreate {
 		ids[i] = v[i].ID
 	}
 	return _c.AddCreationCallbackIDs(ids...)
+}
+
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_c *RoomCreate) AddParticipantStateIDs(ids ...uuid.UUID) *RoomCreate {
+	_c.mutation.AddParticipantStateIDs(ids...)
+	return _c
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_c *RoomCreate) AddParticipantStates(v ...*ParticipantState) *RoomCreate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _c.AddParticipantStateIDs(ids...)
 }
 
 // Mutation returns the RoomMutation object of the builder.
@@ -359,6 +375,22 @@ func (_c *RoomCreate) createSpec() (*Room, *sqlgraph.CreateSpec, error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(creationcallback.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges = append(_spec.Edges, edge)
+	}
+	if nodes := _c.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 )
@@ -29,6 +30,7 @@ type RoomQuery struct {
 	predicates            []predicate.Room
 	withMembers           *MemberQuery
 	withCreationCallbacks *CreationCallbackQuery
+	withParticipantStates *ParticipantStateQuery
 	modifiers             []func(*sql.Selector)
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
@@ -103,6 +105,28 @@ func (_q *RoomQuery) QueryCreationCallbacks() *CreationCallbackQuery {
 			sqlgraph.From(room.Table, room.FieldID, selector),
 			sqlgraph.To(creationcallback.Table, creationcallback.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, room.CreationCallbacksTable, room.CreationCallbacksColumn),
+		)
+		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
+		return fromU, nil
+	}
+	return query
+}
+
+// QueryParticipantStates chains the current query on the "participant_states" edge.
+func (_q *RoomQuery) QueryParticipantStates() *ParticipantStateQuery {
+	query := (&ParticipantStateClient{config: _q.config}).Query()
+	query.path = func(ctx context.Context) (fromU *sql.Selector, err error) {
+		if err := _q.prepareQuery(ctx); err != nil {
+			return nil, err
+		}
+		selector := _q.sqlQuery(ctx)
+		if err := selector.Err(); err != nil {
+			return nil, err
+		}
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, selector),
+			sqlgraph.To(participantstate.Table, participantstate.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, room.ParticipantStatesTable, room.ParticipantStatesColumn),
 		)
 		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
 		return fromU, nil
@@ -304,6 +328,7 @@ func (_q *RoomQuery) Clone() *RoomQuery {
 		predicates:            append([]predicate.Room{}, _q.predicates...),
 		withMembers:           _q.withMembers.Clone(),
 		withCreationCallbacks: _q.withCreationCallbacks.Clone(),
+		withParticipantStates: _q.withParticipantStates.Clone(),
 		// clone intermediate query.
 		sql:       _q.sql.Clone(),
 		path:      _q.path,
@@ -330,6 +355,17 @@ func (_q *RoomQuery) WithCreationCallbacks(opts ...func(*CreationCallbackQuery))
 		opt(query)
 	}
 	_q.withCreationCallbacks = query
+	return _q
+}
+
+// WithParticipantStates tells the query-builder to eager-load the nodes that are connected to
+// the "participant_states" edge. The optional arguments are used to configure the query builder of the edge.
+func (_q *RoomQuery) WithParticipantStates(opts ...func(*ParticipantStateQuery)) *RoomQuery {
+	query := (&ParticipantStateClient{config: _q.config}).Query()
+	for _, opt := range opts {
+		opt(query)
+	}
+	_q.withParticipantStates = query
 	return _q
 }
 
@@ -411,9 +447,10 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 	var (
 		nodes       = []*Room{}
 		_spec       = _q.querySpec()
-		loadedTypes = [2]bool{
+		loadedTypes = [3]bool{
 			_q.withMembers != nil,
 			_q.withCreationCallbacks != nil,
+			_q.withParticipantStates != nil,
 		}
 	)
 	_spec.ScanValues = func(columns []string) ([]any, error) {
@@ -448,6 +485,13 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 		if err := _q.loadCreationCallbacks(ctx, query, nodes,
 			func(n *Room) { n.Edges.CreationCallbacks = []*CreationCallback{} },
 			func(n *Room, e *CreationCallback) { n.Edges.CreationCallbacks = append(n.Edges.CreationCallbacks, e) }); err != nil {
+			return nil, err
+		}
+	}
+	if query := _q.withParticipantStates; query != nil {
+		if err := _q.loadParticipantStates(ctx, query, nodes,
+			func(n *Room) { n.Edges.ParticipantStates = []*ParticipantState{} },
+			func(n *Room, e *ParticipantState) { n.Edges.ParticipantStates = append(n.Edges.ParticipantStates, e) }); err != nil {
 			return nil, err
 		}
 	}
@@ -499,6 +543,36 @@ func (_q *RoomQuery) loadCreationCallbacks(ctx context.Context, query *CreationC
 	}
 	query.Where(predicate.CreationCallback(func(s *sql.Selector) {
 		s.Where(sql.InValues(s.C(room.CreationCallbacksColumn), fks...))
+	}))
+	neighbors, err := query.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbors {
+		fk := n.RoomID
+		node, ok := nodeids[fk]
+		if !ok {
+			return fmt.Errorf(`unexpected referenced foreign-key "room_id" returned %v for node %v`, fk, n.ID)
+		}
+		assign(node, n)
+	}
+	return nil
+}
+func (_q *RoomQuery) loadParticipantStates(ctx context.Context, query *ParticipantStateQuery, nodes []*Room, init func(*Room), assign func(*Room, *ParticipantState)) error {
+	fks := make([]driver.Value, 0, len(nodes))
+	nodeids := make(map[uuid.UUID]*Room)
+	for i := range nodes {
+		fks = append(fks, nodes[i].ID)
+		nodeids[nodes[i].ID] = nodes[i]
+		if init != nil {
+			init(nodes[i])
+		}
+	}
+	if len(query.ctx.Fields) > 0 {
+		query.ctx.AppendFieldOnce(participantstate.FieldRoomID)
+	}
+	query.Where(predicate.ParticipantState(func(s *sql.Selector) {
+		s.Where(sql.InValues(s.C(room.ParticipantStatesColumn), fks...))
 	}))
 	neighbors, err := query.All(ctx)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -186,6 +187,21 @@ func (_u *RoomUpdate) AddCreationCallbacks(v ...*CreationCallback) *RoomUpdate {
 	return _u.AddCreationCallbackIDs(ids...)
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_u *RoomUpdate) AddParticipantStateIDs(ids ...uuid.UUID) *RoomUpdate {
+	_u.mutation.AddParticipantStateIDs(ids...)
+	return _u
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_u *RoomUpdate) AddParticipantStates(v ...*ParticipantState) *RoomUpdate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddParticipantStateIDs(ids...)
+}
+
 // Mutation returns the RoomMutation object of the builder.
 func (_u *RoomUpdate) Mutation() *RoomMutation {
 	return _u.mutation
@@ -231,6 +247,27 @@ func (_u *RoomUpdate) RemoveCreationCallbacks(v ...*CreationCallback) *RoomUpdat
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveCreationCallbackIDs(ids...)
+}
+
+// ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
+func (_u *RoomUpdate) ClearParticipantStates() *RoomUpdate {
+	_u.mutation.ClearParticipantStates()
+	return _u
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to ParticipantState entities by IDs.
+func (_u *RoomUpdate) RemoveParticipantStateIDs(ids ...uuid.UUID) *RoomUpdate {
+	_u.mutation.RemoveParticipantStateIDs(ids...)
+	return _u
+}
+
+// RemoveParticipantStates removes "participant_states" edges to ParticipantState entities.
+func (_u *RoomUpdate) RemoveParticipantStates(v ...*ParticipantState) *RoomUpdate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveParticipantStateIDs(ids...)
 }
 
 // Save executes the query and returns the number of nodes affected by the update operation.
@@ -437,6 +474,51 @@ func (_u *RoomUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if _u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedParticipantStatesIDs(); len(nodes) > 0 && !_u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
 	_spec.AddModifiers(_u.modifiers...)
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -612,6 +694,21 @@ func (_u *RoomUpdateOne) AddCreationCallbacks(v ...*CreationCallback) *RoomUpdat
 	return _u.AddCreationCallbackIDs(ids...)
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_u *RoomUpdateOne) AddParticipantStateIDs(ids ...uuid.UUID) *RoomUpdateOne {
+	_u.mutation.AddParticipantStateIDs(ids...)
+	return _u
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_u *RoomUpdateOne) AddParticipantStates(v ...*ParticipantState) *RoomUpdateOne {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddParticipantStateIDs(ids...)
+}
+
 // Mutation returns the RoomMutation object of the builder.
 func (_u *RoomUpdateOne) Mutation() *RoomMutation {
 	return _u.mutation
@@ -657,6 +754,27 @@ func (_u *RoomUpdateOne) RemoveCreationCallbacks(v ...*CreationCallback) *RoomUp
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveCreationCallbackIDs(ids...)
+}
+
+// ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
+func (_u *RoomUpdateOne) ClearParticipantStates() *RoomUpdateOne {
+	_u.mutation.ClearParticipantStates()
+	return _u
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to ParticipantState entities by IDs.
+func (_u *RoomUpdateOne) RemoveParticipantStateIDs(ids ...uuid.UUID) *RoomUpdateOne {
+	_u.mutation.RemoveParticipantStateIDs(ids...)
+	return _u
+}
+
+// RemoveParticipantStates removes "participant_states" edges to ParticipantState entities.
+func (_u *RoomUpdateOne) RemoveParticipantStates(v ...*ParticipantState) *RoomUpdateOne {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveParticipantStateIDs(ids...)
 }
 
 // Where appends a list predicates to the RoomUpdate builder.
@@ -886,6 +1004,51 @@ func (_u *RoomUpdateOne) sqlSave(ctx context.Context) (_node *Room, err error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(creationcallback.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if _u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedParticipantStatesIDs(); len(nodes) > 0 && !_u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.ParticipantStatesTable,
+			Columns: []string{room.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

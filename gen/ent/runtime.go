@@ -8,10 +8,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/ent/schema"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -39,6 +41,42 @@ func init() {
 	apitokenDescID := apitokenFields[0].Descriptor()
 	// apitoken.DefaultID holds the default value on creation for the id field.
 	apitoken.DefaultID = apitokenDescID.Default.(func() uuid.UUID)
+	auditeventFields := schema.AuditEvent{}.Fields()
+	_ = auditeventFields
+	// auditeventDescCreateTime is the schema descriptor for create_time field.
+	auditeventDescCreateTime := auditeventFields[1].Descriptor()
+	// auditevent.DefaultCreateTime holds the default value on creation for the create_time field.
+	auditevent.DefaultCreateTime = auditeventDescCreateTime.Default.(func() time.Time)
+	// auditeventDescAction is the schema descriptor for action field.
+	auditeventDescAction := auditeventFields[4].Descriptor()
+	// auditevent.ActionValidator is a validator for the "action" field. It is called by the builders before save.
+	auditevent.ActionValidator = func() func(string) error {
+		validators := auditeventDescAction.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(action string) error {
+			for _, fn := range fns {
+				if err := fn(action); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// auditeventDescTarget is the schema descriptor for target field.
+	auditeventDescTarget := auditeventFields[5].Descriptor()
+	// auditevent.DefaultTarget holds the default value on creation for the target field.
+	auditevent.DefaultTarget = auditeventDescTarget.Default.(string)
+	// auditevent.TargetValidator is a validator for the "target" field. It is called by the builders before save.
+	auditevent.TargetValidator = auditeventDescTarget.Validators[0].(func(string) error)
+	// auditeventDescDetail is the schema descriptor for detail field.
+	auditeventDescDetail := auditeventFields[6].Descriptor()
+	// auditevent.DefaultDetail holds the default value on creation for the detail field.
+	auditevent.DefaultDetail = auditeventDescDetail.Default.(string)
+	// auditevent.DetailValidator is a validator for the "detail" field. It is called by the builders before save.
+	auditevent.DetailValidator = auditeventDescDetail.Validators[0].(func(string) error)
 	creationcallbackFields := schema.CreationCallback{}.Fields()
 	_ = creationcallbackFields
 	// creationcallbackDescCallbackHash is the schema descriptor for callback_hash field.
@@ -69,16 +107,20 @@ func init() {
 	idempotencykey.DefaultID = idempotencykeyDescID.Default.(func() uuid.UUID)
 	livetaskFields := schema.LiveTask{}.Fields()
 	_ = livetaskFields
+	// livetaskDescMeetingSid is the schema descriptor for meeting_sid field.
+	livetaskDescMeetingSid := livetaskFields[3].Descriptor()
+	// livetask.MeetingSidValidator is a validator for the "meeting_sid" field. It is called by the builders before save.
+	livetask.MeetingSidValidator = livetaskDescMeetingSid.Validators[0].(func(string) error)
 	// livetaskDescNextTime is the schema descriptor for next_time field.
-	livetaskDescNextTime := livetaskFields[5].Descriptor()
+	livetaskDescNextTime := livetaskFields[6].Descriptor()
 	// livetask.DefaultNextTime holds the default value on creation for the next_time field.
 	livetask.DefaultNextTime = livetaskDescNextTime.Default.(func() time.Time)
 	// livetaskDescAttempts is the schema descriptor for attempts field.
-	livetaskDescAttempts := livetaskFields[6].Descriptor()
+	livetaskDescAttempts := livetaskFields[7].Descriptor()
 	// livetask.DefaultAttempts holds the default value on creation for the attempts field.
 	livetask.DefaultAttempts = livetaskDescAttempts.Default.(int)
 	// livetaskDescCreateTime is the schema descriptor for create_time field.
-	livetaskDescCreateTime := livetaskFields[7].Descriptor()
+	livetaskDescCreateTime := livetaskFields[8].Descriptor()
 	// livetask.DefaultCreateTime holds the default value on creation for the create_time field.
 	livetask.DefaultCreateTime = livetaskDescCreateTime.Default.(func() time.Time)
 	// livetaskDescID is the schema descriptor for id field.
@@ -99,6 +141,32 @@ func init() {
 	memberDescID := memberFields[0].Descriptor()
 	// member.DefaultID holds the default value on creation for the id field.
 	member.DefaultID = memberDescID.Default.(func() uuid.UUID)
+	participantstateFields := schema.ParticipantState{}.Fields()
+	_ = participantstateFields
+	// participantstateDescSubject is the schema descriptor for subject field.
+	participantstateDescSubject := participantstateFields[2].Descriptor()
+	// participantstate.SubjectValidator is a validator for the "subject" field. It is called by the builders before save.
+	participantstate.SubjectValidator = participantstateDescSubject.Validators[0].(func(string) error)
+	// participantstateDescDisplayName is the schema descriptor for display_name field.
+	participantstateDescDisplayName := participantstateFields[5].Descriptor()
+	// participantstate.DisplayNameValidator is a validator for the "display_name" field. It is called by the builders before save.
+	participantstate.DisplayNameValidator = participantstateDescDisplayName.Validators[0].(func(string) error)
+	// participantstateDescNameByHost is the schema descriptor for name_by_host field.
+	participantstateDescNameByHost := participantstateFields[6].Descriptor()
+	// participantstate.DefaultNameByHost holds the default value on creation for the name_by_host field.
+	participantstate.DefaultNameByHost = participantstateDescNameByHost.Default.(bool)
+	// participantstateDescRestrictSources is the schema descriptor for restrict_sources field.
+	participantstateDescRestrictSources := participantstateFields[7].Descriptor()
+	// participantstate.DefaultRestrictSources holds the default value on creation for the restrict_sources field.
+	participantstate.DefaultRestrictSources = participantstateDescRestrictSources.Default.(bool)
+	// participantstateDescCanSubscribe is the schema descriptor for can_subscribe field.
+	participantstateDescCanSubscribe := participantstateFields[9].Descriptor()
+	// participantstate.DefaultCanSubscribe holds the default value on creation for the can_subscribe field.
+	participantstate.DefaultCanSubscribe = participantstateDescCanSubscribe.Default.(bool)
+	// participantstateDescID is the schema descriptor for id field.
+	participantstateDescID := participantstateFields[0].Descriptor()
+	// participantstate.DefaultID holds the default value on creation for the id field.
+	participantstate.DefaultID = participantstateDescID.Default.(func() uuid.UUID)
 	roomFields := schema.Room{}.Fields()
 	_ = roomFields
 	// roomDescName is the schema descriptor for name field.

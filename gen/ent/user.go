@@ -55,9 +55,11 @@ type UserEdges struct {
 	Members []*Member `json:"members,omitempty"`
 	// APITokens holds the value of the api_tokens edge.
 	APITokens []*APIToken `json:"api_tokens,omitempty"`
+	// ParticipantStates holds the value of the participant_states edge.
+	ParticipantStates []*ParticipantState `json:"participant_states,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [2]bool
+	loadedTypes [3]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -76,6 +78,15 @@ func (e UserEdges) APITokensOrErr() ([]*APIToken, error) {
 		return e.APITokens, nil
 	}
 	return nil, &NotLoadedError{edge: "api_tokens"}
+}
+
+// ParticipantStatesOrErr returns the ParticipantStates value or an error if the edge
+// was not loaded in eager-loading.
+func (e UserEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
+	if e.loadedTypes[2] {
+		return e.ParticipantStates, nil
+	}
+	return nil, &NotLoadedError{edge: "participant_states"}
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -210,6 +221,11 @@ func (_m *User) QueryMembers() *MemberQuery {
 // QueryAPITokens queries the "api_tokens" edge of the User entity.
 func (_m *User) QueryAPITokens() *APITokenQuery {
 	return NewUserClient(_m.config).QueryAPITokens(_m)
+}
+
+// QueryParticipantStates queries the "participant_states" edge of the User entity.
+func (_m *User) QueryParticipantStates() *ParticipantStateQuery {
+	return NewUserClient(_m.config).QueryParticipantStates(_m)
 }
 
 // Update returns a builder for updating this User.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -229,6 +230,21 @@ func (_c *UserCreate) AddAPITokens(v ...*APIToken) *UserCreate {
 		ids[i] = v[i].ID
 	}
 	return _c.AddAPITokenIDs(ids...)
+}
+
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_c *UserCreate) AddParticipantStateIDs(ids ...uuid.UUID) *UserCreate {
+	_c.mutation.AddParticipantStateIDs(ids...)
+	return _c
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_c *UserCreate) AddParticipantStates(v ...*ParticipantState) *UserCreate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _c.AddParticipantStateIDs(ids...)
 }
 
 // Mutation returns the UserMutation object of the builder.
@@ -490,6 +506,22 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec, error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(apitoken.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges = append(_spec.Edges, edge)
+	}
+	if nodes := _c.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -220,6 +221,21 @@ func (_u *UserUpdate) AddAPITokens(v ...*APIToken) *UserUpdate {
 	return _u.AddAPITokenIDs(ids...)
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_u *UserUpdate) AddParticipantStateIDs(ids ...uuid.UUID) *UserUpdate {
+	_u.mutation.AddParticipantStateIDs(ids...)
+	return _u
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_u *UserUpdate) AddParticipantStates(v ...*ParticipantState) *UserUpdate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddParticipantStateIDs(ids...)
+}
+
 // Mutation returns the UserMutation object of the builder.
 func (_u *UserUpdate) Mutation() *UserMutation {
 	return _u.mutation
@@ -265,6 +281,27 @@ func (_u *UserUpdate) RemoveAPITokens(v ...*APIToken) *UserUpdate {
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveAPITokenIDs(ids...)
+}
+
+// ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
+func (_u *UserUpdate) ClearParticipantStates() *UserUpdate {
+	_u.mutation.ClearParticipantStates()
+	return _u
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to ParticipantState entities by IDs.
+func (_u *UserUpdate) RemoveParticipantStateIDs(ids ...uuid.UUID) *UserUpdate {
+	_u.mutation.RemoveParticipantStateIDs(ids...)
+	return _u
+}
+
+// RemoveParticipantStates removes "participant_states" edges to ParticipantState entities.
+func (_u *UserUpdate) RemoveParticipantStates(v ...*ParticipantState) *UserUpdate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveParticipantStateIDs(ids...)
 }
 
 // Save executes the query and returns the number of nodes affected by the update operation.
@@ -492,6 +529,51 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if _u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedParticipantStatesIDs(); len(nodes) > 0 && !_u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
 	_spec.AddModifiers(_u.modifiers...)
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -701,6 +783,21 @@ func (_u *UserUpdateOne) AddAPITokens(v ...*APIToken) *UserUpdateOne {
 	return _u.AddAPITokenIDs(ids...)
 }
 
+// AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
+func (_u *UserUpdateOne) AddParticipantStateIDs(ids ...uuid.UUID) *UserUpdateOne {
+	_u.mutation.AddParticipantStateIDs(ids...)
+	return _u
+}
+
+// AddParticipantStates adds the "participant_states" edges to the ParticipantState entity.
+func (_u *UserUpdateOne) AddParticipantStates(v ...*ParticipantState) *UserUpdateOne {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddParticipantStateIDs(ids...)
+}
+
 // Mutation returns the UserMutation object of the builder.
 func (_u *UserUpdateOne) Mutation() *UserMutation {
 	return _u.mutation
@@ -746,6 +843,27 @@ func (_u *UserUpdateOne) RemoveAPITokens(v ...*APIToken) *UserUpdateOne {
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveAPITokenIDs(ids...)
+}
+
+// ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
+func (_u *UserUpdateOne) ClearParticipantStates() *UserUpdateOne {
+	_u.mutation.ClearParticipantStates()
+	return _u
+}
+
+// RemoveParticipantStateIDs removes the "participant_states" edge to ParticipantState entities by IDs.
+func (_u *UserUpdateOne) RemoveParticipantStateIDs(ids ...uuid.UUID) *UserUpdateOne {
+	_u.mutation.RemoveParticipantStateIDs(ids...)
+	return _u
+}
+
+// RemoveParticipantStates removes "participant_states" edges to ParticipantState entities.
+func (_u *UserUpdateOne) RemoveParticipantStates(v ...*ParticipantState) *UserUpdateOne {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveParticipantStateIDs(ids...)
 }
 
 // Where appends a list predicates to the UserUpdate builder.
@@ -996,6 +1114,51 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(apitoken.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if _u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedParticipantStatesIDs(); len(nodes) > 0 && !_u.mutation.ParticipantStatesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.ParticipantStatesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.ParticipantStatesTable,
+			Columns: []string{user.ParticipantStatesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

@@ -10,8 +10,10 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -27,6 +29,10 @@ type PersonalData struct {
 	Requests []ExportedRequest `json:"requests"`
 	// Removals are the orders to remove the person from meetings that are still kept.
 	Removals []ExportedRemoval `json:"removals"`
+	// Audit is what the person did in rooms, and what was done to them there, oldest first.
+	Audit []ExportedAudit `json:"audit"`
+	// Decisions are what hosts decided about the person in meetings, and the names that they gave themselves there.
+	Decisions []ExportedDecision `json:"decisions"`
 }
 
 // ExportedUser is an account.
@@ -79,6 +85,27 @@ type ExportedRemoval struct {
 	KeepUntil  time.Time `json:"keep_until"`
 }
 
+// ExportedAudit is something that the person did in a room, or that was done to them.
+type ExportedAudit struct {
+	CreateTime time.Time `json:"create_time"`
+	RoomID     uuid.UUID `json:"room_id"`
+	Action     string    `json:"action"`
+	// Actor is true when they did it, and Target when it was done to them: both for what they did to themselves.
+	Actor  bool   `json:"actor"`
+	Target bool   `json:"target"`
+	Detail string `json:"detail"`
+}
+
+// ExportedDecision is what counts for the person in meetings of a room.
+type ExportedDecision struct {
+	RoomID      uuid.UUID  `json:"room_id"`
+	DisplayName string     `json:"display_name,omitempty"`
+	ByHost      bool       `json:"name_by_host"`
+	Restricted  bool       `json:"restricted"`
+	BlockUntil  *time.Time `json:"block_until,omitempty"`
+	ExpireTime  time.Time  `json:"expire_time"`
+}
+
 // Export returns everything that is stored about a user. It fails with [ErrNoUser] or fault.ErrRedis.
 func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, error) {
 	u, err := l.DB.Read.User.Query().Where(user.ID(id)).WithAPITokens().Only(ctx)
@@ -101,6 +128,12 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 		return nil, err
 	}
 	if data.Sessions, err = l.Sessions.List(ctx, id); err != nil {
+		return nil, err
+	}
+	if data.Audit, err = l.exportAudit(ctx, u); err != nil {
+		return nil, err
+	}
+	if data.Decisions, err = l.exportDecisions(ctx, u); err != nil {
 		return nil, err
 	}
 	return data, l.exportCalls(ctx, u, data)
@@ -139,6 +172,42 @@ func (l *Lifecycle) exportMemberships(ctx context.Context, u *ent.User) ([]Expor
 		})
 	}
 	return memberships, nil
+}
+
+func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAudit, error) {
+	caller := Caller{Kind: User, User: u}
+	rows, err := l.DB.Read.AuditEvent.Query().
+		Where(auditevent.Or(auditevent.ActorUserID(u.ID), auditevent.Target(caller.Key()))).Order(auditevent.ByID()).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find audit events: %w", err)
+	}
+	events := make([]ExportedAudit, 0, len(rows))
+	for _, e := range rows {
+		events = append(events, ExportedAudit{
+			CreateTime: e.CreateTime, RoomID: e.RoomID, Action: e.Action, Detail: e.Detail,
+			Actor: e.ActorUserID != nil && *e.ActorUserID == u.ID, Target: e.Target == caller.Key(),
+		})
+	}
+	return events, nil
+}
+
+func (l *Lifecycle) exportDecisions(ctx context.Context, u *ent.User) ([]ExportedDecision, error) {
+	rows, err := l.DB.Read.ParticipantState.Query().Where(participantstate.UserID(u.ID)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find decisions: %w", err)
+	}
+	decisions := make([]ExportedDecision, 0, len(rows))
+	for _, r := range rows {
+		e := ExportedDecision{
+			RoomID: r.RoomID, ByHost: r.NameByHost, Restricted: r.RestrictSources || !r.CanSubscribe,
+			BlockUntil: r.BlockUntil, ExpireTime: r.ExpireTime,
+		}
+		if r.DisplayName != nil {
+			e.DisplayName = *r.DisplayName
+		}
+		decisions = append(decisions, e)
+	}
+	return decisions, nil
 }
 
 func (l *Lifecycle) exportCalls(ctx context.Context, u *ent.User, data *PersonalData) error {

@@ -19,6 +19,7 @@ const (
 	PurposeParticipantSession Purpose = "usher participant session"
 	PurposeIdentity           Purpose = "usher participant identity"
 	PurposePageToken          Purpose = "usher page token"
+	PurposeLobbyTicket        Purpose = "usher lobby ticket"
 	PurposeSignIn             Purpose = "usher sign-in state"
 )
 
@@ -29,7 +30,9 @@ type Keys struct {
 }
 
 // purposes are all purposes.
-var purposes = []Purpose{PurposeAPIToken, PurposeParticipantSession, PurposeIdentity, PurposePageToken, PurposeSignIn}
+var purposes = []Purpose{
+	PurposeAPIToken, PurposeParticipantSession, PurposeIdentity, PurposePageToken, PurposeLobbyTicket, PurposeSignIn,
+}
 
 // NewKeys takes the secret and the one before it, which may be empty. All keys are derived here: a token is checked with
 // every call, and deriving its key took half as long as signing.

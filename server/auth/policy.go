@@ -54,6 +54,12 @@ func (r Rule) services(scopes ...string) Rule {
 	return r
 }
 
+// participants is r, and people in a meeting too.
+func (r Rule) participants() Rule {
+	r.Participant = true
+	return r
+}
+
 func (r Rule) looksUp() Rule {
 	r.LooksUp = true
 	return r
@@ -75,11 +81,31 @@ var policy = map[string]Rule{
 	usherv1connect.RoomsServiceDeleteRoomProcedure:              users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceRenewConnectionProcedure:         {Participant: true},
+	usherv1connect.RoomsServiceEndMeetingProcedure:              users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).probes(),
 	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).looksUp(),
 	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceListAuditEventsProcedure:         users(ScopeRead, ScopeRooms).looksUp(),
+
+	usherv1connect.ParticipantsServiceListParticipantsProcedure:    users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceMuteParticipantProcedure:     users(ScopeRooms).participants().looksUp(),
+	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceUpdateParticipantProcedure:   users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure:  users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceRemoveParticipantProcedure:   users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceRaiseHandProcedure:           {Participant: true},
+	usherv1connect.ParticipantsServiceRenameProcedure:              {Participant: true},
+	usherv1connect.ParticipantsServiceLowerHandProcedure:           users(ScopeRooms).looksUp(),
+
+	usherv1connect.LobbyServiceRequestEntryProcedure:     anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceWatchEntryProcedure:       anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceCancelEntryProcedure:      anyone(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceListWaitingProcedure:      users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceWatchWaitingProcedure:     users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceDecideEntryProcedure:      users(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceDecideAllEntriesProcedure: users(ScopeRooms).looksUp(),
 
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),
@@ -166,7 +192,7 @@ func (r Rule) checkService(c *Caller) error {
 		return nil
 	case r.Service:
 		return requireScope(c, r.ServiceScopes)
-	case r.Participant:
+	case r.Participant && !r.User:
 		return ErrUnauthenticated.Saying("this method takes the session token of a connection only")
 	}
 	return ErrNotPermitted

@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/slug"
 )
 
@@ -49,6 +51,40 @@ func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate
 		return nil, err
 	}
 	return &Access{Room: r, Role: role, Caller: caller}, nil
+}
+
+// LockRoom finds a room and keeps others from changing it or its members until the transaction ends.
+//
+// The role is read after the lock was got: a statement that waits for a lock sees the other tables as they were before it
+// waited.
+func LockRoom(ctx context.Context, tx *ent.Client, ref string) (*Access, error) {
+	locked, err := FindRoom(ctx, tx, ref, dbtx.ForUpdate)
+	if err != nil {
+		return nil, err
+	}
+	return FindRoom(ctx, tx, locked.Room.ID.String())
+}
+
+// FindParticipantRoom looks up the room of a participant, with the role that the user behind them has in it. The session
+// does not stand for the user: who they are is asked only to know that role. It fails with [ErrRoomNotFound],
+// [ErrUnauthenticated] or [ErrAccountInactive].
+func FindParticipantRoom(
+	ctx context.Context, db *ent.Client, session *ParticipantSession, more ...predicate.Room,
+) (*Access, error) {
+	caller := &Caller{}
+	if session.UserID != uuid.Nil {
+		u, err := db.User.Get(ctx, session.UserID)
+		switch {
+		case ent.IsNotFound(err):
+			return nil, ErrUnauthenticated.Saying("the account of this participant is gone")
+		case err != nil:
+			return nil, fmt.Errorf("find user: %w", err)
+		case !u.Active:
+			return nil, ErrAccountInactive
+		}
+		caller = &Caller{Kind: User, User: u}
+	}
+	return FindRoom(WithCaller(ctx, caller), db, session.RoomID.String(), more...)
 }
 
 // roleColumn is the name under which [SelectRole] selects.
@@ -136,3 +172,9 @@ func RoleName(r usherv1.Role) string {
 	}
 	return strings.TrimPrefix(r.String(), "ROLE_")
 }
+
+// AttributeRole is the participant attribute that tells clients the role.
+const AttributeRole = "room_role"
+
+// RoleAttribute is a role as participants see it: "owner", "administrator", "member" or empty.
+func RoleAttribute(r usherv1.Role) string { return strings.ToLower(RoleName(r)) }

@@ -51,6 +51,8 @@ type Grant struct {
 	// Sources are what may be published. Empty means nothing (to LiveKit it would mean everything, so canPublish is false
 	// then).
 	Sources []usherv1.TrackSource
+	// NoSubscribe is true of somebody who may not see and hear others.
+	NoSubscribe bool
 }
 
 // Meeting is a room as LiveKit knows it now.
@@ -70,6 +72,28 @@ type Participant struct {
 	DisplayName string
 	Attributes  map[string]string
 	// Sources are what may be published; empty for nothing.
-	Sources  []usherv1.TrackSource
-	JoinTime time.Time
+	Sources []usherv1.TrackSource
+	// NoSubscribe is true of somebody who may not see and hear others.
+	NoSubscribe bool
+	JoinTime    time.Time
+	Kind        usherv1.ParticipantKind
+	Tracks      []Track
+}
+
+// Track is something that a participant publishes.
+type Track struct {
+	SID string
+	// Source is unspecified for what the contract does not know.
+	Source usherv1.TrackSource
+	Muted  bool
+}
+
+// Admission is somebody whom a host, or a change of the room, let into a meeting.
+type Admission struct {
+	// Identity and DisplayName are those that were admitted, whatever the guest says now.
+	Identity, DisplayName string
+	// UserID is uuid.Nil for people without an account.
+	UserID uuid.UUID
+	// Time is when they were let in.
+	Time time.Time
 }

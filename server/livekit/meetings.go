@@ -2,12 +2,15 @@ package livekit
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
 
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/live"
 )
 
@@ -60,7 +63,8 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]live.Parti
 		}
 		list = append(list, live.Participant{
 			Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
-			Sources: granted(p.GetPermission()), JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()),
+			Sources: granted(p.GetPermission()), NoSubscribe: !p.GetPermission().GetCanSubscribe(),
+			JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()), Kind: kind(p.GetKind()), Tracks: tracks(p.GetTracks()),
 		})
 	}
 	return list, nil
@@ -94,12 +98,43 @@ func (c *Client) UpdateParticipant(ctx context.Context, g live.Grant) error {
 			Room: g.Room.String(), Identity: g.Identity, Name: g.DisplayName, Attributes: g.Attributes,
 			// LiveKit replaces the whole set: what is left out is taken away.
 			Permission: &livekit.ParticipantPermission{
-				CanSubscribe: true, CanPublishData: true,
+				CanSubscribe: !g.NoSubscribe, CanPublishData: true,
 				CanPublish: len(allowed) > 0, CanPublishSources: allowed,
 			},
 		})
 		return err
 	})
+}
+
+// EditParticipant adds attributes to those of a live participant, and leaves name and permissions as they are. An attribute
+// that is set to "" is taken away. It fails with live.ErrGone when they are not there.
+func (c *Client) EditParticipant(ctx context.Context, room uuid.UUID, identity string, attributes map[string]string) error {
+	return c.call(ctx, "edit participant", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.UpdateParticipant(ctx, &livekit.UpdateParticipantRequest{
+			Room: room.String(), Identity: identity, Attributes: attributes,
+		})
+		return err
+	})
+}
+
+// MuteTrack mutes a track of a live participant, who may unmute it again. It fails with live.ErrGone when they are not there;
+// that they have no such track LiveKit takes as success.
+func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error {
+	err := c.call(ctx, "mute track", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
+			Room: room.String(), Identity: identity, TrackSid: sid, Muted: true,
+		})
+		return err
+	})
+	if !errors.Is(err, live.ErrUnavailable) {
+		return err
+	}
+	// That is also what LiveKit says, after some seconds, of somebody who is not there.
+	people, listErr := c.Participants(ctx, room)
+	if listErr == nil && !slices.ContainsFunc(people, func(p live.Participant) bool { return p.Identity == identity }) {
+		return live.ErrGone
+	}
+	return err
 }
 
 // SetRoomMetadata replaces the metadata of a live room. It fails with live.ErrGone when the room has no meeting.
@@ -137,6 +172,34 @@ func admin(room uuid.UUID) *auth.VideoGrant {
 func roomID(name string) (uuid.UUID, bool) {
 	id, err := uuid.Parse(name)
 	return id, err == nil && id.String() == name
+}
+
+// kind says how somebody takes part.
+func kind(k livekit.ParticipantInfo_Kind) usherv1.ParticipantKind {
+	switch k {
+	case livekit.ParticipantInfo_SIP:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE
+	case livekit.ParticipantInfo_EGRESS:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_RECORDER
+	case livekit.ParticipantInfo_AGENT:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_AGENT
+	default:
+		return usherv1.ParticipantKind_PARTICIPANT_KIND_WEB
+	}
+}
+
+func tracks(list []*livekit.TrackInfo) []live.Track {
+	out := make([]live.Track, 0, len(list))
+	for _, t := range list {
+		track := live.Track{SID: t.GetSid(), Muted: t.GetMuted()}
+		for ours, theirs := range trackSources {
+			if theirs == t.GetSource() {
+				track.Source = ours
+			}
+		}
+		out = append(out, track)
+	}
+	return out
 }
 
 func startTime(r *livekit.Room) time.Time {

@@ -235,3 +235,63 @@ func receive[T any](t *testing.T, what string, from <-chan T) T {
 	}
 	panic("unreachable")
 }
+
+// Muting, hands and subscriptions, as LiveKit itself shows them.
+func TestParticipants_moderated(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	g := newGrant()
+	g.NoSubscribe = true
+	room := join(t, c, g, "", nil)
+	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := room.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Source: livekit.TrackSource_MICROPHONE}); err != nil {
+		t.Fatal(err)
+	}
+	only := func() live.Participant {
+		t.Helper()
+		list, err := c.Participants(t.Context(), g.Room)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("Participants: %v, %v", list, err)
+		}
+		return list[0]
+	}
+	eventually(t, "the track is there", func() bool { return len(only().Tracks) == 1 })
+	p := only()
+	want := live.Track{SID: p.Tracks[0].SID, Source: usherv1.TrackSource_TRACK_SOURCE_MICROPHONE}
+	if p.Tracks[0] != want || !p.NoSubscribe || p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_WEB {
+		t.Errorf("before: %+v", p)
+	}
+	if err := c.MuteTrack(t.Context(), g.Room, g.Identity, want.SID); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.EditParticipant(t.Context(), g.Room, g.Identity, map[string]string{"hand": "up"}); err != nil {
+		t.Fatal(err)
+	}
+	p = only()
+	if !p.Tracks[0].Muted || p.Attributes["hand"] != "up" || p.Attributes["color"] == "" || p.DisplayName != g.DisplayName ||
+		!p.NoSubscribe || !slices.Equal(p.Sources, g.Sources) {
+		t.Errorf("after: %+v", p)
+	}
+	if err := c.EditParticipant(t.Context(), g.Room, g.Identity, map[string]string{"hand": ""}); err != nil {
+		t.Fatal(err)
+	}
+	if p := only(); p.Attributes["hand"] != "" {
+		t.Errorf("attribute that was taken away: %v", p.Attributes)
+	}
+	g.NoSubscribe = false
+	if err := c.UpdateParticipant(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	if only().NoSubscribe {
+		t.Error("still without subscription")
+	}
+	if err := c.MuteTrack(t.Context(), g.Room, "p_test-nobody", want.SID); !errors.Is(err, live.ErrGone) {
+		t.Errorf("MuteTrack of nobody: %v, want live.ErrGone", err)
+	}
+	if err := c.EditParticipant(t.Context(), g.Room, "p_test-nobody", nil); !errors.Is(err, live.ErrGone) {
+		t.Errorf("EditParticipant of nobody: %v, want live.ErrGone", err)
+	}
+}

@@ -19,7 +19,7 @@ func (c *Client) Token(g live.Grant, metadata string) (token string, expire time
 	// Read before signing, so that it is never later than what the token says.
 	expire = time.Now().Add(c.config.TokenLife).Truncate(time.Second)
 	video := &auth.VideoGrant{RoomJoin: true, Room: g.Room.String()}
-	video.SetCanSubscribe(true)
+	video.SetCanSubscribe(!g.NoSubscribe)
 	video.SetCanPublishData(true)
 	// Off by default, said all the same: participants must not rewrite the attributes that show their role.
 	video.SetCanUpdateOwnMetadata(false)

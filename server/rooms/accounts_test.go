@@ -34,7 +34,7 @@ func TestDeleteAccount_becameOwnerMeanwhile(t *testing.T) {
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
 		mustMember(t, s, room, bob, plainMember)
 		err := meanwhile(t, s, func(tx *ent.Client) error {
-			if _, err := lock(t.Context(), tx, room.GetId()); err != nil {
+			if _, err := auth.LockRoom(t.Context(), tx, room.GetId()); err != nil {
 				return err
 			}
 			return tx.Member.Update().Where(member.UserID(bob.ID)).SetRole(owner).Exec(t.Context())

@@ -77,3 +77,13 @@ func listedMember(m *ent.Member) *usherv1.Member {
 	}
 	return v
 }
+
+func auditView(e *ent.AuditEvent) *usherv1.AuditEvent {
+	v := &usherv1.AuditEvent{
+		Id: e.ID, CreateTime: timestamppb.New(e.CreateTime), Action: e.Action, Target: e.Target, Detail: e.Detail,
+	}
+	if e.ActorUserID != nil {
+		v.ActorUserId = e.ActorUserID.String()
+	}
+	return v
+}

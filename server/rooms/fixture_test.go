@@ -45,13 +45,13 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 	livekit := &fakeLiveKit{meetings: map[uuid.UUID]*fakeMeeting{}, tokens: map[string]fakeToken{}, updated: map[string]bool{}}
 	return &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: livekit, Log: slog.New(slog.DiscardHandler),
+		LiveKit: livekit, Lobby: noLobby{}, Log: slog.New(slog.DiscardHandler),
 		PublicURL: "https://meet.example.org", LiveKitURL: "wss://livekit.example.org",
 		Defaults: Defaults{
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
 		},
 		TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour, TaskLife: 12 * time.Minute,
-		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour,
+		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour, KeepAudit: 365 * 24 * time.Hour,
 		Worker: WorkerTiming{Poll: 20 * time.Millisecond, Repeat: 20 * time.Millisecond, Timeout: 5 * time.Second},
 	}, livekit
 }
@@ -120,7 +120,7 @@ func membersOf(t *testing.T, s *Service, room *usherv1.Room) []string {
 		if m.Email != nil {
 			who += *m.Email
 		}
-		out = append(out, who+" "+roleAttribute(m.Role))
+		out = append(out, who+" "+auth.RoleAttribute(m.Role))
 	}
 	slices.Sort(out)
 	return out
@@ -172,6 +172,12 @@ func counted(db *dbtx.DB) (*Service, func() int) {
 	}
 }
 
+// noLobby is a lobby in which nobody waits; server/lobby tests what happens to those who do.
+type noLobby struct{}
+
+func (noLobby) Rejudge(context.Context, *ent.Room) error { return nil }
+func (noLobby) Clear(context.Context, uuid.UUID) error   { return nil }
+
 // fakeLiveKit keeps meetings in memory like LiveKit: a token makes the meeting when it is used, with the metadata that it
 // carries, and brings the participant in as it says.
 type fakeLiveKit struct {
@@ -186,6 +192,7 @@ type fakeLiveKit struct {
 }
 
 type fakeMeeting struct {
+	sid      string
 	start    time.Time
 	metadata string
 	people   map[string]live.Participant
@@ -217,11 +224,12 @@ func (f *fakeLiveKit) connect(t *testing.T, token string) {
 	}
 	m := f.meetings[k.grant.Room]
 	if m == nil {
-		m = &fakeMeeting{start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
+		m = &fakeMeeting{sid: uuid.NewString(), start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
 		f.meetings[k.grant.Room] = m
 	}
 	m.people[k.grant.Identity] = live.Participant{
 		Identity: k.grant.Identity, DisplayName: k.grant.DisplayName, Attributes: maps.Clone(k.grant.Attributes), Sources: k.grant.Sources,
+		NoSubscribe: k.grant.NoSubscribe,
 	}
 }
 
@@ -310,7 +318,7 @@ func (f *fakeLiveKit) Meeting(ctx context.Context, room uuid.UUID) (out *live.Me
 		if m == nil {
 			return live.ErrGone
 		}
-		out = &live.Meeting{Room: room, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
+		out = &live.Meeting{Room: room, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
 		return nil
 	})
 	return out, err
@@ -369,7 +377,7 @@ func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error
 			return live.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
 		}
 		f.updated[p.DisplayName] = true
-		p.Sources, p.DisplayName = g.Sources, cmp.Or(g.DisplayName, p.DisplayName)
+		p.Sources, p.NoSubscribe, p.DisplayName = g.Sources, g.NoSubscribe, cmp.Or(g.DisplayName, p.DisplayName)
 		p.Attributes = maps.Clone(p.Attributes)
 		maps.Copy(p.Attributes, g.Attributes)
 		m.people[g.Identity] = p

@@ -1,12 +1,10 @@
 package rooms
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,9 +18,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -41,28 +41,50 @@ type connector interface {
 }
 
 // enter finds a room that the caller may enter now. A membership that waits for the caller's address is claimed; for
-// everybody else this is one statement that writes nothing.
-func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, error) {
-	caller := auth.FromContext(ctx)
-	a, err := auth.FindRoom(ctx, s.DB.Read, ref, selectPending(caller))
+// everybody else this is one statement that writes nothing, and another one where hosts have decided about somebody.
+func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, moderation.State, error) {
+	a, err := s.findOpen(ctx, ref)
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	states, err := moderation.Load(ctx, s.DB.Read, a.Room)
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	userID, _ := a.Caller.UserID()
+	state := states.Of("", userID)
+	if state.Blocked {
+		return nil, state, moderation.ErrBlocked
+	}
+	if hasPending(a.Room) {
+		a, err = s.claimPending(ctx, a.Room.ID)
+	}
+	return a, state, err
+}
+
+// findOpen finds a room that the caller need not wait for.
+func (s *Service) findOpen(ctx context.Context, ref string) (*auth.Access, error) {
+	a, err := auth.FindRoom(ctx, s.DB.Read, ref, selectPending(auth.FromContext(ctx)), moderation.Select())
 	if err != nil {
 		return nil, err
 	}
 	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
 		return nil, ErrLobbyRequired
 	}
-	if !hasPending(a.Room) {
-		return a, nil
-	}
+	return a, nil
+}
+
+// claimPending claims the membership that waits for the caller's address, and returns the room as it is then.
+func (s *Service) claimPending(ctx context.Context, roomID uuid.UUID) (a *auth.Access, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if a, err = lock(ctx, tx, a.Room.ID.String()); err != nil {
+		if a, err = auth.LockRoom(ctx, tx, roomID.String()); err != nil {
 			return err
 		}
 		// While this waited, the membership may have been taken away, or the room closed to others.
 		if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
 			return ErrLobbyRequired
 		}
-		_, err := claim(ctx, tx, a.Room.ID, caller.User)
+		_, err := claim(ctx, tx, a.Room.ID, a.Caller.User)
 		return err
 	})
 	return a, err
@@ -125,39 +147,28 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 	case err != nil:
 		return nil, fmt.Errorf("claim membership in %s: %w", roomID, err)
 	}
-	return own, nil
+	detail := fmt.Sprintf("member=%s role=%s", pending.ID, auth.RoleName(own.Role))
+	return own, audit.Record(ctx, tx, audit.Event{
+		Room: roomID, Action: audit.MemberClaimed, Target: audit.User(u.ID), Detail: detail,
+	})
 }
 
 // connectNew makes the connection of somebody who joins.
-func (s *Service) connectNew(a *auth.Access, displayName string) (*usherv1.Connection, error) {
+func (s *Service) connectNew(a *auth.Access, displayName string, state moderation.State) (*usherv1.Connection, error) {
 	userID, _ := a.Caller.UserID()
 	// Tokens count in whole seconds.
 	joined := time.Now().UTC().Truncate(time.Second)
 	return s.connection(a, auth.ParticipantSession{
 		RoomID: a.Room.ID, Identity: s.Keys.NewIdentity(a.Room.ID, userID), UserID: userID,
-		DisplayName: s.displayName(a.Caller, displayName), Meeting: a.Room.Meeting,
+		DisplayName: s.DisplayName(a.Caller, displayName), Meeting: a.Room.Meeting,
 		JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
-	})
+	}, state)
 }
 
 // renew makes a new connection for a participant, with today's grants. Who would have to wait now may come back to the
 // meeting that they were in, and to no later one.
 func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (*usherv1.Connection, error) {
-	caller := &auth.Caller{}
-	if session.UserID != uuid.Nil {
-		u, err := s.DB.Read.User.Get(ctx, session.UserID)
-		switch {
-		case ent.IsNotFound(err):
-			return nil, auth.ErrUnauthenticated.Saying("the account of this participant is gone")
-		case err != nil:
-			return nil, fmt.Errorf("find user: %w", err)
-		case !u.Active:
-			return nil, auth.ErrAccountInactive
-		}
-		// The session does not stand for the user: who they are is asked only to know their role in this room.
-		caller = &auth.Caller{Kind: auth.User, User: u}
-	}
-	a, err := auth.FindRoom(auth.WithCaller(ctx, caller), s.DB.Read, session.RoomID.String())
+	a, state, err := s.participant(ctx, session)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +177,27 @@ func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (
 			return nil, err
 		}
 	}
-	return s.connection(a, *session)
+	return s.connection(a, *session, state)
+}
+
+// participant is what a participant is in their room today, and what hosts have decided about them. It fails with
+// moderation.ErrBlocked for those who are kept out.
+func (s *Service) participant(
+	ctx context.Context, session *auth.ParticipantSession,
+) (*auth.Access, moderation.State, error) {
+	a, err := auth.FindParticipantRoom(ctx, s.DB.Read, session, moderation.Select())
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	states, err := moderation.Load(ctx, s.DB.Read, a.Room)
+	if err != nil {
+		return nil, moderation.State{}, err
+	}
+	state := states.Of(session.Identity, session.UserID)
+	if state.Blocked {
+		return nil, state, moderation.ErrBlocked
+	}
+	return a, state, nil
 }
 
 // sameMeeting refuses a session whose meeting is over.
@@ -187,18 +218,20 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 	return nil
 }
 
-// connection signs what a client needs to connect as session says, with what a's role allows.
-func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*usherv1.Connection, error) {
+// connection signs what a client needs to connect as session says, with what a's role allows and hosts have decided.
+func (s *Service) connection(
+	a *auth.Access, session auth.ParticipantSession, state moderation.State,
+) (*usherv1.Connection, error) {
 	grant := live.Grant{
 		Room: a.Room.ID, Identity: session.Identity,
 		// Where the account decides, it may have another name than when they joined.
-		DisplayName: s.displayName(a.Caller, session.DisplayName),
+		DisplayName: cmp.Or(state.Name, s.DisplayName(a.Caller, session.DisplayName)),
 		Attributes: map[string]string{
-			attributeRole:      roleAttribute(a.Role),
+			auth.AttributeRole: auth.RoleAttribute(a.Role),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
-			"color":            color(session.Identity),
+			"color":            live.Color(session.Identity),
 		},
-		Sources: s.sources(a.Room, a.Role),
+		Sources: s.sources(a.Room, a.Role, state), NoSubscribe: state.NoSubscribe,
 	}
 	metadata, err := roomMetadata(a.Room)
 	if err != nil {
@@ -221,8 +254,8 @@ func (s *Service) connection(a *auth.Access, session auth.ParticipantSession) (*
 	}, nil
 }
 
-// displayName is the name that others see.
-func (s *Service) displayName(c *auth.Caller, asked string) string {
+// DisplayName is the name that others see of a caller who asks for one.
+func (s *Service) DisplayName(c *auth.Caller, asked string) string {
 	name := text.Clean(asked, text.MaxPersonName)
 	if u := c.User; c.Kind == auth.User && (name == "" || s.Defaults.AccountNames) {
 		name = text.PersonName(u.FullName, u.ShortName, u.Email)
@@ -233,30 +266,17 @@ func (s *Service) displayName(c *auth.Caller, asked string) string {
 	return name
 }
 
-// attributeRole is the participant attribute that tells clients the role.
-const attributeRole = "room_role"
-
-// roleAttribute is a role as participants see it: "owner", "administrator", "member" or empty.
-func roleAttribute(r usherv1.Role) string { return strings.ToLower(auth.RoleName(r)) }
-
-// color is the colour of a participant, the same wherever their identity is seen.
-func color(identity string) string {
-	hash := sha256.Sum256([]byte(identity))
-	pick := func(i int, low, high uint32) uint32 {
-		return low + binary.BigEndian.Uint32(hash[4*i:])%(high-low+1)
-	}
-	return fmt.Sprintf("hsl(%d, %d%%, %d%%)", pick(0, 0, 360), pick(1, 50, 75), pick(2, 25, 60))
-}
-
 // allSources is what administrators and owners may publish.
 var allSources = []usherv1.TrackSource{
 	usherv1.TrackSource_TRACK_SOURCE_CAMERA, usherv1.TrackSource_TRACK_SOURCE_MICROPHONE,
 	usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
 }
 
-// sources are what somebody with a role may publish in a room; empty for nothing.
-func (s *Service) sources(r *ent.Room, role usherv1.Role) []usherv1.TrackSource {
+// sources are what somebody with a role, about whom hosts have decided state, may publish in a room; empty for nothing.
+func (s *Service) sources(r *ent.Room, role usherv1.Role, state moderation.State) []usherv1.TrackSource {
 	switch {
+	case state.RestrictSources:
+		return state.Sources
 	case role >= usherv1.Role_ROLE_ADMINISTRATOR:
 		return allSources
 	case r.Configuration.GetRestrictSources():

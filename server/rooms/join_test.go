@@ -24,6 +24,8 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -177,7 +179,7 @@ func TestJoinRoom_grants(t *testing.T) {
 				t.Errorf("%s: sources: -want +got\n%s", tt.name, diff)
 			}
 			want := map[string]string{
-				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": color(c.GetParticipantIdentity()),
+				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": live.Color(c.GetParticipantIdentity()),
 			}
 			if diff := cmp.Diff(want, token.grant.Attributes); diff != "" {
 				t.Errorf("%s: attributes: -want +got\n%s", tt.name, diff)
@@ -242,7 +244,7 @@ func TestColor(t *testing.T) {
 	shape := regexp.MustCompile(`^hsl\((\d+), (\d+)%, (\d+)%\)$`)
 	seen := map[string]bool{}
 	for i := range 1000 {
-		got := color(fmt.Sprint("p_", i))
+		got := live.Color(fmt.Sprint("p_", i))
 		seen[got] = true
 		m := shape.FindStringSubmatch(got)
 		if m == nil {
@@ -256,7 +258,7 @@ func TestColor(t *testing.T) {
 	if len(seen) < 900 {
 		t.Errorf("%d colours of 1000 identities", len(seen))
 	}
-	if first, again := color("p_1"), color("p_1"); first != again {
+	if first, again := live.Color("p_1"), live.Color("p_1"); first != again {
 		t.Errorf("one identity is %s and %s", first, again)
 	}
 }
@@ -359,7 +361,7 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: restricted})
 		mustPending(t, s, room, "bob@example.org", administrator)
 		err := meanwhile(t, s, func(tx *ent.Client) error {
-			_, err := lock(t.Context(), tx, room.GetId())
+			_, err := auth.LockRoom(t.Context(), tx, room.GetId())
 			return err
 		}, func() error {
 			_, err := s.JoinRoom(as(t, bob), &usherv1.JoinRoomRequest{Room: room.GetId()})
@@ -608,6 +610,37 @@ func TestRenewConnection_isNotTheUser(t *testing.T) {
 		wantFault(t, err, auth.ErrSignInRequired)
 		if !db.Read.Room.Query().Where(room.ID(uuid.MustParse(target.GetId()))).ExistX(t.Context()) {
 			t.Error("the room is gone")
+		}
+	})
+}
+
+// Where hosts have decided about nobody, joining is one statement; else it is two, however many they decided about.
+func TestEnter_statements(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		alice := mustUser(t, db, "Alice")
+		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
+		c, statements := counted(db)
+		enter := func() int {
+			t.Helper()
+			if _, _, err := c.enter(as(t, alice), room.GetId()); err != nil {
+				t.Fatal(err)
+			}
+			return statements()
+		}
+		if n := enter(); n != 1 {
+			t.Errorf("an ordinary room: %d statements, want 1", n)
+		}
+		for i := range 5 {
+			must(t, db, func(tx *ent.Client) (any, error) {
+				who := moderation.Who{Identity: fmt.Sprintf("p_test-%d", i)}
+				return nil, moderation.Edit(t.Context(), tx, tx.Room.GetX(t.Context(), uuid.MustParse(room.GetId())), who,
+					func(row moderation.Row) { row.SetName("Renamed", true) })
+			})
+		}
+		if n := enter(); n != 2 {
+			t.Errorf("a room with decisions: %d statements, want 2", n)
 		}
 	})
 }

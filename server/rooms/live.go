@@ -36,12 +36,13 @@ func (s *Service) closeLater(ctx context.Context, tx *ent.Client, room uuid.UUID
 	return s.later(ctx, tx, livetask.KindCloseRoom, room)
 }
 
-// syncLater has a room's meeting follow the database: as long as somebody may join with a token that says what was before.
-func (s *Service) syncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
+// SyncLater has a room's meeting follow the database, as the transaction leaves it: as long as somebody may join with a token
+// that says what was before.
+func (s *Service) SyncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	return s.later(ctx, tx, livetask.KindSyncRoom, room)
 }
 
-// later writes a task in the transaction that decided it. After the commit, call wake.
+// later writes a task in the transaction that decided it. After the commit, call [Service.Wake].
 func (s *Service) later(ctx context.Context, tx *ent.Client, kind livetask.Kind, room uuid.UUID) error {
 	err := tx.LiveTask.Create().SetKind(kind).SetRoomID(room).SetKeepUntil(now().Add(s.TaskLife)).Exec(ctx)
 	if err != nil {
@@ -50,8 +51,8 @@ func (s *Service) later(ctx context.Context, tx *ent.Client, kind livetask.Kind,
 	return nil
 }
 
-// wake tells the worker of this process, if there is one, that a task was committed.
-func (s *Service) wake() {
+// Wake tells the worker of this process, if there is one, that a task was committed.
+func (s *Service) Wake() {
 	select {
 	case s.wakeup() <- struct{}{}:
 	default: // it has been told and has not looked yet
@@ -151,6 +152,9 @@ func (s *Service) served(ctx context.Context, t *ent.LiveTask) ([]uuid.UUID, err
 	if t.RoomID != nil {
 		query.Where(livetask.RoomID(*t.RoomID))
 	}
+	if t.MeetingSid != nil {
+		query.Where(livetask.MeetingSid(*t.MeetingSid))
+	}
 	if t.UserID != nil {
 		query.Where(livetask.UserID(*t.UserID))
 	}
@@ -225,6 +229,9 @@ func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) (changed bool, er
 		return s.closeRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindSyncRoom && t.RoomID != nil:
 		return s.syncRoom(ctx, *t.RoomID)
+	case t.Kind == livetask.KindEndMeeting && t.RoomID != nil && t.MeetingSid != nil:
+		// Never "changed": it is done once, and not kept for those who begin another meeting.
+		return false, s.endLife(ctx, *t.RoomID, *t.MeetingSid)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:
 		return s.removeUser(ctx, *t.UserID)
 	}

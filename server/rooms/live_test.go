@@ -169,7 +169,7 @@ func TestRunLive_syncsRoom(t *testing.T) {
 			return anna.Attributes["room_role"] == "member" && slices.Equal(anna.Sources, s.Defaults.Sources)
 		})
 		anna := livekit.people(room.GetId())["Anna"]
-		if anna.Attributes["color"] != color(anna.Identity) || anna.Attributes["is_authenticated"] != "true" {
+		if anna.Attributes["color"] != live.Color(anna.Identity) || anna.Attributes["is_authenticated"] != "true" {
 			t.Errorf("attributes %v", anna.Attributes)
 		}
 

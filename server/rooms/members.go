@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/page"
@@ -122,7 +123,7 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -150,10 +151,14 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		case err != nil:
 			return fmt.Errorf("insert member of %s: %w", a.Room.ID, err)
 		}
-		if m.Edges.User = u; u == nil {
+		m.Edges.User = u
+		if err := recordMember(ctx, tx, audit.MemberAdded, m, "role="+auth.RoleName(role)); err != nil {
+			return err
+		}
+		if u == nil {
 			return nil // whose meeting it is takes effect when they join
 		}
-		return s.syncLater(ctx, tx, a.Room.ID)
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -164,7 +169,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -177,12 +182,15 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		if err := mayChange(ctx, tx, a, p, m, role); err != nil {
 			return err
 		}
-		u := m.Edges.User
+		u, was := m.Edges.User, m.Role
 		if m, err = tx.Member.UpdateOne(m).SetRole(role).Save(ctx); err != nil {
 			return fmt.Errorf("update member of %s: %w", a.Room.ID, err)
 		}
 		m.Edges.User = u
-		return s.syncLater(ctx, tx, a.Room.ID)
+		if err := recordRole(ctx, tx, m, was); err != nil {
+			return err
+		}
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -190,7 +198,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 // removeMember takes somebody's role away.
 func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomID uuid.UUID, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -210,7 +218,10 @@ func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomI
 		if err := tx.Member.DeleteOne(m).Exec(ctx); err != nil {
 			return fmt.Errorf("delete member of %s: %w", a.Room.ID, err)
 		}
-		return s.syncLater(ctx, tx, a.Room.ID)
+		if err := recordMember(ctx, tx, audit.MemberRemoved, m, "was="+auth.RoleName(m.Role)); err != nil {
+			return err
+		}
+		return s.SyncLater(ctx, tx, a.Room.ID)
 	})
 	return roomID, err
 }
@@ -284,4 +295,28 @@ func mayChange(ctx context.Context, tx *ent.Client, a *auth.Access, p person, m 
 		return ErrLastOwner
 	}
 	return nil
+}
+
+// SetRole makes u a plain member or an administrator, whatever they were, unless they are an owner: that role is changed by
+// nobody but that owner. The room must be locked, and a be the access of an administrator. It tells LiveKit nothing.
+func (s *Service) SetRole(ctx context.Context, tx *ent.Client, a *auth.Access, u *ent.User, role usherv1.Role) error {
+	m, err := claim(ctx, tx, a.Room.ID, u)
+	if err != nil {
+		return err
+	}
+	var was usherv1.Role
+	switch {
+	case m == nil:
+		m, err = tx.Member.Create().SetRoomID(a.Room.ID).SetUserID(u.ID).SetRole(role).Save(ctx)
+	case m.Role == owner:
+		return auth.ErrInsufficientRole.Saying("the role of an owner is changed by nobody but that owner, with UpdateMember").
+			With("required_role", auth.RoleName(owner))
+	default:
+		was = m.Role
+		m, err = tx.Member.UpdateOne(m).SetRole(role).Save(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("set role in %s: %w", a.Room.ID, err)
+	}
+	return recordRole(ctx, tx, m, was)
 }

@@ -13,11 +13,16 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/text"
 )
+
+// operatorName is the operator in the record of who did what.
+const operatorName = "operator"
 
 // Operator is what whoever runs this instance may do to every room, without a role in it: the rules of `usher room`. It
 // works on the database alone, and a running server makes LiveKit follow. Every field is required.
@@ -86,9 +91,10 @@ func withUsers(q *ent.MemberQuery) {
 // SetOwner makes a user an owner of a room, whatever they were in it. The owners it has stay: only they give up their role.
 // It fails with [auth.ErrRoomNotFound], with [auth.ErrNoUser], or with [auth.ErrAccountInactive].
 func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) error {
+	ctx = auth.WithSystem(ctx, operatorName)
 	return o.DB.Run(ctx, func(tx *ent.Client) error {
 		// The room first and the account not at all, like everybody who adds members: two orders could wait for each other.
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -102,13 +108,15 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 			return auth.ErrAccountInactive
 		}
 		m, err := claim(ctx, tx, a.Room.ID, u)
+		var was usherv1.Role
 		switch {
 		case err != nil:
 			return err
 		case m == nil:
-			err = tx.Member.Create().SetRoomID(a.Room.ID).SetUserID(u.ID).SetRole(owner).Exec(ctx)
+			m, err = tx.Member.Create().SetRoomID(a.Room.ID).SetUserID(u.ID).SetRole(owner).Save(ctx)
 		default:
-			err = tx.Member.UpdateOne(m).SetRole(owner).Exec(ctx)
+			was = m.Role
+			m, err = tx.Member.UpdateOne(m).SetRole(owner).Save(ctx)
 		}
 		if sqlgraph.IsForeignKeyConstraintError(err) {
 			return auth.ErrNoUser // deleted in between
@@ -116,19 +124,26 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 		if err != nil {
 			return fmt.Errorf("set owner of %s: %w", a.Room.ID, err)
 		}
-		return o.tasks().syncLater(ctx, tx, a.Room.ID)
+		if err := recordRole(ctx, tx, m, was); err != nil {
+			return err
+		}
+		return o.tasks().SyncLater(ctx, tx, a.Room.ID)
 	})
 }
 
 // Delete removes a room for good and has its meeting ended. It fails with [auth.ErrRoomNotFound].
 func (o *Operator) Delete(ctx context.Context, ref string) error {
+	ctx = auth.WithSystem(ctx, operatorName)
 	return o.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
 		if err := tx.Room.DeleteOne(a.Room).Exec(ctx); err != nil {
 			return fmt.Errorf("delete room %s: %w", a.Room.ID, err)
+		}
+		if err := audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RoomDeleted}); err != nil {
+			return err
 		}
 		return o.tasks().closeLater(ctx, tx, a.Room.ID)
 	})

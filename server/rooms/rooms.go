@@ -6,7 +6,7 @@
 //
 // A room outlives its meetings. This package does not admit people from the lobby, does not act on single participants and
 // does not know who is calling (server/auth does). When LiveKit is gone, everything works but meetings do not follow until
-// it is back, and only RenewConnection may fail for it.
+// it is back, and only RenewConnection and EndMeeting may fail for it.
 package rooms
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
@@ -52,7 +53,9 @@ type Service struct {
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
-	Log                    *slog.Logger
+	// Lobby is told when it may have changed who has to wait.
+	Lobby Lobby
+	Log   *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
 	// LiveKitURL is LiveKit's address for clients.
@@ -64,8 +67,8 @@ type Service struct {
 	// TaskLife is for how long LiveKit is looked after once something was decided, or was found not to be so: live.Reach.
 	TaskLife time.Duration
 	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
-	// after it expired or was revoked.
-	IdempotencyLife, KeepTokens time.Duration
+	// after it expired or was revoked. KeepAudit is how long audit events are kept.
+	IdempotencyLife, KeepTokens, KeepAudit time.Duration
 	// Worker times [Service.RunLive].
 	Worker WorkerTiming
 
@@ -90,6 +93,15 @@ type LiveKit interface {
 	connector
 	meetingEditor
 	participantEditor
+}
+
+// Lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
+// some times after that.
+type Lobby interface {
+	// Rejudge lets in who waits and would not have to any more.
+	Rejudge(ctx context.Context, r *ent.Room) error
+	// Clear ends all entries of a room that is gone.
+	Clear(ctx context.Context, room uuid.UUID) error
 }
 
 // newRoom is a room to be made.
@@ -228,13 +240,16 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, n newRoom, attempt
 	if err := insertCallback(ctx, tx, n.callbackID, r.ID); err != nil {
 		return nil, err
 	}
+	if err := audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.RoomCreated}); err != nil {
+		return nil, err
+	}
 	return s.view(access, &usherv1.RoomLive{}), nil
 }
 
 // delete removes a room for good, and has its meeting ended.
 func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, err := lock(ctx, tx, ref)
+		a, err := auth.LockRoom(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -245,21 +260,12 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 		if err := tx.Room.DeleteOne(a.Room).Exec(ctx); err != nil {
 			return fmt.Errorf("delete room %s: %w", id, err)
 		}
+		if err := audit.Record(ctx, tx, audit.Event{Room: id, Action: audit.RoomDeleted}); err != nil {
+			return err
+		}
 		return s.closeLater(ctx, tx, id)
 	})
 	return id, err
-}
-
-// lock finds a room and keeps others from changing it or its members until the transaction ends.
-//
-// The role is read after the lock was got: a statement that waits for a lock sees the other tables as they were before it
-// waited.
-func lock(ctx context.Context, tx *ent.Client, ref string) (*auth.Access, error) {
-	locked, err := auth.FindRoom(ctx, tx, ref, dbtx.ForUpdate)
-	if err != nil {
-		return nil, err
-	}
-	return auth.FindRoom(ctx, tx, locked.Room.ID.String())
 }
 
 // now is the present moment as the database keeps it.

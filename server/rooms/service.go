@@ -68,7 +68,7 @@ func (s *Service) UpdateRoom(ctx context.Context, req *usherv1.UpdateRoomRequest
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
+	s.Wake()
 	s.Log.InfoContext(ctx, "room updated", "room", a.Room.ID, "caller", a.Caller.Key(), "version", a.Room.Version)
 	return &usherv1.UpdateRoomResponse{Room: s.liveView(ctx, a)}, nil
 }
@@ -79,7 +79,7 @@ func (s *Service) DeleteRoom(ctx context.Context, req *usherv1.DeleteRoomRequest
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
+	s.Wake()
 	s.Log.InfoContext(ctx, "room deleted", "room", id, "caller", auth.FromContext(ctx).Key())
 	return &usherv1.DeleteRoomResponse{}, nil
 }
@@ -89,11 +89,11 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 	if err := s.limitJoins(ctx); err != nil {
 		return nil, err
 	}
-	a, err := s.enter(ctx, req.GetRoom())
+	a, state, err := s.enter(ctx, req.GetRoom())
 	if err != nil {
 		return nil, err
 	}
-	connection, err := s.connectNew(a, req.GetDisplayName())
+	connection, err := s.connectNew(a, req.GetDisplayName(), state)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +118,21 @@ func (s *Service) RenewConnection(
 	}
 	s.Log.InfoContext(ctx, "connection renewed", "room", session.RoomID, "participant", session.Identity)
 	return &usherv1.RenewConnectionResponse{Connection: connection}, nil
+}
+
+// EndMeeting implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest) (*usherv1.EndMeetingResponse, error) {
+	id, ended, err := s.endMeeting(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	s.Wake()
+	// A Redis that is gone is said: the call may be repeated, and then clears what is left.
+	if err := s.Lobby.Clear(ctx, id); err != nil {
+		return nil, err
+	}
+	s.Log.InfoContext(ctx, "meeting ended", "room", id, "caller", auth.FromContext(ctx).Key(), "changed", ended)
+	return &usherv1.EndMeetingResponse{}, nil
 }
 
 // limitJoins counts a call that makes a LiveKit token.
@@ -160,7 +175,7 @@ func (s *Service) AddMember(ctx context.Context, req *usherv1.AddMemberRequest) 
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
+	s.Wake()
 	caller := auth.FromContext(ctx).Key()
 	s.Log.InfoContext(ctx, "member added", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.AddMemberResponse{Member: memberView(m)}, nil
@@ -178,7 +193,7 @@ func (s *Service) UpdateMember(
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
+	s.Wake()
 	caller := auth.FromContext(ctx).Key()
 	s.Log.InfoContext(ctx, "member updated", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.UpdateMemberResponse{Member: memberView(m)}, nil
@@ -196,7 +211,22 @@ func (s *Service) RemoveMember(
 	if err != nil {
 		return nil, err
 	}
-	s.wake()
+	s.Wake()
 	s.Log.InfoContext(ctx, "member removed", "room", roomID, "user", p.userID, "caller", auth.FromContext(ctx).Key())
 	return &usherv1.RemoveMemberResponse{}, nil
+}
+
+// ListAuditEvents implements [usherv1connect.RoomsServiceHandler].
+func (s *Service) ListAuditEvents(
+	ctx context.Context, req *usherv1.ListAuditEventsRequest,
+) (*usherv1.ListAuditEventsResponse, error) {
+	found, next, err := s.listAudit(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListAuditEventsResponse{NextPageToken: next}
+	for _, e := range found {
+		res.Events = append(res.Events, auditView(e))
+	}
+	return res, nil
 }

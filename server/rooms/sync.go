@@ -12,7 +12,9 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 )
 
 // meetingEditor is what the worker needs of LiveKit about meetings.
@@ -35,8 +37,15 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// closeRoom ends a room's meeting, and reports whether there was one.
+// closeRoom ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
 func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+	cleared := s.Lobby.Clear(ctx, id)
+	changed, err = s.closeLive(ctx, id)
+	return changed, errors.Join(cleared, err)
+}
+
+// closeLive ends whatever LiveKit has of a room, and reports whether there was something.
+func (s *Service) closeLive(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	_, err = s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, live.ErrGone) {
 		return false, nil
@@ -47,8 +56,14 @@ func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, er
 	return true, s.LiveKit.CloseRoom(ctx, id)
 }
 
-// syncRoom brings a room's meeting, if there is one, up to date: its metadata, and what its participants may do. It reports
-// whether something was not.
+// Sync does at once what a task of kind sync_room does.
+func (s *Service) Sync(ctx context.Context, id uuid.UUID) error {
+	_, err := s.syncRoom(ctx, id)
+	return err
+}
+
+// syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
+// and what its participants may do. It reports whether something in LiveKit was not.
 func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	if ent.IsNotFound(err) {
@@ -57,7 +72,15 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 	if err != nil {
 		return false, fmt.Errorf("find room: %w", err)
 	}
-	meeting, err := s.LiveKit.Meeting(ctx, id)
+	// Who waits does not depend on LiveKit, nor LiveKit on them: one that fails does not keep the other from it.
+	judged := s.Lobby.Rejudge(ctx, r)
+	changed, err = s.syncMeeting(ctx, r)
+	return changed, errors.Join(judged, err)
+}
+
+// syncMeeting brings the meeting of a room up to date, if there is one, and reports whether something was not.
+func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, err error) {
+	meeting, err := s.LiveKit.Meeting(ctx, r.ID)
 	if errors.Is(err, live.ErrGone) {
 		return false, nil
 	}
@@ -70,7 +93,7 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 	}
 	stale := meeting.Metadata != metadata
 	if stale {
-		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, id, metadata)); err != nil {
+		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, r.ID, metadata)); err != nil {
 			return true, err
 		}
 	}
@@ -94,6 +117,10 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 			users[p.Identity] = id
 		}
 	}
+	states, err := moderation.Load(ctx, s.DB.Read, r)
+	if err != nil {
+		return false, err
+	}
 	roles, err := s.roles(ctx, r.ID, users)
 	if err != nil {
 		return false, err
@@ -101,22 +128,38 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 	var failures []error
 	for _, p := range participants {
 		id, ours := users[p.Identity]
-		if !ours {
-			continue // a recorder, an agent, a phone caller
+		state := states.Of(p.Identity, id)
+		switch {
+		case state.Blocked:
+			changed = true
+			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, r.ID, p.Identity))
+		case ours: // and not a recorder, an agent, a phone caller
+			stale, err := s.syncParticipant(ctx, r, p, roles[id], state)
+			changed = changed || stale
+			failures = append(failures, err)
 		}
-		role := roles[id]
-		sources := s.sources(r, role)
-		if sameSources(sources, p.Sources) && p.Attributes[attributeRole] == roleAttribute(role) {
-			continue
-		}
-		changed = true
-		// Without the name, which stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
-		failures = append(failures, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
-			Room: r.ID, Identity: p.Identity,
-			Attributes: map[string]string{attributeRole: roleAttribute(role)}, Sources: sources,
-		})))
 	}
 	return changed, errors.Join(failures...)
+}
+
+// syncParticipant gives one participant what their role allows and hosts have decided, and reports whether they had not.
+func (s *Service) syncParticipant(
+	ctx context.Context, r *ent.Room, p live.Participant, role usherv1.Role, state moderation.State,
+) (changed bool, err error) {
+	sources := s.sources(r, role, state)
+	// Without a name that stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
+	name := state.Name
+	if name == p.DisplayName {
+		name = ""
+	}
+	if sameSources(sources, p.Sources) && p.NoSubscribe == state.NoSubscribe && name == "" &&
+		p.Attributes[auth.AttributeRole] == auth.RoleAttribute(role) {
+		return false, nil
+	}
+	return true, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
+		Room: r.ID, Identity: p.Identity, DisplayName: name,
+		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role)}, Sources: sources, NoSubscribe: state.NoSubscribe,
+	}))
 }
 
 // roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits

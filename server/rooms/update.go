@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/mask"
@@ -40,7 +42,7 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateRoomRequest) (a
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if a, err = lock(ctx, tx, req.GetRoom().GetId()); err != nil {
+		if a, err = auth.LockRoom(ctx, tx, req.GetRoom().GetId()); err != nil {
 			return err
 		}
 		if err := a.RequireAdministrator(); err != nil {
@@ -85,8 +87,20 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	if a.Room, err = tx.Room.Get(ctx, a.Room.ID); err != nil {
 		return fmt.Errorf("read room back: %w", err)
 	}
+	if err := audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RoomUpdated, Detail: changes(a, changed)}); err != nil {
+		return err
+	}
 	if slices.Equal(changed, []string{"name"}) {
 		return nil // LiveKit does not know names
 	}
-	return s.syncLater(ctx, tx, a.Room.ID)
+	return s.SyncLater(ctx, tx, a.Room.ID)
+}
+
+// changes says for the record which fields were changed, and what was done to the door.
+func changes(a *auth.Access, changed []string) string {
+	detail := "fields=" + strings.Join(changed, ",")
+	if slices.Contains(changed, "access_level") {
+		detail += " access_level=" + strings.TrimPrefix(a.Room.AccessLevel.String(), "ACCESS_LEVEL_")
+	}
+	return detail
 }

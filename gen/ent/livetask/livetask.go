@@ -19,6 +19,8 @@ const (
 	FieldKind = "kind"
 	// FieldRoomID holds the string denoting the room_id field in the database.
 	FieldRoomID = "room_id"
+	// FieldMeetingSid holds the string denoting the meeting_sid field in the database.
+	FieldMeetingSid = "meeting_sid"
 	// FieldUserID holds the string denoting the user_id field in the database.
 	FieldUserID = "user_id"
 	// FieldKeepUntil holds the string denoting the keep_until field in the database.
@@ -38,6 +40,7 @@ var Columns = []string{
 	FieldID,
 	FieldKind,
 	FieldRoomID,
+	FieldMeetingSid,
 	FieldUserID,
 	FieldKeepUntil,
 	FieldNextTime,
@@ -56,6 +59,8 @@ func ValidColumn(column string) bool {
 }
 
 var (
+	// MeetingSidValidator is a validator for the "meeting_sid" field. It is called by the builders before save.
+	MeetingSidValidator func(string) error
 	// DefaultNextTime holds the default value on creation for the "next_time" field.
 	DefaultNextTime func() time.Time
 	// DefaultAttempts holds the default value on creation for the "attempts" field.
@@ -74,6 +79,7 @@ const (
 	KindCloseRoom  Kind = "close_room"
 	KindSyncRoom   Kind = "sync_room"
 	KindRemoveUser Kind = "remove_user"
+	KindEndMeeting Kind = "end_meeting"
 )
 
 func (k Kind) String() string {
@@ -83,7 +89,7 @@ func (k Kind) String() string {
 // KindValidator is a validator for the "kind" field enum values. It is called by the builders before save.
 func KindValidator(k Kind) error {
 	switch k {
-	case KindCloseRoom, KindSyncRoom, KindRemoveUser:
+	case KindCloseRoom, KindSyncRoom, KindRemoveUser, KindEndMeeting:
 		return nil
 	default:
 		return fmt.Errorf("livetask: invalid enum value for kind field: %q", k)
@@ -106,6 +112,11 @@ func ByKind(opts ...sql.OrderTermOption) OrderOption {
 // ByRoomID orders the results by the room_id field.
 func ByRoomID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldRoomID, opts...).ToFunc()
+}
+
+// ByMeetingSid orders the results by the meeting_sid field.
+func ByMeetingSid(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMeetingSid, opts...).ToFunc()
 }
 
 // ByUserID orders the results by the user_id field.

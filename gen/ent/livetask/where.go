@@ -60,6 +60,11 @@ func RoomID(v uuid.UUID) predicate.LiveTask {
 	return predicate.LiveTask(sql.FieldEQ(FieldRoomID, v))
 }
 
+// MeetingSid applies equality check predicate on the "meeting_sid" field. It's identical to MeetingSidEQ.
+func MeetingSid(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldEQ(FieldMeetingSid, v))
+}
+
 // UserID applies equality check predicate on the "user_id" field. It's identical to UserIDEQ.
 func UserID(v uuid.UUID) predicate.LiveTask {
 	return predicate.LiveTask(sql.FieldEQ(FieldUserID, v))
@@ -153,6 +158,81 @@ func RoomIDIsNil() predicate.LiveTask {
 // RoomIDNotNil applies the NotNil predicate on the "room_id" field.
 func RoomIDNotNil() predicate.LiveTask {
 	return predicate.LiveTask(sql.FieldNotNull(FieldRoomID))
+}
+
+// MeetingSidEQ applies the EQ predicate on the "meeting_sid" field.
+func MeetingSidEQ(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldEQ(FieldMeetingSid, v))
+}
+
+// MeetingSidNEQ applies the NEQ predicate on the "meeting_sid" field.
+func MeetingSidNEQ(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldNEQ(FieldMeetingSid, v))
+}
+
+// MeetingSidIn applies the In predicate on the "meeting_sid" field.
+func MeetingSidIn(vs ...string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldIn(FieldMeetingSid, vs...))
+}
+
+// MeetingSidNotIn applies the NotIn predicate on the "meeting_sid" field.
+func MeetingSidNotIn(vs ...string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldNotIn(FieldMeetingSid, vs...))
+}
+
+// MeetingSidGT applies the GT predicate on the "meeting_sid" field.
+func MeetingSidGT(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldGT(FieldMeetingSid, v))
+}
+
+// MeetingSidGTE applies the GTE predicate on the "meeting_sid" field.
+func MeetingSidGTE(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldGTE(FieldMeetingSid, v))
+}
+
+// MeetingSidLT applies the LT predicate on the "meeting_sid" field.
+func MeetingSidLT(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldLT(FieldMeetingSid, v))
+}
+
+// MeetingSidLTE applies the LTE predicate on the "meeting_sid" field.
+func MeetingSidLTE(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldLTE(FieldMeetingSid, v))
+}
+
+// MeetingSidContains applies the Contains predicate on the "meeting_sid" field.
+func MeetingSidContains(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldContains(FieldMeetingSid, v))
+}
+
+// MeetingSidHasPrefix applies the HasPrefix predicate on the "meeting_sid" field.
+func MeetingSidHasPrefix(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldHasPrefix(FieldMeetingSid, v))
+}
+
+// MeetingSidHasSuffix applies the HasSuffix predicate on the "meeting_sid" field.
+func MeetingSidHasSuffix(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldHasSuffix(FieldMeetingSid, v))
+}
+
+// MeetingSidIsNil applies the IsNil predicate on the "meeting_sid" field.
+func MeetingSidIsNil() predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldIsNull(FieldMeetingSid))
+}
+
+// MeetingSidNotNil applies the NotNil predicate on the "meeting_sid" field.
+func MeetingSidNotNil() predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldNotNull(FieldMeetingSid))
+}
+
+// MeetingSidEqualFold applies the EqualFold predicate on the "meeting_sid" field.
+func MeetingSidEqualFold(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldEqualFold(FieldMeetingSid, v))
+}
+
+// MeetingSidContainsFold applies the ContainsFold predicate on the "meeting_sid" field.
+func MeetingSidContainsFold(v string) predicate.LiveTask {
+	return predicate.LiveTask(sql.FieldContainsFold(FieldMeetingSid, v))
 }
 
 // UserIDEQ applies the EQ predicate on the "user_id" field.

@@ -45,6 +45,34 @@ var (
 			},
 		},
 	}
+	// AuditEventsColumns holds the columns for the "audit_events" table.
+	AuditEventsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt64, Increment: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "actor_user_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "action", Type: field.TypeString, Size: 60},
+		{Name: "target", Type: field.TypeString, Size: 200, Default: ""},
+		{Name: "detail", Type: field.TypeString, Size: 500, Default: ""},
+	}
+	// AuditEventsTable holds the schema information for the "audit_events" table.
+	AuditEventsTable = &schema.Table{
+		Name:       "audit_events",
+		Columns:    AuditEventsColumns,
+		PrimaryKey: []*schema.Column{AuditEventsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "auditevent_room_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{AuditEventsColumns[2], AuditEventsColumns[0]},
+			},
+			{
+				Name:    "auditevent_create_time",
+				Unique:  false,
+				Columns: []*schema.Column{AuditEventsColumns[1]},
+			},
+		},
+	}
 	// CreationCallbacksColumns holds the columns for the "creation_callbacks" table.
 	CreationCallbacksColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -103,8 +131,9 @@ var (
 	// LiveTasksColumns holds the columns for the "live_tasks" table.
 	LiveTasksColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
-		{Name: "kind", Type: field.TypeEnum, Enums: []string{"close_room", "sync_room", "remove_user"}},
+		{Name: "kind", Type: field.TypeEnum, Enums: []string{"close_room", "sync_room", "remove_user", "end_meeting"}},
 		{Name: "room_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "meeting_sid", Type: field.TypeString, Nullable: true, Size: 100},
 		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
 		{Name: "keep_until", Type: field.TypeTime},
 		{Name: "next_time", Type: field.TypeTime},
@@ -120,7 +149,7 @@ var (
 			{
 				Name:    "livetask_next_time",
 				Unique:  false,
-				Columns: []*schema.Column{LiveTasksColumns[5]},
+				Columns: []*schema.Column{LiveTasksColumns[6]},
 			},
 		},
 	}
@@ -172,6 +201,58 @@ var (
 				Name:    "member_email",
 				Unique:  false,
 				Columns: []*schema.Column{MembersColumns[1]},
+			},
+		},
+	}
+	// ParticipantStatesColumns holds the columns for the "participant_states" table.
+	ParticipantStatesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "subject", Type: field.TypeString, Size: 200},
+		{Name: "meeting", Type: field.TypeInt64},
+		{Name: "display_name", Type: field.TypeString, Nullable: true, Size: 400},
+		{Name: "name_by_host", Type: field.TypeBool, Default: false},
+		{Name: "restrict_sources", Type: field.TypeBool, Default: false},
+		{Name: "sources", Type: field.TypeJSON, Nullable: true},
+		{Name: "can_subscribe", Type: field.TypeBool, Default: true},
+		{Name: "block_until", Type: field.TypeTime, Nullable: true},
+		{Name: "expire_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
+	}
+	// ParticipantStatesTable holds the schema information for the "participant_states" table.
+	ParticipantStatesTable = &schema.Table{
+		Name:       "participant_states",
+		Columns:    ParticipantStatesColumns,
+		PrimaryKey: []*schema.Column{ParticipantStatesColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "participant_states_rooms_participant_states",
+				Columns:    []*schema.Column{ParticipantStatesColumns[10]},
+				RefColumns: []*schema.Column{RoomsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+			{
+				Symbol:     "participant_states_users_participant_states",
+				Columns:    []*schema.Column{ParticipantStatesColumns[11]},
+				RefColumns: []*schema.Column{UsersColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "participantstate_room_id_subject",
+				Unique:  true,
+				Columns: []*schema.Column{ParticipantStatesColumns[10], ParticipantStatesColumns[1]},
+			},
+			{
+				Name:    "participantstate_user_id",
+				Unique:  false,
+				Columns: []*schema.Column{ParticipantStatesColumns[11]},
+			},
+			{
+				Name:    "participantstate_expire_time",
+				Unique:  false,
+				Columns: []*schema.Column{ParticipantStatesColumns[9]},
 			},
 		},
 	}
@@ -244,10 +325,12 @@ var (
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
 		APITokensTable,
+		AuditEventsTable,
 		CreationCallbacksTable,
 		IdempotencyKeysTable,
 		LiveTasksTable,
 		MembersTable,
+		ParticipantStatesTable,
 		RoomsTable,
 		SchemaVersionsTable,
 		UsersTable,
@@ -264,6 +347,8 @@ func init() {
 		"members_pending": "((user_id IS NULL) <> (email IS NULL))",
 		"members_role":    "role BETWEEN 1 AND 3",
 	}
+	ParticipantStatesTable.ForeignKeys[0].RefTable = RoomsTable
+	ParticipantStatesTable.ForeignKeys[1].RefTable = UsersTable
 	RoomsTable.Annotation = &entsql.Annotation{}
 	RoomsTable.Annotation.Checks = map[string]string{
 		"rooms_access_level": "access_level BETWEEN 1 AND 3",

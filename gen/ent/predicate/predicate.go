@@ -9,6 +9,9 @@ import (
 // APIToken is the predicate function for apitoken builders.
 type APIToken func(*sql.Selector)
 
+// AuditEvent is the predicate function for auditevent builders.
+type AuditEvent func(*sql.Selector)
+
 // CreationCallback is the predicate function for creationcallback builders.
 type CreationCallback func(*sql.Selector)
 
@@ -20,6 +23,9 @@ type LiveTask func(*sql.Selector)
 
 // Member is the predicate function for member builders.
 type Member func(*sql.Selector)
+
+// ParticipantState is the predicate function for participantstate builders.
+type ParticipantState func(*sql.Selector)
 
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)

@@ -39,6 +39,8 @@ const (
 	EdgeMembers = "members"
 	// EdgeCreationCallbacks holds the string denoting the creation_callbacks edge name in mutations.
 	EdgeCreationCallbacks = "creation_callbacks"
+	// EdgeParticipantStates holds the string denoting the participant_states edge name in mutations.
+	EdgeParticipantStates = "participant_states"
 	// Table holds the table name of the room in the database.
 	Table = "rooms"
 	// MembersTable is the table that holds the members relation/edge.
@@ -55,6 +57,13 @@ const (
 	CreationCallbacksInverseTable = "creation_callbacks"
 	// CreationCallbacksColumn is the table column denoting the creation_callbacks relation/edge.
 	CreationCallbacksColumn = "room_id"
+	// ParticipantStatesTable is the table that holds the participant_states relation/edge.
+	ParticipantStatesTable = "participant_states"
+	// ParticipantStatesInverseTable is the table name for the ParticipantState entity.
+	// It exists in this package in order to avoid circular dependency with the "participantstate" package.
+	ParticipantStatesInverseTable = "participant_states"
+	// ParticipantStatesColumn is the table column denoting the participant_states relation/edge.
+	ParticipantStatesColumn = "room_id"
 )
 
 // Columns holds all SQL columns for room fields.
@@ -186,6 +195,20 @@ func ByCreationCallbacks(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption
 		sqlgraph.OrderByNeighborTerms(s, newCreationCallbacksStep(), append([]sql.OrderTerm{term}, terms...)...)
 	}
 }
+
+// ByParticipantStatesCount orders the results by participant_states count.
+func ByParticipantStatesCount(opts ...sql.OrderTermOption) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborsCount(s, newParticipantStatesStep(), opts...)
+	}
+}
+
+// ByParticipantStates orders the results by participant_states terms.
+func ByParticipantStates(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborTerms(s, newParticipantStatesStep(), append([]sql.OrderTerm{term}, terms...)...)
+	}
+}
 func newMembersStep() *sqlgraph.Step {
 	return sqlgraph.NewStep(
 		sqlgraph.From(Table, FieldID),
@@ -198,5 +221,12 @@ func newCreationCallbacksStep() *sqlgraph.Step {
 		sqlgraph.From(Table, FieldID),
 		sqlgraph.To(CreationCallbacksInverseTable, FieldID),
 		sqlgraph.Edge(sqlgraph.O2M, false, CreationCallbacksTable, CreationCallbacksColumn),
+	)
+}
+func newParticipantStatesStep() *sqlgraph.Step {
+	return sqlgraph.NewStep(
+		sqlgraph.From(Table, FieldID),
+		sqlgraph.To(ParticipantStatesInverseTable, FieldID),
+		sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
 	)
 }

@@ -684,6 +684,29 @@ func HasCreationCallbacksWith(preds ...predicate.CreationCallback) predicate.Roo
 	})
 }
 
+// HasParticipantStates applies the HasEdge predicate on the "participant_states" edge.
+func HasParticipantStates() predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := sqlgraph.NewStep(
+			sqlgraph.From(Table, FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
+		)
+		sqlgraph.HasNeighbors(s, step)
+	})
+}
+
+// HasParticipantStatesWith applies the HasEdge predicate on the "participant_states" edge with a given conditions (other predicates).
+func HasParticipantStatesWith(preds ...predicate.ParticipantState) predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := newParticipantStatesStep()
+		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+			for _, p := range preds {
+				p(s)
+			}
+		})
+	})
+}
+
 // And groups predicates with the AND operator between them.
 func And(predicates ...predicate.Room) predicate.Room {
 	return predicate.Room(sql.AndPredicates(predicates...))

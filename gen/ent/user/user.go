@@ -45,6 +45,8 @@ const (
 	EdgeMembers = "members"
 	// EdgeAPITokens holds the string denoting the api_tokens edge name in mutations.
 	EdgeAPITokens = "api_tokens"
+	// EdgeParticipantStates holds the string denoting the participant_states edge name in mutations.
+	EdgeParticipantStates = "participant_states"
 	// Table holds the table name of the user in the database.
 	Table = "users"
 	// MembersTable is the table that holds the members relation/edge.
@@ -61,6 +63,13 @@ const (
 	APITokensInverseTable = "api_tokens"
 	// APITokensColumn is the table column denoting the api_tokens relation/edge.
 	APITokensColumn = "user_id"
+	// ParticipantStatesTable is the table that holds the participant_states relation/edge.
+	ParticipantStatesTable = "participant_states"
+	// ParticipantStatesInverseTable is the table name for the ParticipantState entity.
+	// It exists in this package in order to avoid circular dependency with the "participantstate" package.
+	ParticipantStatesInverseTable = "participant_states"
+	// ParticipantStatesColumn is the table column denoting the participant_states relation/edge.
+	ParticipantStatesColumn = "user_id"
 )
 
 // Columns holds all SQL columns for user fields.
@@ -228,6 +237,20 @@ func ByAPITokens(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption {
 		sqlgraph.OrderByNeighborTerms(s, newAPITokensStep(), append([]sql.OrderTerm{term}, terms...)...)
 	}
 }
+
+// ByParticipantStatesCount orders the results by participant_states count.
+func ByParticipantStatesCount(opts ...sql.OrderTermOption) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborsCount(s, newParticipantStatesStep(), opts...)
+	}
+}
+
+// ByParticipantStates orders the results by participant_states terms.
+func ByParticipantStates(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborTerms(s, newParticipantStatesStep(), append([]sql.OrderTerm{term}, terms...)...)
+	}
+}
 func newMembersStep() *sqlgraph.Step {
 	return sqlgraph.NewStep(
 		sqlgraph.From(Table, FieldID),
@@ -240,5 +263,12 @@ func newAPITokensStep() *sqlgraph.Step {
 		sqlgraph.From(Table, FieldID),
 		sqlgraph.To(APITokensInverseTable, FieldID),
 		sqlgraph.Edge(sqlgraph.O2M, false, APITokensTable, APITokensColumn),
+	)
+}
+func newParticipantStatesStep() *sqlgraph.Step {
+	return sqlgraph.NewStep(
+		sqlgraph.From(Table, FieldID),
+		sqlgraph.To(ParticipantStatesInverseTable, FieldID),
+		sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
 	)
 }

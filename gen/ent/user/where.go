@@ -844,6 +844,29 @@ func HasAPITokensWith(preds ...predicate.APIToken) predicate.User {
 	})
 }
 
+// HasParticipantStates applies the HasEdge predicate on the "participant_states" edge.
+func HasParticipantStates() predicate.User {
+	return predicate.User(func(s *sql.Selector) {
+		step := sqlgraph.NewStep(
+			sqlgraph.From(Table, FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
+		)
+		sqlgraph.HasNeighbors(s, step)
+	})
+}
+
+// HasParticipantStatesWith applies the HasEdge predicate on the "participant_states" edge with a given conditions (other predicates).
+func HasParticipantStatesWith(preds ...predicate.ParticipantState) predicate.User {
+	return predicate.User(func(s *sql.Selector) {
+		step := newParticipantStatesStep()
+		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+			for _, p := range preds {
+				p(s)
+			}
+		})
+	})
+}
+
 // And groups predicates with the AND operator between them.
 func And(predicates ...predicate.User) predicate.User {
 	return predicate.User(sql.AndPredicates(predicates...))

@@ -15,6 +15,7 @@ type Proxy struct {
 	target string
 	mu     sync.Mutex
 	cut    bool
+	silent bool
 	conns  map[net.Conn]bool
 }
 
@@ -56,6 +57,32 @@ func (p *Proxy) Restore() {
 	p.cut = false
 }
 
+// Silence keeps all connections open and lets nothing through any more, as when a machine vanishes without a word.
+func (p *Proxy) Silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = true
+}
+
+// copy forwards one direction. What arrives in silence is read and dropped.
+func (p *Proxy) copy(to io.Writer, from io.Reader) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		p.mu.Lock()
+		silent := p.silent
+		p.mu.Unlock()
+		if n > 0 && !silent {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
 func (p *Proxy) forward(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
@@ -65,7 +92,7 @@ func (p *Proxy) forward(client net.Conn) {
 	defer p.drop(client, server)
 	done := make(chan struct{}, 2)
 	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
-		go func() { _, _ = io.Copy(pair[0], pair[1]); done <- struct{}{} }()
+		go func() { p.copy(pair[0], pair[1]); done <- struct{}{} }()
 	}
 	<-done
 }

@@ -61,6 +61,8 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_ENDED ErrorReason = 12
 	// UNAUTHENTICATED. The method needs a signed-in caller and the request carries no credential.
 	ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED ErrorReason = 13
+	// UNAUTHENTICATED. The ticket is not one of this room, or too old. Ask for entry without one.
+	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 14
 	// PERMISSION_DENIED. This kind of caller may never do this, or the token lacks the scope.
 	//
 	// Metadata: "required_scope" when a scope is missing.
@@ -82,6 +84,8 @@ const (
 	ErrorReason_ERROR_REASON_MEMBER_NOT_FOUND ErrorReason = 31
 	// NOT_FOUND. No active user has this id. Never sent for e-mail addresses.
 	ErrorReason_ERROR_REASON_USER_NOT_FOUND ErrorReason = 32
+	// NOT_FOUND. Nobody with this entry id waits in the room, or waited a moment ago.
+	ErrorReason_ERROR_REASON_ENTRY_NOT_FOUND ErrorReason = 33
 	// ALREADY_EXISTS. Another room has the slug that was asked for.
 	//
 	// Metadata: "slug".
@@ -93,6 +97,10 @@ const (
 	// FAILED_PRECONDITION. The change would leave the room without an owner who is not pending. Make somebody else owner
 	// first.
 	ErrorReason_ERROR_REASON_LAST_OWNER ErrorReason = 51
+	// FAILED_PRECONDITION. Another decision was made about this entry.
+	ErrorReason_ERROR_REASON_ENTRY_ALREADY_DECIDED ErrorReason = 52
+	// FAILED_PRECONDITION. The room is public: everybody enters, and nobody waits.
+	ErrorReason_ERROR_REASON_NO_LOBBY ErrorReason = 53
 	// ABORTED. Somebody else changed the object in between (stale etag), or two transactions collided. Read it again and
 	// repeat the call.
 	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 60
@@ -100,6 +108,8 @@ const (
 	//
 	// Metadata: "limit", the name of the limit that was reached.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 70
+	// RESOURCE_EXHAUSTED. As many people wait in this lobby as may. Carries RetryInfo.
+	ErrorReason_ERROR_REASON_LOBBY_FULL ErrorReason = 71
 	// UNAVAILABLE. LiveKit does not answer. Carries RetryInfo.
 	ErrorReason_ERROR_REASON_LIVEKIT_UNAVAILABLE ErrorReason = 80
 	// UNAVAILABLE. Redis does not answer, and the call cannot be served without it. Carries RetryInfo.
@@ -108,6 +118,15 @@ const (
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 82
 	// UNAVAILABLE. The OpenID provider does not answer, so an access token of its could not be checked. Carries RetryInfo.
 	ErrorReason_ERROR_REASON_SIGN_IN_UNAVAILABLE ErrorReason = 83
+	// NOT_FOUND. Nobody with this identity is in the meeting.
+	ErrorReason_ERROR_REASON_PARTICIPANT_NOT_FOUND ErrorReason = 90
+	// FAILED_PRECONDITION. No meeting goes on in the room.
+	ErrorReason_ERROR_REASON_ROOM_NOT_LIVE ErrorReason = 91
+	// FAILED_PRECONDITION. That participant is not signed in, so they can have no role.
+	ErrorReason_ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED ErrorReason = 92
+	// PERMISSION_DENIED. A host put the caller out of the meeting. A connection that was removed does not come back, and an
+	// account may have to stay out for a while.
+	ErrorReason_ERROR_REASON_PARTICIPANT_BLOCKED ErrorReason = 93
 )
 
 // Enum value maps for ErrorReason.
@@ -123,6 +142,7 @@ var (
 		11: "ERROR_REASON_TOKEN_EXPIRED",
 		12: "ERROR_REASON_SESSION_ENDED",
 		13: "ERROR_REASON_SIGN_IN_REQUIRED",
+		14: "ERROR_REASON_TICKET_INVALID",
 		20: "ERROR_REASON_NOT_PERMITTED",
 		21: "ERROR_REASON_INSUFFICIENT_ROLE",
 		22: "ERROR_REASON_ACCOUNT_INACTIVE",
@@ -131,46 +151,63 @@ var (
 		30: "ERROR_REASON_ROOM_NOT_FOUND",
 		31: "ERROR_REASON_MEMBER_NOT_FOUND",
 		32: "ERROR_REASON_USER_NOT_FOUND",
+		33: "ERROR_REASON_ENTRY_NOT_FOUND",
 		40: "ERROR_REASON_ROOM_SLUG_TAKEN",
 		41: "ERROR_REASON_MEMBER_EXISTS",
 		50: "ERROR_REASON_LOBBY_REQUIRED",
 		51: "ERROR_REASON_LAST_OWNER",
+		52: "ERROR_REASON_ENTRY_ALREADY_DECIDED",
+		53: "ERROR_REASON_NO_LOBBY",
 		60: "ERROR_REASON_CONFLICT",
 		70: "ERROR_REASON_RATE_LIMITED",
+		71: "ERROR_REASON_LOBBY_FULL",
 		80: "ERROR_REASON_LIVEKIT_UNAVAILABLE",
 		81: "ERROR_REASON_REDIS_UNAVAILABLE",
 		82: "ERROR_REASON_DATABASE_UNAVAILABLE",
 		83: "ERROR_REASON_SIGN_IN_UNAVAILABLE",
+		90: "ERROR_REASON_PARTICIPANT_NOT_FOUND",
+		91: "ERROR_REASON_ROOM_NOT_LIVE",
+		92: "ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED",
+		93: "ERROR_REASON_PARTICIPANT_BLOCKED",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":              0,
-		"ERROR_REASON_INVALID_REQUEST":          1,
-		"ERROR_REASON_PAGE_TOKEN_INVALID":       2,
-		"ERROR_REASON_REQUEST_ID_REUSED":        3,
-		"ERROR_REASON_ROOM_NAME_RESERVED":       4,
-		"ERROR_REASON_REQUEST_TOO_LARGE":        5,
-		"ERROR_REASON_UNAUTHENTICATED":          10,
-		"ERROR_REASON_TOKEN_EXPIRED":            11,
-		"ERROR_REASON_SESSION_ENDED":            12,
-		"ERROR_REASON_SIGN_IN_REQUIRED":         13,
-		"ERROR_REASON_NOT_PERMITTED":            20,
-		"ERROR_REASON_INSUFFICIENT_ROLE":        21,
-		"ERROR_REASON_ACCOUNT_INACTIVE":         22,
-		"ERROR_REASON_ROOM_CREATION_RESTRICTED": 23,
-		"ERROR_REASON_CROSS_ORIGIN":             24,
-		"ERROR_REASON_ROOM_NOT_FOUND":           30,
-		"ERROR_REASON_MEMBER_NOT_FOUND":         31,
-		"ERROR_REASON_USER_NOT_FOUND":           32,
-		"ERROR_REASON_ROOM_SLUG_TAKEN":          40,
-		"ERROR_REASON_MEMBER_EXISTS":            41,
-		"ERROR_REASON_LOBBY_REQUIRED":           50,
-		"ERROR_REASON_LAST_OWNER":               51,
-		"ERROR_REASON_CONFLICT":                 60,
-		"ERROR_REASON_RATE_LIMITED":             70,
-		"ERROR_REASON_LIVEKIT_UNAVAILABLE":      80,
-		"ERROR_REASON_REDIS_UNAVAILABLE":        81,
-		"ERROR_REASON_DATABASE_UNAVAILABLE":     82,
-		"ERROR_REASON_SIGN_IN_UNAVAILABLE":      83,
+		"ERROR_REASON_UNSPECIFIED":                   0,
+		"ERROR_REASON_INVALID_REQUEST":               1,
+		"ERROR_REASON_PAGE_TOKEN_INVALID":            2,
+		"ERROR_REASON_REQUEST_ID_REUSED":             3,
+		"ERROR_REASON_ROOM_NAME_RESERVED":            4,
+		"ERROR_REASON_REQUEST_TOO_LARGE":             5,
+		"ERROR_REASON_UNAUTHENTICATED":               10,
+		"ERROR_REASON_TOKEN_EXPIRED":                 11,
+		"ERROR_REASON_SESSION_ENDED":                 12,
+		"ERROR_REASON_SIGN_IN_REQUIRED":              13,
+		"ERROR_REASON_TICKET_INVALID":                14,
+		"ERROR_REASON_NOT_PERMITTED":                 20,
+		"ERROR_REASON_INSUFFICIENT_ROLE":             21,
+		"ERROR_REASON_ACCOUNT_INACTIVE":              22,
+		"ERROR_REASON_ROOM_CREATION_RESTRICTED":      23,
+		"ERROR_REASON_CROSS_ORIGIN":                  24,
+		"ERROR_REASON_ROOM_NOT_FOUND":                30,
+		"ERROR_REASON_MEMBER_NOT_FOUND":              31,
+		"ERROR_REASON_USER_NOT_FOUND":                32,
+		"ERROR_REASON_ENTRY_NOT_FOUND":               33,
+		"ERROR_REASON_ROOM_SLUG_TAKEN":               40,
+		"ERROR_REASON_MEMBER_EXISTS":                 41,
+		"ERROR_REASON_LOBBY_REQUIRED":                50,
+		"ERROR_REASON_LAST_OWNER":                    51,
+		"ERROR_REASON_ENTRY_ALREADY_DECIDED":         52,
+		"ERROR_REASON_NO_LOBBY":                      53,
+		"ERROR_REASON_CONFLICT":                      60,
+		"ERROR_REASON_RATE_LIMITED":                  70,
+		"ERROR_REASON_LOBBY_FULL":                    71,
+		"ERROR_REASON_LIVEKIT_UNAVAILABLE":           80,
+		"ERROR_REASON_REDIS_UNAVAILABLE":             81,
+		"ERROR_REASON_DATABASE_UNAVAILABLE":          82,
+		"ERROR_REASON_SIGN_IN_UNAVAILABLE":           83,
+		"ERROR_REASON_PARTICIPANT_NOT_FOUND":         90,
+		"ERROR_REASON_ROOM_NOT_LIVE":                 91,
+		"ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED": 92,
+		"ERROR_REASON_PARTICIPANT_BLOCKED":           93,
 	}
 )
 
@@ -205,7 +242,8 @@ var File_usher_v1_errors_proto protoreflect.FileDescriptor
 
 const file_usher_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15usher/v1/errors.proto\x12\busher.v1*\xcb\a\n" +
+	"\x15usher/v1/errors.proto\x12\busher.v1*\x8c\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12#\n" +
@@ -217,7 +255,8 @@ const file_usher_v1_errors_proto_rawDesc = "" +
 	"\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\v\x12\x1e\n" +
 	"\x1aERROR_REASON_SESSION_ENDED\x10\f\x12!\n" +
-	"\x1dERROR_REASON_SIGN_IN_REQUIRED\x10\r\x12\x1e\n" +
+	"\x1dERROR_REASON_SIGN_IN_REQUIRED\x10\r\x12\x1f\n" +
+	"\x1bERROR_REASON_TICKET_INVALID\x10\x0e\x12\x1e\n" +
 	"\x1aERROR_REASON_NOT_PERMITTED\x10\x14\x12\"\n" +
 	"\x1eERROR_REASON_INSUFFICIENT_ROLE\x10\x15\x12!\n" +
 	"\x1dERROR_REASON_ACCOUNT_INACTIVE\x10\x16\x12)\n" +
@@ -226,16 +265,24 @@ const file_usher_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_ROOM_NOT_FOUND\x10\x1e\x12!\n" +
 	"\x1dERROR_REASON_MEMBER_NOT_FOUND\x10\x1f\x12\x1f\n" +
 	"\x1bERROR_REASON_USER_NOT_FOUND\x10 \x12 \n" +
+	"\x1cERROR_REASON_ENTRY_NOT_FOUND\x10!\x12 \n" +
 	"\x1cERROR_REASON_ROOM_SLUG_TAKEN\x10(\x12\x1e\n" +
 	"\x1aERROR_REASON_MEMBER_EXISTS\x10)\x12\x1f\n" +
 	"\x1bERROR_REASON_LOBBY_REQUIRED\x102\x12\x1b\n" +
-	"\x17ERROR_REASON_LAST_OWNER\x103\x12\x19\n" +
+	"\x17ERROR_REASON_LAST_OWNER\x103\x12&\n" +
+	"\"ERROR_REASON_ENTRY_ALREADY_DECIDED\x104\x12\x19\n" +
+	"\x15ERROR_REASON_NO_LOBBY\x105\x12\x19\n" +
 	"\x15ERROR_REASON_CONFLICT\x10<\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10F\x12$\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10F\x12\x1b\n" +
+	"\x17ERROR_REASON_LOBBY_FULL\x10G\x12$\n" +
 	" ERROR_REASON_LIVEKIT_UNAVAILABLE\x10P\x12\"\n" +
 	"\x1eERROR_REASON_REDIS_UNAVAILABLE\x10Q\x12%\n" +
 	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10R\x12$\n" +
-	" ERROR_REASON_SIGN_IN_UNAVAILABLE\x10SB\x91\x01\n" +
+	" ERROR_REASON_SIGN_IN_UNAVAILABLE\x10S\x12&\n" +
+	"\"ERROR_REASON_PARTICIPANT_NOT_FOUND\x10Z\x12\x1e\n" +
+	"\x1aERROR_REASON_ROOM_NOT_LIVE\x10[\x12.\n" +
+	"*ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED\x10\\\x12$\n" +
+	" ERROR_REASON_PARTICIPANT_BLOCKED\x10]B\x91\x01\n" +
 	"\fcom.usher.v1B\vErrorsProtoP\x01Z3github.com/usher-meet/usher/gen/go/usher/v1;usherv1\xa2\x02\x03UXX\xaa\x02\bUsher.V1\xca\x02\bUsher\\V1\xe2\x02\x14Usher\\V1\\GPBMetadata\xea\x02\tUsher::V1b\x06proto3"
 
 var (

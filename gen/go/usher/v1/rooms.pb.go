@@ -1587,6 +1587,89 @@ func (x *RenewConnectionResponse) GetConnection() *Connection {
 	return nil
 }
 
+// EndMeetingRequest is the input of RoomsService.EndMeeting.
+type EndMeetingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room          string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMeetingRequest) Reset() {
+	*x = EndMeetingRequest{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMeetingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMeetingRequest) ProtoMessage() {}
+
+func (x *EndMeetingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMeetingRequest.ProtoReflect.Descriptor instead.
+func (*EndMeetingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *EndMeetingRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+// EndMeetingResponse is the output of RoomsService.EndMeeting.
+type EndMeetingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndMeetingResponse) Reset() {
+	*x = EndMeetingResponse{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndMeetingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndMeetingResponse) ProtoMessage() {}
+
+func (x *EndMeetingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndMeetingResponse.ProtoReflect.Descriptor instead.
+func (*EndMeetingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{21}
+}
+
 // ResolveCreationCallbackRequest is the input of RoomsService.ResolveCreationCallback.
 type ResolveCreationCallbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1598,7 +1681,7 @@ type ResolveCreationCallbackRequest struct {
 
 func (x *ResolveCreationCallbackRequest) Reset() {
 	*x = ResolveCreationCallbackRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	mi := &file_usher_v1_rooms_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1693,7 @@ func (x *ResolveCreationCallbackRequest) String() string {
 func (*ResolveCreationCallbackRequest) ProtoMessage() {}
 
 func (x *ResolveCreationCallbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[20]
+	mi := &file_usher_v1_rooms_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1706,7 @@ func (x *ResolveCreationCallbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveCreationCallbackRequest.ProtoReflect.Descriptor instead.
 func (*ResolveCreationCallbackRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{20}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResolveCreationCallbackRequest) GetCallbackId() string {
@@ -1644,7 +1727,7 @@ type ResolveCreationCallbackResponse struct {
 
 func (x *ResolveCreationCallbackResponse) Reset() {
 	*x = ResolveCreationCallbackResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	mi := &file_usher_v1_rooms_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1739,7 @@ func (x *ResolveCreationCallbackResponse) String() string {
 func (*ResolveCreationCallbackResponse) ProtoMessage() {}
 
 func (x *ResolveCreationCallbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[21]
+	mi := &file_usher_v1_rooms_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1752,7 @@ func (x *ResolveCreationCallbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveCreationCallbackResponse.ProtoReflect.Descriptor instead.
 func (*ResolveCreationCallbackResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{21}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResolveCreationCallbackResponse) GetRoom() *CreatedRoom {
@@ -1692,7 +1775,7 @@ type CreatedRoom struct {
 
 func (x *CreatedRoom) Reset() {
 	*x = CreatedRoom{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[22]
+	mi := &file_usher_v1_rooms_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1787,7 @@ func (x *CreatedRoom) String() string {
 func (*CreatedRoom) ProtoMessage() {}
 
 func (x *CreatedRoom) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[22]
+	mi := &file_usher_v1_rooms_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1800,7 @@ func (x *CreatedRoom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatedRoom.ProtoReflect.Descriptor instead.
 func (*CreatedRoom) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{22}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreatedRoom) GetId() string {
@@ -1749,7 +1832,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[23]
+	mi := &file_usher_v1_rooms_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1844,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[23]
+	mi := &file_usher_v1_rooms_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1857,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{23}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMembersRequest) GetRoom() string {
@@ -1811,7 +1894,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[24]
+	mi := &file_usher_v1_rooms_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1906,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[24]
+	mi := &file_usher_v1_rooms_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1919,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{24}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1873,7 +1956,7 @@ type AddMemberRequest struct {
 
 func (x *AddMemberRequest) Reset() {
 	*x = AddMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[25]
+	mi := &file_usher_v1_rooms_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1968,7 @@ func (x *AddMemberRequest) String() string {
 func (*AddMemberRequest) ProtoMessage() {}
 
 func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[25]
+	mi := &file_usher_v1_rooms_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1981,7 @@ func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{25}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AddMemberRequest) GetRoom() string {
@@ -1969,7 +2052,7 @@ type AddMemberResponse struct {
 
 func (x *AddMemberResponse) Reset() {
 	*x = AddMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[26]
+	mi := &file_usher_v1_rooms_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2064,7 @@ func (x *AddMemberResponse) String() string {
 func (*AddMemberResponse) ProtoMessage() {}
 
 func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[26]
+	mi := &file_usher_v1_rooms_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2077,7 @@ func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{26}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AddMemberResponse) GetMember() *Member {
@@ -2024,7 +2107,7 @@ type UpdateMemberRequest struct {
 
 func (x *UpdateMemberRequest) Reset() {
 	*x = UpdateMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[27]
+	mi := &file_usher_v1_rooms_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2119,7 @@ func (x *UpdateMemberRequest) String() string {
 func (*UpdateMemberRequest) ProtoMessage() {}
 
 func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[27]
+	mi := &file_usher_v1_rooms_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2132,7 @@ func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{27}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UpdateMemberRequest) GetRoom() string {
@@ -2120,7 +2203,7 @@ type UpdateMemberResponse struct {
 
 func (x *UpdateMemberResponse) Reset() {
 	*x = UpdateMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[28]
+	mi := &file_usher_v1_rooms_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2215,7 @@ func (x *UpdateMemberResponse) String() string {
 func (*UpdateMemberResponse) ProtoMessage() {}
 
 func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[28]
+	mi := &file_usher_v1_rooms_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2228,7 @@ func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberResponse.ProtoReflect.Descriptor instead.
 func (*UpdateMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{28}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateMemberResponse) GetMember() *Member {
@@ -2173,7 +2256,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[29]
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2268,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[29]
+	mi := &file_usher_v1_rooms_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2281,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{29}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RemoveMemberRequest) GetRoom() string {
@@ -2260,7 +2343,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_usher_v1_rooms_proto_msgTypes[30]
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2355,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_rooms_proto_msgTypes[30]
+	mi := &file_usher_v1_rooms_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2368,221 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{30}
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{32}
+}
+
+// AuditEvent is something that somebody did to a room or to people in it.
+type AuditEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rises with time. Two events of one room never share an id.
+	Id int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it was done.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The user who did it. Empty for services, participants and the operator, whom detail names as `by`.
+	ActorUserId string `protobuf:"bytes,3,opt,name=actor_user_id,json=actorUserId,proto3" json:"actor_user_id,omitempty"`
+	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
+	// "member.removed", "member.claimed", "meeting.ended", "participant.removed", "participant.renamed" and
+	// "participant.restricted". More may come; a name never changes its meaning.
+	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
+	// added by e-mail and has not come yet, "participant:" and an identity for people in the meeting. Empty: the room itself.
+	Target string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
+	// More, as key=value separated by spaces, for example "role=ADMINISTRATOR was=MEMBER". For people to read: keys may be
+	// added.
+	Detail        string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEvent) Reset() {
+	*x = AuditEvent{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEvent) ProtoMessage() {}
+
+func (x *AuditEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
+func (*AuditEvent) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AuditEvent) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *AuditEvent) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AuditEvent) GetActorUserId() string {
+	if x != nil {
+		return x.ActorUserId
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AuditEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// ListAuditEventsRequest is the input of RoomsService.ListAuditEvents.
+type ListAuditEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// How many events at most, 20 when 0. Over 100 is cut to 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty: the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsRequest) Reset() {
+	*x = ListAuditEventsRequest{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsRequest) ProtoMessage() {}
+
+func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListAuditEventsRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *ListAuditEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditEventsResponse is the output of RoomsService.ListAuditEvents.
+type ListAuditEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events of this page.
+	Events []*AuditEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Token of the next page. Empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEventsResponse) Reset() {
+	*x = ListAuditEventsResponse{}
+	mi := &file_usher_v1_rooms_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEventsResponse) ProtoMessage() {}
+
+func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_rooms_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_rooms_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListAuditEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 var File_usher_v1_rooms_proto protoreflect.FileDescriptor
@@ -2393,7 +2690,11 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x17RenewConnectionResponse\x124\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x14.usher.v1.ConnectionR\n" +
-	"connection\"\xc3\x01\n" +
+	"connection\"3\n" +
+	"\x11EndMeetingRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\"\x14\n" +
+	"\x12EndMeetingResponse\"\xc3\x01\n" +
 	"\x1eResolveCreationCallbackRequest\x12\xa0\x01\n" +
 	"\vcallback_id\x18\x01 \x01(\tB\x7f\xbaHy\xba\x01v\n" +
 	"\x11callback_id.shape\x128must be 22 to 128 letters, digits, dashes or underscores\x1a'this.matches('^[A-Za-z0-9_-]{22,128}$')\x80\x01\x01R\n" +
@@ -2442,7 +2743,25 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
 	"\n" +
 	"identifier\x12\x05\xbaH\x02\b\x01\"\x16\n" +
-	"\x14RemoveMemberResponse*{\n" +
+	"\x14RemoveMemberResponse\"\xc5\x01\n" +
+	"\n" +
+	"AuditEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12;\n" +
+	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\"\n" +
+	"\ractor_user_id\x18\x03 \x01(\tR\vactorUserId\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x05 \x01(\tR\x06target\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x87\x01\n" +
+	"\x16ListAuditEventsRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"o\n" +
+	"\x17ListAuditEventsResponse\x12,\n" +
+	"\x06events\x18\x01 \x03(\v2\x14.usher.v1.AuditEventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*{\n" +
 	"\vAccessLevel\x12\x1c\n" +
 	"\x18ACCESS_LEVEL_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ACCESS_LEVEL_PUBLIC\x10\x01\x12\x18\n" +
@@ -2468,7 +2787,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x13TRACK_SOURCE_CAMERA\x10\x01\x12\x1b\n" +
 	"\x17TRACK_SOURCE_MICROPHONE\x10\x02\x12\x1d\n" +
 	"\x19TRACK_SOURCE_SCREEN_SHARE\x10\x03\x12#\n" +
-	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\xb9\a\n" +
+	"\x1fTRACK_SOURCE_SCREEN_SHARE_AUDIO\x10\x042\xdf\b\n" +
 	"\fRoomsService\x12G\n" +
 	"\n" +
 	"CreateRoom\x12\x1b.usher.v1.CreateRoomRequest\x1a\x1c.usher.v1.CreateRoomResponse\x12C\n" +
@@ -2479,12 +2798,15 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\n" +
 	"DeleteRoom\x12\x1b.usher.v1.DeleteRoomRequest\x1a\x1c.usher.v1.DeleteRoomResponse\x12A\n" +
 	"\bJoinRoom\x12\x19.usher.v1.JoinRoomRequest\x1a\x1a.usher.v1.JoinRoomResponse\x12V\n" +
-	"\x0fRenewConnection\x12 .usher.v1.RenewConnectionRequest\x1a!.usher.v1.RenewConnectionResponse\x12n\n" +
+	"\x0fRenewConnection\x12 .usher.v1.RenewConnectionRequest\x1a!.usher.v1.RenewConnectionResponse\x12G\n" +
+	"\n" +
+	"EndMeeting\x12\x1b.usher.v1.EndMeetingRequest\x1a\x1c.usher.v1.EndMeetingResponse\x12n\n" +
 	"\x17ResolveCreationCallback\x12(.usher.v1.ResolveCreationCallbackRequest\x1a).usher.v1.ResolveCreationCallbackResponse\x12O\n" +
 	"\vListMembers\x12\x1c.usher.v1.ListMembersRequest\x1a\x1d.usher.v1.ListMembersResponse\"\x03\x90\x02\x01\x12D\n" +
 	"\tAddMember\x12\x1a.usher.v1.AddMemberRequest\x1a\x1b.usher.v1.AddMemberResponse\x12M\n" +
 	"\fUpdateMember\x12\x1d.usher.v1.UpdateMemberRequest\x1a\x1e.usher.v1.UpdateMemberResponse\x12M\n" +
-	"\fRemoveMember\x12\x1d.usher.v1.RemoveMemberRequest\x1a\x1e.usher.v1.RemoveMemberResponseB\x90\x01\n" +
+	"\fRemoveMember\x12\x1d.usher.v1.RemoveMemberRequest\x1a\x1e.usher.v1.RemoveMemberResponse\x12[\n" +
+	"\x0fListAuditEvents\x12 .usher.v1.ListAuditEventsRequest\x1a!.usher.v1.ListAuditEventsResponse\"\x03\x90\x02\x01B\x90\x01\n" +
 	"\fcom.usher.v1B\n" +
 	"RoomsProtoP\x01Z3github.com/usher-meet/usher/gen/go/usher/v1;usherv1\xa2\x02\x03UXX\xaa\x02\bUsher.V1\xca\x02\bUsher\\V1\xe2\x02\x14Usher\\V1\\GPBMetadata\xea\x02\tUsher::V1b\x06proto3"
 
@@ -2501,7 +2823,7 @@ func file_usher_v1_rooms_proto_rawDescGZIP() []byte {
 }
 
 var file_usher_v1_rooms_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_usher_v1_rooms_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_usher_v1_rooms_proto_goTypes = []any{
 	(AccessLevel)(0),                        // 0: usher.v1.AccessLevel
 	(Role)(0),                               // 1: usher.v1.Role
@@ -2528,38 +2850,43 @@ var file_usher_v1_rooms_proto_goTypes = []any{
 	(*JoinRoomResponse)(nil),                // 22: usher.v1.JoinRoomResponse
 	(*RenewConnectionRequest)(nil),          // 23: usher.v1.RenewConnectionRequest
 	(*RenewConnectionResponse)(nil),         // 24: usher.v1.RenewConnectionResponse
-	(*ResolveCreationCallbackRequest)(nil),  // 25: usher.v1.ResolveCreationCallbackRequest
-	(*ResolveCreationCallbackResponse)(nil), // 26: usher.v1.ResolveCreationCallbackResponse
-	(*CreatedRoom)(nil),                     // 27: usher.v1.CreatedRoom
-	(*ListMembersRequest)(nil),              // 28: usher.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),             // 29: usher.v1.ListMembersResponse
-	(*AddMemberRequest)(nil),                // 30: usher.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),               // 31: usher.v1.AddMemberResponse
-	(*UpdateMemberRequest)(nil),             // 32: usher.v1.UpdateMemberRequest
-	(*UpdateMemberResponse)(nil),            // 33: usher.v1.UpdateMemberResponse
-	(*RemoveMemberRequest)(nil),             // 34: usher.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),            // 35: usher.v1.RemoveMemberResponse
-	(*DialIn)(nil),                          // 36: usher.v1.DialIn
-	(*timestamppb.Timestamp)(nil),           // 37: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),           // 38: google.protobuf.FieldMask
+	(*EndMeetingRequest)(nil),               // 25: usher.v1.EndMeetingRequest
+	(*EndMeetingResponse)(nil),              // 26: usher.v1.EndMeetingResponse
+	(*ResolveCreationCallbackRequest)(nil),  // 27: usher.v1.ResolveCreationCallbackRequest
+	(*ResolveCreationCallbackResponse)(nil), // 28: usher.v1.ResolveCreationCallbackResponse
+	(*CreatedRoom)(nil),                     // 29: usher.v1.CreatedRoom
+	(*ListMembersRequest)(nil),              // 30: usher.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),             // 31: usher.v1.ListMembersResponse
+	(*AddMemberRequest)(nil),                // 32: usher.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),               // 33: usher.v1.AddMemberResponse
+	(*UpdateMemberRequest)(nil),             // 34: usher.v1.UpdateMemberRequest
+	(*UpdateMemberResponse)(nil),            // 35: usher.v1.UpdateMemberResponse
+	(*RemoveMemberRequest)(nil),             // 36: usher.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),            // 37: usher.v1.RemoveMemberResponse
+	(*AuditEvent)(nil),                      // 38: usher.v1.AuditEvent
+	(*ListAuditEventsRequest)(nil),          // 39: usher.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil),         // 40: usher.v1.ListAuditEventsResponse
+	(*DialIn)(nil),                          // 41: usher.v1.DialIn
+	(*timestamppb.Timestamp)(nil),           // 42: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),           // 43: google.protobuf.FieldMask
 }
 var file_usher_v1_rooms_proto_depIdxs = []int32{
 	0,  // 0: usher.v1.Room.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 1: usher.v1.Room.configuration:type_name -> usher.v1.RoomConfiguration
 	1,  // 2: usher.v1.Room.my_role:type_name -> usher.v1.Role
 	2,  // 3: usher.v1.Room.join_mode:type_name -> usher.v1.JoinMode
-	36, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
+	41, // 4: usher.v1.Room.dial_in:type_name -> usher.v1.DialIn
 	6,  // 5: usher.v1.Room.live:type_name -> usher.v1.RoomLive
-	37, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
-	37, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
-	37, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
+	42, // 6: usher.v1.Room.create_time:type_name -> google.protobuf.Timestamp
+	42, // 7: usher.v1.Room.update_time:type_name -> google.protobuf.Timestamp
+	42, // 8: usher.v1.RoomLive.start_time:type_name -> google.protobuf.Timestamp
 	4,  // 9: usher.v1.RoomConfiguration.can_publish_sources:type_name -> usher.v1.TrackSource
 	3,  // 10: usher.v1.RoomConfiguration.phone_policy:type_name -> usher.v1.PhonePolicy
-	37, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
-	37, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
+	42, // 11: usher.v1.Connection.token_expire_time:type_name -> google.protobuf.Timestamp
+	42, // 12: usher.v1.Connection.session_expire_time:type_name -> google.protobuf.Timestamp
 	9,  // 13: usher.v1.Member.user:type_name -> usher.v1.UserSummary
 	1,  // 14: usher.v1.Member.role:type_name -> usher.v1.Role
-	37, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	42, // 15: usher.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 16: usher.v1.CreateRoomRequest.access_level:type_name -> usher.v1.AccessLevel
 	7,  // 17: usher.v1.CreateRoomRequest.configuration:type_name -> usher.v1.RoomConfiguration
 	5,  // 18: usher.v1.CreateRoomResponse.room:type_name -> usher.v1.Room
@@ -2567,45 +2894,51 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	1,  // 20: usher.v1.ListRoomsRequest.role:type_name -> usher.v1.Role
 	5,  // 21: usher.v1.ListRoomsResponse.rooms:type_name -> usher.v1.Room
 	5,  // 22: usher.v1.UpdateRoomRequest.room:type_name -> usher.v1.Room
-	38, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
+	43, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
 	5,  // 24: usher.v1.UpdateRoomResponse.room:type_name -> usher.v1.Room
 	8,  // 25: usher.v1.JoinRoomResponse.connection:type_name -> usher.v1.Connection
 	8,  // 26: usher.v1.RenewConnectionResponse.connection:type_name -> usher.v1.Connection
-	27, // 27: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
+	29, // 27: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
 	10, // 28: usher.v1.ListMembersResponse.members:type_name -> usher.v1.Member
 	1,  // 29: usher.v1.AddMemberRequest.role:type_name -> usher.v1.Role
 	10, // 30: usher.v1.AddMemberResponse.member:type_name -> usher.v1.Member
 	1,  // 31: usher.v1.UpdateMemberRequest.role:type_name -> usher.v1.Role
 	10, // 32: usher.v1.UpdateMemberResponse.member:type_name -> usher.v1.Member
-	11, // 33: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
-	13, // 34: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
-	15, // 35: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
-	17, // 36: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
-	19, // 37: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
-	21, // 38: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
-	23, // 39: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
-	25, // 40: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
-	28, // 41: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
-	30, // 42: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
-	32, // 43: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
-	34, // 44: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
-	12, // 45: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
-	14, // 46: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
-	16, // 47: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
-	18, // 48: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
-	20, // 49: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
-	22, // 50: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
-	24, // 51: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
-	26, // 52: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
-	29, // 53: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
-	31, // 54: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
-	33, // 55: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
-	35, // 56: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
-	45, // [45:57] is the sub-list for method output_type
-	33, // [33:45] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	42, // 33: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
+	38, // 34: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
+	11, // 35: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
+	13, // 36: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
+	15, // 37: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
+	17, // 38: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
+	19, // 39: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
+	21, // 40: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
+	23, // 41: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
+	25, // 42: usher.v1.RoomsService.EndMeeting:input_type -> usher.v1.EndMeetingRequest
+	27, // 43: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
+	30, // 44: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
+	32, // 45: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
+	34, // 46: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
+	36, // 47: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
+	39, // 48: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
+	12, // 49: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
+	14, // 50: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
+	16, // 51: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
+	18, // 52: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
+	20, // 53: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
+	22, // 54: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
+	24, // 55: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
+	26, // 56: usher.v1.RoomsService.EndMeeting:output_type -> usher.v1.EndMeetingResponse
+	28, // 57: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
+	31, // 58: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
+	33, // 59: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
+	35, // 60: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
+	37, // 61: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
+	40, // 62: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
+	49, // [49:63] is the sub-list for method output_type
+	35, // [35:49] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_rooms_proto_init() }
@@ -2615,16 +2948,16 @@ func file_usher_v1_rooms_proto_init() {
 	}
 	file_usher_v1_telephony_proto_init()
 	file_usher_v1_rooms_proto_msgTypes[2].OneofWrappers = []any{}
-	file_usher_v1_rooms_proto_msgTypes[21].OneofWrappers = []any{}
-	file_usher_v1_rooms_proto_msgTypes[25].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[23].OneofWrappers = []any{}
+	file_usher_v1_rooms_proto_msgTypes[27].OneofWrappers = []any{
 		(*AddMemberRequest_UserId)(nil),
 		(*AddMemberRequest_Email)(nil),
 	}
-	file_usher_v1_rooms_proto_msgTypes[27].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[29].OneofWrappers = []any{
 		(*UpdateMemberRequest_UserId)(nil),
 		(*UpdateMemberRequest_Email)(nil),
 	}
-	file_usher_v1_rooms_proto_msgTypes[29].OneofWrappers = []any{
+	file_usher_v1_rooms_proto_msgTypes[31].OneofWrappers = []any{
 		(*RemoveMemberRequest_UserId)(nil),
 		(*RemoveMemberRequest_Email)(nil),
 	}
@@ -2634,7 +2967,7 @@ func file_usher_v1_rooms_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_rooms_proto_rawDesc), len(file_usher_v1_rooms_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   31,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

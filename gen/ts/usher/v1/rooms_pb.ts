@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file usher/v1/rooms.proto.
  */
 export const file_usher_v1_rooms: GenFile = /*@__PURE__*/
-  fileDesc("ChR1c2hlci92MS9yb29tcy5wcm90bxIIdXNoZXIudjEizAMKBFJvb20SEwoCaWQYASABKAlCB7pIBHICGGQSFgoEbmFtZRgCIAEoCUIIukgFcgMY9AMSFQoEc2x1ZxgDIAEoCUIHukgEcgIYZBI1CgxhY2Nlc3NfbGV2ZWwYBCABKA4yFS51c2hlci52MS5BY2Nlc3NMZXZlbEIIukgFggECEAESMgoNY29uZmlndXJhdGlvbhgFIAEoCzIbLnVzaGVyLnYxLlJvb21Db25maWd1cmF0aW9uEh8KB215X3JvbGUYBiABKA4yDi51c2hlci52MS5Sb2xlEiUKCWpvaW5fbW9kZRgHIAEoDjISLnVzaGVyLnYxLkpvaW5Nb2RlEiEKB2RpYWxfaW4YCCABKAsyEC51c2hlci52MS5EaWFsSW4SIAoEbGl2ZRgJIAEoCzISLnVzaGVyLnYxLlJvb21MaXZlEg8KB3dlYl91cmwYCiABKAkSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA0gASgJQge6SARyAhhAImUKCFJvb21MaXZlEg4KBmFjdGl2ZRgBIAEoCBIZChFwYXJ0aWNpcGFudF9jb3VudBgCIAEoBRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLjAQoRUm9vbUNvbmZpZ3VyYXRpb24SRwoTY2FuX3B1Ymxpc2hfc291cmNlcxgBIAMoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlQhO6SBCSAQ0QBBgBIgeCAQQQASAAEhgKEHJlc3RyaWN0X3NvdXJjZXMYAiABKAgSHgoRZXZlcnlvbmVfY2FuX211dGUYAyABKAhIAIgBARI1CgxwaG9uZV9wb2xpY3kYBCABKA4yFS51c2hlci52MS5QaG9uZVBvbGljeUIIukgFggECEAFCFAoSX2V2ZXJ5b25lX2Nhbl9tdXRlIvQBCgpDb25uZWN0aW9uEhIKCnNlcnZlcl91cmwYASABKAkSFAoMbGl2ZWtpdF9yb29tGAIgASgJEhIKBXRva2VuGAMgASgJQgOAAQESNQoRdG9rZW5fZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhwKFHBhcnRpY2lwYW50X2lkZW50aXR5GAUgASgJEhoKDXNlc3Npb25fdG9rZW4YBiABKAlCA4ABARI3ChNzZXNzaW9uX2V4cGlyZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvCgtVc2VyU3VtbWFyeRIKCgJpZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkinAEKBk1lbWJlchIjCgR1c2VyGAEgASgLMhUudXNoZXIudjEuVXNlclN1bW1hcnkSDQoFZW1haWwYAiABKAkSHAoEcm9sZRgDIAEoDjIOLnVzaGVyLnYxLlJvbGUSDwoHcGVuZGluZxgEIAEoCBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAinQMKEUNyZWF0ZVJvb21SZXF1ZXN0EhYKBG5hbWUYASABKAlCCLpIBXIDGPQDEhUKBHNsdWcYAiABKAlCB7pIBHICGGQSNQoMYWNjZXNzX2xldmVsGAMgASgOMhUudXNoZXIudjEuQWNjZXNzTGV2ZWxCCLpIBYIBAhABEjIKDWNvbmZpZ3VyYXRpb24YBCABKAsyGy51c2hlci52MS5Sb29tQ29uZmlndXJhdGlvbhKlAQoLY2FsbGJhY2tfaWQYBSABKAlCjwGAAQG6SIgBugGEAQoRY2FsbGJhY2tfaWQuc2hhcGUSOG11c3QgYmUgMjIgdG8gMTI4IGxldHRlcnMsIGRpZ2l0cywgZGFzaGVzIG9yIHVuZGVyc2NvcmVzGjV0aGlzID09ICcnIHx8IHRoaXMubWF0Y2hlcygnXltBLVphLXowLTlfLV17MjIsMTI4fSQnKRIfCgpyZXF1ZXN0X2lkGAYgASgJQgu6SAjYAQFyA7ABARIlCgtvd25lcl9lbWFpbBgHIAEoCUIQgAEBukgK2AEBcgUY/gFgASIyChJDcmVhdGVSb29tUmVzcG9uc2USHAoEcm9vbRgBIAEoCzIOLnVzaGVyLnYxLlJvb20iKgoOR2V0Um9vbVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AyIvCg9HZXRSb29tUmVzcG9uc2USHAoEcm9vbRgBIAEoCzIOLnVzaGVyLnYxLlJvb20ijAEKEExpc3RSb29tc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhYKBXF1ZXJ5GAMgASgJQge6SARyAhhkEiYKBHJvbGUYBCABKA4yDi51c2hlci52MS5Sb2xlQgi6SAWCAQIQASJLChFMaXN0Um9vbXNSZXNwb25zZRIdCgVyb29tcxgBIAMoCzIOLnVzaGVyLnYxLlJvb20SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImoKEVVwZGF0ZVJvb21SZXF1ZXN0EiQKBHJvb20YASABKAsyDi51c2hlci52MS5Sb29tQga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjIKElVwZGF0ZVJvb21SZXNwb25zZRIcCgRyb29tGAEgASgLMg4udXNoZXIudjEuUm9vbSItChFEZWxldGVSb29tUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDIhQKEkRlbGV0ZVJvb21SZXNwb25zZSJxCg9Kb2luUm9vbVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIdCgxkaXNwbGF5X25hbWUYAiABKAlCB7pIBHICGGQSJQoQaW52aXRhdGlvbl90b2tlbhgDIAEoCUILgAEBukgFcgMYgAEiPAoQSm9pblJvb21SZXNwb25zZRIoCgpjb25uZWN0aW9uGAEgASgLMhQudXNoZXIudjEuQ29ubmVjdGlvbiIYChZSZW5ld0Nvbm5lY3Rpb25SZXF1ZXN0IkMKF1JlbmV3Q29ubmVjdGlvblJlc3BvbnNlEigKCmNvbm5lY3Rpb24YASABKAsyFC51c2hlci52MS5Db25uZWN0aW9uIrcBCh5SZXNvbHZlQ3JlYXRpb25DYWxsYmFja1JlcXVlc3QSlAEKC2NhbGxiYWNrX2lkGAEgASgJQn+AAQG6SHm6AXYKEWNhbGxiYWNrX2lkLnNoYXBlEjhtdXN0IGJlIDIyIHRvIDEyOCBsZXR0ZXJzLCBkaWdpdHMsIGRhc2hlcyBvciB1bmRlcnNjb3JlcxondGhpcy5tYXRjaGVzKCdeW0EtWmEtejAtOV8tXXsyMiwxMjh9JCcpIlQKH1Jlc29sdmVDcmVhdGlvbkNhbGxiYWNrUmVzcG9uc2USKAoEcm9vbRgBIAEoCzIVLnVzaGVyLnYxLkNyZWF0ZWRSb29tSACIAQFCBwoFX3Jvb20iJwoLQ3JlYXRlZFJvb20SCgoCaWQYASABKAkSDAoEc2x1ZxgCIAEoCSJoChJMaXN0TWVtYmVyc1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgCAiUQoTTGlzdE1lbWJlcnNSZXNwb25zZRIhCgdtZW1iZXJzGAEgAygLMhAudXNoZXIudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKoAQoQQWRkTWVtYmVyUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEhsKB3VzZXJfaWQYAiABKAlCCLpIBXIDsAEBSAASHgoFZW1haWwYAyABKAlCDYABAbpIB3IFGP4BYAFIABIoCgRyb2xlGAQgASgOMg4udXNoZXIudjEuUm9sZUIKukgHggEEEAEgAEITCgppZGVudGlmaWVyEgW6SAIIASI1ChFBZGRNZW1iZXJSZXNwb25zZRIgCgZtZW1iZXIYASABKAsyEC51c2hlci52MS5NZW1iZXIiqwEKE1VwZGF0ZU1lbWJlclJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIbCgd1c2VyX2lkGAIgASgJQgi6SAVyA7ABAUgAEh4KBWVtYWlsGAMgASgJQg2AAQG6SAdyBRj+AWABSAASKAoEcm9sZRgEIAEoDjIOLnVzaGVyLnYxLlJvbGVCCrpIB4IBBBABIABCEwoKaWRlbnRpZmllchIFukgCCAEiOAoUVXBkYXRlTWVtYmVyUmVzcG9uc2USIAoGbWVtYmVyGAEgASgLMhAudXNoZXIudjEuTWVtYmVyIoEBChNSZW1vdmVNZW1iZXJSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSGwoHdXNlcl9pZBgCIAEoCUIIukgFcgOwAQFIABIeCgVlbWFpbBgDIAEoCUINgAEBukgHcgUY/gFgAUgAQhMKCmlkZW50aWZpZXISBbpIAggBIhYKFFJlbW92ZU1lbWJlclJlc3BvbnNlKnsKC0FjY2Vzc0xldmVsEhwKGEFDQ0VTU19MRVZFTF9VTlNQRUNJRklFRBAAEhcKE0FDQ0VTU19MRVZFTF9QVUJMSUMQARIYChRBQ0NFU1NfTEVWRUxfVFJVU1RFRBACEhsKF0FDQ0VTU19MRVZFTF9SRVNUUklDVEVEEAMqVQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9NRU1CRVIQARIWChJST0xFX0FETUlOSVNUUkFUT1IQAhIOCgpST0xFX09XTkVSEAMqUAoISm9pbk1vZGUSGQoVSk9JTl9NT0RFX1VOU1BFQ0lGSUVEEAASFAoQSk9JTl9NT0RFX0RJUkVDVBABEhMKD0pPSU5fTU9ERV9MT0JCWRACKnUKC1Bob25lUG9saWN5EhwKGFBIT05FX1BPTElDWV9VTlNQRUNJRklFRBAAEhYKElBIT05FX1BPTElDWV9MT0JCWRABEhcKE1BIT05FX1BPTElDWV9ESVJFQ1QQAhIXChNQSE9ORV9QT0xJQ1lfUkVGVVNFEAMqpQEKC1RyYWNrU291cmNlEhwKGFRSQUNLX1NPVVJDRV9VTlNQRUNJRklFRBAAEhcKE1RSQUNLX1NPVVJDRV9DQU1FUkEQARIbChdUUkFDS19TT1VSQ0VfTUlDUk9QSE9ORRACEh0KGVRSQUNLX1NPVVJDRV9TQ1JFRU5fU0hBUkUQAxIjCh9UUkFDS19TT1VSQ0VfU0NSRUVOX1NIQVJFX0FVRElPEAQyuQcKDFJvb21zU2VydmljZRJHCgpDcmVhdGVSb29tEhsudXNoZXIudjEuQ3JlYXRlUm9vbVJlcXVlc3QaHC51c2hlci52MS5DcmVhdGVSb29tUmVzcG9uc2USQwoHR2V0Um9vbRIYLnVzaGVyLnYxLkdldFJvb21SZXF1ZXN0GhkudXNoZXIudjEuR2V0Um9vbVJlc3BvbnNlIgOQAgESSQoJTGlzdFJvb21zEhoudXNoZXIudjEuTGlzdFJvb21zUmVxdWVzdBobLnVzaGVyLnYxLkxpc3RSb29tc1Jlc3BvbnNlIgOQAgESRwoKVXBkYXRlUm9vbRIbLnVzaGVyLnYxLlVwZGF0ZVJvb21SZXF1ZXN0GhwudXNoZXIudjEuVXBkYXRlUm9vbVJlc3BvbnNlEkcKCkRlbGV0ZVJvb20SGy51c2hlci52MS5EZWxldGVSb29tUmVxdWVzdBocLnVzaGVyLnYxLkRlbGV0ZVJvb21SZXNwb25zZRJBCghKb2luUm9vbRIZLnVzaGVyLnYxLkpvaW5Sb29tUmVxdWVzdBoaLnVzaGVyLnYxLkpvaW5Sb29tUmVzcG9uc2USVgoPUmVuZXdDb25uZWN0aW9uEiAudXNoZXIudjEuUmVuZXdDb25uZWN0aW9uUmVxdWVzdBohLnVzaGVyLnYxLlJlbmV3Q29ubmVjdGlvblJlc3BvbnNlEm4KF1Jlc29sdmVDcmVhdGlvbkNhbGxiYWNrEigudXNoZXIudjEuUmVzb2x2ZUNyZWF0aW9uQ2FsbGJhY2tSZXF1ZXN0GikudXNoZXIudjEuUmVzb2x2ZUNyZWF0aW9uQ2FsbGJhY2tSZXNwb25zZRJPCgtMaXN0TWVtYmVycxIcLnVzaGVyLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBodLnVzaGVyLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiA5ACARJECglBZGRNZW1iZXISGi51c2hlci52MS5BZGRNZW1iZXJSZXF1ZXN0GhsudXNoZXIudjEuQWRkTWVtYmVyUmVzcG9uc2USTQoMVXBkYXRlTWVtYmVyEh0udXNoZXIudjEuVXBkYXRlTWVtYmVyUmVxdWVzdBoeLnVzaGVyLnYxLlVwZGF0ZU1lbWJlclJlc3BvbnNlEk0KDFJlbW92ZU1lbWJlchIdLnVzaGVyLnYxLlJlbW92ZU1lbWJlclJlcXVlc3QaHi51c2hlci52MS5SZW1vdmVNZW1iZXJSZXNwb25zZUKQAQoMY29tLnVzaGVyLnYxQgpSb29tc1Byb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_usher_v1_telephony]);
+  fileDesc("ChR1c2hlci92MS9yb29tcy5wcm90bxIIdXNoZXIudjEizAMKBFJvb20SEwoCaWQYASABKAlCB7pIBHICGGQSFgoEbmFtZRgCIAEoCUIIukgFcgMY9AMSFQoEc2x1ZxgDIAEoCUIHukgEcgIYZBI1CgxhY2Nlc3NfbGV2ZWwYBCABKA4yFS51c2hlci52MS5BY2Nlc3NMZXZlbEIIukgFggECEAESMgoNY29uZmlndXJhdGlvbhgFIAEoCzIbLnVzaGVyLnYxLlJvb21Db25maWd1cmF0aW9uEh8KB215X3JvbGUYBiABKA4yDi51c2hlci52MS5Sb2xlEiUKCWpvaW5fbW9kZRgHIAEoDjISLnVzaGVyLnYxLkpvaW5Nb2RlEiEKB2RpYWxfaW4YCCABKAsyEC51c2hlci52MS5EaWFsSW4SIAoEbGl2ZRgJIAEoCzISLnVzaGVyLnYxLlJvb21MaXZlEg8KB3dlYl91cmwYCiABKAkSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA0gASgJQge6SARyAhhAImUKCFJvb21MaXZlEg4KBmFjdGl2ZRgBIAEoCBIZChFwYXJ0aWNpcGFudF9jb3VudBgCIAEoBRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLjAQoRUm9vbUNvbmZpZ3VyYXRpb24SRwoTY2FuX3B1Ymxpc2hfc291cmNlcxgBIAMoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlQhO6SBCSAQ0QBBgBIgeCAQQQASAAEhgKEHJlc3RyaWN0X3NvdXJjZXMYAiABKAgSHgoRZXZlcnlvbmVfY2FuX211dGUYAyABKAhIAIgBARI1CgxwaG9uZV9wb2xpY3kYBCABKA4yFS51c2hlci52MS5QaG9uZVBvbGljeUIIukgFggECEAFCFAoSX2V2ZXJ5b25lX2Nhbl9tdXRlIvQBCgpDb25uZWN0aW9uEhIKCnNlcnZlcl91cmwYASABKAkSFAoMbGl2ZWtpdF9yb29tGAIgASgJEhIKBXRva2VuGAMgASgJQgOAAQESNQoRdG9rZW5fZXhwaXJlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhwKFHBhcnRpY2lwYW50X2lkZW50aXR5GAUgASgJEhoKDXNlc3Npb25fdG9rZW4YBiABKAlCA4ABARI3ChNzZXNzaW9uX2V4cGlyZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvCgtVc2VyU3VtbWFyeRIKCgJpZBgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkinAEKBk1lbWJlchIjCgR1c2VyGAEgASgLMhUudXNoZXIudjEuVXNlclN1bW1hcnkSDQoFZW1haWwYAiABKAkSHAoEcm9sZRgDIAEoDjIOLnVzaGVyLnYxLlJvbGUSDwoHcGVuZGluZxgEIAEoCBIvCgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAinQMKEUNyZWF0ZVJvb21SZXF1ZXN0EhYKBG5hbWUYASABKAlCCLpIBXIDGPQDEhUKBHNsdWcYAiABKAlCB7pIBHICGGQSNQoMYWNjZXNzX2xldmVsGAMgASgOMhUudXNoZXIudjEuQWNjZXNzTGV2ZWxCCLpIBYIBAhABEjIKDWNvbmZpZ3VyYXRpb24YBCABKAsyGy51c2hlci52MS5Sb29tQ29uZmlndXJhdGlvbhKlAQoLY2FsbGJhY2tfaWQYBSABKAlCjwGAAQG6SIgBugGEAQoRY2FsbGJhY2tfaWQuc2hhcGUSOG11c3QgYmUgMjIgdG8gMTI4IGxldHRlcnMsIGRpZ2l0cywgZGFzaGVzIG9yIHVuZGVyc2NvcmVzGjV0aGlzID09ICcnIHx8IHRoaXMubWF0Y2hlcygnXltBLVphLXowLTlfLV17MjIsMTI4fSQnKRIfCgpyZXF1ZXN0X2lkGAYgASgJQgu6SAjYAQFyA7ABARIlCgtvd25lcl9lbWFpbBgHIAEoCUIQgAEBukgK2AEBcgUY/gFgASIyChJDcmVhdGVSb29tUmVzcG9uc2USHAoEcm9vbRgBIAEoCzIOLnVzaGVyLnYxLlJvb20iKgoOR2V0Um9vbVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AyIvCg9HZXRSb29tUmVzcG9uc2USHAoEcm9vbRgBIAEoCzIOLnVzaGVyLnYxLlJvb20ijAEKEExpc3RSb29tc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAgEhYKBXF1ZXJ5GAMgASgJQge6SARyAhhkEiYKBHJvbGUYBCABKA4yDi51c2hlci52MS5Sb2xlQgi6SAWCAQIQASJLChFMaXN0Um9vbXNSZXNwb25zZRIdCgVyb29tcxgBIAMoCzIOLnVzaGVyLnYxLlJvb20SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImoKEVVwZGF0ZVJvb21SZXF1ZXN0EiQKBHJvb20YASABKAsyDi51c2hlci52MS5Sb29tQga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIjIKElVwZGF0ZVJvb21SZXNwb25zZRIcCgRyb29tGAEgASgLMg4udXNoZXIudjEuUm9vbSItChFEZWxldGVSb29tUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDIhQKEkRlbGV0ZVJvb21SZXNwb25zZSJxCg9Kb2luUm9vbVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIdCgxkaXNwbGF5X25hbWUYAiABKAlCB7pIBHICGGQSJQoQaW52aXRhdGlvbl90b2tlbhgDIAEoCUILgAEBukgFcgMYgAEiPAoQSm9pblJvb21SZXNwb25zZRIoCgpjb25uZWN0aW9uGAEgASgLMhQudXNoZXIudjEuQ29ubmVjdGlvbiIYChZSZW5ld0Nvbm5lY3Rpb25SZXF1ZXN0IkMKF1JlbmV3Q29ubmVjdGlvblJlc3BvbnNlEigKCmNvbm5lY3Rpb24YASABKAsyFC51c2hlci52MS5Db25uZWN0aW9uIi0KEUVuZE1lZXRpbmdSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMiFAoSRW5kTWVldGluZ1Jlc3BvbnNlIrcBCh5SZXNvbHZlQ3JlYXRpb25DYWxsYmFja1JlcXVlc3QSlAEKC2NhbGxiYWNrX2lkGAEgASgJQn+AAQG6SHm6AXYKEWNhbGxiYWNrX2lkLnNoYXBlEjhtdXN0IGJlIDIyIHRvIDEyOCBsZXR0ZXJzLCBkaWdpdHMsIGRhc2hlcyBvciB1bmRlcnNjb3JlcxondGhpcy5tYXRjaGVzKCdeW0EtWmEtejAtOV8tXXsyMiwxMjh9JCcpIlQKH1Jlc29sdmVDcmVhdGlvbkNhbGxiYWNrUmVzcG9uc2USKAoEcm9vbRgBIAEoCzIVLnVzaGVyLnYxLkNyZWF0ZWRSb29tSACIAQFCBwoFX3Jvb20iJwoLQ3JlYXRlZFJvb20SCgoCaWQYASABKAkSDAoEc2x1ZxgCIAEoCSJoChJMaXN0TWVtYmVyc1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgCAiUQoTTGlzdE1lbWJlcnNSZXNwb25zZRIhCgdtZW1iZXJzGAEgAygLMhAudXNoZXIudjEuTWVtYmVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKoAQoQQWRkTWVtYmVyUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEhsKB3VzZXJfaWQYAiABKAlCCLpIBXIDsAEBSAASHgoFZW1haWwYAyABKAlCDYABAbpIB3IFGP4BYAFIABIoCgRyb2xlGAQgASgOMg4udXNoZXIudjEuUm9sZUIKukgHggEEEAEgAEITCgppZGVudGlmaWVyEgW6SAIIASI1ChFBZGRNZW1iZXJSZXNwb25zZRIgCgZtZW1iZXIYASABKAsyEC51c2hlci52MS5NZW1iZXIiqwEKE1VwZGF0ZU1lbWJlclJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIbCgd1c2VyX2lkGAIgASgJQgi6SAVyA7ABAUgAEh4KBWVtYWlsGAMgASgJQg2AAQG6SAdyBRj+AWABSAASKAoEcm9sZRgEIAEoDjIOLnVzaGVyLnYxLlJvbGVCCrpIB4IBBBABIABCEwoKaWRlbnRpZmllchIFukgCCAEiOAoUVXBkYXRlTWVtYmVyUmVzcG9uc2USIAoGbWVtYmVyGAEgASgLMhAudXNoZXIudjEuTWVtYmVyIoEBChNSZW1vdmVNZW1iZXJSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSGwoHdXNlcl9pZBgCIAEoCUIIukgFcgOwAQFIABIeCgVlbWFpbBgDIAEoCUINgAEBukgHcgUY/gFgAUgAQhMKCmlkZW50aWZpZXISBbpIAggBIhYKFFJlbW92ZU1lbWJlclJlc3BvbnNlIpABCgpBdWRpdEV2ZW50EgoKAmlkGAEgASgDEi8KC2NyZWF0ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hY3Rvcl91c2VyX2lkGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIOCgZ0YXJnZXQYBSABKAkSDgoGZGV0YWlsGAYgASgJImwKFkxpc3RBdWRpdEV2ZW50c1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgCAiWAoXTGlzdEF1ZGl0RXZlbnRzUmVzcG9uc2USJAoGZXZlbnRzGAEgAygLMhQudXNoZXIudjEuQXVkaXRFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqewoLQWNjZXNzTGV2ZWwSHAoYQUNDRVNTX0xFVkVMX1VOU1BFQ0lGSUVEEAASFwoTQUNDRVNTX0xFVkVMX1BVQkxJQxABEhgKFEFDQ0VTU19MRVZFTF9UUlVTVEVEEAISGwoXQUNDRVNTX0xFVkVMX1JFU1RSSUNURUQQAypVCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEhYKElJPTEVfQURNSU5JU1RSQVRPUhACEg4KClJPTEVfT1dORVIQAypQCghKb2luTW9kZRIZChVKT0lOX01PREVfVU5TUEVDSUZJRUQQABIUChBKT0lOX01PREVfRElSRUNUEAESEwoPSk9JTl9NT0RFX0xPQkJZEAIqdQoLUGhvbmVQb2xpY3kSHAoYUEhPTkVfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFgoSUEhPTkVfUE9MSUNZX0xPQkJZEAESFwoTUEhPTkVfUE9MSUNZX0RJUkVDVBACEhcKE1BIT05FX1BPTElDWV9SRUZVU0UQAyqlAQoLVHJhY2tTb3VyY2USHAoYVFJBQ0tfU09VUkNFX1VOU1BFQ0lGSUVEEAASFwoTVFJBQ0tfU09VUkNFX0NBTUVSQRABEhsKF1RSQUNLX1NPVVJDRV9NSUNST1BIT05FEAISHQoZVFJBQ0tfU09VUkNFX1NDUkVFTl9TSEFSRRADEiMKH1RSQUNLX1NPVVJDRV9TQ1JFRU5fU0hBUkVfQVVESU8QBDLfCAoMUm9vbXNTZXJ2aWNlEkcKCkNyZWF0ZVJvb20SGy51c2hlci52MS5DcmVhdGVSb29tUmVxdWVzdBocLnVzaGVyLnYxLkNyZWF0ZVJvb21SZXNwb25zZRJDCgdHZXRSb29tEhgudXNoZXIudjEuR2V0Um9vbVJlcXVlc3QaGS51c2hlci52MS5HZXRSb29tUmVzcG9uc2UiA5ACARJJCglMaXN0Um9vbXMSGi51c2hlci52MS5MaXN0Um9vbXNSZXF1ZXN0GhsudXNoZXIudjEuTGlzdFJvb21zUmVzcG9uc2UiA5ACARJHCgpVcGRhdGVSb29tEhsudXNoZXIudjEuVXBkYXRlUm9vbVJlcXVlc3QaHC51c2hlci52MS5VcGRhdGVSb29tUmVzcG9uc2USRwoKRGVsZXRlUm9vbRIbLnVzaGVyLnYxLkRlbGV0ZVJvb21SZXF1ZXN0GhwudXNoZXIudjEuRGVsZXRlUm9vbVJlc3BvbnNlEkEKCEpvaW5Sb29tEhkudXNoZXIudjEuSm9pblJvb21SZXF1ZXN0GhoudXNoZXIudjEuSm9pblJvb21SZXNwb25zZRJWCg9SZW5ld0Nvbm5lY3Rpb24SIC51c2hlci52MS5SZW5ld0Nvbm5lY3Rpb25SZXF1ZXN0GiEudXNoZXIudjEuUmVuZXdDb25uZWN0aW9uUmVzcG9uc2USRwoKRW5kTWVldGluZxIbLnVzaGVyLnYxLkVuZE1lZXRpbmdSZXF1ZXN0GhwudXNoZXIudjEuRW5kTWVldGluZ1Jlc3BvbnNlEm4KF1Jlc29sdmVDcmVhdGlvbkNhbGxiYWNrEigudXNoZXIudjEuUmVzb2x2ZUNyZWF0aW9uQ2FsbGJhY2tSZXF1ZXN0GikudXNoZXIudjEuUmVzb2x2ZUNyZWF0aW9uQ2FsbGJhY2tSZXNwb25zZRJPCgtMaXN0TWVtYmVycxIcLnVzaGVyLnYxLkxpc3RNZW1iZXJzUmVxdWVzdBodLnVzaGVyLnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiA5ACARJECglBZGRNZW1iZXISGi51c2hlci52MS5BZGRNZW1iZXJSZXF1ZXN0GhsudXNoZXIudjEuQWRkTWVtYmVyUmVzcG9uc2USTQoMVXBkYXRlTWVtYmVyEh0udXNoZXIudjEuVXBkYXRlTWVtYmVyUmVxdWVzdBoeLnVzaGVyLnYxLlVwZGF0ZU1lbWJlclJlc3BvbnNlEk0KDFJlbW92ZU1lbWJlchIdLnVzaGVyLnYxLlJlbW92ZU1lbWJlclJlcXVlc3QaHi51c2hlci52MS5SZW1vdmVNZW1iZXJSZXNwb25zZRJbCg9MaXN0QXVkaXRFdmVudHMSIC51c2hlci52MS5MaXN0QXVkaXRFdmVudHNSZXF1ZXN0GiEudXNoZXIudjEuTGlzdEF1ZGl0RXZlbnRzUmVzcG9uc2UiA5ACAUKQAQoMY29tLnVzaGVyLnYxQgpSb29tc1Byb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_usher_v1_telephony]);
 
 /**
  * Room is a place to meet.
@@ -720,6 +720,42 @@ export const RenewConnectionResponseSchema: GenMessage<RenewConnectionResponse> 
   messageDesc(file_usher_v1_rooms, 19);
 
 /**
+ * EndMeetingRequest is the input of RoomsService.EndMeeting.
+ *
+ * @generated from message usher.v1.EndMeetingRequest
+ */
+export type EndMeetingRequest = Message<"usher.v1.EndMeetingRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+};
+
+/**
+ * Describes the message usher.v1.EndMeetingRequest.
+ * Use `create(EndMeetingRequestSchema)` to create a new message.
+ */
+export const EndMeetingRequestSchema: GenMessage<EndMeetingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_rooms, 20);
+
+/**
+ * EndMeetingResponse is the output of RoomsService.EndMeeting.
+ *
+ * @generated from message usher.v1.EndMeetingResponse
+ */
+export type EndMeetingResponse = Message<"usher.v1.EndMeetingResponse"> & {
+};
+
+/**
+ * Describes the message usher.v1.EndMeetingResponse.
+ * Use `create(EndMeetingResponseSchema)` to create a new message.
+ */
+export const EndMeetingResponseSchema: GenMessage<EndMeetingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_rooms, 21);
+
+/**
  * ResolveCreationCallbackRequest is the input of RoomsService.ResolveCreationCallback.
  *
  * @generated from message usher.v1.ResolveCreationCallbackRequest
@@ -738,7 +774,7 @@ export type ResolveCreationCallbackRequest = Message<"usher.v1.ResolveCreationCa
  * Use `create(ResolveCreationCallbackRequestSchema)` to create a new message.
  */
 export const ResolveCreationCallbackRequestSchema: GenMessage<ResolveCreationCallbackRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 20);
+  messageDesc(file_usher_v1_rooms, 22);
 
 /**
  * ResolveCreationCallbackResponse is the output of RoomsService.ResolveCreationCallback.
@@ -759,7 +795,7 @@ export type ResolveCreationCallbackResponse = Message<"usher.v1.ResolveCreationC
  * Use `create(ResolveCreationCallbackResponseSchema)` to create a new message.
  */
 export const ResolveCreationCallbackResponseSchema: GenMessage<ResolveCreationCallbackResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 21);
+  messageDesc(file_usher_v1_rooms, 23);
 
 /**
  * CreatedRoom names a room that was just created.
@@ -787,7 +823,7 @@ export type CreatedRoom = Message<"usher.v1.CreatedRoom"> & {
  * Use `create(CreatedRoomSchema)` to create a new message.
  */
 export const CreatedRoomSchema: GenMessage<CreatedRoom> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 22);
+  messageDesc(file_usher_v1_rooms, 24);
 
 /**
  * ListMembersRequest is the input of RoomsService.ListMembers.
@@ -822,7 +858,7 @@ export type ListMembersRequest = Message<"usher.v1.ListMembersRequest"> & {
  * Use `create(ListMembersRequestSchema)` to create a new message.
  */
 export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 23);
+  messageDesc(file_usher_v1_rooms, 25);
 
 /**
  * ListMembersResponse is the output of RoomsService.ListMembers.
@@ -850,7 +886,7 @@ export type ListMembersResponse = Message<"usher.v1.ListMembersResponse"> & {
  * Use `create(ListMembersResponseSchema)` to create a new message.
  */
 export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 24);
+  messageDesc(file_usher_v1_rooms, 26);
 
 /**
  * AddMemberRequest is the input of RoomsService.AddMember.
@@ -901,7 +937,7 @@ export type AddMemberRequest = Message<"usher.v1.AddMemberRequest"> & {
  * Use `create(AddMemberRequestSchema)` to create a new message.
  */
 export const AddMemberRequestSchema: GenMessage<AddMemberRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 25);
+  messageDesc(file_usher_v1_rooms, 27);
 
 /**
  * AddMemberResponse is the output of RoomsService.AddMember.
@@ -922,7 +958,7 @@ export type AddMemberResponse = Message<"usher.v1.AddMemberResponse"> & {
  * Use `create(AddMemberResponseSchema)` to create a new message.
  */
 export const AddMemberResponseSchema: GenMessage<AddMemberResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 26);
+  messageDesc(file_usher_v1_rooms, 28);
 
 /**
  * UpdateMemberRequest is the input of RoomsService.UpdateMember.
@@ -973,7 +1009,7 @@ export type UpdateMemberRequest = Message<"usher.v1.UpdateMemberRequest"> & {
  * Use `create(UpdateMemberRequestSchema)` to create a new message.
  */
 export const UpdateMemberRequestSchema: GenMessage<UpdateMemberRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 27);
+  messageDesc(file_usher_v1_rooms, 29);
 
 /**
  * UpdateMemberResponse is the output of RoomsService.UpdateMember.
@@ -994,7 +1030,7 @@ export type UpdateMemberResponse = Message<"usher.v1.UpdateMemberResponse"> & {
  * Use `create(UpdateMemberResponseSchema)` to create a new message.
  */
 export const UpdateMemberResponseSchema: GenMessage<UpdateMemberResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 28);
+  messageDesc(file_usher_v1_rooms, 30);
 
 /**
  * RemoveMemberRequest is the input of RoomsService.RemoveMember.
@@ -1038,7 +1074,7 @@ export type RemoveMemberRequest = Message<"usher.v1.RemoveMemberRequest"> & {
  * Use `create(RemoveMemberRequestSchema)` to create a new message.
  */
 export const RemoveMemberRequestSchema: GenMessage<RemoveMemberRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 29);
+  messageDesc(file_usher_v1_rooms, 31);
 
 /**
  * RemoveMemberResponse is the output of RoomsService.RemoveMember.
@@ -1053,7 +1089,130 @@ export type RemoveMemberResponse = Message<"usher.v1.RemoveMemberResponse"> & {
  * Use `create(RemoveMemberResponseSchema)` to create a new message.
  */
 export const RemoveMemberResponseSchema: GenMessage<RemoveMemberResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_rooms, 30);
+  messageDesc(file_usher_v1_rooms, 32);
+
+/**
+ * AuditEvent is something that somebody did to a room or to people in it.
+ *
+ * @generated from message usher.v1.AuditEvent
+ */
+export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
+  /**
+   * Rises with time. Two events of one room never share an id.
+   *
+   * @generated from field: int64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * When it was done.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 2;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * The user who did it. Empty for services, participants and the operator, whom detail names as `by`.
+   *
+   * @generated from field: string actor_user_id = 3;
+   */
+  actorUserId: string;
+
+  /**
+   * What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
+   * "member.removed", "member.claimed", "meeting.ended", "participant.removed", "participant.renamed" and
+   * "participant.restricted". More may come; a name never changes its meaning.
+   *
+   * @generated from field: string action = 4;
+   */
+  action: string;
+
+  /**
+   * Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
+   * added by e-mail and has not come yet, "participant:" and an identity for people in the meeting. Empty: the room itself.
+   *
+   * @generated from field: string target = 5;
+   */
+  target: string;
+
+  /**
+   * More, as key=value separated by spaces, for example "role=ADMINISTRATOR was=MEMBER". For people to read: keys may be
+   * added.
+   *
+   * @generated from field: string detail = 6;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message usher.v1.AuditEvent.
+ * Use `create(AuditEventSchema)` to create a new message.
+ */
+export const AuditEventSchema: GenMessage<AuditEvent> = /*@__PURE__*/
+  messageDesc(file_usher_v1_rooms, 33);
+
+/**
+ * ListAuditEventsRequest is the input of RoomsService.ListAuditEvents.
+ *
+ * @generated from message usher.v1.ListAuditEventsRequest
+ */
+export type ListAuditEventsRequest = Message<"usher.v1.ListAuditEventsRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * How many events at most, 20 when 0. Over 100 is cut to 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListAuditEventsRequest.
+ * Use `create(ListAuditEventsRequestSchema)` to create a new message.
+ */
+export const ListAuditEventsRequestSchema: GenMessage<ListAuditEventsRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_rooms, 34);
+
+/**
+ * ListAuditEventsResponse is the output of RoomsService.ListAuditEvents.
+ *
+ * @generated from message usher.v1.ListAuditEventsResponse
+ */
+export type ListAuditEventsResponse = Message<"usher.v1.ListAuditEventsResponse"> & {
+  /**
+   * The events of this page.
+   *
+   * @generated from field: repeated usher.v1.AuditEvent events = 1;
+   */
+  events: AuditEvent[];
+
+  /**
+   * Token of the next page. Empty: this is the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListAuditEventsResponse.
+ * Use `create(ListAuditEventsResponseSchema)` to create a new message.
+ */
+export const ListAuditEventsResponseSchema: GenMessage<ListAuditEventsResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_rooms, 35);
 
 /**
  * AccessLevel says who enters a room without waiting in the lobby. Members of the room always do.
@@ -1353,7 +1512,7 @@ export const RoomsService: GenService<{
    * Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
    * is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
    *
-   * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+   * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
    *
    * @generated from rpc usher.v1.RoomsService.JoinRoom
    */
@@ -1369,7 +1528,7 @@ export const RoomsService: GenService<{
    * Callers: participants, with the session_token of a Connection as bearer token.
    *
    * Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-   * meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+   * meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
    *
    * @generated from rpc usher.v1.RoomsService.RenewConnection
    */
@@ -1377,6 +1536,22 @@ export const RoomsService: GenService<{
     methodKind: "unary";
     input: typeof RenewConnectionRequestSchema;
     output: typeof RenewConnectionResponseSchema;
+  },
+  /**
+   * EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
+   * meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
+   * meeting succeeds. Repeating the call ends a meeting that began in between.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `rooms`).
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, LIVEKIT_UNAVAILABLE (nothing was ended: repeat).
+   *
+   * @generated from rpc usher.v1.RoomsService.EndMeeting
+   */
+  endMeeting: {
+    methodKind: "unary";
+    input: typeof EndMeetingRequestSchema;
+    output: typeof EndMeetingResponseSchema;
   },
   /**
    * ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
@@ -1450,6 +1625,21 @@ export const RoomsService: GenService<{
     methodKind: "unary";
     input: typeof RemoveMemberRequestSchema;
     output: typeof RemoveMemberResponseSchema;
+  },
+  /**
+   * ListAuditEvents lists what was done to the room and to people in it, newest first: ids only, never names or addresses.
+   * Events are kept for 365 days by default.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc usher.v1.RoomsService.ListAuditEvents
+   */
+  listAuditEvents: {
+    methodKind: "unary";
+    input: typeof ListAuditEventsRequestSchema;
+    output: typeof ListAuditEventsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_usher_v1_rooms, 0);

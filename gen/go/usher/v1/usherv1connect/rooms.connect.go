@@ -48,6 +48,8 @@ const (
 	// RoomsServiceRenewConnectionProcedure is the fully-qualified name of the RoomsService's
 	// RenewConnection RPC.
 	RoomsServiceRenewConnectionProcedure = "/usher.v1.RoomsService/RenewConnection"
+	// RoomsServiceEndMeetingProcedure is the fully-qualified name of the RoomsService's EndMeeting RPC.
+	RoomsServiceEndMeetingProcedure = "/usher.v1.RoomsService/EndMeeting"
 	// RoomsServiceResolveCreationCallbackProcedure is the fully-qualified name of the RoomsService's
 	// ResolveCreationCallback RPC.
 	RoomsServiceResolveCreationCallbackProcedure = "/usher.v1.RoomsService/ResolveCreationCallback"
@@ -62,6 +64,9 @@ const (
 	// RoomsServiceRemoveMemberProcedure is the fully-qualified name of the RoomsService's RemoveMember
 	// RPC.
 	RoomsServiceRemoveMemberProcedure = "/usher.v1.RoomsService/RemoveMember"
+	// RoomsServiceListAuditEventsProcedure is the fully-qualified name of the RoomsService's
+	// ListAuditEvents RPC.
+	RoomsServiceListAuditEventsProcedure = "/usher.v1.RoomsService/ListAuditEvents"
 )
 
 // RoomsServiceClient is a client for the usher.v1.RoomsService service.
@@ -106,7 +111,7 @@ type RoomsServiceClient interface {
 	// Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
 	// is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
 	//
-	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
 	// RenewConnection returns a fresh LiveKit token for the same identity with today's grants, for a client that has to
 	// connect again. It never extends session_expire_time.
@@ -114,8 +119,16 @@ type RoomsServiceClient interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
+	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
+	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
+	// meeting succeeds. Repeating the call ends a meeting that began in between.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, LIVEKIT_UNAVAILABLE (nothing was ended: repeat).
+	EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error)
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
@@ -149,6 +162,13 @@ type RoomsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// ListAuditEvents lists what was done to the room and to people in it, newest first: ids only, never names or addresses.
+	// Events are kept for 365 days by default.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+	ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error)
 }
 
 // NewRoomsServiceClient constructs a client for the usher.v1.RoomsService service. By default, it
@@ -206,6 +226,12 @@ func NewRoomsServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(roomsServiceMethods.ByName("RenewConnection")),
 			connect.WithClientOptions(opts...),
 		),
+		endMeeting: connect.NewClient[v1.EndMeetingRequest, v1.EndMeetingResponse](
+			httpClient,
+			baseURL+RoomsServiceEndMeetingProcedure,
+			connect.WithSchema(roomsServiceMethods.ByName("EndMeeting")),
+			connect.WithClientOptions(opts...),
+		),
 		resolveCreationCallback: connect.NewClient[v1.ResolveCreationCallbackRequest, v1.ResolveCreationCallbackResponse](
 			httpClient,
 			baseURL+RoomsServiceResolveCreationCallbackProcedure,
@@ -237,6 +263,13 @@ func NewRoomsServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(roomsServiceMethods.ByName("RemoveMember")),
 			connect.WithClientOptions(opts...),
 		),
+		listAuditEvents: connect.NewClient[v1.ListAuditEventsRequest, v1.ListAuditEventsResponse](
+			httpClient,
+			baseURL+RoomsServiceListAuditEventsProcedure,
+			connect.WithSchema(roomsServiceMethods.ByName("ListAuditEvents")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -249,11 +282,13 @@ type roomsServiceClient struct {
 	deleteRoom              *connect.Client[v1.DeleteRoomRequest, v1.DeleteRoomResponse]
 	joinRoom                *connect.Client[v1.JoinRoomRequest, v1.JoinRoomResponse]
 	renewConnection         *connect.Client[v1.RenewConnectionRequest, v1.RenewConnectionResponse]
+	endMeeting              *connect.Client[v1.EndMeetingRequest, v1.EndMeetingResponse]
 	resolveCreationCallback *connect.Client[v1.ResolveCreationCallbackRequest, v1.ResolveCreationCallbackResponse]
 	listMembers             *connect.Client[v1.ListMembersRequest, v1.ListMembersResponse]
 	addMember               *connect.Client[v1.AddMemberRequest, v1.AddMemberResponse]
 	updateMember            *connect.Client[v1.UpdateMemberRequest, v1.UpdateMemberResponse]
 	removeMember            *connect.Client[v1.RemoveMemberRequest, v1.RemoveMemberResponse]
+	listAuditEvents         *connect.Client[v1.ListAuditEventsRequest, v1.ListAuditEventsResponse]
 }
 
 // CreateRoom calls usher.v1.RoomsService.CreateRoom.
@@ -319,6 +354,15 @@ func (c *roomsServiceClient) RenewConnection(ctx context.Context, req *v1.RenewC
 	return nil, err
 }
 
+// EndMeeting calls usher.v1.RoomsService.EndMeeting.
+func (c *roomsServiceClient) EndMeeting(ctx context.Context, req *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error) {
+	response, err := c.endMeeting.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // ResolveCreationCallback calls usher.v1.RoomsService.ResolveCreationCallback.
 func (c *roomsServiceClient) ResolveCreationCallback(ctx context.Context, req *v1.ResolveCreationCallbackRequest) (*v1.ResolveCreationCallbackResponse, error) {
 	response, err := c.resolveCreationCallback.CallUnary(ctx, connect.NewRequest(req))
@@ -358,6 +402,15 @@ func (c *roomsServiceClient) UpdateMember(ctx context.Context, req *v1.UpdateMem
 // RemoveMember calls usher.v1.RoomsService.RemoveMember.
 func (c *roomsServiceClient) RemoveMember(ctx context.Context, req *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
 	response, err := c.removeMember.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListAuditEvents calls usher.v1.RoomsService.ListAuditEvents.
+func (c *roomsServiceClient) ListAuditEvents(ctx context.Context, req *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error) {
+	response, err := c.listAuditEvents.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -406,7 +459,7 @@ type RoomsServiceHandler interface {
 	// Callers: anyone whose join_mode is DIRECT (API tokens with scope `rooms`). The identity is made by the server and
 	// is new with every call: two devices of one person are two participants. At most 120 a minute and caller.
 	//
-	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED.
+	// Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, PARTICIPANT_BLOCKED.
 	JoinRoom(context.Context, *v1.JoinRoomRequest) (*v1.JoinRoomResponse, error)
 	// RenewConnection returns a fresh LiveKit token for the same identity with today's grants, for a client that has to
 	// connect again. It never extends session_expire_time.
@@ -414,8 +467,16 @@ type RoomsServiceHandler interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
+	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
+	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
+	// meeting succeeds. Repeating the call ends a meeting that began in between.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, LIVEKIT_UNAVAILABLE (nothing was ended: repeat).
+	EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error)
 	// ResolveCreationCallback tells, once, which room was created with a callback_id. It is for a page that opened a
 	// second one to create a room and waits for the result.
 	//
@@ -449,6 +510,13 @@ type RoomsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, MEMBER_NOT_FOUND, LAST_OWNER.
 	RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error)
+	// ListAuditEvents lists what was done to the room and to people in it, newest first: ids only, never names or addresses.
+	// Events are kept for 365 days by default.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+	ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error)
 }
 
 // NewRoomsServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -502,6 +570,12 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(roomsServiceMethods.ByName("RenewConnection")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roomsServiceEndMeetingHandler := connect.NewUnaryHandlerSimple(
+		RoomsServiceEndMeetingProcedure,
+		svc.EndMeeting,
+		connect.WithSchema(roomsServiceMethods.ByName("EndMeeting")),
+		connect.WithHandlerOptions(opts...),
+	)
 	roomsServiceResolveCreationCallbackHandler := connect.NewUnaryHandlerSimple(
 		RoomsServiceResolveCreationCallbackProcedure,
 		svc.ResolveCreationCallback,
@@ -533,6 +607,13 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(roomsServiceMethods.ByName("RemoveMember")),
 		connect.WithHandlerOptions(opts...),
 	)
+	roomsServiceListAuditEventsHandler := connect.NewUnaryHandlerSimple(
+		RoomsServiceListAuditEventsProcedure,
+		svc.ListAuditEvents,
+		connect.WithSchema(roomsServiceMethods.ByName("ListAuditEvents")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/usher.v1.RoomsService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RoomsServiceCreateRoomProcedure:
@@ -549,6 +630,8 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 			roomsServiceJoinRoomHandler.ServeHTTP(w, r)
 		case RoomsServiceRenewConnectionProcedure:
 			roomsServiceRenewConnectionHandler.ServeHTTP(w, r)
+		case RoomsServiceEndMeetingProcedure:
+			roomsServiceEndMeetingHandler.ServeHTTP(w, r)
 		case RoomsServiceResolveCreationCallbackProcedure:
 			roomsServiceResolveCreationCallbackHandler.ServeHTTP(w, r)
 		case RoomsServiceListMembersProcedure:
@@ -559,6 +642,8 @@ func NewRoomsServiceHandler(svc RoomsServiceHandler, opts ...connect.HandlerOpti
 			roomsServiceUpdateMemberHandler.ServeHTTP(w, r)
 		case RoomsServiceRemoveMemberProcedure:
 			roomsServiceRemoveMemberHandler.ServeHTTP(w, r)
+		case RoomsServiceListAuditEventsProcedure:
+			roomsServiceListAuditEventsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -596,6 +681,10 @@ func (UnimplementedRoomsServiceHandler) RenewConnection(context.Context, *v1.Ren
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.RenewConnection is not implemented"))
 }
 
+func (UnimplementedRoomsServiceHandler) EndMeeting(context.Context, *v1.EndMeetingRequest) (*v1.EndMeetingResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.EndMeeting is not implemented"))
+}
+
 func (UnimplementedRoomsServiceHandler) ResolveCreationCallback(context.Context, *v1.ResolveCreationCallbackRequest) (*v1.ResolveCreationCallbackResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.ResolveCreationCallback is not implemented"))
 }
@@ -614,4 +703,8 @@ func (UnimplementedRoomsServiceHandler) UpdateMember(context.Context, *v1.Update
 
 func (UnimplementedRoomsServiceHandler) RemoveMember(context.Context, *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.RemoveMember is not implemented"))
+}
+
+func (UnimplementedRoomsServiceHandler) ListAuditEvents(context.Context, *v1.ListAuditEventsRequest) (*v1.ListAuditEventsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.RoomsService.ListAuditEvents is not implemented"))
 }

@@ -1,0 +1,105 @@
+// Package audit owns the record of who did what to a room and to the people in it.
+//
+// An event is written in the transaction that does what it tells about: there is none without the other. Events hold ids
+// only, never names, addresses or anything that people typed, and are never changed. They outlive the room and the accounts
+// that they name, and are deleted by age alone.
+//
+// It does not decide who may read them, and does not keep what was done elsewhere, such as signing in. It fails only as the
+// database does, and then nothing was done either.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/auditevent"
+	"github.com/usher-meet/usher/server/auth"
+)
+
+// Action is the stable name of something that can be done. The contract lists them: programs read them.
+type Action string
+
+// What can be done.
+const (
+	// RoomCreated has no target.
+	RoomCreated Action = "room.created"
+	// RoomUpdated says in its detail which fields changed, and the access level if that is one of them.
+	RoomUpdated Action = "room.updated"
+	// RoomDeleted is the last event of its room. Nobody reads it through the API, which no longer finds the room.
+	RoomDeleted Action = "room.deleted"
+	// MemberAdded has the role.
+	MemberAdded Action = "member.added"
+	// MemberRoleChanged has the role, and what it was.
+	MemberRoleChanged Action = "member.role_changed"
+	// MemberRemoved has the role that was taken away.
+	MemberRemoved Action = "member.removed"
+	// MemberClaimed is somebody who was added by e-mail and has come: the target is their account, and the detail has the
+	// member that earlier events name.
+	MemberClaimed Action = "member.claimed"
+	// MeetingEnded is that of a host, for everybody. The detail has the meeting's number, and whether one went on.
+	MeetingEnded Action = "meeting.ended"
+	// ParticipantRemoved says in its detail for how many seconds they stay out, and which account it is.
+	ParticipantRemoved Action = "participant.removed"
+	// ParticipantRenamed does not say what the name is.
+	ParticipantRenamed Action = "participant.renamed"
+	// ParticipantRestricted says which fields of what they may do were set.
+	ParticipantRestricted Action = "participant.restricted"
+)
+
+// Event is something that was done.
+type Event struct {
+	Room   uuid.UUID
+	Action Action
+	// Target is whom it was done to: see [User] and [Member]. Empty: the room itself.
+	Target string
+	// Detail is key=value, separated by spaces. Ids, numbers and names of the contract only.
+	Detail string
+}
+
+// User is the target of what is done to somebody with an account.
+func User(id uuid.UUID) string { return "user:" + id.String() }
+
+// Member is the target of what is done to a membership that nobody has claimed.
+func Member(id uuid.UUID) string { return "member:" + id.String() }
+
+// Participant is the target of what is done to somebody in a meeting.
+func Participant(identity string) string { return "participant:" + identity }
+
+// Record writes an event in the transaction that does what it tells about, done by the caller of ctx. The room must be
+// locked, or made in this transaction, so that the events of one room come in the order in which they took effect.
+func Record(ctx context.Context, tx *ent.Client, e Event) error {
+	caller := auth.FromContext(ctx)
+	create := tx.AuditEvent.Create().SetRoomID(e.Room).SetAction(string(e.Action)).SetTarget(e.Target)
+	if id, ok := caller.UserID(); ok {
+		create.SetActorUserID(id).SetDetail(e.Detail)
+	} else {
+		create.SetDetail(strings.TrimSpace(by(caller) + " " + e.Detail))
+	}
+	if err := create.Exec(ctx); err != nil {
+		return fmt.Errorf("record %s in %s: %w", e.Action, e.Room, err)
+	}
+	return nil
+}
+
+// by says who did what no user did. Networks are no ids, so a stranger is just that.
+func by(c *auth.Caller) string {
+	who := "anonymous"
+	if c.Kind != auth.Anonymous {
+		who = c.Key()
+	}
+	return "by=" + who
+}
+
+// DeleteBefore deletes events that are older, and returns how many.
+func DeleteBefore(ctx context.Context, tx *ent.Client, before time.Time) (int, error) {
+	n, err := tx.AuditEvent.Delete().Where(auditevent.CreateTimeLT(before)).Exec(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("delete audit events: %w", err)
+	}
+	return n, nil
+}

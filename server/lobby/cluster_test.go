@@ -1,0 +1,95 @@
+package lobby
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/server/internal/testenv"
+)
+
+// The same scripts on a Redis Cluster: each room is on one node, rooms are on different ones, and the news of all of them
+// reach the one subscription of a process.
+func TestLobbyCluster(t *testing.T) {
+	t.Parallel()
+	addresses := testenv.RedisCluster(t)
+	stores := []*Store{}
+	for range 2 {
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses, DisableCache: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		stores = append(stores, &Store{Redis: c, Rules: testRules()})
+	}
+	one, two := stores[0], stores[1]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	subscribed, ended := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	heard := map[uuid.UUID]bool{}
+	once := sync.OnceFunc(func() { close(subscribed) })
+	go func() {
+		defer close(ended)
+		_ = two.subscribe(ctx, once, func(room uuid.UUID, what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard[room] = heard[room] || what != "list"
+		})
+	}()
+	<-subscribed
+	const rooms = 30
+	for range rooms {
+		room := uuid.New()
+		ann, bob, eve := guest(room, uuid.Nil), guest(room, uuid.New()), guest(room, uuid.Nil)
+		a := said(t, "new")(one.knock(t.Context(), ann, "Ann", 1, true))
+		b := said(t, "new")(two.knock(t.Context(), bob, "Bob", 1, true))
+		e := said(t, "new")(one.knock(t.Context(), eve, "Eve", 1, true))
+		wantNames(t, two, room, "Ann", "Bob", "Eve")
+		said(t, "new")(two.decide(t.Context(), room, a.ID, a.Etag, true, 0, 1))
+		said(t, "decided")(one.decide(t.Context(), room, a.ID, a.Etag, false, 0, 1))
+		if decided, err := two.decideAll(t.Context(), room, []string{b.ID}, false, 1); err != nil || len(decided) != 1 {
+			t.Fatalf("decided %v, %v", decided, err)
+		}
+		said(t, "ok")(two.finish(t.Context(), eve, whyCancelled, ""))
+		said(t, "ended")(one.touch(t.Context(), eve, 1))
+		wantNames(t, one, room)
+		if ok, _, err := one.takeNotice(t.Context(), room); err != nil || !ok {
+			t.Fatalf("notice: %v, %v", ok, err)
+		}
+		if err := one.clear(t.Context(), room); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "gone")(two.decide(t.Context(), room, e.ID, e.Etag, true, 0, 1))
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		mu.Lock()
+		n := len(heard)
+		mu.Unlock()
+		if n == rooms {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("heard of %d rooms, want %d", n, rooms)
+		}
+	}
+	cancel()
+	<-ended
+	keys := []string{}
+	for address, node := range one.Redis.Nodes() {
+		n, err := node.Do(t.Context(), node.B().Dbsize().Build()).AsInt64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, fmt.Sprint(address, ": ", n))
+		if n == 0 {
+			t.Errorf("%s holds nothing: the rooms are not spread", address)
+		}
+	}
+	t.Log(keys)
+}

@@ -1,0 +1,137 @@
+package lobby
+
+import (
+	"context"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent/user"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/text"
+)
+
+// host finds a room of which the caller is administrator or owner.
+func (s *Service) host(ctx context.Context, ref string) (*auth.Access, error) {
+	a, err := auth.FindRoom(ctx, s.DB.Read, ref)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.RequireAdministrator()
+}
+
+// hostOfLobby is [Service.host] of a room that has a lobby.
+func (s *Service) hostOfLobby(ctx context.Context, ref string) (*auth.Access, error) {
+	a, err := s.host(ctx, ref)
+	if err == nil && a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+		return nil, ErrNoLobby
+	}
+	return a, err
+}
+
+// decide is DecideEntry.
+func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (*usherv1.Entry, error) {
+	a, err := s.hostOfLobby(ctx, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	id, err := uuid.Parse(req.GetEntryId())
+	if err != nil {
+		return nil, fault.Invalid("entry_id", "is not a UUID")
+	}
+	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
+	block := req.GetBlockDuration().AsDuration()
+	if allow && block > 0 {
+		return nil, fault.Invalid("block_duration", "is for denials only")
+	}
+	out, err := s.Store.decide(ctx, a.Room.ID, id.String(), req.GetEtag(), allow, block, a.Room.Meeting)
+	if err != nil {
+		return nil, err
+	}
+	switch out.word {
+	case "gone":
+		return nil, ErrEntryNotFound
+	case "decided":
+		return nil, ErrAlreadyDecided
+	case "conflict":
+		return nil, fault.ErrConflict.Saying("the guest changed their name in between: look at the list again")
+	case "new":
+		s.Log.InfoContext(ctx, "entry decided", "room", a.Room.ID, "entry", id, "decision", req.GetDecision().String(),
+			"caller", a.Caller.Key())
+	}
+	views, err := s.hostViews(ctx, []*record{out.entry})
+	if err != nil {
+		return nil, err
+	}
+	return views[0], nil
+}
+
+// decideAll is DecideAllEntries.
+func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRequest) (decided, skipped []string, err error) {
+	a, err := s.hostOfLobby(ctx, req.GetRoom())
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := make([]string, 0, len(req.GetEntryIds()))
+	for _, text := range req.GetEntryIds() {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			return nil, nil, fault.Invalid("entry_ids", "must be UUIDs")
+		}
+		ids = append(ids, id.String())
+	}
+	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
+	decided, err = s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range ids {
+		if !slices.Contains(decided, id) {
+			skipped = append(skipped, id)
+		}
+	}
+	s.Log.InfoContext(ctx, "entries decided", "room", a.Room.ID, "entries", decided, "decision", req.GetDecision().String(),
+		"caller", a.Caller.Key())
+	return decided, skipped, nil
+}
+
+// waiting is who waits in a room. Public rooms have no lobby, and Redis is not asked.
+func (s *Service) waiting(ctx context.Context, a *auth.Access) ([]*record, error) {
+	if a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+		return nil, nil
+	}
+	list, _, err := s.Store.list(ctx, a.Room.ID)
+	return list, err
+}
+
+// hostViews are entries as hosts see them, with the names of those who were signed in: one statement, if any.
+func (s *Service) hostViews(ctx context.Context, records []*record) ([]*usherv1.Entry, error) {
+	ids := make([]uuid.UUID, 0, len(records))
+	for _, r := range records {
+		if id := r.userID(); id != uuid.Nil {
+			ids = append(ids, id)
+		}
+	}
+	names := make(map[uuid.UUID]string, len(ids))
+	if len(ids) > 0 {
+		users, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range users {
+			names[u.ID] = text.PersonName(u.FullName, u.ShortName, u.Email)
+		}
+	}
+	views := make([]*usherv1.Entry, 0, len(records))
+	for _, r := range records {
+		v := s.view(r)
+		if id := r.userID(); id != uuid.Nil {
+			v.Authenticated = true
+			v.User = &usherv1.UserSummary{Id: id.String(), DisplayName: names[id]}
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}

@@ -1,0 +1,284 @@
+package lobby
+
+import (
+	"crypto/sha1" //nolint:gosec // see script.sha
+	"fmt"
+)
+
+// Each transition is one script, so that nothing happens in between, and goes by Redis' clock. The keys of one room are,
+// under one hash tag:
+//
+//	entries  hash: entry id → JSON of a record
+//	waiting  sorted set: id → when they asked; those who wait, and nobody else
+//	expire   sorted set: id → when the entry ends unless there is a sign of life
+//	denials  hash: "entry:"id or "user:"id → how often they were turned away, until when, and for how long that is counted
+//
+// Times are microseconds since 1970. In JSON they are text, because cjson keeps 14 digits of a number. Who lapses leaves the
+// list at once and is kept for a while, in which a decision or a sign of life still finds them.
+
+// Statuses of a record: those of the contract, and one for entries that were ended, which keeps streams from asking again.
+const (
+	statusWaiting  = 1
+	statusAccepted = 2
+	statusDenied   = 3
+	statusEnded    = 4
+)
+
+// prelude is before every script. ARGV[1] are the arguments in JSON.
+const prelude = `
+local WAITING, ACCEPTED, DENIED, ENDED = 1, 2, 3, 4
+local entries, waiting, expire, denials = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local a = cjson.decode(ARGV[1])
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local function text(n) return string.format('%.0f', n) end
+local function ms(n) return n * 1000 end
+
+local function forget(id)
+  redis.call('HDEL', entries, id)
+  redis.call('ZREM', waiting, id)
+  redis.call('ZREM', expire, id)
+end
+
+local function load(id)
+  local raw = redis.call('HGET', entries, id)
+  if not raw then return nil end
+  local ok, e = pcall(cjson.decode, raw)
+  local ends = redis.call('ZSCORE', expire, id)
+  if not ok or type(e) ~= 'table' or type(e.status) ~= 'number' or type(e.name) ~= 'string' or type(e.etag) ~= 'string'
+    or type(e.ticket) ~= 'string' or type(e.identity) ~= 'string' or type(e.user) ~= 'string'
+    or not tonumber(e.asked) or not tonumber(e.meeting) or not ends then
+    forget(id)
+    return nil
+  end
+  e.id = id
+  return e, tonumber(ends)
+end
+
+-- Two clean-ups: who lapsed is not listed any more, and is forgotten after the grace.
+local function sweep()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now - ms(a.grace)))) do forget(id) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now))) do redis.call('ZREM', waiting, id) end
+end
+
+-- The keys end with the last entry in them: nothing is kept of a lobby that nobody comes to any more.
+local function keep()
+  local last = redis.call('ZREVRANGE', expire, 0, 0, 'WITHSCORES')
+  if not last[2] then return end
+  local ends = text(math.ceil((tonumber(last[2]) + ms(a.grace)) / 1000))
+  redis.call('PEXPIREAT', entries, ends)
+  redis.call('PEXPIREAT', waiting, ends)
+  redis.call('PEXPIREAT', expire, ends)
+end
+
+local function store(e, ends)
+  redis.call('HSET', entries, e.id, cjson.encode(e))
+  redis.call('ZADD', expire, text(ends), e.id)
+  if e.status == WAITING then
+    redis.call('ZADD', waiting, e.asked, e.id)
+  else
+    redis.call('ZREM', waiting, e.id)
+  end
+  keep()
+end
+
+local function news(what) redis.call('PUBLISH', a.channel, what) end
+
+-- Answers are the status word, the record, when it ends, its place among those who wait, and the time.
+local function answer(word, e, ends)
+  local rank = -1
+  if e and e.status == WAITING then rank = redis.call('ZRANK', waiting, e.id) or -1 end
+  return {word, e and cjson.encode(e) or '', text(ends or 0), rank + 1, text(now)}
+end
+
+-- Compares all of two hashes whatever they have in common.
+local function same(x, y)
+  if #x ~= #y then return false end
+  local differ = 0
+  for i = 1, #x do differ = differ + math.abs(string.byte(x, i) - string.byte(y, i)) end
+  return differ == 0
+end
+
+local function blocked(key)
+  local raw = redis.call('HGET', denials, key)
+  if not raw then return 0, 0 end
+  local count, ends, counted = string.match(raw, '^(%d+) (%d+) (%d+)$')
+  if not count then
+    redis.call('HDEL', denials, key)
+    return 0, 0
+  end
+  if tonumber(counted) < now then
+    redis.call('HDEL', denials, key)
+    return 0, 0
+  end
+  return tonumber(count), tonumber(ends)
+end
+
+local function deny(e)
+  local count = blocked('entry:' .. e.id)
+  if e.user ~= '' then count = math.max(count, (blocked('user:' .. e.user))) end
+  local life = math.min(ms(a.denied) * 2 ^ math.min(count, 30), ms(a.deniedMost))
+  local ends = now + math.max(life, ms(a.block or 0))
+  local value = text(count + 1) .. ' ' .. text(ends) .. ' ' .. text(ends + ms(a.deniedMost))
+  redis.call('HSET', denials, 'entry:' .. e.id, value)
+  if e.user ~= '' then redis.call('HSET', denials, 'user:' .. e.user, value) end
+  local left = math.ceil((ends + ms(a.deniedMost) - now) / 1000)
+  if redis.call('PTTL', denials) < left then redis.call('PEXPIRE', denials, left) end
+  return ends
+end
+
+local function decide(e, allow)
+  e.decided = text(now)
+  local ends
+  if allow then
+    e.status, ends = ACCEPTED, now + ms(a.accepted)
+    e.meeting = a.meeting
+  else
+    e.status = DENIED
+    ends = deny(e)
+  end
+  store(e, ends)
+  news('entry ' .. e.id)
+  return ends
+end
+`
+
+// script is one of them, by the name under which Redis keeps it after the first use.
+type script struct{ text, sha string }
+
+func newScript(body string) script {
+	text := prelude + body
+	return script{text, fmt.Sprintf("%x", sha1.Sum([]byte(text)))} //nolint:gosec // Redis' own name for a script, not a secret
+}
+
+// knock makes an entry, or is a sign of life of one that is there. With `touch` it makes and renames nothing.
+var knockScript = newScript(`
+sweep()
+local e, ends = load(a.id)
+if e and not same(e.ticket, a.ticket) then return answer('invalid') end
+if e and e.status == ACCEPTED and ends > now and e.meeting == a.meeting then return answer('ok', e, ends) end
+if e and e.status == DENIED and ends > now then return answer('ok', e, ends) end
+if e and e.status == WAITING then
+  local lapsed = ends <= now
+  ends = now + ms(a.waiting)
+  local renamed = not a.touch and a.name ~= '' and a.name ~= e.name
+  if renamed then e.name, e.etag = a.name, a.etag end
+  if lapsed or renamed then
+    if lapsed and redis.call('ZCARD', waiting) >= a.most then return answer('full') end
+    store(e, ends)
+    news('list')
+  else
+    redis.call('ZADD', expire, text(ends), e.id)
+    keep()
+  end
+  return answer('ok', e, ends)
+end
+if e and e.status == ENDED and a.touch then return answer('ended', e, ends) end
+if a.touch then return answer('gone') end
+local ticketCount, ticketEnds = blocked('entry:' .. a.id)
+local userEnds = 0
+if a.user ~= '' then local _, u = blocked('user:' .. a.user) userEnds = u end
+local denied = math.max(ticketEnds, userEnds)
+if denied > now then
+  return answer('denied', {id = a.id, status = DENIED, name = a.name, ticket = a.ticket, identity = a.identity, user = a.user,
+    etag = a.etag, asked = text(now), decided = text(now), meeting = a.meeting}, denied)
+end
+if redis.call('ZCARD', waiting) >= a.most then return answer('full') end
+-- Who lost a place gets it back; who was decided about, or gave up, or comes to another meeting, is a newcomer.
+local asked = now
+if a.asked ~= '' and not e and ticketCount == 0 and a.sameMeeting then
+  local before = tonumber(a.asked)
+  if before <= now and now - before < ms(a.keepPlace) then asked = before end
+end
+e = {id = a.id, status = WAITING, name = a.name, ticket = a.ticket, identity = a.identity, user = a.user, etag = a.etag,
+  asked = text(asked), decided = '', meeting = a.meeting}
+ends = now + ms(a.waiting)
+store(e, ends)
+news('list')
+return answer('new', e, ends)
+`)
+
+// admit lets in somebody who waits and may enter directly now.
+var admitScript = newScript(`
+sweep()
+local e, ends = load(a.id)
+if not e or not same(e.ticket, a.ticket) or e.user ~= a.user then return answer('gone') end
+if e.status == WAITING then
+  ends = decide(e, true)
+elseif e.status ~= ACCEPTED or ends <= now or e.meeting ~= a.meeting then
+  return answer('gone')
+end
+return answer('ok', e, ends)
+`)
+
+// finish ends an entry whose guest gave up, or whose meeting is over. A denial stays.
+var finishScript = newScript(`
+sweep()
+local e, ends = load(a.id)
+if not e then return answer('gone') end
+if not same(e.ticket, a.ticket) then return answer('invalid') end
+if e.status == DENIED or e.status == ENDED then return answer('ok', e, ends) end
+if a.decided and a.decided ~= e.decided then return answer('ok', e, ends) end
+e.status, e.decided = ENDED, a.why
+store(e, now + ms(a.ended))
+news('entry ' .. e.id)
+return answer('ok', e, ends)
+`)
+
+var decideScript = newScript(`
+sweep()
+local want = a.allow and ACCEPTED or DENIED
+local e, ends = load(a.id)
+if not e or e.status == ENDED then return answer('gone') end
+if e.status ~= WAITING then return answer(e.status == want and 'ok' or 'decided', e, ends) end
+if e.etag ~= a.etag then return answer('conflict') end
+ends = decide(e, a.allow)
+return answer('new', e, ends)
+`)
+
+// decideAll returns the ids about which the decision stands, of which those after "new" were just decided.
+var decideAllScript = newScript(`
+sweep()
+local want = a.allow and ACCEPTED or DENIED
+local stands = {}
+for _, id in ipairs(a.ids) do
+  local e = load(id)
+  if e and e.status == WAITING then
+    decide(e, a.allow)
+    stands[#stands + 1] = id
+  elseif e and e.status == want then
+    stands[#stands + 1] = id
+  end
+end
+return stands
+`)
+
+// list returns the time, and then id, record and end of everybody who waits, oldest first.
+var listScript = newScript(`
+sweep()
+local out = {text(now)}
+for _, id in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do
+  local e, ends = load(id)
+  if e and e.status == WAITING then
+    out[#out + 1] = cjson.encode(e)
+    out[#out + 1] = text(ends)
+  else
+    redis.call('ZREM', waiting, id)
+  end
+end
+return out
+`)
+
+// clear ends all entries of a room. Denials stay, unless the room is gone.
+var clearScript = newScript(`
+for _, id in ipairs(redis.call('HKEYS', entries)) do
+  local e, ends = load(id)
+  if e and e.status ~= ENDED and not (e.status == DENIED and ends > now) then
+    e.status, e.decided = ENDED, 'cleared'
+    store(e, now + ms(a.ended))
+  end
+end
+redis.call('DEL', waiting)
+news('all')
+return 1
+`)

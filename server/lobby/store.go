@@ -1,0 +1,315 @@
+package lobby
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+// Rules are how long entries live and how many there may be. Every field is required.
+type Rules struct {
+	// Waiting is how long an entry waits without a sign of life, and Grace how long it is still found after that.
+	Waiting, Grace time.Duration
+	// Accepted is how long an admission holds. Denied is how long the first denial does; each further one doubles it.
+	Accepted, Denied time.Duration
+	// KeepPlace is how long after they asked first somebody whose entry was lost gets their place back.
+	KeepPlace time.Duration
+	// Most is how many may wait in one room.
+	Most int
+}
+
+const (
+	// deniedMost is the longest that doubling makes a denial, and for how long after a denial it is counted.
+	deniedMost = 24 * time.Hour
+	// endedLife is for how long an entry that was ended is remembered, so that its streams are told.
+	endedLife = 2 * time.Minute
+	// storeTimeout bounds the wait for Redis: it answers within milliseconds, or something is wrong.
+	storeTimeout = 2 * time.Second
+	// keyPrefix and newsSuffix are around the hash tag of each room.
+	keyPrefix, newsSuffix = "usher:1:lobby:{", "}:news"
+)
+
+// Store keeps entries in Redis: see scripts.go. It fails with fault.ErrRedis when Redis does not answer. Values that it
+// cannot read are dropped. Every field is required.
+type Store struct {
+	Redis rueidis.Client
+	Rules Rules
+}
+
+// record is an entry as it is kept.
+type record struct {
+	ID       string `json:"id"`
+	Status   int    `json:"status"`
+	Name     string `json:"name"`
+	Ticket   string `json:"ticket"` // hash
+	Identity string `json:"identity"`
+	User     string `json:"user"` // id, or empty
+	Etag     string `json:"etag"`
+	Asked    string `json:"asked"`
+	// Decided is when, or why the entry was ended.
+	Decided string `json:"decided"`
+	Meeting string `json:"meeting"`
+
+	ends     time.Time
+	position int
+}
+
+func (r *record) userID() uuid.UUID {
+	id, _ := uuid.Parse(r.User) // uuid.Nil for people without an account
+	return id
+}
+
+// outcome is what a script says about one entry.
+type outcome struct {
+	word  string
+	entry *record
+	// now is Redis' time.
+	now time.Time
+}
+
+// arguments are those of a script; which of them count differs.
+type arguments struct {
+	Grace      int64  `json:"grace"`
+	Waiting    int64  `json:"waiting"`
+	Accepted   int64  `json:"accepted"`
+	Denied     int64  `json:"denied"`
+	DeniedMost int64  `json:"deniedMost"`
+	KeepPlace  int64  `json:"keepPlace"`
+	Ended      int64  `json:"ended"`
+	Most       int    `json:"most"`
+	Channel    string `json:"channel"`
+
+	ID          string   `json:"id"`
+	IDs         []string `json:"ids,omitempty"`
+	Ticket      string   `json:"ticket"`
+	Name        string   `json:"name"`
+	Identity    string   `json:"identity"`
+	User        string   `json:"user"`
+	Etag        string   `json:"etag"`
+	Asked       string   `json:"asked"`
+	Meeting     string   `json:"meeting"`
+	SameMeeting bool     `json:"sameMeeting"`
+	Touch       bool     `json:"touch"`
+	Allow       bool     `json:"allow"`
+	Block       int64    `json:"block"`
+	Why         string   `json:"why,omitempty"`
+	Decided     string   `json:"decided,omitempty"`
+}
+
+// knock is a sign of life of t's guest, and makes the entry if it is not there. isNew is a ticket that was just made. An
+// empty name leaves the one of before.
+func (s *Store) knock(ctx context.Context, t *auth.LobbyTicket, name string, meeting int64, isNew bool) (outcome, error) {
+	a := arguments{
+		ID: t.EntryID.String(), Ticket: t.Hash(), Name: name, Identity: t.Identity, User: userText(t.UserID), Etag: newEtag(),
+		Meeting: strconv.FormatInt(meeting, 10), SameMeeting: t.Meeting == meeting,
+	}
+	if !isNew {
+		a.Asked = strconv.FormatInt(t.RequestTime.UnixMicro(), 10)
+	}
+	return s.one(ctx, knockScript, t.RoomID, a)
+}
+
+// touch is a sign of life of an entry that is there.
+func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (outcome, error) {
+	return s.one(ctx, knockScript, t.RoomID, arguments{
+		ID: t.EntryID.String(), Ticket: t.Hash(), Touch: true, Meeting: strconv.FormatInt(meeting, 10),
+	})
+}
+
+// admit lets the guest in without a host: they may enter directly now.
+func (s *Store) admit(ctx context.Context, t *auth.LobbyTicket, user uuid.UUID, meeting int64) (outcome, error) {
+	return s.one(ctx, admitScript, t.RoomID, arguments{
+		ID: t.EntryID.String(), Ticket: t.Hash(), User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
+	})
+}
+
+// Why an entry was ended.
+const (
+	whyCancelled = "cancelled"
+	whyCleared   = "cleared"
+)
+
+// finish ends an entry; with decided, only if it is still that decision.
+func (s *Store) finish(ctx context.Context, t *auth.LobbyTicket, why, decided string) (outcome, error) {
+	return s.one(ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided})
+}
+
+func (s *Store) decide(
+	ctx context.Context, room uuid.UUID, id, etag string, allow bool, block time.Duration, meeting int64,
+) (outcome, error) {
+	return s.one(ctx, decideScript, room, arguments{
+		ID: id, Etag: etag, Allow: allow, Block: block.Milliseconds(), Meeting: strconv.FormatInt(meeting, 10),
+	})
+}
+
+// decideAll returns the ids about which the decision stands.
+func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]string, error) {
+	result, err := s.run(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
+	if err != nil {
+		return nil, err
+	}
+	stands, err := result.AsStrSlice()
+	if err != nil {
+		return nil, fmt.Errorf("lobby script: %w", err)
+	}
+	return stands, nil
+}
+
+// clear ends all entries of a room.
+func (s *Store) clear(ctx context.Context, room uuid.UUID) error {
+	_, err := s.run(ctx, clearScript, room, arguments{})
+	return err
+}
+
+// list returns everybody who waits, oldest first, and Redis' time.
+func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time, error) {
+	result, err := s.run(ctx, listScript, room, arguments{})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	values, err := result.AsStrSlice()
+	if err != nil || len(values)%2 != 1 {
+		return nil, time.Time{}, fmt.Errorf("lobby script: %d values: %w", len(values), err)
+	}
+	now := microseconds(values[0])
+	waiting := make([]*record, 0, len(values)/2)
+	for i := 1; i < len(values); i += 2 {
+		r, err := readRecord(values[i], values[i+1], len(waiting)+1)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		waiting = append(waiting, r)
+	}
+	return waiting, now, nil
+}
+
+// takeNotice reports whether the call may be told now, and if not, when to try again. It says yes once a second and room.
+func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again time.Duration, err error) {
+	key := keyPrefix + room.String() + "}:notice"
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(noticeGap.Milliseconds()).Build()).Error()
+	if err == nil {
+		return true, 0, nil
+	}
+	if !rueidis.IsRedisNil(err) {
+		return false, 0, fault.ErrRedis.Because(err)
+	}
+	left, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
+	if err != nil {
+		return false, 0, fault.ErrRedis.Because(err)
+	}
+	return false, max(time.Duration(left)*time.Millisecond, time.Millisecond), nil
+}
+
+// subscribe tells of changes in all rooms until ctx is done or Redis is gone: one connection for the whole process.
+// subscribed is called when it has begun.
+func (s *Store) subscribe(ctx context.Context, subscribed func(), news func(room uuid.UUID, what string)) error {
+	ctx = rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { subscribed() })
+	return s.Redis.Receive(ctx, s.Redis.B().Psubscribe().Pattern(keyPrefix+"*"+newsSuffix).Build(), func(m rueidis.PubSubMessage) {
+		name := strings.TrimSuffix(strings.TrimPrefix(m.Channel, keyPrefix), newsSuffix)
+		if room, err := uuid.Parse(name); err == nil {
+			news(room, m.Message)
+		}
+	})
+}
+
+// one runs a script about one entry.
+func (s *Store) one(ctx context.Context, sc script, room uuid.UUID, a arguments) (outcome, error) {
+	result, err := s.run(ctx, sc, room, a)
+	if err != nil {
+		return outcome{}, err
+	}
+	values, err := result.ToArray()
+	if err != nil || len(values) != 5 {
+		return outcome{}, fmt.Errorf("lobby script: %d values: %w", len(values), err)
+	}
+	var out outcome
+	word, err := values[0].ToString()
+	if err != nil {
+		return out, fmt.Errorf("lobby script: %w", err)
+	}
+	raw, _ := values[1].ToString()     // text in every answer
+	ends, _ := values[2].ToString()    // text in every answer
+	position, _ := values[3].AsInt64() // a number in every answer
+	now, _ := values[4].ToString()     // text in every answer
+	out.word, out.now = word, microseconds(now)
+	if raw != "" {
+		out.entry, err = readRecord(raw, ends, int(position))
+	}
+	return out, err
+}
+
+func readRecord(raw, ends string, position int) (*record, error) {
+	r := &record{ends: microseconds(ends), position: position}
+	if err := json.Unmarshal([]byte(raw), r); err != nil {
+		return nil, fmt.Errorf("read entry: %w", err)
+	}
+	return r, nil
+}
+
+// run runs a script on the keys of one room.
+func (s *Store) run(ctx context.Context, sc script, room uuid.UUID, a arguments) (rueidis.RedisResult, error) {
+	tag := keyPrefix + room.String() + "}"
+	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
+	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()
+	a.Ended, a.Most, a.Channel = endedLife.Milliseconds(), s.Rules.Most, tag+":news"
+	text, err := json.Marshal(a)
+	if err != nil {
+		return rueidis.RedisResult{}, fmt.Errorf("encode arguments: %w", err)
+	}
+	keys := []string{tag + ":entries", tag + ":waiting", tag + ":expire", tag + ":denials"}
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	result := s.Redis.Do(bounded, s.Redis.B().Evalsha().Sha1(sc.sha).Numkeys(4).Key(keys...).Arg(string(text)).Build())
+	if refused, ok := rueidis.IsRedisErr(result.Error()); ok && refused.IsNoScript() {
+		result = s.Redis.Do(bounded, s.Redis.B().Eval().Script(sc.text).Numkeys(4).Key(keys...).Arg(string(text)).Build())
+	}
+	switch err := result.Error(); {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		// The caller gave up, which says nothing about Redis.
+		return result, fmt.Errorf("lobby: %w", ctx.Err())
+	default:
+		return result, fault.ErrRedis.Because(err)
+	}
+}
+
+// errSubscription is a subscription that ended without an error.
+var errSubscription = errors.New("the subscription ended")
+
+func userText(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}
+
+// newEtag names one version of one entry.
+func newEtag() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// microseconds reads a time of a script; the zero time for what is none.
+func microseconds(text string) time.Time {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}

@@ -1,0 +1,191 @@
+package lobby
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+// entryStream is one WatchEntry.
+type entryStream struct {
+	*Service
+	send   func(*usherv1.WatchEntryResponse) error
+	access *auth.Access
+	ticket *auth.LobbyTicket
+	watch  *watcher
+	// last is what was sent last.
+	last *usherv1.Entry
+	// name is the entry's, should it have to be made again.
+	name string
+}
+
+// watchEntry is WatchEntry.
+func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest, send func(*usherv1.WatchEntryResponse) error) error {
+	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom())
+	if err != nil {
+		return err
+	}
+	t, err := s.ticket(a, req.GetTicket())
+	if err != nil {
+		return err
+	}
+	release, err := s.open.take(s.Streams, a.Caller, t.EntryID.String())
+	if err != nil {
+		return err
+	}
+	defer release()
+	// Before the first look, so that nothing happens unseen in between.
+	w, leave := s.hub().subscribe(ctx, a.Room.ID, t.EntryID.String())
+	defer leave()
+	e := &entryStream{Service: s, send: send, access: a, ticket: t, watch: w, name: t.DisplayName}
+	done, err := e.look(ctx, false)
+	if done || err != nil {
+		return err
+	}
+	return e.run(ctx)
+}
+
+func (e *entryStream) run(ctx context.Context) error {
+	beat := time.NewTicker(e.Streams.Heartbeat)
+	defer beat.Stop()
+	end := time.NewTimer(e.Streams.age())
+	defer end.Stop()
+	for {
+		var done bool
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.Draining:
+			return e.close(usherv1.ClosingReason_CLOSING_REASON_SERVER_STOPPING)
+		case <-end.C:
+			return e.close(usherv1.ClosingReason_CLOSING_REASON_MAX_AGE)
+		case <-beat.C:
+			done, err = e.beat(ctx)
+		case <-e.watch.wake:
+			if e.watch.own.Swap(false) {
+				done, err = e.look(ctx, true)
+			} else {
+				err = e.move()
+			}
+		}
+		if errors.Is(err, fault.ErrRedis) {
+			// It may be back at the next heartbeat; until then the guest is told that this server is here.
+			done, err = false, e.send(&usherv1.WatchEntryResponse{Event: heartbeat})
+		}
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+var heartbeat = &usherv1.WatchEntryResponse_Heartbeat{Heartbeat: &usherv1.Heartbeat{}}
+
+// beat is a sign of life in both directions.
+func (e *entryStream) beat(ctx context.Context) (done bool, err error) {
+	sent := e.last
+	_, signedIn := e.access.Caller.UserID()
+	if done, err = e.look(ctx, signedIn); done || err != nil || e.last != sent {
+		return done, err
+	}
+	return false, e.send(&usherv1.WatchEntryResponse{Event: heartbeat})
+}
+
+// look reads the entry, which is a sign of life, and sends it if it is news. It is done once a decision was sent. With
+// again the room is read again first; guests who just go on waiting need not cost the database anything.
+func (e *entryStream) look(ctx context.Context, again bool) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if again {
+		now, err := e.accessNow(ctx, e.access)
+		if err != nil {
+			return false, err
+		}
+		e.access = now
+	}
+	a := e.access
+	out, err := e.read(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	if !again && e.last != nil && (out.word != "ok" || out.entry.Status != statusWaiting) {
+		return e.look(ctx, true)
+	}
+	switch out.word {
+	case "ok":
+	case "ended":
+		if out.entry.Decided == whyCancelled {
+			return true, e.close(usherv1.ClosingReason_CLOSING_REASON_ENTRY_CANCELLED)
+		}
+		return true, e.close(usherv1.ClosingReason_CLOSING_REASON_LOBBY_CLEARED)
+	case "gone":
+		// Redis lost it, or this process was asleep: the ticket says what the place was.
+		if out.entry, err = e.knock(ctx, a, e.ticket, e.name, false); err != nil {
+			return false, err
+		}
+	case "full":
+		return false, ErrFull.After(fullAfter)
+	default:
+		return false, ErrTicketInvalid
+	}
+	view, err := e.guestView(ctx, a, out.entry)
+	if isOver(err) {
+		if out.entry, err = e.knockAgain(ctx, a, e.ticket, out.entry, e.name); err == nil {
+			view, err = e.guestView(ctx, a, out.entry)
+		}
+	}
+	if err != nil {
+		return false, err
+	}
+	e.name = view.GetDisplayName()
+	return view.GetStatus() != usherv1.EntryStatus_ENTRY_STATUS_WAITING, e.tell(view)
+}
+
+// read is a sign of life; guests who may enter directly by now are let in.
+func (e *entryStream) read(ctx context.Context, a *auth.Access) (outcome, error) {
+	if a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT {
+		user, _ := a.Caller.UserID()
+		if out, err := e.Store.admit(ctx, e.ticket, user, a.Room.Meeting); err != nil || out.word == "ok" {
+			return out, err
+		}
+	}
+	return e.Store.touch(ctx, e.ticket, a.Room.Meeting)
+}
+
+// tell sends an entry unless it was sent before.
+func (e *entryStream) tell(view *usherv1.Entry) error {
+	if l := e.last; l != nil && l.GetStatus() == view.GetStatus() && l.GetEtag() == view.GetEtag() &&
+		l.GetPosition() == view.GetPosition() && l.GetHostPresent() == view.GetHostPresent() {
+		return nil
+	}
+	if err := e.send(&usherv1.WatchEntryResponse{Event: &usherv1.WatchEntryResponse_Entry{Entry: view}}); err != nil {
+		return err
+	}
+	e.last = view
+	return nil
+}
+
+// move sends the entry with its new place, if the others moved. The shared list has it, so Redis is not asked.
+func (e *entryStream) move() error {
+	s := e.watch.snapshot()
+	if s == nil {
+		return nil
+	}
+	position := s.position[e.ticket.EntryID.String()]
+	if position == 0 || position == int(e.last.GetPosition()) {
+		return nil
+	}
+	view := proto.CloneOf(e.last)
+	view.Position = int32(position) //nolint:gosec // at most as many as may wait
+	return e.tell(view)
+}
+
+func (e *entryStream) close(reason usherv1.ClosingReason) error {
+	return e.send(&usherv1.WatchEntryResponse{Event: &usherv1.WatchEntryResponse_Closing{Closing: closing(reason)}})
+}
