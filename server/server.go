@@ -124,6 +124,7 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { p.rooms.RunLive(workCtx) })
 	work.Go(func() { p.runNightly(workCtx) })
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 
