@@ -169,6 +169,17 @@ type LiveKitServer struct {
 // LiveKit starts a livekit-server for this test, on loopback only. Its webhooks go to the given addresses.
 func LiveKit(t testing.TB, webhooks ...string) *LiveKitServer {
 	t.Helper()
+	return startLiveKit(t, "", webhooks)
+}
+
+// LiveKitWithRedis is [LiveKit] with a Redis, as phone calls and recordings need it.
+func LiveKitWithRedis(t testing.TB, redis *RedisServer, webhooks ...string) *LiveKitServer {
+	t.Helper()
+	return startLiveKit(t, "redis: {address: "+redis.Address+"}\n", webhooks)
+}
+
+func startLiveKit(t testing.TB, extra string, webhooks []string) *LiveKitServer {
+	t.Helper()
 	port, udp := Port(t), Port(t)
 	config := `
 port: ` + strconv.Itoa(port) + `
@@ -183,7 +194,7 @@ rtc:
 keys: {` + LiveKitKey + `: ` + LiveKitSecret + `}
 room: {enable_remote_unmute: true}
 logging: {level: info}
-`
+` + extra
 	if len(webhooks) > 0 {
 		config += "webhook: {api_key: " + LiveKitKey + ", urls: [" + strings.Join(webhooks, ", ") + "]}\n"
 	}
