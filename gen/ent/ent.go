@@ -19,6 +19,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/user"
@@ -89,6 +91,8 @@ func checkColumn(t, c string) error {
 			livetask.Table:         livetask.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
+			recording.Table:        recording.ValidColumn,
+			recordingaccess.Table:  recordingaccess.ValidColumn,
 			room.Table:             room.ValidColumn,
 			schemaversion.Table:    schemaversion.ValidColumn,
 			user.Table:             user.ValidColumn,

@@ -26,6 +26,10 @@ type Tx struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// Recording is the client for interacting with the Recording builders.
+	Recording *RecordingClient
+	// RecordingAccess is the client for interacting with the RecordingAccess builders.
+	RecordingAccess *RecordingAccessClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -170,6 +174,8 @@ func (tx *Tx) init() {
 	tx.LiveTask = NewLiveTaskClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
+	tx.Recording = NewRecordingClient(tx.config)
+	tx.RecordingAccess = NewRecordingAccessClient(tx.config)
 	tx.Room = NewRoomClient(tx.config)
 	tx.SchemaVersion = NewSchemaVersionClient(tx.config)
 	tx.User = NewUserClient(tx.config)

@@ -27,6 +27,12 @@ type Member func(*sql.Selector)
 // ParticipantState is the predicate function for participantstate builders.
 type ParticipantState func(*sql.Selector)
 
+// Recording is the predicate function for recording builders.
+type Recording func(*sql.Selector)
+
+// RecordingAccess is the predicate function for recordingaccess builders.
+type RecordingAccess func(*sql.Selector)
+
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)
 
