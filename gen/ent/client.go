@@ -25,6 +25,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/pin"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/trunk"
@@ -54,6 +56,10 @@ type Client struct {
 	ParticipantState *ParticipantStateClient
 	// Pin is the client for interacting with the Pin builders.
 	Pin *PinClient
+	// Recording is the client for interacting with the Recording builders.
+	Recording *RecordingClient
+	// RecordingAccess is the client for interacting with the RecordingAccess builders.
+	RecordingAccess *RecordingAccessClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -82,6 +88,8 @@ func (c *Client) init() {
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
 	c.Pin = NewPinClient(c.config)
+	c.Recording = NewRecordingClient(c.config)
+	c.RecordingAccess = NewRecordingAccessClient(c.config)
 	c.Room = NewRoomClient(c.config)
 	c.SchemaVersion = NewSchemaVersionClient(c.config)
 	c.Trunk = NewTrunkClient(c.config)
@@ -187,6 +195,8 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
 		Pin:              NewPinClient(cfg),
+		Recording:        NewRecordingClient(cfg),
+		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
 		Trunk:            NewTrunkClient(cfg),
@@ -219,6 +229,8 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
 		Pin:              NewPinClient(cfg),
+		Recording:        NewRecordingClient(cfg),
+		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
 		Trunk:            NewTrunkClient(cfg),
@@ -253,8 +265,8 @@ func (c *Client) Close() error {
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Room, c.SchemaVersion,
-		c.Trunk, c.User,
+		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
 	}
@@ -265,8 +277,8 @@ func (c *Client) Use(hooks ...Hook) {
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Room, c.SchemaVersion,
-		c.Trunk, c.User,
+		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -293,6 +305,10 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.ParticipantState.mutate(ctx, m)
 	case *PinMutation:
 		return c.Pin.mutate(ctx, m)
+	case *RecordingMutation:
+		return c.Recording.mutate(ctx, m)
+	case *RecordingAccessMutation:
+		return c.RecordingAccess.mutate(ctx, m)
 	case *RoomMutation:
 		return c.Room.mutate(ctx, m)
 	case *SchemaVersionMutation:
@@ -1615,6 +1631,320 @@ func (c *PinClient) mutate(ctx context.Context, m *PinMutation) (Value, error) {
 	}
 }
 
+// RecordingClient is a client for the Recording schema.
+type RecordingClient struct {
+	config
+}
+
+// NewRecordingClient returns a client for the Recording from the given config.
+func NewRecordingClient(c config) *RecordingClient {
+	return &RecordingClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `recording.Hooks(f(g(h())))`.
+func (c *RecordingClient) Use(hooks ...Hook) {
+	c.hooks.Recording = append(c.hooks.Recording, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `recording.Intercept(f(g(h())))`.
+func (c *RecordingClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Recording = append(c.inters.Recording, interceptors...)
+}
+
+// Create returns a builder for creating a Recording entity.
+func (c *RecordingClient) Create() *RecordingCreate {
+	mutation := newRecordingMutation(c.config, OpCreate)
+	return &RecordingCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Recording entities.
+func (c *RecordingClient) CreateBulk(builders ...*RecordingCreate) *RecordingCreateBulk {
+	return &RecordingCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RecordingClient) MapCreateBulk(slice any, setFunc func(*RecordingCreate, int)) *RecordingCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RecordingCreateBulk{err: fmt.Errorf("calling to RecordingClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RecordingCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RecordingCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Recording.
+func (c *RecordingClient) Update() *RecordingUpdate {
+	mutation := newRecordingMutation(c.config, OpUpdate)
+	return &RecordingUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RecordingClient) UpdateOne(_m *Recording) *RecordingUpdateOne {
+	mutation := newRecordingMutation(c.config, OpUpdateOne, withRecording(_m))
+	return &RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RecordingClient) UpdateOneID(id uuid.UUID) *RecordingUpdateOne {
+	mutation := newRecordingMutation(c.config, OpUpdateOne, withRecordingID(id))
+	return &RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Recording.
+func (c *RecordingClient) Delete() *RecordingDelete {
+	mutation := newRecordingMutation(c.config, OpDelete)
+	return &RecordingDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RecordingClient) DeleteOne(_m *Recording) *RecordingDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RecordingClient) DeleteOneID(id uuid.UUID) *RecordingDeleteOne {
+	builder := c.Delete().Where(recording.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RecordingDeleteOne{builder}
+}
+
+// Query returns a query builder for Recording.
+func (c *RecordingClient) Query() *RecordingQuery {
+	return &RecordingQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRecording},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Recording entity by its id.
+func (c *RecordingClient) Get(ctx context.Context, id uuid.UUID) (*Recording, error) {
+	return c.Query().Where(recording.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RecordingClient) GetX(ctx context.Context, id uuid.UUID) *Recording {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryAccesses queries the accesses edge of a Recording.
+func (c *RecordingClient) QueryAccesses(_m *Recording) *RecordingAccessQuery {
+	query := (&RecordingAccessClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recording.Table, recording.FieldID, id),
+			sqlgraph.To(recordingaccess.Table, recordingaccess.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, recording.AccessesTable, recording.AccessesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *RecordingClient) Hooks() []Hook {
+	return c.hooks.Recording
+}
+
+// Interceptors returns the client interceptors.
+func (c *RecordingClient) Interceptors() []Interceptor {
+	return c.inters.Recording
+}
+
+func (c *RecordingClient) mutate(ctx context.Context, m *RecordingMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RecordingCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RecordingUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RecordingDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Recording mutation op: %q", m.Op())
+	}
+}
+
+// RecordingAccessClient is a client for the RecordingAccess schema.
+type RecordingAccessClient struct {
+	config
+}
+
+// NewRecordingAccessClient returns a client for the RecordingAccess from the given config.
+func NewRecordingAccessClient(c config) *RecordingAccessClient {
+	return &RecordingAccessClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `recordingaccess.Hooks(f(g(h())))`.
+func (c *RecordingAccessClient) Use(hooks ...Hook) {
+	c.hooks.RecordingAccess = append(c.hooks.RecordingAccess, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `recordingaccess.Intercept(f(g(h())))`.
+func (c *RecordingAccessClient) Intercept(interceptors ...Interceptor) {
+	c.inters.RecordingAccess = append(c.inters.RecordingAccess, interceptors...)
+}
+
+// Create returns a builder for creating a RecordingAccess entity.
+func (c *RecordingAccessClient) Create() *RecordingAccessCreate {
+	mutation := newRecordingAccessMutation(c.config, OpCreate)
+	return &RecordingAccessCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of RecordingAccess entities.
+func (c *RecordingAccessClient) CreateBulk(builders ...*RecordingAccessCreate) *RecordingAccessCreateBulk {
+	return &RecordingAccessCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RecordingAccessClient) MapCreateBulk(slice any, setFunc func(*RecordingAccessCreate, int)) *RecordingAccessCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RecordingAccessCreateBulk{err: fmt.Errorf("calling to RecordingAccessClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RecordingAccessCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RecordingAccessCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for RecordingAccess.
+func (c *RecordingAccessClient) Update() *RecordingAccessUpdate {
+	mutation := newRecordingAccessMutation(c.config, OpUpdate)
+	return &RecordingAccessUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RecordingAccessClient) UpdateOne(_m *RecordingAccess) *RecordingAccessUpdateOne {
+	mutation := newRecordingAccessMutation(c.config, OpUpdateOne, withRecordingAccess(_m))
+	return &RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RecordingAccessClient) UpdateOneID(id uuid.UUID) *RecordingAccessUpdateOne {
+	mutation := newRecordingAccessMutation(c.config, OpUpdateOne, withRecordingAccessID(id))
+	return &RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for RecordingAccess.
+func (c *RecordingAccessClient) Delete() *RecordingAccessDelete {
+	mutation := newRecordingAccessMutation(c.config, OpDelete)
+	return &RecordingAccessDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RecordingAccessClient) DeleteOne(_m *RecordingAccess) *RecordingAccessDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RecordingAccessClient) DeleteOneID(id uuid.UUID) *RecordingAccessDeleteOne {
+	builder := c.Delete().Where(recordingaccess.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RecordingAccessDeleteOne{builder}
+}
+
+// Query returns a query builder for RecordingAccess.
+func (c *RecordingAccessClient) Query() *RecordingAccessQuery {
+	return &RecordingAccessQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRecordingAccess},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a RecordingAccess entity by its id.
+func (c *RecordingAccessClient) Get(ctx context.Context, id uuid.UUID) (*RecordingAccess, error) {
+	return c.Query().Where(recordingaccess.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RecordingAccessClient) GetX(ctx context.Context, id uuid.UUID) *RecordingAccess {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRecording queries the recording edge of a RecordingAccess.
+func (c *RecordingAccessClient) QueryRecording(_m *RecordingAccess) *RecordingQuery {
+	query := (&RecordingClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recordingaccess.Table, recordingaccess.FieldID, id),
+			sqlgraph.To(recording.Table, recording.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, recordingaccess.RecordingTable, recordingaccess.RecordingColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryUser queries the user edge of a RecordingAccess.
+func (c *RecordingAccessClient) QueryUser(_m *RecordingAccess) *UserQuery {
+	query := (&UserClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recordingaccess.Table, recordingaccess.FieldID, id),
+			sqlgraph.To(user.Table, user.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, recordingaccess.UserTable, recordingaccess.UserColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *RecordingAccessClient) Hooks() []Hook {
+	return c.hooks.RecordingAccess
+}
+
+// Interceptors returns the client interceptors.
+func (c *RecordingAccessClient) Interceptors() []Interceptor {
+	return c.inters.RecordingAccess
+}
+
+func (c *RecordingAccessClient) mutate(ctx context.Context, m *RecordingAccessMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RecordingAccessCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RecordingAccessUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RecordingAccessDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown RecordingAccess mutation op: %q", m.Op())
+	}
+}
+
 // RoomClient is a client for the Room schema.
 type RoomClient struct {
 	config
@@ -2234,6 +2564,22 @@ func (c *UserClient) QueryParticipantStates(_m *User) *ParticipantStateQuery {
 	return query
 }
 
+// QueryRecordingAccesses queries the recording_accesses edge of a User.
+func (c *UserClient) QueryRecordingAccesses(_m *User) *RecordingAccessQuery {
+	query := (&RecordingAccessClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(user.Table, user.FieldID, id),
+			sqlgraph.To(recordingaccess.Table, recordingaccess.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, user.RecordingAccessesTable, user.RecordingAccessesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // Hooks returns the client hooks.
 func (c *UserClient) Hooks() []Hook {
 	return c.hooks.User
@@ -2263,11 +2609,12 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 type (
 	hooks struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, Pin, Room, SchemaVersion, Trunk, User []ent.Hook
+		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
+		Trunk, User []ent.Hook
 	}
 	inters struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, Pin, Room, SchemaVersion, Trunk,
-		User []ent.Interceptor
+		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
+		Trunk, User []ent.Interceptor
 	}
 )

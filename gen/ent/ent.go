@@ -21,6 +21,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/pin"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/trunk"
@@ -94,6 +96,8 @@ func checkColumn(t, c string) error {
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
 			pin.Table:              pin.ValidColumn,
+			recording.Table:        recording.ValidColumn,
+			recordingaccess.Table:  recordingaccess.ValidColumn,
 			room.Table:             room.ValidColumn,
 			schemaversion.Table:    schemaversion.ValidColumn,
 			trunk.Table:            trunk.ValidColumn,

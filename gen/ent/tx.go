@@ -30,6 +30,10 @@ type Tx struct {
 	ParticipantState *ParticipantStateClient
 	// Pin is the client for interacting with the Pin builders.
 	Pin *PinClient
+	// Recording is the client for interacting with the Recording builders.
+	Recording *RecordingClient
+	// RecordingAccess is the client for interacting with the RecordingAccess builders.
+	RecordingAccess *RecordingAccessClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -178,6 +182,8 @@ func (tx *Tx) init() {
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
 	tx.Pin = NewPinClient(tx.config)
+	tx.Recording = NewRecordingClient(tx.config)
+	tx.RecordingAccess = NewRecordingAccessClient(tx.config)
 	tx.Room = NewRoomClient(tx.config)
 	tx.SchemaVersion = NewSchemaVersionClient(tx.config)
 	tx.Trunk = NewTrunkClient(tx.config)

@@ -1,30 +1,5 @@
 package live
 
-import (
-	"github.com/usher-meet/usher/gen/ent"
-	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-)
-
-// AttributeLobby tells clients of a phone caller whether they are to be heard. A room's dispatch rule sets it from the first
-// moment to LobbyWaiting when callers are held; who has no such attribute was never held.
-const (
-	AttributeLobby = "lobby"
-	LobbyWaiting   = "waiting"
-	LobbyAdmitted  = "admitted"
-)
-
-// PhonePolicy is what happens to people who dial into a room: the room's own policy, else callers wait in its lobby, and
-// enter where everybody does.
-func PhonePolicy(r *ent.Room) usherv1.PhonePolicy {
-	if p := r.Configuration.GetPhonePolicy(); p != usherv1.PhonePolicy_PHONE_POLICY_UNSPECIFIED {
-		return p
-	}
-	if r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
-		return usherv1.PhonePolicy_PHONE_POLICY_DIRECT
-	}
-	return usherv1.PhonePolicy_PHONE_POLICY_LOBBY
-}
-
 // DispatchRule is what LiveKit does with callers who type a PIN.
 type DispatchRule struct {
 	// ID is LiveKit's. Empty for one to be made.

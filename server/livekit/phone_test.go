@@ -15,7 +15,7 @@ import (
 // newPhoneClient connects to a livekit-server with a Redis, which has one trunk for each number.
 func newPhoneClient(t *testing.T, numbers ...string) (*Client, []string) {
 	t.Helper()
-	server := testenv.LiveKitWithRedis(t, testenv.Redis(t))
+	server := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	c := mustNew(t, Config{URL: server.URL, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret})
 	trunks := make([]string, len(numbers))
 	for i, number := range numbers {

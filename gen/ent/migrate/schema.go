@@ -326,6 +326,113 @@ var (
 			},
 		},
 	}
+	// RecordingsColumns holds the columns for the "recordings" table.
+	RecordingsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "room_name", Type: field.TypeString, Size: 2000, Default: ""},
+		{Name: "mode", Type: field.TypeInt32},
+		{Name: "status", Type: field.TypeInt32},
+		{Name: "language", Type: field.TypeString, Size: 35, Default: ""},
+		{Name: "object_key", Type: field.TypeString, Unique: true, Size: 500},
+		{Name: "egress_id", Type: field.TypeString, Nullable: true, Size: 100},
+		{Name: "size_bytes", Type: field.TypeInt64, Default: 0},
+		{Name: "duration_ms", Type: field.TypeInt64, Default: 0},
+		{Name: "failure_reason", Type: field.TypeInt32, Default: 0},
+		{Name: "failure_detail", Type: field.TypeString, Size: 2000, Default: ""},
+		{Name: "keep", Type: field.TypeBool, Default: false},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "start_time", Type: field.TypeTime, Nullable: true},
+		{Name: "stop_time", Type: field.TypeTime, Nullable: true},
+		{Name: "save_time", Type: field.TypeTime, Nullable: true},
+		{Name: "end_time", Type: field.TypeTime, Nullable: true},
+		{Name: "lost_time", Type: field.TypeTime, Nullable: true},
+		{Name: "delete_time", Type: field.TypeTime, Nullable: true},
+		{Name: "purge_time", Type: field.TypeTime, Nullable: true},
+	}
+	// RecordingsTable holds the schema information for the "recordings" table.
+	RecordingsTable = &schema.Table{
+		Name:       "recordings",
+		Columns:    RecordingsColumns,
+		PrimaryKey: []*schema.Column{RecordingsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "recordings_one_per_room",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingsColumns[1]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status IN (1, 2, 8)",
+				},
+			},
+			{
+				Name:    "recording_status",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[4]},
+			},
+			{
+				Name:    "recording_purge_time",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[20]},
+			},
+			{
+				Name:    "recording_room_id_create_time",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[1], RecordingsColumns[13]},
+			},
+		},
+	}
+	// RecordingAccessesColumns holds the columns for the "recording_accesses" table.
+	RecordingAccessesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "email", Type: field.TypeString, Nullable: true, Size: 254},
+		{Name: "role", Type: field.TypeInt32},
+		{Name: "notify_time", Type: field.TypeTime, Nullable: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "recording_id", Type: field.TypeUUID},
+		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
+	}
+	// RecordingAccessesTable holds the schema information for the "recording_accesses" table.
+	RecordingAccessesTable = &schema.Table{
+		Name:       "recording_accesses",
+		Columns:    RecordingAccessesColumns,
+		PrimaryKey: []*schema.Column{RecordingAccessesColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "recording_accesses_recordings_accesses",
+				Columns:    []*schema.Column{RecordingAccessesColumns[5]},
+				RefColumns: []*schema.Column{RecordingsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+			{
+				Symbol:     "recording_accesses_users_recording_accesses",
+				Columns:    []*schema.Column{RecordingAccessesColumns[6]},
+				RefColumns: []*schema.Column{UsersColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "recordingaccess_recording_id_user_id",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingAccessesColumns[5], RecordingAccessesColumns[6]},
+			},
+			{
+				Name:    "recordingaccess_recording_id_email",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingAccessesColumns[5], RecordingAccessesColumns[1]},
+			},
+			{
+				Name:    "recordingaccess_user_id",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingAccessesColumns[6]},
+			},
+			{
+				Name:    "recordingaccess_email",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingAccessesColumns[1]},
+			},
+		},
+	}
 	// RoomsColumns holds the columns for the "rooms" table.
 	RoomsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -415,6 +522,8 @@ var (
 		MembersTable,
 		ParticipantStatesTable,
 		PinsTable,
+		RecordingsTable,
+		RecordingAccessesTable,
 		RoomsTable,
 		SchemaVersionsTable,
 		TrunksTable,
@@ -435,6 +544,18 @@ func init() {
 	ParticipantStatesTable.ForeignKeys[0].RefTable = RoomsTable
 	ParticipantStatesTable.ForeignKeys[1].RefTable = UsersTable
 	PinsTable.ForeignKeys[0].RefTable = RoomsTable
+	RecordingsTable.Annotation = &entsql.Annotation{}
+	RecordingsTable.Annotation.Checks = map[string]string{
+		"recordings_mode":   "mode BETWEEN 1 AND 2",
+		"recordings_status": "status BETWEEN 1 AND 9",
+	}
+	RecordingAccessesTable.ForeignKeys[0].RefTable = RecordingsTable
+	RecordingAccessesTable.ForeignKeys[1].RefTable = UsersTable
+	RecordingAccessesTable.Annotation = &entsql.Annotation{}
+	RecordingAccessesTable.Annotation.Checks = map[string]string{
+		"recording_accesses_pending": "((user_id IS NULL) <> (email IS NULL))",
+		"recording_accesses_role":    "role BETWEEN 1 AND 3",
+	}
 	RoomsTable.Annotation = &entsql.Annotation{}
 	RoomsTable.Annotation.Checks = map[string]string{
 		"rooms_access_level": "access_level BETWEEN 1 AND 3",

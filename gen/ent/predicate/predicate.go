@@ -33,6 +33,12 @@ type ParticipantState func(*sql.Selector)
 // Pin is the predicate function for pin builders.
 type Pin func(*sql.Selector)
 
+// Recording is the predicate function for recording builders.
+type Recording func(*sql.Selector)
+
+// RecordingAccess is the predicate function for recordingaccess builders.
+type RecordingAccess func(*sql.Selector)
+
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)
 

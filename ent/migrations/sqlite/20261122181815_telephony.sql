@@ -16,4 +16,4 @@ CREATE INDEX `pin_left_behind` ON `pins` (`create_time`) WHERE room_id IS NULL A
 -- create "trunks" table
 CREATE TABLE `trunks` (`id` text NOT NULL, `room_count` integer NOT NULL DEFAULT (0), `alarm_time` datetime NULL, PRIMARY KEY (`id`), CONSTRAINT `trunks_room_count` CHECK (room_count >= 0));
 -- the oldest Usher that may run on this schema
-INSERT INTO schema_versions (id, oldest_usher) VALUES (20261122181419, '0.1.0');
+INSERT INTO schema_versions (id, oldest_usher) VALUES (20261122181815, '0.1.0');

@@ -16,4 +16,4 @@ CREATE UNIQUE INDEX "pin_trunk_id_pin" ON "pins" ("trunk_id", "pin");
 -- create index "pins_room_id_key" to table: "pins"
 CREATE UNIQUE INDEX "pins_room_id_key" ON "pins" ("room_id");
 -- the oldest Usher that may run on this schema
-INSERT INTO schema_versions (id, oldest_usher) VALUES (20261122181419, '0.1.0');
+INSERT INTO schema_versions (id, oldest_usher) VALUES (20261122181815, '0.1.0');
