@@ -19,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
 	"github.com/usher-meet/usher/gen/ent/user"
@@ -89,6 +90,7 @@ func checkColumn(t, c string) error {
 			livetask.Table:         livetask.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
+			periodicwork.Table:     periodicwork.ValidColumn,
 			room.Table:             room.ValidColumn,
 			schemaversion.Table:    schemaversion.ValidColumn,
 			user.Table:             user.ValidColumn,

@@ -26,6 +26,8 @@ type Tx struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// PeriodicWork is the client for interacting with the PeriodicWork builders.
+	PeriodicWork *PeriodicWorkClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
@@ -170,6 +172,7 @@ func (tx *Tx) init() {
 	tx.LiveTask = NewLiveTaskClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
+	tx.PeriodicWork = NewPeriodicWorkClient(tx.config)
 	tx.Room = NewRoomClient(tx.config)
 	tx.SchemaVersion = NewSchemaVersionClient(tx.config)
 	tx.User = NewUserClient(tx.config)

@@ -27,6 +27,9 @@ type Member func(*sql.Selector)
 // ParticipantState is the predicate function for participantstate builders.
 type ParticipantState func(*sql.Selector)
 
+// PeriodicWork is the predicate function for periodicwork builders.
+type PeriodicWork func(*sql.Selector)
+
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)
 
