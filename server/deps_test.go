@@ -41,21 +41,23 @@ var (
 		"server/livekit": "shared gen", "server/oidc": "shared gen",
 
 		// Shared packages, each above those it lists.
-		"server/auth":       "fault dbtx live ratelimit slug text gen",
-		"server/audit":      "auth gen",
-		"server/moderation": "fault gen",
-		"server/page":       "auth fault gen",
-		"server/mask":       "fault gen",
-		"server/ratelimit":  "fault gen",
-		"server/fault":      "gen",
-		"server/dbtx":       "sqltx gen",
-		"server/jobs":       "dbtx sqltx gen",
-		"server/live":       "gen",
-		"server/slug":       "",
-		"server/text":       "",
+		"server/auth":        "fault dbtx live ratelimit slug text gen",
+		"server/audit":       "auth gen",
+		"server/moderation":  "fault gen",
+		"server/page":        "auth fault gen",
+		"server/idempotency": "fault gen",
+		"server/mask":        "fault gen",
+		"server/ratelimit":   "fault gen",
+		"server/fault":       "gen",
+		"server/dbtx":        "sqltx gen",
+		"server/jobs":        "dbtx sqltx gen",
+		"server/live":        "gen",
+		"server/slug":        "",
+		"server/text":        "",
 
 		"server/internal/testenv":         "dbtx migrations gen",
 		"server/internal/testenv/meeting": "",
+		"server/internal/testenv/phone":   "testenv",
 		"server/internal/bench":           "",
 
 		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
@@ -65,7 +67,7 @@ var (
 		"server":     {"server"},
 		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -73,6 +75,7 @@ var (
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},
+		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 		"sqltx":      {"ent/sqltx"},
@@ -86,7 +89,7 @@ var only = []struct {
 	from         []string
 }{
 	{"github.com/livekit/", "LiveKit's types must not spread: a new version of it should touch one folder", []string{
-		"server/livekit", "server/internal/testenv/meeting",
+		"server/livekit", "server/internal/testenv/meeting", "server/internal/testenv/phone",
 	}},
 	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",

@@ -74,7 +74,7 @@ func (p *program) openJobs(ctx context.Context) (*jobs.Client, *dbtx.DB, error) 
 }
 
 type jobsListCommand struct {
-	State string `enum:"open,all,waiting,retrying,running,done,dead" default:"open" help:"waiting, retrying, running, done, dead (given up), open (all but done) or all. Default: ${default}."`
+	State string `enum:"open,all,waiting,retrying,running,done,dead" default:"open" help:"One of ${enum}. Dead: given up; open: all but done."`
 	Kind  string `help:"Only jobs of this kind."`
 	Limit int    `default:"100" help:"At most this many."`
 }

@@ -33,6 +33,8 @@ type PersonalData struct {
 	Audit []ExportedAudit `json:"audit"`
 	// Decisions are what hosts decided about the person in meetings, and the names that they gave themselves there.
 	Decisions []ExportedDecision `json:"decisions"`
+	// Recordings are those to which the person has access.
+	Recordings []ExportedRecording `json:"recordings"`
 }
 
 // ExportedUser is an account.
@@ -134,6 +136,9 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 		return nil, err
 	}
 	if data.Decisions, err = l.exportDecisions(ctx, u); err != nil {
+		return nil, err
+	}
+	if data.Recordings, err = l.exportRecordings(ctx, u); err != nil {
 		return nil, err
 	}
 	return data, l.exportCalls(ctx, u, data)

@@ -340,7 +340,9 @@ func TestRun_unknownKind(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		older := newClient(t, db, registry(func(context.Context, note) error { return nil }), jobs.Options{})
 		start(t, older)
-		err := db.Run(t.Context(), func(tx *ent.Client) error { return newClient(t, db, nil, jobs.Options{}).Enqueue(t.Context(), tx, other{}) })
+		err := db.Run(t.Context(), func(tx *ent.Client) error {
+			return newClient(t, db, nil, jobs.Options{}).Enqueue(t.Context(), tx, other{})
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func (c *Client) turn(ctx context.Context, p periodic) (wait time.Duration, err 
 	if err := c.release(ctx, p, holder, next); err != nil {
 		return 0, err
 	}
-	return max(0, p.next(began).Sub(time.Now())), nil
+	return max(0, time.Until(p.next(began))), nil
 }
 
 // waitFor is how long row is not due, or in other hands.

@@ -80,7 +80,10 @@ func safely(ctx context.Context, log *slog.Logger, what string, fn func() error)
 // maskedError is an error whose text can be stored.
 type maskedError struct{ cause error }
 
-func (e maskedError) Error() string { return mask(e.cause.Error()) }
+// Error leaves out how River marks what is permanent.
+func (e maskedError) Error() string {
+	return mask(strings.ReplaceAll(e.cause.Error(), "JobCancelError: ", ""))
+}
 func (e maskedError) Unwrap() error { return e.cause }
 
 func masked(err error) error {

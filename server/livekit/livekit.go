@@ -57,6 +57,7 @@ type Config struct {
 type Client struct {
 	config   Config
 	rooms    livekit.RoomService
+	sip      livekit.SIP
 	http     *http.Client
 	snapshot snapshot
 }
@@ -92,9 +93,10 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	address := strings.TrimSuffix(u.String(), "/")
 	return &Client{
 		config: c, http: client,
-		rooms: livekit.NewRoomServiceProtobufClient(strings.TrimSuffix(u.String(), "/"), client),
+		rooms: livekit.NewRoomServiceProtobufClient(address, client), sip: livekit.NewSIPProtobufClient(address, client),
 	}, nil
 }
 
@@ -135,7 +137,12 @@ func (c *Client) Close() {
 
 // call runs one API call under a deadline, with a token that allows just that call.
 func (c *Client) call(ctx context.Context, what string, grant *auth.VideoGrant, fn func(context.Context) error) error {
-	token, err := auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant).SetValidFor(apiTokenLife).ToJWT()
+	return c.callWith(ctx, what, auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant), fn)
+}
+
+// callWith is [Client.call] with a token that has its grants.
+func (c *Client) callWith(ctx context.Context, what string, grants *auth.AccessToken, fn func(context.Context) error) error {
+	token, err := grants.SetValidFor(apiTokenLife).ToJWT()
 	if err != nil {
 		return fmt.Errorf("%s: sign: %w", what, err)
 	}

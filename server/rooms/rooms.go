@@ -28,6 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -163,10 +164,10 @@ const maxSlugAttempts = 5
 // create makes a room, its owner and its callback, once for each request_id. repeated is true for the answer to a call that
 // was made before.
 func (s *Service) create(
-	ctx context.Context, n newRoom, key requestKey,
+	ctx context.Context, n newRoom, key idempotency.Key,
 ) (res *usherv1.CreateRoomResponse, repeated bool, err error) {
 	res = &usherv1.CreateRoomResponse{}
-	if found, err := key.stored(ctx, s.DB.Read, res); found || err != nil {
+	if found, err := key.Stored(ctx, s.DB.Read, res); found || err != nil {
 		return res, found, err
 	}
 	if n.owner != nil {
@@ -177,7 +178,7 @@ func (s *Service) create(
 	}
 	for attempt := range maxSlugAttempts {
 		err = s.DB.Run(ctx, func(tx *ent.Client) error {
-			if err := key.claim(ctx, tx); err != nil {
+			if err := key.Claim(ctx, tx); err != nil {
 				return err
 			}
 			room, err := s.insert(ctx, tx, n, attempt)
@@ -185,15 +186,15 @@ func (s *Service) create(
 				return err
 			}
 			res = &usherv1.CreateRoomResponse{Room: room}
-			return key.keep(ctx, tx, res)
+			return key.Keep(ctx, tx, res)
 		})
 		if !errors.Is(err, errSlugCollision) {
 			break
 		}
 	}
-	if errors.Is(err, errRequestRepeated) {
+	if errors.Is(err, idempotency.ErrRepeated) {
 		// The one that was first has committed: its answer is there.
-		found, err := key.stored(ctx, s.DB.Read, res)
+		found, err := key.Stored(ctx, s.DB.Read, res)
 		if !found && err == nil {
 			err = fault.ErrConflict
 		}

@@ -8,6 +8,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -22,7 +23,8 @@ func (s *Service) CreateRoom(ctx context.Context, req *usherv1.CreateRoomRequest
 	}
 	body := proto.CloneOf(req)
 	body.RequestId = ""
-	key, err := s.newRequestKey(caller.Key(), usherv1connect.RoomsServiceCreateRoomProcedure, req.GetRequestId(), body)
+	procedure := usherv1connect.RoomsServiceCreateRoomProcedure
+	key, err := idempotency.New(caller.Key(), procedure, req.GetRequestId(), body, s.IdempotencyLife)
 	if err != nil {
 		return nil, err
 	}
