@@ -52,6 +52,17 @@ func (i *instance) restricted(u *ent.User) *usherv1.Room {
 	})).GetRoom()
 }
 
+// member gives u a role in a room.
+func (i *instance) member(u *ent.User, room string, role usherv1.Role) {
+	i.t.Helper()
+	err := i.DB.Run(i.t.Context(), func(tx *ent.Client) error {
+		return tx.Member.Create().SetRoomID(uuid.MustParse(room)).SetUserID(u.ID).SetRole(role).Exec(i.t.Context())
+	})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+}
+
 // knock asks for entry and returns the entry.
 func (i *instance) knock(c *clients, room, name, ticket string) *usherv1.Entry {
 	i.t.Helper()
