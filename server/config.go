@@ -188,6 +188,8 @@ type KeepConfig struct {
 	ExpiredTokens time.Duration
 	// Audit is how long it is known who did what in a room.
 	Audit time.Duration
+	// Jobs is how long jobs that have ended stay listed.
+	Jobs time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.
 	CleanUpAt time.Duration
 }

@@ -49,7 +49,8 @@ var (
 		"server/mask":        "fault gen",
 		"server/ratelimit":   "fault gen",
 		"server/fault":       "gen",
-		"server/dbtx":        "gen",
+		"server/dbtx":        "sqltx gen",
+		"server/jobs":        "dbtx sqltx gen",
 		"server/live":        "gen",
 		"server/slug":        "",
 		"server/text":        "",
@@ -59,14 +60,14 @@ var (
 		"server/internal/testenv/phone":   "testenv",
 		"server/internal/bench":           "",
 
-		"ent": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
+		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
 	}
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
 		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -77,6 +78,7 @@ var (
 		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
+		"sqltx":      {"ent/sqltx"},
 	}
 )
 
@@ -92,6 +94,7 @@ var only = []struct {
 	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
 	}},
+	{"github.com/riverqueue/", "jobs are written and done through server/jobs", []string{"server/jobs", "ent/migrations"}},
 	{"github.com/coreos/go-oidc", "the provider is reached through server/oidc", []string{"server/oidc"}},
 	{"github.com/alicebob/miniredis", "it is not Redis: only what runs without Redis has it", []string{"server/dev"}},
 	{"github.com/alecthomas/kong", "the command line stays at the edge", []string{"cmd/usher"}},
@@ -367,6 +370,7 @@ var licences = map[string]string{
 	"Apache-2.0":   "Apache License",
 	"BSD-3-Clause": "Neither the name of",
 	"BSD-2-Clause": "Redistribution and use in source and binary forms",
+	"MPL-2.0":      "Mozilla Public License Version 2.0",
 	"ISC":          "Permission to use, copy, modify, and/or distribute this software",
 }
 

@@ -410,6 +410,11 @@ var table = []section{
 			doc: "How long the record of who did what in rooms is kept.",
 		},
 		{
+			name: "USHER_KEEP_JOBS", standard: "168h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Jobs }),
+			doc: "How long jobs that have ended stay listed (`usher jobs`), those that were given up too.",
+		},
+		{
 			name: "USHER_CLEAN_UP_AT", standard: "03:00",
 			set: into(timeOfDay, func(c *config) *time.Duration { return &c.Keep.CleanUpAt }),
 			doc: "Time of day of the clean-up, in UTC.",
