@@ -34,6 +34,7 @@ import (
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Services are the fully qualified names of the services that the server mounts.
@@ -41,6 +42,7 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.TelephonyServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -86,6 +88,8 @@ type parts struct {
 	health   *health
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	// telephony also tells clients and rooms who can be reached by phone.
+	telephony *telephony.Service
 	// work is what jobs does: see work.go.
 	work *jobs.Registry
 	jobs *jobs.Client
@@ -133,6 +137,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 
@@ -222,7 +227,8 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
-	p.rooms.Lobby = p.lobby
+	p.telephony = p.telephonyService()
+	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -245,8 +251,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
-	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
+	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
 	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(Services), grpchealth.HealthV1ServiceName)...)
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))

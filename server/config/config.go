@@ -23,7 +23,9 @@ type Service struct {
 }
 
 // Telephony is what knows whether rooms can be reached by phone: that may depend on LiveKit.
-type Telephony interface{ Config() *usherv1.TelephonyConfig }
+type Telephony interface {
+	Config() *usherv1.TelephonyConfig
+}
 
 // GetConfig implements [usherv1connect.ConfigServiceHandler].
 func (s *Service) GetConfig(context.Context, *usherv1.GetConfigRequest) (*usherv1.GetConfigResponse, error) {

@@ -57,7 +57,7 @@ type Service struct {
 	// Lobby is told when it may have changed who has to wait.
 	Lobby     Lobby
 	Telephony Telephony
-	Log   *slog.Logger
+	Log       *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
 	// LiveKitURL is LiveKit's address for clients.

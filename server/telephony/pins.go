@@ -13,7 +13,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/pin"
-	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/trunk"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
@@ -325,13 +324,4 @@ func (s *Service) DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUI
 		}
 	}
 	return out, nil
-}
-
-// roomExists reports whether a room is still there.
-func (s *Service) roomExists(ctx context.Context, id uuid.UUID) (bool, error) {
-	ok, err := s.DB.Read.Room.Query().Where(room.ID(id)).Exist(ctx)
-	if err != nil {
-		return false, fmt.Errorf("find room: %w", err)
-	}
-	return ok, nil
 }

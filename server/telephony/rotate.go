@@ -7,13 +7,12 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/trunk"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/page"
 	"github.com/usher-meet/usher/server/ratelimit"
-
-	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 )
 
 // rotate gives a room another PIN because an administrator wants it, and has a meeting that goes on follow.

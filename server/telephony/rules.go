@@ -147,8 +147,10 @@ func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err err
 
 // livekitFault is the refusal for an error of LiveKit's; faults stay what they are.
 func livekitFault(err error) error {
-	if errors.Is(err, live.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, live.ErrNoTelephony) || errors.Is(err, live.ErrClash) {
-		return fault.ErrLiveKit.Because(err)
+	for _, theirs := range []error{live.ErrUnavailable, live.ErrNoTelephony, live.ErrClash, context.DeadlineExceeded} {
+		if errors.Is(err, theirs) {
+			return fault.ErrLiveKit.Because(err)
+		}
 	}
 	return err
 }

@@ -133,4 +133,3 @@ func parseRoomID(text string) (uuid.UUID, error) {
 	}
 	return id, nil
 }
-

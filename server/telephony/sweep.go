@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,7 +49,7 @@ type situation struct {
 }
 
 // survey compares rooms, rules and meetings. It draws no PIN and changes nothing.
-func (s *Service) survey(ctx context.Context) ([]situation, error) {
+func (s *Service) survey(ctx context.Context) ([]*situation, error) {
 	all := map[uuid.UUID]*situation{}
 	of := func(id uuid.UUID) *situation {
 		if all[id] == nil {
@@ -75,22 +76,14 @@ func (s *Service) survey(ctx context.Context) ([]situation, error) {
 	for _, row := range rows {
 		of(row.ID).row = row
 	}
-	if err := s.addWanted(ctx, trunks, all, of); err != nil {
+	if err := s.addWanted(ctx, trunks, of); err != nil {
 		return nil, err
 	}
-	return slices.SortedFunc(func(yield func(situation) bool) {
-		for _, x := range all {
-			if !yield(*x) {
-				return
-			}
-		}
-	}, func(a, b situation) int { return bytesCompare(a.room, b.room) }), nil
+	return slices.SortedFunc(maps.Values(all), func(a, b *situation) int { return slices.Compare(a.room[:], b.room[:]) }), nil
 }
 
 // addWanted adds what rooms should have.
-func (s *Service) addWanted(
-	ctx context.Context, trunks []Trunk, all map[uuid.UUID]*situation, of func(uuid.UUID) *situation,
-) error {
+func (s *Service) addWanted(ctx context.Context, trunks []Trunk, of func(uuid.UUID) *situation) error {
 	if len(trunks) == 0 {
 		return nil
 	}
@@ -126,7 +119,7 @@ func (s *Service) addWanted(
 }
 
 // findings says of each rule of a room what is wrong with it, and of a rule that is not there that it should be.
-func (x situation) findings() []finding {
+func (x *situation) findings() []finding {
 	var list []finding
 	keep := ""
 	if x.wanted != nil {
@@ -156,7 +149,7 @@ func (x situation) findings() []finding {
 }
 
 // fits reports whether all is as it should be, in LiveKit and in our row.
-func (x situation) fits() bool {
+func (x *situation) fits() bool {
 	is := readTold(x.row)
 	if x.wanted == nil {
 		return len(x.rules) == 0 && is == told{}
@@ -203,7 +196,7 @@ func (s *Service) reconcile(ctx context.Context) (done totals, err error) {
 }
 
 // repair brings one room in order.
-func (s *Service) repair(ctx context.Context, x situation, done *totals) error {
+func (s *Service) repair(ctx context.Context, x *situation, done *totals) error {
 	row, err := s.row(ctx, x.room)
 	if err != nil {
 		return err
@@ -216,7 +209,8 @@ func (s *Service) repair(ctx context.Context, x situation, done *totals) error {
 			continue
 		}
 		s.Metrics.findings.WithLabelValues(stateName(f.state)).Inc()
-		s.Log.WarnContext(ctx, "dial-in is not as it should be", "room", f.room, "rule", f.ruleID, "trunk", f.trunkID, "state", stateName(f.state))
+		s.Log.WarnContext(ctx, "dial-in is not as it should be", "room", f.room, "rule", f.ruleID, "trunk", f.trunkID,
+			"state", stateName(f.state))
 	}
 	if err := s.DB.Run(ctx, func(tx *ent.Client) error { return doubt(ctx, tx, x.room) }); err != nil {
 		return err
@@ -231,15 +225,3 @@ func (s *Service) repair(ctx context.Context, x situation, done *totals) error {
 	}
 	return err
 }
-
-func bytesCompare(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
-
-// openRooms are the rooms that can be dialled now.
-func (s *Service) openRooms(ctx context.Context) ([]uuid.UUID, error) {
-	rows, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.RuleIDNEQ("")).IDs(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list rules: %w", err)
-	}
-	return rows, nil
-}
-
