@@ -47,6 +47,7 @@ type Config struct {
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
 	Streams                StreamsConfig
+	Callers                CallersConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -151,6 +152,12 @@ type StreamsConfig struct {
 	Heartbeat, MaxAge time.Duration
 	// PerTicket, PerUser and PerNetwork are how many may be open in one server at the same time; 0 for no limit.
 	PerTicket, PerUser, PerNetwork int
+}
+
+// CallersConfig is what becomes of people on the phone.
+type CallersConfig struct {
+	// Grace is how long they may be in a meeting that everybody else has left.
+	Grace time.Duration
 }
 
 // ServiceToken is a program of the operator that may call.

@@ -35,7 +35,7 @@ var (
 		"server":     "services adapters shared migrations gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
-		"server/users": "shared gen", "server/config": "shared gen",
+		"server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
 		"server/livekit": "shared gen", "server/oidc": "shared gen",
@@ -65,7 +65,7 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
+		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc"},
 		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},

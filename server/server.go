@@ -26,6 +26,7 @@ import (
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
@@ -86,6 +87,7 @@ type parts struct {
 	health   *health
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	callers  *callers.Service
 	// work is what jobs does: see work.go.
 	work *jobs.Registry
 	jobs *jobs.Client
@@ -133,6 +135,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.callers.Run(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 
@@ -223,6 +226,8 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.rooms.Lobby = p.lobby
+	p.callers = p.callersService()
+	p.lobby.Callers = p.callers
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil

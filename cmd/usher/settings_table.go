@@ -317,6 +317,11 @@ var table = []section{
 			doc: "How many people may wait in one room.",
 		},
 		{
+			name: "USHER_PHONE_GRACE", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Callers.Grace }),
+			doc: "How long people on the phone may be in a meeting that everybody else has left. Then it is ended.",
+		},
+		{
 			name: "USHER_STREAM_HEARTBEAT", standard: "10s",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Streams.Heartbeat }),
 			doc: "How often a stream says that it is alive. Well below `USHER_LOBBY_WAITING`, and below the time-outs of proxies.",

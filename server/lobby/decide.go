@@ -25,7 +25,7 @@ func (s *Service) host(ctx context.Context, ref string) (*auth.Access, error) {
 // hostOfLobby is [Service.host] of a room that has a lobby.
 func (s *Service) hostOfLobby(ctx context.Context, ref string) (*auth.Access, error) {
 	a, err := s.host(ctx, ref)
-	if err == nil && a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+	if err == nil && !hasLobby(a.Room) {
 		return nil, ErrNoLobby
 	}
 	return a, err
@@ -61,6 +61,11 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 		s.Log.InfoContext(ctx, "entry decided", "room", a.Room.ID, "entry", id, "decision", req.GetDecision().String(),
 			"caller", a.Caller.Key())
 	}
+	if out.entry.Kind == kindPhone {
+		if err := s.decideCall(ctx, a.Room.ID, out.entry, allow, block); err != nil {
+			return nil, err
+		}
+	}
 	views, err := s.hostViews(ctx, []*record{out.entry})
 	if err != nil {
 		return nil, err
@@ -83,9 +88,17 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 		ids = append(ids, id.String())
 	}
 	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
+	calls, err := s.callsAmong(ctx, a, ids)
+	if err != nil {
+		return nil, nil, err
+	}
 	decided, err = s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(calls) > 0 {
+		failed := s.decideCalls(ctx, a.Room.ID, calls, decided, allow)
+		decided = slices.DeleteFunc(decided, func(id string) bool { return failed[id] })
 	}
 	for _, id := range ids {
 		if !slices.Contains(decided, id) {
@@ -97,9 +110,9 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 	return decided, skipped, nil
 }
 
-// waiting is who waits in a room. Public rooms have no lobby, and Redis is not asked.
+// waiting is who waits in a room. Public rooms have no lobby, unless it is for phone callers, and Redis is not asked.
 func (s *Service) waiting(ctx context.Context, a *auth.Access) ([]*record, error) {
-	if a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+	if !hasLobby(a.Room) {
 		return nil, nil
 	}
 	list, _, err := s.Store.list(ctx, a.Room.ID)
