@@ -56,6 +56,7 @@ var (
 
 		"server/internal/testenv":         "dbtx migrations gen",
 		"server/internal/testenv/meeting": "",
+		"server/internal/testenv/phone":   "testenv",
 		"server/internal/bench":           "",
 
 		"ent": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
@@ -73,6 +74,7 @@ var (
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},
+		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 	}
@@ -85,7 +87,7 @@ var only = []struct {
 	from         []string
 }{
 	{"github.com/livekit/", "LiveKit's types must not spread: a new version of it should touch one folder", []string{
-		"server/livekit", "server/internal/testenv/meeting",
+		"server/livekit", "server/internal/testenv/meeting", "server/internal/testenv/phone",
 	}},
 	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
