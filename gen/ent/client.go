@@ -19,14 +19,17 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -41,6 +44,8 @@ type Client struct {
 	AuditEvent *AuditEventClient
 	// CreationCallback is the client for interacting with the CreationCallback builders.
 	CreationCallback *CreationCallbackClient
+	// DispatchRule is the client for interacting with the DispatchRule builders.
+	DispatchRule *DispatchRuleClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
 	IdempotencyKey *IdempotencyKeyClient
 	// LiveTask is the client for interacting with the LiveTask builders.
@@ -49,6 +54,8 @@ type Client struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// Pin is the client for interacting with the Pin builders.
+	Pin *PinClient
 	// Recording is the client for interacting with the Recording builders.
 	Recording *RecordingClient
 	// RecordingAccess is the client for interacting with the RecordingAccess builders.
@@ -57,6 +64,8 @@ type Client struct {
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
 	SchemaVersion *SchemaVersionClient
+	// Trunk is the client for interacting with the Trunk builders.
+	Trunk *TrunkClient
 	// User is the client for interacting with the User builders.
 	User *UserClient
 }
@@ -73,14 +82,17 @@ func (c *Client) init() {
 	c.APIToken = NewAPITokenClient(c.config)
 	c.AuditEvent = NewAuditEventClient(c.config)
 	c.CreationCallback = NewCreationCallbackClient(c.config)
+	c.DispatchRule = NewDispatchRuleClient(c.config)
 	c.IdempotencyKey = NewIdempotencyKeyClient(c.config)
 	c.LiveTask = NewLiveTaskClient(c.config)
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
+	c.Pin = NewPinClient(c.config)
 	c.Recording = NewRecordingClient(c.config)
 	c.RecordingAccess = NewRecordingAccessClient(c.config)
 	c.Room = NewRoomClient(c.config)
 	c.SchemaVersion = NewSchemaVersionClient(c.config)
+	c.Trunk = NewTrunkClient(c.config)
 	c.User = NewUserClient(c.config)
 }
 
@@ -177,14 +189,17 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		APIToken:         NewAPITokenClient(cfg),
 		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
+		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		Pin:              NewPinClient(cfg),
 		Recording:        NewRecordingClient(cfg),
 		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
+		Trunk:            NewTrunkClient(cfg),
 		User:             NewUserClient(cfg),
 	}, nil
 }
@@ -208,14 +223,17 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		APIToken:         NewAPITokenClient(cfg),
 		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
+		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		Pin:              NewPinClient(cfg),
 		Recording:        NewRecordingClient(cfg),
 		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
+		Trunk:            NewTrunkClient(cfg),
 		User:             NewUserClient(cfg),
 	}, nil
 }
@@ -246,9 +264,9 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
-		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
-		c.Member, c.ParticipantState, c.Recording, c.RecordingAccess, c.Room,
-		c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
+		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
 	}
@@ -258,9 +276,9 @@ func (c *Client) Use(hooks ...Hook) {
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
-		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
-		c.Member, c.ParticipantState, c.Recording, c.RecordingAccess, c.Room,
-		c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
+		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -275,6 +293,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.AuditEvent.mutate(ctx, m)
 	case *CreationCallbackMutation:
 		return c.CreationCallback.mutate(ctx, m)
+	case *DispatchRuleMutation:
+		return c.DispatchRule.mutate(ctx, m)
 	case *IdempotencyKeyMutation:
 		return c.IdempotencyKey.mutate(ctx, m)
 	case *LiveTaskMutation:
@@ -283,6 +303,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Member.mutate(ctx, m)
 	case *ParticipantStateMutation:
 		return c.ParticipantState.mutate(ctx, m)
+	case *PinMutation:
+		return c.Pin.mutate(ctx, m)
 	case *RecordingMutation:
 		return c.Recording.mutate(ctx, m)
 	case *RecordingAccessMutation:
@@ -291,6 +313,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Room.mutate(ctx, m)
 	case *SchemaVersionMutation:
 		return c.SchemaVersion.mutate(ctx, m)
+	case *TrunkMutation:
+		return c.Trunk.mutate(ctx, m)
 	case *UserMutation:
 		return c.User.mutate(ctx, m)
 	default:
@@ -726,6 +750,139 @@ func (c *CreationCallbackClient) mutate(ctx context.Context, m *CreationCallback
 		return (&CreationCallbackDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown CreationCallback mutation op: %q", m.Op())
+	}
+}
+
+// DispatchRuleClient is a client for the DispatchRule schema.
+type DispatchRuleClient struct {
+	config
+}
+
+// NewDispatchRuleClient returns a client for the DispatchRule from the given config.
+func NewDispatchRuleClient(c config) *DispatchRuleClient {
+	return &DispatchRuleClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `dispatchrule.Hooks(f(g(h())))`.
+func (c *DispatchRuleClient) Use(hooks ...Hook) {
+	c.hooks.DispatchRule = append(c.hooks.DispatchRule, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `dispatchrule.Intercept(f(g(h())))`.
+func (c *DispatchRuleClient) Intercept(interceptors ...Interceptor) {
+	c.inters.DispatchRule = append(c.inters.DispatchRule, interceptors...)
+}
+
+// Create returns a builder for creating a DispatchRule entity.
+func (c *DispatchRuleClient) Create() *DispatchRuleCreate {
+	mutation := newDispatchRuleMutation(c.config, OpCreate)
+	return &DispatchRuleCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of DispatchRule entities.
+func (c *DispatchRuleClient) CreateBulk(builders ...*DispatchRuleCreate) *DispatchRuleCreateBulk {
+	return &DispatchRuleCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *DispatchRuleClient) MapCreateBulk(slice any, setFunc func(*DispatchRuleCreate, int)) *DispatchRuleCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &DispatchRuleCreateBulk{err: fmt.Errorf("calling to DispatchRuleClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*DispatchRuleCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &DispatchRuleCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for DispatchRule.
+func (c *DispatchRuleClient) Update() *DispatchRuleUpdate {
+	mutation := newDispatchRuleMutation(c.config, OpUpdate)
+	return &DispatchRuleUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *DispatchRuleClient) UpdateOne(_m *DispatchRule) *DispatchRuleUpdateOne {
+	mutation := newDispatchRuleMutation(c.config, OpUpdateOne, withDispatchRule(_m))
+	return &DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *DispatchRuleClient) UpdateOneID(id uuid.UUID) *DispatchRuleUpdateOne {
+	mutation := newDispatchRuleMutation(c.config, OpUpdateOne, withDispatchRuleID(id))
+	return &DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for DispatchRule.
+func (c *DispatchRuleClient) Delete() *DispatchRuleDelete {
+	mutation := newDispatchRuleMutation(c.config, OpDelete)
+	return &DispatchRuleDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *DispatchRuleClient) DeleteOne(_m *DispatchRule) *DispatchRuleDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *DispatchRuleClient) DeleteOneID(id uuid.UUID) *DispatchRuleDeleteOne {
+	builder := c.Delete().Where(dispatchrule.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &DispatchRuleDeleteOne{builder}
+}
+
+// Query returns a query builder for DispatchRule.
+func (c *DispatchRuleClient) Query() *DispatchRuleQuery {
+	return &DispatchRuleQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeDispatchRule},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a DispatchRule entity by its id.
+func (c *DispatchRuleClient) Get(ctx context.Context, id uuid.UUID) (*DispatchRule, error) {
+	return c.Query().Where(dispatchrule.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *DispatchRuleClient) GetX(ctx context.Context, id uuid.UUID) *DispatchRule {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *DispatchRuleClient) Hooks() []Hook {
+	return c.hooks.DispatchRule
+}
+
+// Interceptors returns the client interceptors.
+func (c *DispatchRuleClient) Interceptors() []Interceptor {
+	return c.inters.DispatchRule
+}
+
+func (c *DispatchRuleClient) mutate(ctx context.Context, m *DispatchRuleMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&DispatchRuleCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&DispatchRuleUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&DispatchRuleDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown DispatchRule mutation op: %q", m.Op())
 	}
 }
 
@@ -1325,6 +1482,155 @@ func (c *ParticipantStateClient) mutate(ctx context.Context, m *ParticipantState
 	}
 }
 
+// PinClient is a client for the Pin schema.
+type PinClient struct {
+	config
+}
+
+// NewPinClient returns a client for the Pin from the given config.
+func NewPinClient(c config) *PinClient {
+	return &PinClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `pin.Hooks(f(g(h())))`.
+func (c *PinClient) Use(hooks ...Hook) {
+	c.hooks.Pin = append(c.hooks.Pin, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `pin.Intercept(f(g(h())))`.
+func (c *PinClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Pin = append(c.inters.Pin, interceptors...)
+}
+
+// Create returns a builder for creating a Pin entity.
+func (c *PinClient) Create() *PinCreate {
+	mutation := newPinMutation(c.config, OpCreate)
+	return &PinCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Pin entities.
+func (c *PinClient) CreateBulk(builders ...*PinCreate) *PinCreateBulk {
+	return &PinCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PinClient) MapCreateBulk(slice any, setFunc func(*PinCreate, int)) *PinCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PinCreateBulk{err: fmt.Errorf("calling to PinClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PinCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PinCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Pin.
+func (c *PinClient) Update() *PinUpdate {
+	mutation := newPinMutation(c.config, OpUpdate)
+	return &PinUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PinClient) UpdateOne(_m *Pin) *PinUpdateOne {
+	mutation := newPinMutation(c.config, OpUpdateOne, withPin(_m))
+	return &PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PinClient) UpdateOneID(id uuid.UUID) *PinUpdateOne {
+	mutation := newPinMutation(c.config, OpUpdateOne, withPinID(id))
+	return &PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Pin.
+func (c *PinClient) Delete() *PinDelete {
+	mutation := newPinMutation(c.config, OpDelete)
+	return &PinDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PinClient) DeleteOne(_m *Pin) *PinDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PinClient) DeleteOneID(id uuid.UUID) *PinDeleteOne {
+	builder := c.Delete().Where(pin.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PinDeleteOne{builder}
+}
+
+// Query returns a query builder for Pin.
+func (c *PinClient) Query() *PinQuery {
+	return &PinQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePin},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Pin entity by its id.
+func (c *PinClient) Get(ctx context.Context, id uuid.UUID) (*Pin, error) {
+	return c.Query().Where(pin.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PinClient) GetX(ctx context.Context, id uuid.UUID) *Pin {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRoom queries the room edge of a Pin.
+func (c *PinClient) QueryRoom(_m *Pin) *RoomQuery {
+	query := (&RoomClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(pin.Table, pin.FieldID, id),
+			sqlgraph.To(room.Table, room.FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, true, pin.RoomTable, pin.RoomColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *PinClient) Hooks() []Hook {
+	return c.hooks.Pin
+}
+
+// Interceptors returns the client interceptors.
+func (c *PinClient) Interceptors() []Interceptor {
+	return c.inters.Pin
+}
+
+func (c *PinClient) mutate(ctx context.Context, m *PinMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PinCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PinUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PinDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Pin mutation op: %q", m.Op())
+	}
+}
+
 // RecordingClient is a client for the Recording schema.
 type RecordingClient struct {
 	config
@@ -1795,6 +2101,22 @@ func (c *RoomClient) QueryParticipantStates(_m *Room) *ParticipantStateQuery {
 	return query
 }
 
+// QueryPin queries the pin edge of a Room.
+func (c *RoomClient) QueryPin(_m *Room) *PinQuery {
+	query := (&PinClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, id),
+			sqlgraph.To(pin.Table, pin.FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, false, room.PinTable, room.PinColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // Hooks returns the client hooks.
 func (c *RoomClient) Hooks() []Hook {
 	return c.hooks.Room
@@ -1950,6 +2272,139 @@ func (c *SchemaVersionClient) mutate(ctx context.Context, m *SchemaVersionMutati
 		return (&SchemaVersionDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown SchemaVersion mutation op: %q", m.Op())
+	}
+}
+
+// TrunkClient is a client for the Trunk schema.
+type TrunkClient struct {
+	config
+}
+
+// NewTrunkClient returns a client for the Trunk from the given config.
+func NewTrunkClient(c config) *TrunkClient {
+	return &TrunkClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `trunk.Hooks(f(g(h())))`.
+func (c *TrunkClient) Use(hooks ...Hook) {
+	c.hooks.Trunk = append(c.hooks.Trunk, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `trunk.Intercept(f(g(h())))`.
+func (c *TrunkClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Trunk = append(c.inters.Trunk, interceptors...)
+}
+
+// Create returns a builder for creating a Trunk entity.
+func (c *TrunkClient) Create() *TrunkCreate {
+	mutation := newTrunkMutation(c.config, OpCreate)
+	return &TrunkCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Trunk entities.
+func (c *TrunkClient) CreateBulk(builders ...*TrunkCreate) *TrunkCreateBulk {
+	return &TrunkCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *TrunkClient) MapCreateBulk(slice any, setFunc func(*TrunkCreate, int)) *TrunkCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &TrunkCreateBulk{err: fmt.Errorf("calling to TrunkClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*TrunkCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &TrunkCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Trunk.
+func (c *TrunkClient) Update() *TrunkUpdate {
+	mutation := newTrunkMutation(c.config, OpUpdate)
+	return &TrunkUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *TrunkClient) UpdateOne(_m *Trunk) *TrunkUpdateOne {
+	mutation := newTrunkMutation(c.config, OpUpdateOne, withTrunk(_m))
+	return &TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *TrunkClient) UpdateOneID(id string) *TrunkUpdateOne {
+	mutation := newTrunkMutation(c.config, OpUpdateOne, withTrunkID(id))
+	return &TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Trunk.
+func (c *TrunkClient) Delete() *TrunkDelete {
+	mutation := newTrunkMutation(c.config, OpDelete)
+	return &TrunkDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *TrunkClient) DeleteOne(_m *Trunk) *TrunkDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *TrunkClient) DeleteOneID(id string) *TrunkDeleteOne {
+	builder := c.Delete().Where(trunk.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &TrunkDeleteOne{builder}
+}
+
+// Query returns a query builder for Trunk.
+func (c *TrunkClient) Query() *TrunkQuery {
+	return &TrunkQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeTrunk},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Trunk entity by its id.
+func (c *TrunkClient) Get(ctx context.Context, id string) (*Trunk, error) {
+	return c.Query().Where(trunk.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *TrunkClient) GetX(ctx context.Context, id string) *Trunk {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *TrunkClient) Hooks() []Hook {
+	return c.hooks.Trunk
+}
+
+// Interceptors returns the client interceptors.
+func (c *TrunkClient) Interceptors() []Interceptor {
+	return c.inters.Trunk
+}
+
+func (c *TrunkClient) mutate(ctx context.Context, m *TrunkMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&TrunkCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&TrunkUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&TrunkDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Trunk mutation op: %q", m.Op())
 	}
 }
 
@@ -2153,13 +2608,13 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
-		ParticipantState, Recording, RecordingAccess, Room, SchemaVersion,
-		User []ent.Hook
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
+		Trunk, User []ent.Hook
 	}
 	inters struct {
-		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
-		ParticipantState, Recording, RecordingAccess, Room, SchemaVersion,
-		User []ent.Interceptor
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
+		Trunk, User []ent.Interceptor
 	}
 )

@@ -15,15 +15,18 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -40,14 +43,17 @@ const (
 	TypeAPIToken         = "APIToken"
 	TypeAuditEvent       = "AuditEvent"
 	TypeCreationCallback = "CreationCallback"
+	TypeDispatchRule     = "DispatchRule"
 	TypeIdempotencyKey   = "IdempotencyKey"
 	TypeLiveTask         = "LiveTask"
 	TypeMember           = "Member"
 	TypeParticipantState = "ParticipantState"
+	TypePin              = "Pin"
 	TypeRecording        = "Recording"
 	TypeRecordingAccess  = "RecordingAccess"
 	TypeRoom             = "Room"
 	TypeSchemaVersion    = "SchemaVersion"
+	TypeTrunk            = "Trunk"
 	TypeUser             = "User"
 )
 
@@ -1861,6 +1867,722 @@ func (m *CreationCallbackMutation) ResetEdge(name string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown CreationCallback edge %s", name)
+}
+
+// DispatchRuleMutation represents an operation that mutates the DispatchRule nodes in the graph.
+type DispatchRuleMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *uuid.UUID
+	rule_id       *string
+	trunk_id      *string
+	pin_id        *uuid.UUID
+	held          *bool
+	doubtful      *bool
+	lease         *uuid.UUID
+	lease_until   *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*DispatchRule, error)
+	predicates    []predicate.DispatchRule
+}
+
+var _ ent.Mutation = (*DispatchRuleMutation)(nil)
+
+// dispatchruleOption allows management of the mutation configuration using functional options.
+type dispatchruleOption func(*DispatchRuleMutation)
+
+// newDispatchRuleMutation creates new mutation for the DispatchRule entity.
+func newDispatchRuleMutation(c config, op Op, opts ...dispatchruleOption) *DispatchRuleMutation {
+	m := &DispatchRuleMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeDispatchRule,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withDispatchRuleID sets the ID field of the mutation.
+func withDispatchRuleID(id uuid.UUID) dispatchruleOption {
+	return func(m *DispatchRuleMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *DispatchRule
+		)
+		m.oldValue = func(ctx context.Context) (*DispatchRule, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().DispatchRule.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withDispatchRule sets the old DispatchRule of the mutation.
+func withDispatchRule(node *DispatchRule) dispatchruleOption {
+	return func(m *DispatchRuleMutation) {
+		m.oldValue = func(context.Context) (*DispatchRule, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m DispatchRuleMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m DispatchRuleMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of DispatchRule entities.
+func (m *DispatchRuleMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *DispatchRuleMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *DispatchRuleMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().DispatchRule.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRuleID sets the "rule_id" field.
+func (m *DispatchRuleMutation) SetRuleID(s string) {
+	m.rule_id = &s
+}
+
+// RuleID returns the value of the "rule_id" field in the mutation.
+func (m *DispatchRuleMutation) RuleID() (r string, exists bool) {
+	v := m.rule_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRuleID returns the old "rule_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldRuleID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRuleID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRuleID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRuleID: %w", err)
+	}
+	return oldValue.RuleID, nil
+}
+
+// ResetRuleID resets all changes to the "rule_id" field.
+func (m *DispatchRuleMutation) ResetRuleID() {
+	m.rule_id = nil
+}
+
+// SetTrunkID sets the "trunk_id" field.
+func (m *DispatchRuleMutation) SetTrunkID(s string) {
+	m.trunk_id = &s
+}
+
+// TrunkID returns the value of the "trunk_id" field in the mutation.
+func (m *DispatchRuleMutation) TrunkID() (r string, exists bool) {
+	v := m.trunk_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTrunkID returns the old "trunk_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldTrunkID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTrunkID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTrunkID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTrunkID: %w", err)
+	}
+	return oldValue.TrunkID, nil
+}
+
+// ResetTrunkID resets all changes to the "trunk_id" field.
+func (m *DispatchRuleMutation) ResetTrunkID() {
+	m.trunk_id = nil
+}
+
+// SetPinID sets the "pin_id" field.
+func (m *DispatchRuleMutation) SetPinID(u uuid.UUID) {
+	m.pin_id = &u
+}
+
+// PinID returns the value of the "pin_id" field in the mutation.
+func (m *DispatchRuleMutation) PinID() (r uuid.UUID, exists bool) {
+	v := m.pin_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPinID returns the old "pin_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldPinID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPinID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPinID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPinID: %w", err)
+	}
+	return oldValue.PinID, nil
+}
+
+// ClearPinID clears the value of the "pin_id" field.
+func (m *DispatchRuleMutation) ClearPinID() {
+	m.pin_id = nil
+	m.clearedFields[dispatchrule.FieldPinID] = struct{}{}
+}
+
+// PinIDCleared returns if the "pin_id" field was cleared in this mutation.
+func (m *DispatchRuleMutation) PinIDCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldPinID]
+	return ok
+}
+
+// ResetPinID resets all changes to the "pin_id" field.
+func (m *DispatchRuleMutation) ResetPinID() {
+	m.pin_id = nil
+	delete(m.clearedFields, dispatchrule.FieldPinID)
+}
+
+// SetHeld sets the "held" field.
+func (m *DispatchRuleMutation) SetHeld(b bool) {
+	m.held = &b
+}
+
+// Held returns the value of the "held" field in the mutation.
+func (m *DispatchRuleMutation) Held() (r bool, exists bool) {
+	v := m.held
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldHeld returns the old "held" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldHeld(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldHeld is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldHeld requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldHeld: %w", err)
+	}
+	return oldValue.Held, nil
+}
+
+// ResetHeld resets all changes to the "held" field.
+func (m *DispatchRuleMutation) ResetHeld() {
+	m.held = nil
+}
+
+// SetDoubtful sets the "doubtful" field.
+func (m *DispatchRuleMutation) SetDoubtful(b bool) {
+	m.doubtful = &b
+}
+
+// Doubtful returns the value of the "doubtful" field in the mutation.
+func (m *DispatchRuleMutation) Doubtful() (r bool, exists bool) {
+	v := m.doubtful
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDoubtful returns the old "doubtful" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldDoubtful(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDoubtful is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDoubtful requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDoubtful: %w", err)
+	}
+	return oldValue.Doubtful, nil
+}
+
+// ResetDoubtful resets all changes to the "doubtful" field.
+func (m *DispatchRuleMutation) ResetDoubtful() {
+	m.doubtful = nil
+}
+
+// SetLease sets the "lease" field.
+func (m *DispatchRuleMutation) SetLease(u uuid.UUID) {
+	m.lease = &u
+}
+
+// Lease returns the value of the "lease" field in the mutation.
+func (m *DispatchRuleMutation) Lease() (r uuid.UUID, exists bool) {
+	v := m.lease
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLease returns the old "lease" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldLease(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLease is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLease requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLease: %w", err)
+	}
+	return oldValue.Lease, nil
+}
+
+// ClearLease clears the value of the "lease" field.
+func (m *DispatchRuleMutation) ClearLease() {
+	m.lease = nil
+	m.clearedFields[dispatchrule.FieldLease] = struct{}{}
+}
+
+// LeaseCleared returns if the "lease" field was cleared in this mutation.
+func (m *DispatchRuleMutation) LeaseCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldLease]
+	return ok
+}
+
+// ResetLease resets all changes to the "lease" field.
+func (m *DispatchRuleMutation) ResetLease() {
+	m.lease = nil
+	delete(m.clearedFields, dispatchrule.FieldLease)
+}
+
+// SetLeaseUntil sets the "lease_until" field.
+func (m *DispatchRuleMutation) SetLeaseUntil(t time.Time) {
+	m.lease_until = &t
+}
+
+// LeaseUntil returns the value of the "lease_until" field in the mutation.
+func (m *DispatchRuleMutation) LeaseUntil() (r time.Time, exists bool) {
+	v := m.lease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseUntil returns the old "lease_until" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldLeaseUntil(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseUntil: %w", err)
+	}
+	return oldValue.LeaseUntil, nil
+}
+
+// ClearLeaseUntil clears the value of the "lease_until" field.
+func (m *DispatchRuleMutation) ClearLeaseUntil() {
+	m.lease_until = nil
+	m.clearedFields[dispatchrule.FieldLeaseUntil] = struct{}{}
+}
+
+// LeaseUntilCleared returns if the "lease_until" field was cleared in this mutation.
+func (m *DispatchRuleMutation) LeaseUntilCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldLeaseUntil]
+	return ok
+}
+
+// ResetLeaseUntil resets all changes to the "lease_until" field.
+func (m *DispatchRuleMutation) ResetLeaseUntil() {
+	m.lease_until = nil
+	delete(m.clearedFields, dispatchrule.FieldLeaseUntil)
+}
+
+// Where appends a list predicates to the DispatchRuleMutation builder.
+func (m *DispatchRuleMutation) Where(ps ...predicate.DispatchRule) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the DispatchRuleMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *DispatchRuleMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.DispatchRule, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *DispatchRuleMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *DispatchRuleMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (DispatchRule).
+func (m *DispatchRuleMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *DispatchRuleMutation) Fields() []string {
+	fields := make([]string, 0, 7)
+	if m.rule_id != nil {
+		fields = append(fields, dispatchrule.FieldRuleID)
+	}
+	if m.trunk_id != nil {
+		fields = append(fields, dispatchrule.FieldTrunkID)
+	}
+	if m.pin_id != nil {
+		fields = append(fields, dispatchrule.FieldPinID)
+	}
+	if m.held != nil {
+		fields = append(fields, dispatchrule.FieldHeld)
+	}
+	if m.doubtful != nil {
+		fields = append(fields, dispatchrule.FieldDoubtful)
+	}
+	if m.lease != nil {
+		fields = append(fields, dispatchrule.FieldLease)
+	}
+	if m.lease_until != nil {
+		fields = append(fields, dispatchrule.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *DispatchRuleMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		return m.RuleID()
+	case dispatchrule.FieldTrunkID:
+		return m.TrunkID()
+	case dispatchrule.FieldPinID:
+		return m.PinID()
+	case dispatchrule.FieldHeld:
+		return m.Held()
+	case dispatchrule.FieldDoubtful:
+		return m.Doubtful()
+	case dispatchrule.FieldLease:
+		return m.Lease()
+	case dispatchrule.FieldLeaseUntil:
+		return m.LeaseUntil()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *DispatchRuleMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		return m.OldRuleID(ctx)
+	case dispatchrule.FieldTrunkID:
+		return m.OldTrunkID(ctx)
+	case dispatchrule.FieldPinID:
+		return m.OldPinID(ctx)
+	case dispatchrule.FieldHeld:
+		return m.OldHeld(ctx)
+	case dispatchrule.FieldDoubtful:
+		return m.OldDoubtful(ctx)
+	case dispatchrule.FieldLease:
+		return m.OldLease(ctx)
+	case dispatchrule.FieldLeaseUntil:
+		return m.OldLeaseUntil(ctx)
+	}
+	return nil, fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DispatchRuleMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRuleID(v)
+		return nil
+	case dispatchrule.FieldTrunkID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTrunkID(v)
+		return nil
+	case dispatchrule.FieldPinID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPinID(v)
+		return nil
+	case dispatchrule.FieldHeld:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetHeld(v)
+		return nil
+	case dispatchrule.FieldDoubtful:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDoubtful(v)
+		return nil
+	case dispatchrule.FieldLease:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLease(v)
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *DispatchRuleMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *DispatchRuleMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DispatchRuleMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown DispatchRule numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *DispatchRuleMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(dispatchrule.FieldPinID) {
+		fields = append(fields, dispatchrule.FieldPinID)
+	}
+	if m.FieldCleared(dispatchrule.FieldLease) {
+		fields = append(fields, dispatchrule.FieldLease)
+	}
+	if m.FieldCleared(dispatchrule.FieldLeaseUntil) {
+		fields = append(fields, dispatchrule.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *DispatchRuleMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *DispatchRuleMutation) ClearField(name string) error {
+	switch name {
+	case dispatchrule.FieldPinID:
+		m.ClearPinID()
+		return nil
+	case dispatchrule.FieldLease:
+		m.ClearLease()
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		m.ClearLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *DispatchRuleMutation) ResetField(name string) error {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		m.ResetRuleID()
+		return nil
+	case dispatchrule.FieldTrunkID:
+		m.ResetTrunkID()
+		return nil
+	case dispatchrule.FieldPinID:
+		m.ResetPinID()
+		return nil
+	case dispatchrule.FieldHeld:
+		m.ResetHeld()
+		return nil
+	case dispatchrule.FieldDoubtful:
+		m.ResetDoubtful()
+		return nil
+	case dispatchrule.FieldLease:
+		m.ResetLease()
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		m.ResetLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *DispatchRuleMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *DispatchRuleMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *DispatchRuleMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *DispatchRuleMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *DispatchRuleMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *DispatchRuleMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *DispatchRuleMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown DispatchRule unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *DispatchRuleMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown DispatchRule edge %s", name)
 }
 
 // IdempotencyKeyMutation represents an operation that mutates the IdempotencyKey nodes in the graph.
@@ -5046,6 +5768,649 @@ func (m *ParticipantStateMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown ParticipantState edge %s", name)
 }
 
+// PinMutation represents an operation that mutates the Pin nodes in the graph.
+type PinMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *uuid.UUID
+	trunk_id      *string
+	pin           *string
+	rest_until    *time.Time
+	create_time   *time.Time
+	clearedFields map[string]struct{}
+	room          *uuid.UUID
+	clearedroom   bool
+	done          bool
+	oldValue      func(context.Context) (*Pin, error)
+	predicates    []predicate.Pin
+}
+
+var _ ent.Mutation = (*PinMutation)(nil)
+
+// pinOption allows management of the mutation configuration using functional options.
+type pinOption func(*PinMutation)
+
+// newPinMutation creates new mutation for the Pin entity.
+func newPinMutation(c config, op Op, opts ...pinOption) *PinMutation {
+	m := &PinMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePin,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPinID sets the ID field of the mutation.
+func withPinID(id uuid.UUID) pinOption {
+	return func(m *PinMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Pin
+		)
+		m.oldValue = func(ctx context.Context) (*Pin, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Pin.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPin sets the old Pin of the mutation.
+func withPin(node *Pin) pinOption {
+	return func(m *PinMutation) {
+		m.oldValue = func(context.Context) (*Pin, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PinMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PinMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Pin entities.
+func (m *PinMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PinMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PinMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Pin.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetTrunkID sets the "trunk_id" field.
+func (m *PinMutation) SetTrunkID(s string) {
+	m.trunk_id = &s
+}
+
+// TrunkID returns the value of the "trunk_id" field in the mutation.
+func (m *PinMutation) TrunkID() (r string, exists bool) {
+	v := m.trunk_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTrunkID returns the old "trunk_id" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldTrunkID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTrunkID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTrunkID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTrunkID: %w", err)
+	}
+	return oldValue.TrunkID, nil
+}
+
+// ResetTrunkID resets all changes to the "trunk_id" field.
+func (m *PinMutation) ResetTrunkID() {
+	m.trunk_id = nil
+}
+
+// SetPin sets the "pin" field.
+func (m *PinMutation) SetPin(s string) {
+	m.pin = &s
+}
+
+// Pin returns the value of the "pin" field in the mutation.
+func (m *PinMutation) Pin() (r string, exists bool) {
+	v := m.pin
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPin returns the old "pin" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldPin(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPin is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPin requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPin: %w", err)
+	}
+	return oldValue.Pin, nil
+}
+
+// ResetPin resets all changes to the "pin" field.
+func (m *PinMutation) ResetPin() {
+	m.pin = nil
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *PinMutation) SetRoomID(u uuid.UUID) {
+	m.room = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *PinMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldRoomID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ClearRoomID clears the value of the "room_id" field.
+func (m *PinMutation) ClearRoomID() {
+	m.room = nil
+	m.clearedFields[pin.FieldRoomID] = struct{}{}
+}
+
+// RoomIDCleared returns if the "room_id" field was cleared in this mutation.
+func (m *PinMutation) RoomIDCleared() bool {
+	_, ok := m.clearedFields[pin.FieldRoomID]
+	return ok
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *PinMutation) ResetRoomID() {
+	m.room = nil
+	delete(m.clearedFields, pin.FieldRoomID)
+}
+
+// SetRestUntil sets the "rest_until" field.
+func (m *PinMutation) SetRestUntil(t time.Time) {
+	m.rest_until = &t
+}
+
+// RestUntil returns the value of the "rest_until" field in the mutation.
+func (m *PinMutation) RestUntil() (r time.Time, exists bool) {
+	v := m.rest_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRestUntil returns the old "rest_until" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldRestUntil(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRestUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRestUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRestUntil: %w", err)
+	}
+	return oldValue.RestUntil, nil
+}
+
+// ClearRestUntil clears the value of the "rest_until" field.
+func (m *PinMutation) ClearRestUntil() {
+	m.rest_until = nil
+	m.clearedFields[pin.FieldRestUntil] = struct{}{}
+}
+
+// RestUntilCleared returns if the "rest_until" field was cleared in this mutation.
+func (m *PinMutation) RestUntilCleared() bool {
+	_, ok := m.clearedFields[pin.FieldRestUntil]
+	return ok
+}
+
+// ResetRestUntil resets all changes to the "rest_until" field.
+func (m *PinMutation) ResetRestUntil() {
+	m.rest_until = nil
+	delete(m.clearedFields, pin.FieldRestUntil)
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *PinMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *PinMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *PinMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// ClearRoom clears the "room" edge to the Room entity.
+func (m *PinMutation) ClearRoom() {
+	m.clearedroom = true
+	m.clearedFields[pin.FieldRoomID] = struct{}{}
+}
+
+// RoomCleared reports if the "room" edge to the Room entity was cleared.
+func (m *PinMutation) RoomCleared() bool {
+	return m.RoomIDCleared() || m.clearedroom
+}
+
+// RoomIDs returns the "room" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// RoomID instead. It exists only for internal usage by the builders.
+func (m *PinMutation) RoomIDs() (ids []uuid.UUID) {
+	if id := m.room; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetRoom resets all changes to the "room" edge.
+func (m *PinMutation) ResetRoom() {
+	m.room = nil
+	m.clearedroom = false
+}
+
+// Where appends a list predicates to the PinMutation builder.
+func (m *PinMutation) Where(ps ...predicate.Pin) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PinMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PinMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Pin, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PinMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PinMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Pin).
+func (m *PinMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PinMutation) Fields() []string {
+	fields := make([]string, 0, 5)
+	if m.trunk_id != nil {
+		fields = append(fields, pin.FieldTrunkID)
+	}
+	if m.pin != nil {
+		fields = append(fields, pin.FieldPin)
+	}
+	if m.room != nil {
+		fields = append(fields, pin.FieldRoomID)
+	}
+	if m.rest_until != nil {
+		fields = append(fields, pin.FieldRestUntil)
+	}
+	if m.create_time != nil {
+		fields = append(fields, pin.FieldCreateTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PinMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case pin.FieldTrunkID:
+		return m.TrunkID()
+	case pin.FieldPin:
+		return m.Pin()
+	case pin.FieldRoomID:
+		return m.RoomID()
+	case pin.FieldRestUntil:
+		return m.RestUntil()
+	case pin.FieldCreateTime:
+		return m.CreateTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PinMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case pin.FieldTrunkID:
+		return m.OldTrunkID(ctx)
+	case pin.FieldPin:
+		return m.OldPin(ctx)
+	case pin.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case pin.FieldRestUntil:
+		return m.OldRestUntil(ctx)
+	case pin.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown Pin field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PinMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case pin.FieldTrunkID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTrunkID(v)
+		return nil
+	case pin.FieldPin:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPin(v)
+		return nil
+	case pin.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case pin.FieldRestUntil:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRestUntil(v)
+		return nil
+	case pin.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Pin field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PinMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PinMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PinMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Pin numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PinMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(pin.FieldRoomID) {
+		fields = append(fields, pin.FieldRoomID)
+	}
+	if m.FieldCleared(pin.FieldRestUntil) {
+		fields = append(fields, pin.FieldRestUntil)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PinMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PinMutation) ClearField(name string) error {
+	switch name {
+	case pin.FieldRoomID:
+		m.ClearRoomID()
+		return nil
+	case pin.FieldRestUntil:
+		m.ClearRestUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PinMutation) ResetField(name string) error {
+	switch name {
+	case pin.FieldTrunkID:
+		m.ResetTrunkID()
+		return nil
+	case pin.FieldPin:
+		m.ResetPin()
+		return nil
+	case pin.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case pin.FieldRestUntil:
+		m.ResetRestUntil()
+		return nil
+	case pin.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PinMutation) AddedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.room != nil {
+		edges = append(edges, pin.EdgeRoom)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PinMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case pin.EdgeRoom:
+		if id := m.room; id != nil {
+			return []ent.Value{*id}
+		}
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PinMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 1)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PinMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PinMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.clearedroom {
+		edges = append(edges, pin.EdgeRoom)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PinMutation) EdgeCleared(name string) bool {
+	switch name {
+	case pin.EdgeRoom:
+		return m.clearedroom
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PinMutation) ClearEdge(name string) error {
+	switch name {
+	case pin.EdgeRoom:
+		m.ClearRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PinMutation) ResetEdge(name string) error {
+	switch name {
+	case pin.EdgeRoom:
+		m.ResetRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin edge %s", name)
+}
+
 // RecordingMutation represents an operation that mutates the Recording nodes in the graph.
 type RecordingMutation struct {
 	config
@@ -7646,6 +9011,8 @@ type RoomMutation struct {
 	participant_states        map[uuid.UUID]struct{}
 	removedparticipant_states map[uuid.UUID]struct{}
 	clearedparticipant_states bool
+	pin                       *uuid.UUID
+	clearedpin                bool
 	done                      bool
 	oldValue                  func(context.Context) (*Room, error)
 	predicates                []predicate.Room
@@ -8314,6 +9681,45 @@ func (m *RoomMutation) ResetParticipantStates() {
 	m.removedparticipant_states = nil
 }
 
+// SetPinID sets the "pin" edge to the Pin entity by id.
+func (m *RoomMutation) SetPinID(id uuid.UUID) {
+	m.pin = &id
+}
+
+// ClearPin clears the "pin" edge to the Pin entity.
+func (m *RoomMutation) ClearPin() {
+	m.clearedpin = true
+}
+
+// PinCleared reports if the "pin" edge to the Pin entity was cleared.
+func (m *RoomMutation) PinCleared() bool {
+	return m.clearedpin
+}
+
+// PinID returns the "pin" edge ID in the mutation.
+func (m *RoomMutation) PinID() (id uuid.UUID, exists bool) {
+	if m.pin != nil {
+		return *m.pin, true
+	}
+	return
+}
+
+// PinIDs returns the "pin" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// PinID instead. It exists only for internal usage by the builders.
+func (m *RoomMutation) PinIDs() (ids []uuid.UUID) {
+	if id := m.pin; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetPin resets all changes to the "pin" edge.
+func (m *RoomMutation) ResetPin() {
+	m.pin = nil
+	m.clearedpin = false
+}
+
 // Where appends a list predicates to the RoomMutation builder.
 func (m *RoomMutation) Where(ps ...predicate.Room) {
 	m.predicates = append(m.predicates, ps...)
@@ -8631,7 +10037,7 @@ func (m *RoomMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *RoomMutation) AddedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.members != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -8640,6 +10046,9 @@ func (m *RoomMutation) AddedEdges() []string {
 	}
 	if m.participant_states != nil {
 		edges = append(edges, room.EdgeParticipantStates)
+	}
+	if m.pin != nil {
+		edges = append(edges, room.EdgePin)
 	}
 	return edges
 }
@@ -8666,13 +10075,17 @@ func (m *RoomMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgePin:
+		if id := m.pin; id != nil {
+			return []ent.Value{*id}
+		}
 	}
 	return nil
 }
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *RoomMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.removedmembers != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -8713,7 +10126,7 @@ func (m *RoomMutation) RemovedIDs(name string) []ent.Value {
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *RoomMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.clearedmembers {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -8722,6 +10135,9 @@ func (m *RoomMutation) ClearedEdges() []string {
 	}
 	if m.clearedparticipant_states {
 		edges = append(edges, room.EdgeParticipantStates)
+	}
+	if m.clearedpin {
+		edges = append(edges, room.EdgePin)
 	}
 	return edges
 }
@@ -8736,6 +10152,8 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 		return m.clearedcreation_callbacks
 	case room.EdgeParticipantStates:
 		return m.clearedparticipant_states
+	case room.EdgePin:
+		return m.clearedpin
 	}
 	return false
 }
@@ -8744,6 +10162,9 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 // if that edge is not defined in the schema.
 func (m *RoomMutation) ClearEdge(name string) error {
 	switch name {
+	case room.EdgePin:
+		m.ClearPin()
+		return nil
 	}
 	return fmt.Errorf("unknown Room unique edge %s", name)
 }
@@ -8760,6 +10181,9 @@ func (m *RoomMutation) ResetEdge(name string) error {
 		return nil
 	case room.EdgeParticipantStates:
 		m.ResetParticipantStates()
+		return nil
+	case room.EdgePin:
+		m.ResetPin()
 		return nil
 	}
 	return fmt.Errorf("unknown Room edge %s", name)
@@ -9095,6 +10519,450 @@ func (m *SchemaVersionMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *SchemaVersionMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown SchemaVersion edge %s", name)
+}
+
+// TrunkMutation represents an operation that mutates the Trunk nodes in the graph.
+type TrunkMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	room_count    *int64
+	addroom_count *int64
+	alarm_time    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Trunk, error)
+	predicates    []predicate.Trunk
+}
+
+var _ ent.Mutation = (*TrunkMutation)(nil)
+
+// trunkOption allows management of the mutation configuration using functional options.
+type trunkOption func(*TrunkMutation)
+
+// newTrunkMutation creates new mutation for the Trunk entity.
+func newTrunkMutation(c config, op Op, opts ...trunkOption) *TrunkMutation {
+	m := &TrunkMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeTrunk,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withTrunkID sets the ID field of the mutation.
+func withTrunkID(id string) trunkOption {
+	return func(m *TrunkMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Trunk
+		)
+		m.oldValue = func(ctx context.Context) (*Trunk, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Trunk.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withTrunk sets the old Trunk of the mutation.
+func withTrunk(node *Trunk) trunkOption {
+	return func(m *TrunkMutation) {
+		m.oldValue = func(context.Context) (*Trunk, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m TrunkMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m TrunkMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Trunk entities.
+func (m *TrunkMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *TrunkMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *TrunkMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Trunk.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRoomCount sets the "room_count" field.
+func (m *TrunkMutation) SetRoomCount(i int64) {
+	m.room_count = &i
+	m.addroom_count = nil
+}
+
+// RoomCount returns the value of the "room_count" field in the mutation.
+func (m *TrunkMutation) RoomCount() (r int64, exists bool) {
+	v := m.room_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomCount returns the old "room_count" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldRoomCount(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomCount: %w", err)
+	}
+	return oldValue.RoomCount, nil
+}
+
+// AddRoomCount adds i to the "room_count" field.
+func (m *TrunkMutation) AddRoomCount(i int64) {
+	if m.addroom_count != nil {
+		*m.addroom_count += i
+	} else {
+		m.addroom_count = &i
+	}
+}
+
+// AddedRoomCount returns the value that was added to the "room_count" field in this mutation.
+func (m *TrunkMutation) AddedRoomCount() (r int64, exists bool) {
+	v := m.addroom_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRoomCount resets all changes to the "room_count" field.
+func (m *TrunkMutation) ResetRoomCount() {
+	m.room_count = nil
+	m.addroom_count = nil
+}
+
+// SetAlarmTime sets the "alarm_time" field.
+func (m *TrunkMutation) SetAlarmTime(t time.Time) {
+	m.alarm_time = &t
+}
+
+// AlarmTime returns the value of the "alarm_time" field in the mutation.
+func (m *TrunkMutation) AlarmTime() (r time.Time, exists bool) {
+	v := m.alarm_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAlarmTime returns the old "alarm_time" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldAlarmTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAlarmTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAlarmTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAlarmTime: %w", err)
+	}
+	return oldValue.AlarmTime, nil
+}
+
+// ClearAlarmTime clears the value of the "alarm_time" field.
+func (m *TrunkMutation) ClearAlarmTime() {
+	m.alarm_time = nil
+	m.clearedFields[trunk.FieldAlarmTime] = struct{}{}
+}
+
+// AlarmTimeCleared returns if the "alarm_time" field was cleared in this mutation.
+func (m *TrunkMutation) AlarmTimeCleared() bool {
+	_, ok := m.clearedFields[trunk.FieldAlarmTime]
+	return ok
+}
+
+// ResetAlarmTime resets all changes to the "alarm_time" field.
+func (m *TrunkMutation) ResetAlarmTime() {
+	m.alarm_time = nil
+	delete(m.clearedFields, trunk.FieldAlarmTime)
+}
+
+// Where appends a list predicates to the TrunkMutation builder.
+func (m *TrunkMutation) Where(ps ...predicate.Trunk) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the TrunkMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *TrunkMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Trunk, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *TrunkMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *TrunkMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Trunk).
+func (m *TrunkMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *TrunkMutation) Fields() []string {
+	fields := make([]string, 0, 2)
+	if m.room_count != nil {
+		fields = append(fields, trunk.FieldRoomCount)
+	}
+	if m.alarm_time != nil {
+		fields = append(fields, trunk.FieldAlarmTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *TrunkMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.RoomCount()
+	case trunk.FieldAlarmTime:
+		return m.AlarmTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *TrunkMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.OldRoomCount(ctx)
+	case trunk.FieldAlarmTime:
+		return m.OldAlarmTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *TrunkMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomCount(v)
+		return nil
+	case trunk.FieldAlarmTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAlarmTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *TrunkMutation) AddedFields() []string {
+	var fields []string
+	if m.addroom_count != nil {
+		fields = append(fields, trunk.FieldRoomCount)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *TrunkMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.AddedRoomCount()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *TrunkMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRoomCount(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *TrunkMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(trunk.FieldAlarmTime) {
+		fields = append(fields, trunk.FieldAlarmTime)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *TrunkMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *TrunkMutation) ClearField(name string) error {
+	switch name {
+	case trunk.FieldAlarmTime:
+		m.ClearAlarmTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *TrunkMutation) ResetField(name string) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		m.ResetRoomCount()
+		return nil
+	case trunk.FieldAlarmTime:
+		m.ResetAlarmTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *TrunkMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *TrunkMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *TrunkMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *TrunkMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *TrunkMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *TrunkMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *TrunkMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Trunk unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *TrunkMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Trunk edge %s", name)
 }
 
 // UserMutation represents an operation that mutates the User nodes in the graph.

@@ -10,13 +10,16 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 
@@ -89,6 +92,28 @@ func init() {
 	creationcallbackDescID := creationcallbackFields[0].Descriptor()
 	// creationcallback.DefaultID holds the default value on creation for the id field.
 	creationcallback.DefaultID = creationcallbackDescID.Default.(func() uuid.UUID)
+	dispatchruleFields := schema.DispatchRule{}.Fields()
+	_ = dispatchruleFields
+	// dispatchruleDescRuleID is the schema descriptor for rule_id field.
+	dispatchruleDescRuleID := dispatchruleFields[1].Descriptor()
+	// dispatchrule.DefaultRuleID holds the default value on creation for the rule_id field.
+	dispatchrule.DefaultRuleID = dispatchruleDescRuleID.Default.(string)
+	// dispatchrule.RuleIDValidator is a validator for the "rule_id" field. It is called by the builders before save.
+	dispatchrule.RuleIDValidator = dispatchruleDescRuleID.Validators[0].(func(string) error)
+	// dispatchruleDescTrunkID is the schema descriptor for trunk_id field.
+	dispatchruleDescTrunkID := dispatchruleFields[2].Descriptor()
+	// dispatchrule.DefaultTrunkID holds the default value on creation for the trunk_id field.
+	dispatchrule.DefaultTrunkID = dispatchruleDescTrunkID.Default.(string)
+	// dispatchrule.TrunkIDValidator is a validator for the "trunk_id" field. It is called by the builders before save.
+	dispatchrule.TrunkIDValidator = dispatchruleDescTrunkID.Validators[0].(func(string) error)
+	// dispatchruleDescHeld is the schema descriptor for held field.
+	dispatchruleDescHeld := dispatchruleFields[4].Descriptor()
+	// dispatchrule.DefaultHeld holds the default value on creation for the held field.
+	dispatchrule.DefaultHeld = dispatchruleDescHeld.Default.(bool)
+	// dispatchruleDescDoubtful is the schema descriptor for doubtful field.
+	dispatchruleDescDoubtful := dispatchruleFields[5].Descriptor()
+	// dispatchrule.DefaultDoubtful holds the default value on creation for the doubtful field.
+	dispatchrule.DefaultDoubtful = dispatchruleDescDoubtful.Default.(bool)
 	idempotencykeyFields := schema.IdempotencyKey{}.Fields()
 	_ = idempotencykeyFields
 	// idempotencykeyDescCaller is the schema descriptor for caller field.
@@ -169,6 +194,52 @@ func init() {
 	participantstateDescID := participantstateFields[0].Descriptor()
 	// participantstate.DefaultID holds the default value on creation for the id field.
 	participantstate.DefaultID = participantstateDescID.Default.(func() uuid.UUID)
+	pinFields := schema.Pin{}.Fields()
+	_ = pinFields
+	// pinDescTrunkID is the schema descriptor for trunk_id field.
+	pinDescTrunkID := pinFields[1].Descriptor()
+	// pin.TrunkIDValidator is a validator for the "trunk_id" field. It is called by the builders before save.
+	pin.TrunkIDValidator = func() func(string) error {
+		validators := pinDescTrunkID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(trunk_id string) error {
+			for _, fn := range fns {
+				if err := fn(trunk_id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// pinDescPin is the schema descriptor for pin field.
+	pinDescPin := pinFields[2].Descriptor()
+	// pin.PinValidator is a validator for the "pin" field. It is called by the builders before save.
+	pin.PinValidator = func() func(string) error {
+		validators := pinDescPin.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(pin string) error {
+			for _, fn := range fns {
+				if err := fn(pin); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// pinDescCreateTime is the schema descriptor for create_time field.
+	pinDescCreateTime := pinFields[5].Descriptor()
+	// pin.DefaultCreateTime holds the default value on creation for the create_time field.
+	pin.DefaultCreateTime = pinDescCreateTime.Default.(func() time.Time)
+	// pinDescID is the schema descriptor for id field.
+	pinDescID := pinFields[0].Descriptor()
+	// pin.DefaultID holds the default value on creation for the id field.
+	pin.DefaultID = pinDescID.Default.(func() uuid.UUID)
 	recordingFields := schema.Recording{}.Fields()
 	_ = recordingFields
 	// recordingDescRoomName is the schema descriptor for room_name field.
@@ -316,6 +387,30 @@ func init() {
 	roomDescID := roomFields[0].Descriptor()
 	// room.DefaultID holds the default value on creation for the id field.
 	room.DefaultID = roomDescID.Default.(func() uuid.UUID)
+	trunkFields := schema.Trunk{}.Fields()
+	_ = trunkFields
+	// trunkDescRoomCount is the schema descriptor for room_count field.
+	trunkDescRoomCount := trunkFields[1].Descriptor()
+	// trunk.DefaultRoomCount holds the default value on creation for the room_count field.
+	trunk.DefaultRoomCount = trunkDescRoomCount.Default.(int64)
+	// trunkDescID is the schema descriptor for id field.
+	trunkDescID := trunkFields[0].Descriptor()
+	// trunk.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	trunk.IDValidator = func() func(string) error {
+		validators := trunkDescID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(id string) error {
+			for _, fn := range fns {
+				if err := fn(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
 	userFields := schema.User{}.Fields()
 	_ = userFields
 	// userDescSub is the schema descriptor for sub field.

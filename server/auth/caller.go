@@ -134,4 +134,6 @@ var (
 		"requests from another site are refused: use a bearer token, from an origin that the operator trusts")
 	ErrRoomNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND,
 		"there is no such room")
+	ErrLobbyRequired = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_LOBBY_REQUIRED,
+		"this room has a lobby: ask to be let in, and wait")
 )

@@ -18,6 +18,13 @@ var ErrGone = errors.New("not in LiveKit")
 // ErrUnavailable means that LiveKit did not answer, or answered that it cannot serve now.
 var ErrUnavailable = errors.New("LiveKit is unavailable")
 
+// ErrClash means that LiveKit refuses a dispatch rule: another one has the PIN on that trunk, or two others clash, which
+// LiveKit then holds against all.
+var ErrClash = errors.New("dispatch rules clash")
+
+// ErrNoTelephony means that LiveKit has no Redis, without which it takes no calls.
+var ErrNoTelephony = errors.New("LiveKit has no telephony")
+
 // What LiveKit does with tokens (v1.11; pkg/service/roommanager.go, and protocol's auth/verifier.go).
 const (
 	// refreshLife is how long the tokens are good that LiveKit itself signs, for whoever connects and every 5 minutes

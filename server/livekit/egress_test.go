@@ -19,8 +19,8 @@ import (
 type studio struct {
 	*Client
 	recorder *recorder.Recorder
-	s3      *testenv.S3Server
-	meeting uuid.UUID
+	s3       *testenv.S3Server
+	meeting  uuid.UUID
 }
 
 func newStudio(t *testing.T) *studio {

@@ -59,6 +59,7 @@ type Config struct {
 type Client struct {
 	config   Config
 	rooms    livekit.RoomService
+	sip      livekit.SIP
 	egress   livekit.Egress
 	http     *http.Client
 	snapshot snapshot
@@ -98,7 +99,7 @@ func New(c Config) (*Client, error) {
 	address := strings.TrimSuffix(u.String(), "/")
 	return &Client{
 		config: c, http: client,
-		rooms:  livekit.NewRoomServiceProtobufClient(address, client),
+		rooms: livekit.NewRoomServiceProtobufClient(address, client), sip: livekit.NewSIPProtobufClient(address, client),
 		egress: livekit.NewEgressProtobufClient(address, client),
 	}, nil
 }
@@ -140,7 +141,12 @@ func (c *Client) Close() {
 
 // call runs one API call under a deadline, with a token that allows just that call.
 func (c *Client) call(ctx context.Context, what string, grant *auth.VideoGrant, fn func(context.Context) error) error {
-	token, err := auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant).SetValidFor(apiTokenLife).ToJWT()
+	return c.callWith(ctx, what, auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant), fn)
+}
+
+// callWith is [Client.call] with a token that has its grants.
+func (c *Client) callWith(ctx context.Context, what string, grants *auth.AccessToken, fn func(context.Context) error) error {
+	token, err := grants.SetValidFor(apiTokenLife).ToJWT()
 	if err != nil {
 		return fmt.Errorf("%s: sign: %w", what, err)
 	}

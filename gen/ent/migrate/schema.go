@@ -101,6 +101,33 @@ var (
 			},
 		},
 	}
+	// DispatchRulesColumns holds the columns for the "dispatch_rules" table.
+	DispatchRulesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "rule_id", Type: field.TypeString, Size: 100, Default: ""},
+		{Name: "trunk_id", Type: field.TypeString, Size: 100, Default: ""},
+		{Name: "pin_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "held", Type: field.TypeBool, Default: false},
+		{Name: "doubtful", Type: field.TypeBool, Default: false},
+		{Name: "lease", Type: field.TypeUUID, Nullable: true},
+		{Name: "lease_until", Type: field.TypeTime, Nullable: true},
+	}
+	// DispatchRulesTable holds the schema information for the "dispatch_rules" table.
+	DispatchRulesTable = &schema.Table{
+		Name:       "dispatch_rules",
+		Columns:    DispatchRulesColumns,
+		PrimaryKey: []*schema.Column{DispatchRulesColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "dispatchrule_doubtful",
+				Unique:  false,
+				Columns: []*schema.Column{DispatchRulesColumns[5]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "rule_id <> '' OR doubtful",
+				},
+			},
+		},
+	}
 	// IdempotencyKeysColumns holds the columns for the "idempotency_keys" table.
 	IdempotencyKeysColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -256,6 +283,49 @@ var (
 			},
 		},
 	}
+	// PinsColumns holds the columns for the "pins" table.
+	PinsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "trunk_id", Type: field.TypeString, Size: 100},
+		{Name: "pin", Type: field.TypeString, Size: 16},
+		{Name: "rest_until", Type: field.TypeTime, Nullable: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID, Unique: true, Nullable: true},
+	}
+	// PinsTable holds the schema information for the "pins" table.
+	PinsTable = &schema.Table{
+		Name:       "pins",
+		Columns:    PinsColumns,
+		PrimaryKey: []*schema.Column{PinsColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "pins_rooms_pin",
+				Columns:    []*schema.Column{PinsColumns[5]},
+				RefColumns: []*schema.Column{RoomsColumns[0]},
+				OnDelete:   schema.SetNull,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "pin_trunk_id_pin",
+				Unique:  true,
+				Columns: []*schema.Column{PinsColumns[1], PinsColumns[2]},
+			},
+			{
+				Name:    "pin_rest_until",
+				Unique:  false,
+				Columns: []*schema.Column{PinsColumns[3]},
+			},
+			{
+				Name:    "pin_left_behind",
+				Unique:  false,
+				Columns: []*schema.Column{PinsColumns[4]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "room_id IS NULL AND rest_until IS NULL",
+				},
+			},
+		},
+	}
 	// RecordingsColumns holds the columns for the "recordings" table.
 	RecordingsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -400,6 +470,18 @@ var (
 		Columns:    SchemaVersionsColumns,
 		PrimaryKey: []*schema.Column{SchemaVersionsColumns[0]},
 	}
+	// TrunksColumns holds the columns for the "trunks" table.
+	TrunksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, Size: 100},
+		{Name: "room_count", Type: field.TypeInt64, Default: 0},
+		{Name: "alarm_time", Type: field.TypeTime, Nullable: true},
+	}
+	// TrunksTable holds the schema information for the "trunks" table.
+	TrunksTable = &schema.Table{
+		Name:       "trunks",
+		Columns:    TrunksColumns,
+		PrimaryKey: []*schema.Column{TrunksColumns[0]},
+	}
 	// UsersColumns holds the columns for the "users" table.
 	UsersColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -434,14 +516,17 @@ var (
 		APITokensTable,
 		AuditEventsTable,
 		CreationCallbacksTable,
+		DispatchRulesTable,
 		IdempotencyKeysTable,
 		LiveTasksTable,
 		MembersTable,
 		ParticipantStatesTable,
+		PinsTable,
 		RecordingsTable,
 		RecordingAccessesTable,
 		RoomsTable,
 		SchemaVersionsTable,
+		TrunksTable,
 		UsersTable,
 	}
 )
@@ -458,6 +543,7 @@ func init() {
 	}
 	ParticipantStatesTable.ForeignKeys[0].RefTable = RoomsTable
 	ParticipantStatesTable.ForeignKeys[1].RefTable = UsersTable
+	PinsTable.ForeignKeys[0].RefTable = RoomsTable
 	RecordingsTable.Annotation = &entsql.Annotation{}
 	RecordingsTable.Annotation.Checks = map[string]string{
 		"recordings_mode":   "mode BETWEEN 1 AND 2",
@@ -473,5 +559,9 @@ func init() {
 	RoomsTable.Annotation = &entsql.Annotation{}
 	RoomsTable.Annotation.Checks = map[string]string{
 		"rooms_access_level": "access_level BETWEEN 1 AND 3",
+	}
+	TrunksTable.Annotation = &entsql.Annotation{}
+	TrunksTable.Annotation.Checks = map[string]string{
+		"trunks_room_count": "room_count >= 0",
 	}
 }
