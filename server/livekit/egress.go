@@ -66,27 +66,29 @@ func (c *Client) egressRequest(r live.EgressRequest) *livekit.RoomCompositeEgres
 	return request
 }
 
+// refusals are the codes with which LiveKit says that it will not do what it was asked.
+var refusals = []twirp.ErrorCode{
+	twirp.InvalidArgument, twirp.Malformed, twirp.PermissionDenied, twirp.Unauthenticated, twirp.FailedPrecondition,
+	twirp.ResourceExhausted, twirp.Unimplemented, twirp.BadRoute,
+}
+
 // notBegun marks the errors after which there is certainly no egress.
 func notBegun(err error) error {
 	if te, ok := errors.AsType[twirp.Error](err); ok {
-		switch te.Code() {
-		case twirp.NotFound: // no such room
-			return err
-		case twirp.InvalidArgument, twirp.Malformed, twirp.PermissionDenied, twirp.Unauthenticated, twirp.FailedPrecondition,
-			twirp.ResourceExhausted, twirp.Unimplemented, twirp.BadRoute:
-			return refusal{err}
+		if slices.Contains(refusals, te.Code()) {
+			return refusedError{err}
 		}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return refusal{err} // the request never left
+		return refusedError{err} // the request never left
 	}
 	return err
 }
 
-// refusal is an error that translate turns into live.ErrRefused.
-type refusal struct{ error }
+// refusedError is an error that translate turns into live.ErrRefused.
+type refusedError struct{ error }
 
-func (r refusal) Unwrap() error { return r.error }
+func (r refusedError) Unwrap() error { return r.error }
 
 // StopEgress asks a recorder to end, and returns what it says. It fails with live.ErrGone when LiveKit knows no such egress,
 // with live.ErrRefused when it has ended already, and with live.ErrUnavailable when the recorder does not answer.
@@ -95,7 +97,7 @@ func (c *Client) StopEgress(ctx context.Context, id string) (*live.Egress, error
 	err := c.call(ctx, "stop egress", egressGrant(uuid.Nil), func(ctx context.Context) (err error) {
 		info, err = c.egress.StopEgress(ctx, &livekit.StopEgressRequest{EgressId: id})
 		if te, ok := errors.AsType[twirp.Error](err); ok && te.Code() == twirp.FailedPrecondition {
-			return refusal{err}
+			return refusedError{err}
 		}
 		return err
 	})
@@ -216,9 +218,6 @@ func egressView(info *livekit.EgressInfo) *live.Egress {
 func egressPath(info *livekit.EgressInfo) string {
 	composite := info.GetRoomComposite()
 	for _, f := range composite.GetFileOutputs() {
-		return f.GetFilepath()
-	}
-	if f := composite.GetFile(); f != nil {
 		return f.GetFilepath()
 	}
 	for _, f := range info.GetFileResults() {

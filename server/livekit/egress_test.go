@@ -2,7 +2,6 @@ package livekit
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"strconv"
 	"testing"
@@ -43,7 +42,7 @@ func newStudio(t *testing.T) *studio {
 
 func newRecorder(t *testing.T, redis *testenv.RedisServer) *recorder.Recorder {
 	t.Helper()
-	r, err := recorder.Start(recorder.Config{RedisAddress: redis.Address, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	r, err := recorder.Start(recorder.Config{RedisAddress: redis.Address, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

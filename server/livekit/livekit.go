@@ -170,7 +170,7 @@ func translate(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if r, ok := errors.AsType[refusal](err); ok {
+	if r, ok := errors.AsType[refusedError](err); ok {
 		return fmt.Errorf("%s: %w: %v", what, live.ErrRefused, r.error) //nolint:errorlint // kept as text on purpose
 	}
 	if te, ok := errors.AsType[twirp.Error](err); ok {

@@ -138,7 +138,8 @@ func (j *job) end(ctx context.Context) {
 		info.Status, info.Error, info.ErrorCode, info.EndedAt = status, problem, code, time.Now().UnixNano()
 		if film != nil {
 			info.FileResults = []*livekit.FileInfo{{
-				Filename: j.output.GetFilepath(), Size: int64(len(film)), Duration: int64(length), StartedAt: info.GetStartedAt(), EndedAt: info.GetEndedAt(),
+				Filename: j.output.GetFilepath(), Size: int64(len(film)), Duration: int64(length),
+				StartedAt: info.GetStartedAt(), EndedAt: info.GetEndedAt(),
 			}}
 		}
 	})
