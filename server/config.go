@@ -149,7 +149,7 @@ type LobbyConfig struct {
 type StreamsConfig struct {
 	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
 	Heartbeat, MaxAge time.Duration
-	// PerTicket, PerUser and PerNetwork are how many may be open in one server at the same time; 0 for no limit.
+	// PerTicket, PerUser and PerNetwork are how many may be open at the same time, in all servers; 0 for no limit.
 	PerTicket, PerUser, PerNetwork int
 }
 
@@ -188,6 +188,8 @@ type KeepConfig struct {
 	ExpiredTokens time.Duration
 	// Audit is how long it is known who did what in a room.
 	Audit time.Duration
+	// Jobs is how long jobs that have ended stay listed.
+	Jobs time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.
 	CleanUpAt time.Duration
 }

@@ -49,7 +49,8 @@ var (
 		"server/mask":        "fault gen",
 		"server/ratelimit":   "fault gen",
 		"server/fault":       "gen",
-		"server/dbtx":        "gen",
+		"server/dbtx":        "sqltx gen",
+		"server/jobs":        "dbtx sqltx gen",
 		"server/live":        "gen",
 		"server/slug":        "",
 		"server/text":        "",
@@ -60,14 +61,14 @@ var (
 		"server/internal/bench":           "",
 		"server/internal/recorder":        "",
 
-		"ent": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
+		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
 	}
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
 		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -78,6 +79,7 @@ var (
 		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
+		"sqltx":      {"ent/sqltx"},
 	}
 )
 
@@ -94,6 +96,7 @@ var only = []struct {
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
 	}},
 	{"github.com/minio/minio-go", "the storage is reached through server/objectstore", []string{"server/objectstore", "server/internal/recorder"}},
+
 	{"github.com/coreos/go-oidc", "the provider is reached through server/oidc", []string{"server/oidc"}},
 	{"github.com/alicebob/miniredis", "it is not Redis: only what runs without Redis has it", []string{"server/dev"}},
 	{"github.com/alecthomas/kong", "the command line stays at the edge", []string{"cmd/usher"}},
@@ -369,6 +372,7 @@ var licences = map[string]string{
 	"Apache-2.0":   "Apache License",
 	"BSD-3-Clause": "Neither the name of",
 	"BSD-2-Clause": "Redistribution and use in source and binary forms",
+	"MPL-2.0":      "Mozilla Public License Version 2.0",
 	"ISC":          "Permission to use, copy, modify, and/or distribute this software",
 }
 

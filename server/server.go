@@ -29,6 +29,7 @@ import (
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/ratelimit"
@@ -85,6 +86,9 @@ type parts struct {
 	health   *health
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	// work is what jobs does: see work.go.
+	work *jobs.Registry
+	jobs *jobs.Client
 	// draining is closed when the server stops, before it waits for calls to end: streams would never.
 	draining chan struct{}
 }
@@ -118,16 +122,21 @@ func Run(ctx context.Context, o Options) error {
 	}
 	apiServer, internalServer := p.newHTTPServer(handler), p.newHTTPServer(p.internalHandler())
 
+	failed := make(chan error, 3)
 	// The workers end before the parts that they use are closed.
 	workCtx, stopWork := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	work.Go(func() { p.rooms.RunLive(workCtx) })
-	work.Go(func() { p.runNightly(workCtx) })
+	work.Go(func() {
+		if err := p.jobs.Run(workCtx); err != nil && workCtx.Err() == nil {
+			failed <- err
+		}
+	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 
-	failed := make(chan error, 2)
 	for server, listener := range map[*http.Server]net.Listener{apiServer: api, internalServer: internal} {
 		go func() { failed <- server.Serve(listener) }()
 	}
@@ -205,9 +214,17 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		health:   &health{db: db, redis: redis, livekit: lk},
 		draining: make(chan struct{}),
 	}
+	p.work = jobs.NewRegistry()
+	p.jobs, err = jobs.New(db, p.work, jobs.Options{Log: log, Metrics: p.metrics, Keep: c.Keep.Jobs, StopTimeout: c.DrainTimeout})
+	if err != nil {
+		lk.Close()
+		closeAll()
+		return nil, nil, err
+	}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.rooms.Lobby = p.lobby
+	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
 }

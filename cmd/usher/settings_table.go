@@ -329,17 +329,17 @@ var table = []section{
 		{
 			name: "USHER_STREAMS_PER_TICKET", standard: "2",
 			set: into(count, func(c *config) *int { return &c.Streams.PerTicket }),
-			doc: "Streams that one guest may have open in one server; 0 for no limit.",
+			doc: "Streams that one guest may have open; 0 for no limit.",
 		},
 		{
 			name: "USHER_STREAMS_PER_USER", standard: "20",
 			set: into(count, func(c *config) *int { return &c.Streams.PerUser }),
-			doc: "Streams that one user may have open in one server; 0 for no limit.",
+			doc: "Streams that one user may have open; 0 for no limit.",
 		},
 		{
 			name: "USHER_STREAMS_PER_NETWORK", standard: "500",
 			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
-			doc: "Streams that one network may have open in one server; 0 for no limit.",
+			doc: "Streams that one network may have open; 0 for no limit.",
 		},
 	}},
 	{"Branding", "", []setting{
@@ -408,6 +408,11 @@ var table = []section{
 			name: "USHER_KEEP_AUDIT", standard: "8760h",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Audit }),
 			doc: "How long the record of who did what in rooms is kept.",
+		},
+		{
+			name: "USHER_KEEP_JOBS", standard: "168h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Jobs }),
+			doc: "How long jobs that have ended stay listed (`usher jobs`), those that were given up too.",
 		},
 		{
 			name: "USHER_CLEAN_UP_AT", standard: "03:00",

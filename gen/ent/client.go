@@ -16,6 +16,7 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
+	"github.com/usher-meet/usher/ent/sqltx"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
@@ -24,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
@@ -54,6 +56,8 @@ type Client struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// PeriodicWork is the client for interacting with the PeriodicWork builders.
+	PeriodicWork *PeriodicWorkClient
 	// Pin is the client for interacting with the Pin builders.
 	Pin *PinClient
 	// Recording is the client for interacting with the Recording builders.
@@ -87,6 +91,7 @@ func (c *Client) init() {
 	c.LiveTask = NewLiveTaskClient(c.config)
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
+	c.PeriodicWork = NewPeriodicWorkClient(c.config)
 	c.Pin = NewPinClient(c.config)
 	c.Recording = NewRecordingClient(c.config)
 	c.RecordingAccess = NewRecordingAccessClient(c.config)
@@ -109,6 +114,7 @@ type (
 		hooks *hooks
 		// interceptors to execute on queries.
 		inters *inters
+		SQL    *sqltx.Tx
 	}
 	// Option function to configure the client.
 	Option func(*config)
@@ -149,6 +155,13 @@ func Log(fn func(...any)) Option {
 func Driver(driver dialect.Driver) Option {
 	return func(c *config) {
 		c.driver = driver
+	}
+}
+
+// SQL configures the SQL.
+func SQL(v *sqltx.Tx) Option {
+	return func(c *config) {
+		c.SQL = v
 	}
 }
 
@@ -194,6 +207,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		PeriodicWork:     NewPeriodicWorkClient(cfg),
 		Pin:              NewPinClient(cfg),
 		Recording:        NewRecordingClient(cfg),
 		RecordingAccess:  NewRecordingAccessClient(cfg),
@@ -228,6 +242,7 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		PeriodicWork:     NewPeriodicWorkClient(cfg),
 		Pin:              NewPinClient(cfg),
 		Recording:        NewRecordingClient(cfg),
 		RecordingAccess:  NewRecordingAccessClient(cfg),
@@ -265,7 +280,7 @@ func (c *Client) Close() error {
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
 		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
@@ -277,7 +292,7 @@ func (c *Client) Use(hooks ...Hook) {
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.Pin, c.Recording,
+		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
 		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
@@ -303,6 +318,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Member.mutate(ctx, m)
 	case *ParticipantStateMutation:
 		return c.ParticipantState.mutate(ctx, m)
+	case *PeriodicWorkMutation:
+		return c.PeriodicWork.mutate(ctx, m)
 	case *PinMutation:
 		return c.Pin.mutate(ctx, m)
 	case *RecordingMutation:
@@ -1482,6 +1499,139 @@ func (c *ParticipantStateClient) mutate(ctx context.Context, m *ParticipantState
 	}
 }
 
+// PeriodicWorkClient is a client for the PeriodicWork schema.
+type PeriodicWorkClient struct {
+	config
+}
+
+// NewPeriodicWorkClient returns a client for the PeriodicWork from the given config.
+func NewPeriodicWorkClient(c config) *PeriodicWorkClient {
+	return &PeriodicWorkClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `periodicwork.Hooks(f(g(h())))`.
+func (c *PeriodicWorkClient) Use(hooks ...Hook) {
+	c.hooks.PeriodicWork = append(c.hooks.PeriodicWork, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `periodicwork.Intercept(f(g(h())))`.
+func (c *PeriodicWorkClient) Intercept(interceptors ...Interceptor) {
+	c.inters.PeriodicWork = append(c.inters.PeriodicWork, interceptors...)
+}
+
+// Create returns a builder for creating a PeriodicWork entity.
+func (c *PeriodicWorkClient) Create() *PeriodicWorkCreate {
+	mutation := newPeriodicWorkMutation(c.config, OpCreate)
+	return &PeriodicWorkCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of PeriodicWork entities.
+func (c *PeriodicWorkClient) CreateBulk(builders ...*PeriodicWorkCreate) *PeriodicWorkCreateBulk {
+	return &PeriodicWorkCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PeriodicWorkClient) MapCreateBulk(slice any, setFunc func(*PeriodicWorkCreate, int)) *PeriodicWorkCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PeriodicWorkCreateBulk{err: fmt.Errorf("calling to PeriodicWorkClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PeriodicWorkCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PeriodicWorkCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for PeriodicWork.
+func (c *PeriodicWorkClient) Update() *PeriodicWorkUpdate {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdate)
+	return &PeriodicWorkUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PeriodicWorkClient) UpdateOne(_m *PeriodicWork) *PeriodicWorkUpdateOne {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdateOne, withPeriodicWork(_m))
+	return &PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PeriodicWorkClient) UpdateOneID(id string) *PeriodicWorkUpdateOne {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdateOne, withPeriodicWorkID(id))
+	return &PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for PeriodicWork.
+func (c *PeriodicWorkClient) Delete() *PeriodicWorkDelete {
+	mutation := newPeriodicWorkMutation(c.config, OpDelete)
+	return &PeriodicWorkDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PeriodicWorkClient) DeleteOne(_m *PeriodicWork) *PeriodicWorkDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PeriodicWorkClient) DeleteOneID(id string) *PeriodicWorkDeleteOne {
+	builder := c.Delete().Where(periodicwork.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PeriodicWorkDeleteOne{builder}
+}
+
+// Query returns a query builder for PeriodicWork.
+func (c *PeriodicWorkClient) Query() *PeriodicWorkQuery {
+	return &PeriodicWorkQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePeriodicWork},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a PeriodicWork entity by its id.
+func (c *PeriodicWorkClient) Get(ctx context.Context, id string) (*PeriodicWork, error) {
+	return c.Query().Where(periodicwork.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PeriodicWorkClient) GetX(ctx context.Context, id string) *PeriodicWork {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *PeriodicWorkClient) Hooks() []Hook {
+	return c.hooks.PeriodicWork
+}
+
+// Interceptors returns the client interceptors.
+func (c *PeriodicWorkClient) Interceptors() []Interceptor {
+	return c.inters.PeriodicWork
+}
+
+func (c *PeriodicWorkClient) mutate(ctx context.Context, m *PeriodicWorkMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PeriodicWorkCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PeriodicWorkUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PeriodicWorkDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown PeriodicWork mutation op: %q", m.Op())
+	}
+}
+
 // PinClient is a client for the Pin schema.
 type PinClient struct {
 	config
@@ -2609,12 +2759,12 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 type (
 	hooks struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
-		Trunk, User []ent.Hook
+		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
+		SchemaVersion, Trunk, User []ent.Hook
 	}
 	inters struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, Pin, Recording, RecordingAccess, Room, SchemaVersion,
-		Trunk, User []ent.Interceptor
+		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
+		SchemaVersion, Trunk, User []ent.Interceptor
 	}
 )

@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
@@ -95,6 +96,7 @@ func checkColumn(t, c string) error {
 			livetask.Table:         livetask.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
+			periodicwork.Table:     periodicwork.ValidColumn,
 			pin.Table:              pin.ValidColumn,
 			recording.Table:        recording.ValidColumn,
 			recordingaccess.Table:  recordingaccess.ValidColumn,

@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/recording"
@@ -48,6 +49,7 @@ const (
 	TypeLiveTask         = "LiveTask"
 	TypeMember           = "Member"
 	TypeParticipantState = "ParticipantState"
+	TypePeriodicWork     = "PeriodicWork"
 	TypePin              = "Pin"
 	TypeRecording        = "Recording"
 	TypeRecordingAccess  = "RecordingAccess"
@@ -5766,6 +5768,446 @@ func (m *ParticipantStateMutation) ResetEdge(name string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown ParticipantState edge %s", name)
+}
+
+// PeriodicWorkMutation represents an operation that mutates the PeriodicWork nodes in the graph.
+type PeriodicWorkMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	next_time     *time.Time
+	lease_time    *time.Time
+	holder        *uuid.UUID
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*PeriodicWork, error)
+	predicates    []predicate.PeriodicWork
+}
+
+var _ ent.Mutation = (*PeriodicWorkMutation)(nil)
+
+// periodicworkOption allows management of the mutation configuration using functional options.
+type periodicworkOption func(*PeriodicWorkMutation)
+
+// newPeriodicWorkMutation creates new mutation for the PeriodicWork entity.
+func newPeriodicWorkMutation(c config, op Op, opts ...periodicworkOption) *PeriodicWorkMutation {
+	m := &PeriodicWorkMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePeriodicWork,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPeriodicWorkID sets the ID field of the mutation.
+func withPeriodicWorkID(id string) periodicworkOption {
+	return func(m *PeriodicWorkMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *PeriodicWork
+		)
+		m.oldValue = func(ctx context.Context) (*PeriodicWork, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().PeriodicWork.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPeriodicWork sets the old PeriodicWork of the mutation.
+func withPeriodicWork(node *PeriodicWork) periodicworkOption {
+	return func(m *PeriodicWorkMutation) {
+		m.oldValue = func(context.Context) (*PeriodicWork, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PeriodicWorkMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PeriodicWorkMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of PeriodicWork entities.
+func (m *PeriodicWorkMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PeriodicWorkMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PeriodicWorkMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().PeriodicWork.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetNextTime sets the "next_time" field.
+func (m *PeriodicWorkMutation) SetNextTime(t time.Time) {
+	m.next_time = &t
+}
+
+// NextTime returns the value of the "next_time" field in the mutation.
+func (m *PeriodicWorkMutation) NextTime() (r time.Time, exists bool) {
+	v := m.next_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNextTime returns the old "next_time" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldNextTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNextTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNextTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNextTime: %w", err)
+	}
+	return oldValue.NextTime, nil
+}
+
+// ResetNextTime resets all changes to the "next_time" field.
+func (m *PeriodicWorkMutation) ResetNextTime() {
+	m.next_time = nil
+}
+
+// SetLeaseTime sets the "lease_time" field.
+func (m *PeriodicWorkMutation) SetLeaseTime(t time.Time) {
+	m.lease_time = &t
+}
+
+// LeaseTime returns the value of the "lease_time" field in the mutation.
+func (m *PeriodicWorkMutation) LeaseTime() (r time.Time, exists bool) {
+	v := m.lease_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseTime returns the old "lease_time" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldLeaseTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseTime: %w", err)
+	}
+	return oldValue.LeaseTime, nil
+}
+
+// ResetLeaseTime resets all changes to the "lease_time" field.
+func (m *PeriodicWorkMutation) ResetLeaseTime() {
+	m.lease_time = nil
+}
+
+// SetHolder sets the "holder" field.
+func (m *PeriodicWorkMutation) SetHolder(u uuid.UUID) {
+	m.holder = &u
+}
+
+// Holder returns the value of the "holder" field in the mutation.
+func (m *PeriodicWorkMutation) Holder() (r uuid.UUID, exists bool) {
+	v := m.holder
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldHolder returns the old "holder" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldHolder(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldHolder is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldHolder requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldHolder: %w", err)
+	}
+	return oldValue.Holder, nil
+}
+
+// ResetHolder resets all changes to the "holder" field.
+func (m *PeriodicWorkMutation) ResetHolder() {
+	m.holder = nil
+}
+
+// Where appends a list predicates to the PeriodicWorkMutation builder.
+func (m *PeriodicWorkMutation) Where(ps ...predicate.PeriodicWork) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PeriodicWorkMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PeriodicWorkMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.PeriodicWork, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PeriodicWorkMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PeriodicWorkMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (PeriodicWork).
+func (m *PeriodicWorkMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PeriodicWorkMutation) Fields() []string {
+	fields := make([]string, 0, 3)
+	if m.next_time != nil {
+		fields = append(fields, periodicwork.FieldNextTime)
+	}
+	if m.lease_time != nil {
+		fields = append(fields, periodicwork.FieldLeaseTime)
+	}
+	if m.holder != nil {
+		fields = append(fields, periodicwork.FieldHolder)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PeriodicWorkMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case periodicwork.FieldNextTime:
+		return m.NextTime()
+	case periodicwork.FieldLeaseTime:
+		return m.LeaseTime()
+	case periodicwork.FieldHolder:
+		return m.Holder()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PeriodicWorkMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case periodicwork.FieldNextTime:
+		return m.OldNextTime(ctx)
+	case periodicwork.FieldLeaseTime:
+		return m.OldLeaseTime(ctx)
+	case periodicwork.FieldHolder:
+		return m.OldHolder(ctx)
+	}
+	return nil, fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeriodicWorkMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case periodicwork.FieldNextTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNextTime(v)
+		return nil
+	case periodicwork.FieldLeaseTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseTime(v)
+		return nil
+	case periodicwork.FieldHolder:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetHolder(v)
+		return nil
+	}
+	return fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PeriodicWorkMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PeriodicWorkMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeriodicWorkMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown PeriodicWork numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PeriodicWorkMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PeriodicWorkMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PeriodicWorkMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown PeriodicWork nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PeriodicWorkMutation) ResetField(name string) error {
+	switch name {
+	case periodicwork.FieldNextTime:
+		m.ResetNextTime()
+		return nil
+	case periodicwork.FieldLeaseTime:
+		m.ResetLeaseTime()
+		return nil
+	case periodicwork.FieldHolder:
+		m.ResetHolder()
+		return nil
+	}
+	return fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PeriodicWorkMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PeriodicWorkMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PeriodicWorkMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PeriodicWorkMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PeriodicWorkMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PeriodicWorkMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PeriodicWorkMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown PeriodicWork unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PeriodicWorkMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown PeriodicWork edge %s", name)
 }
 
 // PinMutation represents an operation that mutates the Pin nodes in the graph.

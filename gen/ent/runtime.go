@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
@@ -194,6 +195,12 @@ func init() {
 	participantstateDescID := participantstateFields[0].Descriptor()
 	// participantstate.DefaultID holds the default value on creation for the id field.
 	participantstate.DefaultID = participantstateDescID.Default.(func() uuid.UUID)
+	periodicworkFields := schema.PeriodicWork{}.Fields()
+	_ = periodicworkFields
+	// periodicworkDescID is the schema descriptor for id field.
+	periodicworkDescID := periodicworkFields[0].Descriptor()
+	// periodicwork.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	periodicwork.IDValidator = periodicworkDescID.Validators[0].(func(string) error)
 	pinFields := schema.Pin{}.Fields()
 	_ = pinFields
 	// pinDescTrunkID is the schema descriptor for trunk_id field.

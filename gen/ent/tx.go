@@ -28,6 +28,8 @@ type Tx struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// PeriodicWork is the client for interacting with the PeriodicWork builders.
+	PeriodicWork *PeriodicWorkClient
 	// Pin is the client for interacting with the Pin builders.
 	Pin *PinClient
 	// Recording is the client for interacting with the Recording builders.
@@ -181,6 +183,7 @@ func (tx *Tx) init() {
 	tx.LiveTask = NewLiveTaskClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
+	tx.PeriodicWork = NewPeriodicWorkClient(tx.config)
 	tx.Pin = NewPinClient(tx.config)
 	tx.Recording = NewRecordingClient(tx.config)
 	tx.RecordingAccess = NewRecordingAccessClient(tx.config)

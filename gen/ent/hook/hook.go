@@ -105,6 +105,18 @@ func (f ParticipantStateFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.V
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.ParticipantStateMutation", m)
 }
 
+// The PeriodicWorkFunc type is an adapter to allow the use of ordinary
+// function as PeriodicWork mutator.
+type PeriodicWorkFunc func(context.Context, *ent.PeriodicWorkMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f PeriodicWorkFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.PeriodicWorkMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.PeriodicWorkMutation", m)
+}
+
 // The PinFunc type is an adapter to allow the use of ordinary
 // function as Pin mutator.
 type PinFunc func(context.Context, *ent.PinMutation) (ent.Value, error)

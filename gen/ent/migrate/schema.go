@@ -283,6 +283,19 @@ var (
 			},
 		},
 	}
+	// PeriodicWorksColumns holds the columns for the "periodic_works" table.
+	PeriodicWorksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, Size: 100},
+		{Name: "next_time", Type: field.TypeTime},
+		{Name: "lease_time", Type: field.TypeTime},
+		{Name: "holder", Type: field.TypeUUID},
+	}
+	// PeriodicWorksTable holds the schema information for the "periodic_works" table.
+	PeriodicWorksTable = &schema.Table{
+		Name:       "periodic_works",
+		Columns:    PeriodicWorksColumns,
+		PrimaryKey: []*schema.Column{PeriodicWorksColumns[0]},
+	}
 	// PinsColumns holds the columns for the "pins" table.
 	PinsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -521,6 +534,7 @@ var (
 		LiveTasksTable,
 		MembersTable,
 		ParticipantStatesTable,
+		PeriodicWorksTable,
 		PinsTable,
 		RecordingsTable,
 		RecordingAccessesTable,

@@ -30,6 +30,9 @@ type Member func(*sql.Selector)
 // ParticipantState is the predicate function for participantstate builders.
 type ParticipantState func(*sql.Selector)
 
+// PeriodicWork is the predicate function for periodicwork builders.
+type PeriodicWork func(*sql.Selector)
+
 // Pin is the predicate function for pin builders.
 type Pin func(*sql.Selector)
 
