@@ -136,6 +136,7 @@ func Run(ctx context.Context, o Options) error {
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
 	work.Go(func() { p.callers.Run(workCtx) })
+	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 

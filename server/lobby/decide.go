@@ -61,10 +61,12 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 		s.Log.InfoContext(ctx, "entry decided", "room", a.Room.ID, "entry", id, "decision", req.GetDecision().String(),
 			"caller", a.Caller.Key())
 	}
-	if out.entry.Kind == kindPhone {
-		if err := s.decideCall(ctx, a.Room.ID, out.entry, allow, block); err != nil {
-			return nil, err
-		}
+	held, err := s.decideCalls(ctx, a.Room.ID, block, out.entry)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.record(ctx, a.Room.ID, block, held...); err != nil {
+		return nil, err
 	}
 	views, err := s.hostViews(ctx, []*record{out.entry})
 	if err != nil {
@@ -88,18 +90,16 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 		ids = append(ids, id.String())
 	}
 	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
-	calls, err := s.callsAmong(ctx, a, ids)
+	stand, err := s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
 	if err != nil {
 		return nil, nil, err
 	}
-	decided, err = s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
+	// Callers who could not be let in wait as before.
+	stand, err = s.decideCalls(ctx, a.Room.ID, 0, stand...)
 	if err != nil {
-		return nil, nil, err
+		s.Log.WarnContext(ctx, "callers were not let in", "room", a.Room.ID, "err", err)
 	}
-	if len(calls) > 0 {
-		failed := s.decideCalls(ctx, a.Room.ID, calls, decided, allow)
-		decided = slices.DeleteFunc(decided, func(id string) bool { return failed[id] })
-	}
+	decided = entryIDs(stand)
 	for _, id := range ids {
 		if !slices.Contains(decided, id) {
 			skipped = append(skipped, id)
@@ -107,7 +107,15 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 	}
 	s.Log.InfoContext(ctx, "entries decided", "room", a.Room.ID, "entries", decided, "decision", req.GetDecision().String(),
 		"caller", a.Caller.Key())
-	return decided, skipped, nil
+	return decided, skipped, s.record(ctx, a.Room.ID, 0, stand...)
+}
+
+func entryIDs(records []*record) []string {
+	ids := make([]string, len(records))
+	for i, r := range records {
+		ids[i] = r.ID
+	}
+	return ids
 }
 
 // waiting is who waits in a room. Public rooms have no lobby, unless it is for phone callers, and Redis is not asked.

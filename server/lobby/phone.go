@@ -12,7 +12,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
 )
@@ -114,9 +113,29 @@ func (s *Service) CallEnded(ctx context.Context, room uuid.UUID, call live.Call)
 	return err
 }
 
-// decideCall makes LiveKit follow what was decided about a call.
-func (s *Service) decideCall(ctx context.Context, room uuid.UUID, r *record, allow bool, block time.Duration) error {
-	if !allow {
+// decideCalls makes LiveKit follow what was decided, as far as that is about phone calls. It returns the entries for which it
+// did, and the others, and why the rest wait as before.
+func (s *Service) decideCalls(
+	ctx context.Context, room uuid.UUID, block time.Duration, decided ...*record,
+) (stand []*record, err error) {
+	failures := make([]error, len(decided))
+	var wait sync.WaitGroup
+	for i, r := range decided {
+		if r.Kind == kindPhone {
+			wait.Go(func() { failures[i] = s.decideCall(ctx, room, block, r) })
+		}
+	}
+	wait.Wait()
+	for i, r := range decided {
+		if failures[i] == nil {
+			stand = append(stand, r)
+		}
+	}
+	return stand, errors.Join(failures...)
+}
+
+func (s *Service) decideCall(ctx context.Context, room uuid.UUID, block time.Duration, r *record) error {
+	if r.Status == statusDenied {
 		if err := s.Callers.Refuse(ctx, room, r.call(), block); err != nil {
 			// They stay held, and the sweep ends the call as soon as LiveKit lets it.
 			s.Log.WarnContext(ctx, "a call that was turned away is not over yet", "room", room, "entry", r.ID, "err", err)
@@ -134,56 +153,6 @@ func (s *Service) decideCall(ctx context.Context, room uuid.UUID, r *record, all
 		return ErrEntryNotFound.Saying("the caller has hung up: list who waits again")
 	}
 	return errNotLifted.Because(err)
-}
-
-// callsAmong are the phone calls among entries that wait.
-func (s *Service) callsAmong(ctx context.Context, a *auth.Access, ids []string) (map[string]*record, error) {
-	if !phonesWait(a.Room) {
-		return nil, nil
-	}
-	waiting, _, err := s.Store.list(ctx, a.Room.ID)
-	if err != nil {
-		return nil, err
-	}
-	wanted := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		wanted[id] = true
-	}
-	calls := map[string]*record{}
-	for _, r := range waiting {
-		if r.Kind == kindPhone && wanted[r.ID] {
-			calls[r.ID] = r
-		}
-	}
-	return calls, nil
-}
-
-// decideCalls makes LiveKit follow what was decided about those of the calls that are among the decided entries, and returns
-// the entries for which it did not.
-func (s *Service) decideCalls(
-	ctx context.Context, room uuid.UUID, calls map[string]*record, decided []string, allow bool,
-) map[string]bool {
-	var (
-		mu     sync.Mutex
-		wait   sync.WaitGroup
-		failed = map[string]bool{}
-	)
-	for _, id := range decided {
-		r := calls[id]
-		if r == nil {
-			continue
-		}
-		wait.Go(func() {
-			if err := s.decideCall(ctx, room, r, allow, 0); err != nil {
-				s.Log.WarnContext(ctx, "a caller was not let in", "room", room, "entry", id, "err", err)
-				mu.Lock()
-				defer mu.Unlock()
-				failed[id] = true
-			}
-		})
-	}
-	wait.Wait()
-	return failed
 }
 
 // calls runs callsScript.
