@@ -33,6 +33,7 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
+	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
 )
@@ -85,6 +86,7 @@ type parts struct {
 	limiter  *ratelimit.Limiter
 	metrics  *prometheus.Registry
 	health   *health
+	post     *mail.Post
 	rooms    *rooms.Service
 	lobby    *lobby.Service
 	callers  *callers.Service
@@ -186,6 +188,10 @@ func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Serve
 // build opens what the server stands on. The returned function closes it again.
 func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), error) {
 	c := o.Config
+	post, err := newPost(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -209,7 +215,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
