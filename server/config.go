@@ -47,11 +47,8 @@ type Config struct {
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
 	Streams                StreamsConfig
-<<<<<<< HEAD
 	Callers                CallersConfig
-=======
 	Mail                   MailConfig
->>>>>>> origin/next
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.

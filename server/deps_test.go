@@ -69,16 +69,10 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-<<<<<<< HEAD
 		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/users", "server/config"},
-		"adapters":   {"server/livekit", "server/oidc", "server/objectstore"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
-=======
-		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
 		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
->>>>>>> origin/next
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
