@@ -48,6 +48,8 @@ type Config struct {
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
 	Streams                StreamsConfig
+	Callers                CallersConfig
+	Mail                   MailConfig
 	Telephony              TelephonyConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
@@ -166,8 +168,14 @@ type TelephonyConfig struct {
 type StreamsConfig struct {
 	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
 	Heartbeat, MaxAge time.Duration
-	// PerTicket, PerUser and PerNetwork are how many may be open in one server at the same time; 0 for no limit.
+	// PerTicket, PerUser and PerNetwork are how many may be open at the same time, in all servers; 0 for no limit.
 	PerTicket, PerUser, PerNetwork int
+}
+
+// CallersConfig is what becomes of people on the phone.
+type CallersConfig struct {
+	// Grace is how long they may be in a meeting that everybody else has left.
+	Grace time.Duration
 }
 
 // ServiceToken is a program of the operator that may call.
@@ -183,6 +191,37 @@ type LogConfig struct {
 	Level slog.Level
 	// Text is for people; without it each line is a JSON document.
 	Text bool
+}
+
+// MailTLS is how the connection to the mail server is protected.
+type MailTLS int
+
+// The modes.
+const (
+	// MailStartTLS begins plain and turns to TLS, which the server must offer.
+	MailStartTLS MailTLS = iota
+	// MailImplicitTLS is TLS from the first byte.
+	MailImplicitTLS
+	// MailNoTLS is for a server on loopback only.
+	MailNoTLS
+)
+
+// MailConfig is how mail is sent. None is while Host is empty.
+type MailConfig struct {
+	Host     string
+	Port     int
+	TLS      MailTLS
+	CAFile   string
+	Username string
+	Password Secret
+	// From is the address that sends, and FromName the name beside it; empty: that of the branding.
+	From, FromName string
+	// Hello is the name with which this server introduces itself; empty: the domain of From.
+	Hello string
+	// Timeout bounds one sending.
+	Timeout time.Duration
+	// PerDomain is how many letters one process has on their way to one domain.
+	PerDomain int
 }
 
 // DirectoryConfig is who can be found.

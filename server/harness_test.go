@@ -55,7 +55,12 @@ type instance struct {
 // start runs a server until the end of the test. Its parts are its own.
 func start(t testing.TB, change ...func(*server.Config)) *instance {
 	t.Helper()
-	lk := testenv.LiveKit(t)
+	return startOn(t, testenv.LiveKit(t), change...)
+}
+
+// startOn is [start] with a livekit-server.
+func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
+	t.Helper()
 	redis := testenv.Redis(t)
 	config := server.Config{
 		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
@@ -79,7 +84,8 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Streams:   server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers:   server.CallersConfig{Grace: 30 * time.Second},
 		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},

@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
@@ -80,6 +81,18 @@ func (p *parts) lobbyService() *lobby.Service {
 	}
 }
 
+// callersTiming is how callers are held. Half a second more is heard (docs/telephony.md); one look a second at each room that
+// can be dialled is what they may cost.
+var callersTiming = callers.Timing{Hold: time.Second, Sweep: time.Second, Search: 10 * time.Second}
+
+func (p *parts) callersService() *callers.Service {
+	timing := callersTiming
+	timing.Grace = p.config.Callers.Grace
+	return &callers.Service{
+		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
+	}
+}
+
 func (p *parts) telephonyService() *telephony.Service {
 	c := p.config
 	return &telephony.Service{
@@ -106,7 +119,7 @@ func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (
 
 func (p *parts) participantsService() *participants.Service {
 	return &participants.Service{
-		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Log: p.log,
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Lobby: p.lobby, Log: p.log,
 		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }

@@ -178,6 +178,8 @@ type noLobby struct{}
 func (noLobby) Rejudge(context.Context, *ent.Room) error { return nil }
 func (noLobby) Clear(context.Context, uuid.UUID) error   { return nil }
 
+func (noLobby) RoomFinished(context.Context, uuid.UUID) error { return nil }
+
 // noTelephony is that of an instance without trunks; server/telephony tests what it does with them.
 type noTelephony struct{}
 
