@@ -149,7 +149,7 @@ type LobbyConfig struct {
 type StreamsConfig struct {
 	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
 	Heartbeat, MaxAge time.Duration
-	// PerTicket, PerUser and PerNetwork are how many may be open in one server at the same time; 0 for no limit.
+	// PerTicket, PerUser and PerNetwork are how many may be open at the same time, in all servers; 0 for no limit.
 	PerTicket, PerUser, PerNetwork int
 }
 

@@ -77,7 +77,7 @@ func (p *parts) lobbyService() *lobby.Service {
 
 func (p *parts) participantsService() *participants.Service {
 	return &participants.Service{
-		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Log: p.log,
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Lobby: p.lobby, Log: p.log,
 		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }

@@ -133,6 +133,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
 	defer stopWork()
 

@@ -329,17 +329,17 @@ var table = []section{
 		{
 			name: "USHER_STREAMS_PER_TICKET", standard: "2",
 			set: into(count, func(c *config) *int { return &c.Streams.PerTicket }),
-			doc: "Streams that one guest may have open in one server; 0 for no limit.",
+			doc: "Streams that one guest may have open; 0 for no limit.",
 		},
 		{
 			name: "USHER_STREAMS_PER_USER", standard: "20",
 			set: into(count, func(c *config) *int { return &c.Streams.PerUser }),
-			doc: "Streams that one user may have open in one server; 0 for no limit.",
+			doc: "Streams that one user may have open; 0 for no limit.",
 		},
 		{
 			name: "USHER_STREAMS_PER_NETWORK", standard: "500",
 			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
-			doc: "Streams that one network may have open in one server; 0 for no limit.",
+			doc: "Streams that one network may have open; 0 for no limit.",
 		},
 	}},
 	{"Branding", "", []setting{

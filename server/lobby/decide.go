@@ -61,6 +61,9 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 		s.Log.InfoContext(ctx, "entry decided", "room", a.Room.ID, "entry", id, "decision", req.GetDecision().String(),
 			"caller", a.Caller.Key())
 	}
+	if err := s.record(ctx, a.Room.ID, block, out.entry); err != nil {
+		return nil, err
+	}
 	views, err := s.hostViews(ctx, []*record{out.entry})
 	if err != nil {
 		return nil, err
@@ -83,10 +86,11 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 		ids = append(ids, id.String())
 	}
 	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
-	decided, err = s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
+	stand, err := s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
 	if err != nil {
 		return nil, nil, err
 	}
+	decided = entryIDs(stand)
 	for _, id := range ids {
 		if !slices.Contains(decided, id) {
 			skipped = append(skipped, id)
@@ -94,7 +98,15 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 	}
 	s.Log.InfoContext(ctx, "entries decided", "room", a.Room.ID, "entries", decided, "decision", req.GetDecision().String(),
 		"caller", a.Caller.Key())
-	return decided, skipped, nil
+	return decided, skipped, s.record(ctx, a.Room.ID, 0, stand...)
+}
+
+func entryIDs(records []*record) []string {
+	ids := make([]string, len(records))
+	for i, r := range records {
+		ids[i] = r.ID
+	}
+	return ids
 }
 
 // waiting is who waits in a room. Public rooms have no lobby, and Redis is not asked.

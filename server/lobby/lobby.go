@@ -12,6 +12,7 @@ package lobby
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ type Service struct {
 
 	once     sync.Once
 	watching *watching
-	open     openStreams
+	open     *openStreams
 	hosts    hostCache
 	notices  notices
 }
@@ -97,7 +98,10 @@ type LiveKit interface {
 
 // hub is what this process watches.
 func (s *Service) hub() *watching {
-	s.once.Do(func() { s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log} })
+	s.once.Do(func() {
+		s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log}
+		s.open = newOpenStreams(s.Store.Redis)
+	})
 	return s.watching
 }
 
@@ -130,7 +134,7 @@ func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
 	if err != nil {
 		return err
 	}
-	s.Log.InfoContext(ctx, "entries admitted by a change of the room", "room", r.ID, "entries", admitted)
+	s.Log.InfoContext(ctx, "entries admitted by a change of the room", "room", r.ID, "entries", entryIDs(admitted))
 	return nil
 }
 
@@ -154,5 +158,30 @@ func (s *Service) entersDirectly(ctx context.Context, r *ent.Room, user uuid.UUI
 	return a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT, nil
 }
 
-// Clear ends all entries of a room, admissions too, and tells their streams. Denials stay.
-func (s *Service) Clear(ctx context.Context, room uuid.UUID) error { return s.Store.clear(ctx, room) }
+// Clear ends all entries of a room that is gone, admissions too, and tells their streams. Denials stay.
+func (s *Service) Clear(ctx context.Context, room uuid.UUID) error {
+	return s.Store.clear(ctx, room, 0)
+}
+
+// RoomFinished ends the entries of those meetings of a room that are over, admissions too, and tells their streams. It is
+// called after the next meeting was counted (Room.meeting), and says nothing about that one: who waits or was let in since
+// stays, so it may come late and more than once. Denials stay. It fails with fault.ErrRedis, and may then be repeated.
+func (s *Service) RoomFinished(ctx context.Context, room uuid.UUID) error {
+	r, err := s.DB.Read.Room.Get(ctx, room)
+	if ent.IsNotFound(err) {
+		return s.Clear(ctx, room)
+	}
+	if err != nil {
+		return fmt.Errorf("find room: %w", err)
+	}
+	if r.Meeting == 0 {
+		return nil // none has ended yet
+	}
+	return s.Store.clear(ctx, room, r.Meeting)
+}
+
+// ParticipantRemoved voids the tickets of somebody who was put out of the meeting and ends their entry. With user, which may
+// be uuid.Nil, the tickets of that account too.
+func (s *Service) ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error {
+	return s.Store.remove(ctx, room, identity, user)
+}

@@ -88,6 +88,7 @@ type arguments struct {
 	DeniedMost int64  `json:"deniedMost"`
 	KeepPlace  int64  `json:"keepPlace"`
 	Ended      int64  `json:"ended"`
+	TicketLife int64  `json:"ticketLife"`
 	Most       int    `json:"most"`
 	Channel    string `json:"channel"`
 
@@ -106,6 +107,8 @@ type arguments struct {
 	Block       int64    `json:"block"`
 	Why         string   `json:"why,omitempty"`
 	Decided     string   `json:"decided,omitempty"`
+	// Before is the number of a meeting; 0 for any.
+	Before int64 `json:"before"`
 }
 
 // knock is a sign of life of t's guest, and makes the entry if it is not there. isNew is a ticket that was just made. An
@@ -124,14 +127,14 @@ func (s *Store) knock(ctx context.Context, t *auth.LobbyTicket, name string, mee
 // touch is a sign of life of an entry that is there.
 func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (outcome, error) {
 	return s.one(ctx, knockScript, t.RoomID, arguments{
-		ID: t.EntryID.String(), Ticket: t.Hash(), Touch: true, Meeting: strconv.FormatInt(meeting, 10),
+		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, Touch: true, Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
 // admit lets the guest in without a host: they may enter directly now.
 func (s *Store) admit(ctx context.Context, t *auth.LobbyTicket, user uuid.UUID, meeting int64) (outcome, error) {
 	return s.one(ctx, admitScript, t.RoomID, arguments{
-		ID: t.EntryID.String(), Ticket: t.Hash(), User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
+		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
@@ -154,22 +157,34 @@ func (s *Store) decide(
 	})
 }
 
-// decideAll returns the ids about which the decision stands.
-func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]string, error) {
+// decideAll returns the entries about which the decision stands, in the order of ids.
+func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]*record, error) {
 	result, err := s.run(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
 	if err != nil {
 		return nil, err
 	}
-	stands, err := result.AsStrSlice()
+	values, err := result.AsStrSlice()
 	if err != nil {
 		return nil, fmt.Errorf("lobby script: %w", err)
+	}
+	stands := make([]*record, len(values))
+	for i, raw := range values {
+		if stands[i], err = readRecord(raw, "", 0); err != nil {
+			return nil, err
+		}
 	}
 	return stands, nil
 }
 
-// clear ends all entries of a room.
-func (s *Store) clear(ctx context.Context, room uuid.UUID) error {
-	_, err := s.run(ctx, clearScript, room, arguments{})
+// clear ends all entries of a room, or those of the meetings before one.
+func (s *Store) clear(ctx context.Context, room uuid.UUID, before int64) error {
+	_, err := s.run(ctx, clearScript, room, arguments{Before: before})
+	return err
+}
+
+// remove voids the tickets of an identity, and those of an account unless that is uuid.Nil.
+func (s *Store) remove(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error {
+	_, err := s.run(ctx, removeScript, room, arguments{Identity: identity, User: userText(user)})
 	return err
 }
 
@@ -266,6 +281,7 @@ func (s *Store) run(ctx context.Context, sc script, room uuid.UUID, a arguments)
 	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
 	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()
 	a.Ended, a.Most, a.Channel = endedLife.Milliseconds(), s.Rules.Most, tag+":news"
+	a.TicketLife = ticketLife.Milliseconds()
 	text, err := json.Marshal(a)
 	if err != nil {
 		return rueidis.RedisResult{}, fmt.Errorf("encode arguments: %w", err)

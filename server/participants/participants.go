@@ -60,12 +60,19 @@ type Rooms interface {
 	Sync(ctx context.Context, room uuid.UUID) error
 }
 
+// Lobby is what this package asks of lobby. server/lobby implements it.
+type Lobby interface {
+	// ParticipantRemoved voids the tickets of an identity, and those of an account unless that is uuid.Nil.
+	ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error
+}
+
 // Service serves usher.v1.ParticipantsService. Every field is required.
 type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
 	LiveKit LiveKit
 	Rooms   Rooms
+	Lobby   Lobby
 	Log     *slog.Logger
 	// SessionLife is how long a participant could renew a connection, so for how long one who was removed is refused.
 	SessionLife time.Duration

@@ -178,6 +178,8 @@ type noLobby struct{}
 func (noLobby) Rejudge(context.Context, *ent.Room) error { return nil }
 func (noLobby) Clear(context.Context, uuid.UUID) error   { return nil }
 
+func (noLobby) RoomFinished(context.Context, uuid.UUID) error { return nil }
+
 // fakeLiveKit keeps meetings in memory like LiveKit: a token makes the meeting when it is used, with the metadata that it
 // carries, and brings the participant in as it says.
 type fakeLiveKit struct {

@@ -103,6 +103,8 @@ type Lobby interface {
 	Rejudge(ctx context.Context, r *ent.Room) error
 	// Clear ends all entries of a room that is gone.
 	Clear(ctx context.Context, room uuid.UUID) error
+	// RoomFinished ends those of the meetings that are over.
+	RoomFinished(ctx context.Context, room uuid.UUID) error
 }
 
 // newRoom is a room to be made.

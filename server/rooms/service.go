@@ -130,7 +130,7 @@ func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest
 	}
 	s.Wake()
 	// A Redis that is gone is said: the call may be repeated, and then clears what is left.
-	if err := s.Lobby.Clear(ctx, id); err != nil {
+	if err := s.Lobby.RoomFinished(ctx, id); err != nil {
 		return nil, err
 	}
 	s.Log.InfoContext(ctx, "meeting ended", "room", id, "caller", auth.FromContext(ctx).Key(), "changed", ended)
@@ -139,7 +139,11 @@ func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest
 
 // limitJoins counts a call that makes a LiveKit token.
 func (s *Service) limitJoins(ctx context.Context) error {
-	call := ratelimit.Call{Limit: s.JoinLimit, Key: auth.FromContext(ctx).Key()}
+	return s.limitJoinsOf(ctx, auth.FromContext(ctx))
+}
+
+func (s *Service) limitJoinsOf(ctx context.Context, c *auth.Caller) error {
+	call := ratelimit.Call{Limit: s.JoinLimit, Key: c.Key()}
 	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
 }
 

@@ -1128,8 +1128,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
 
   /**
    * What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
-   * "member.removed", "member.claimed", "meeting.ended", "participant.removed", "participant.renamed",
-   * "participant.restricted" and "pin.rotated". More may come; a name never changes its meaning.
+   * "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
+   * "participant.renamed", "participant.restricted" and "pin.rotated". More may come; a name never changes its meaning.
    *
    * @generated from field: string action = 4;
    */
@@ -1137,7 +1137,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
 
   /**
    * Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
-   * added by e-mail and has not come yet, "participant:" and an identity for people in the meeting. Empty: the room itself.
+   * added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in
+   * the meeting. Empty: the room itself.
    *
    * @generated from field: string target = 5;
    */
