@@ -51,6 +51,7 @@ var (
 		"server/fault":       "gen",
 		"server/dbtx":        "sqltx gen",
 		"server/jobs":        "dbtx sqltx gen",
+		"server/events":      "dbtx jobs live gen",
 		"server/live":        "gen",
 		"server/slug":        "",
 		"server/text":        "",
@@ -68,7 +69,7 @@ var (
 		"server":     {"server"},
 		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -80,6 +81,7 @@ var (
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 		"sqltx":      {"ent/sqltx"},
+		"jobs":       {"server/jobs"},
 	}
 )
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -53,10 +54,11 @@ type instance struct {
 // start runs a server until the end of the test. Its parts are its own.
 func start(t testing.TB, change ...func(*server.Config)) *instance {
 	t.Helper()
-	lk := testenv.LiveKit(t)
+	listen := fmt.Sprint("127.0.0.1:", testenv.Port(t))
+	lk := testenv.LiveKit(t, "http://"+listen+"/webhooks/livekit")
 	redis := testenv.Redis(t)
 	config := server.Config{
-		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
+		Listen: listen, ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
 		DatabaseURL: server.Secret(testenv.PostgresURL(t)),
 		Redis:       server.RedisConfig{Addresses: []string{redis.Address}},
 		Secret:      testSecret,
@@ -86,7 +88,7 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, Jobs: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,

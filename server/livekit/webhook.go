@@ -127,8 +127,7 @@ func eventView(event *livekit.WebhookEvent) (e live.Event, ours bool) {
 		e.Track = &tracks([]*livekit.TrackInfo{t})[0]
 	}
 	if info := event.GetEgressInfo(); info != nil {
-		e.Egress, name = &live.Egress{ID: info.GetEgressId()}, info.GetRoomName()
-		e.Egress.RoomID, _ = roomID(name)
+		e.Egress, name = egressView(info), info.GetRoomName()
 	}
 	e.RoomID, ours = roomID(name)
 	return e, ours
