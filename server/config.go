@@ -47,6 +47,8 @@ type Config struct {
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
 	Streams                StreamsConfig
+	Callers                CallersConfig
+	Mail                   MailConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -161,6 +163,12 @@ type StreamsConfig struct {
 	PerTicket, PerUser, PerNetwork int
 }
 
+// CallersConfig is what becomes of people on the phone.
+type CallersConfig struct {
+	// Grace is how long they may be in a meeting that everybody else has left.
+	Grace time.Duration
+}
+
 // ServiceToken is a program of the operator that may call.
 type ServiceToken struct {
 	Name string
@@ -174,6 +182,37 @@ type LogConfig struct {
 	Level slog.Level
 	// Text is for people; without it each line is a JSON document.
 	Text bool
+}
+
+// MailTLS is how the connection to the mail server is protected.
+type MailTLS int
+
+// The modes.
+const (
+	// MailStartTLS begins plain and turns to TLS, which the server must offer.
+	MailStartTLS MailTLS = iota
+	// MailImplicitTLS is TLS from the first byte.
+	MailImplicitTLS
+	// MailNoTLS is for a server on loopback only.
+	MailNoTLS
+)
+
+// MailConfig is how mail is sent. None is while Host is empty.
+type MailConfig struct {
+	Host     string
+	Port     int
+	TLS      MailTLS
+	CAFile   string
+	Username string
+	Password Secret
+	// From is the address that sends, and FromName the name beside it; empty: that of the branding.
+	From, FromName string
+	// Hello is the name with which this server introduces itself; empty: the domain of From.
+	Hello string
+	// Timeout bounds one sending.
+	Timeout time.Duration
+	// PerDomain is how many letters one process has on their way to one domain.
+	PerDomain int
 }
 
 // DirectoryConfig is who can be found.

@@ -54,11 +54,24 @@ type instance struct {
 // start runs a server until the end of the test. Its parts are its own.
 func start(t testing.TB, change ...func(*server.Config)) *instance {
 	t.Helper()
-	listen := fmt.Sprint("127.0.0.1:", testenv.Port(t))
-	lk := testenv.LiveKit(t, "http://"+listen+"/webhooks/livekit")
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.LiveKit(t, webhook)
+	return startOn(t, lk, append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)...)
+}
+
+// listenForWebhooks is where a server may listen, and where LiveKit then sends its events.
+func listenForWebhooks(t testing.TB) (listen, webhook string) {
+	t.Helper()
+	listen = fmt.Sprint("127.0.0.1:", testenv.Port(t))
+	return listen, "http://" + listen + "/webhooks/livekit"
+}
+
+// startOn is [start] with a livekit-server.
+func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
+	t.Helper()
 	redis := testenv.Redis(t)
 	config := server.Config{
-		Listen: listen, ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
+		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
 		DatabaseURL: server.Secret(testenv.PostgresURL(t)),
 		Redis:       server.RedisConfig{Addresses: []string{redis.Address}},
 		Secret:      testSecret,
@@ -80,6 +93,7 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
 		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers: server.CallersConfig{Grace: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},

@@ -10,6 +10,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
@@ -74,6 +75,18 @@ func (p *parts) lobbyService() *lobby.Service {
 			PerTicket: c.Streams.PerTicket, PerUser: c.Streams.PerUser, PerNetwork: c.Streams.PerNetwork,
 		},
 		Draining: p.draining,
+	}
+}
+
+// callersTiming is how callers are held. Half a second more is heard (docs/telephony.md); one look a second at each room that
+// can be dialled is what they may cost.
+var callersTiming = callers.Timing{Hold: time.Second, Sweep: time.Second, Search: 10 * time.Second}
+
+func (p *parts) callersService() *callers.Service {
+	timing := callersTiming
+	timing.Grace = p.config.Callers.Grace
+	return &callers.Service{
+		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
 	}
 }
 

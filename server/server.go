@@ -26,6 +26,7 @@ import (
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/events"
@@ -33,6 +34,7 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
+	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
 )
@@ -85,8 +87,10 @@ type parts struct {
 	limiter  *ratelimit.Limiter
 	metrics  *prometheus.Registry
 	health   *health
+	post     *mail.Post
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	callers  *callers.Service
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
@@ -135,6 +139,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
 	defer p.inbox.Wait()
@@ -186,6 +191,10 @@ func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Serve
 // build opens what the server stands on. The returned function closes it again.
 func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), error) {
 	c := o.Config
+	post, err := newPost(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -209,7 +218,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
@@ -228,6 +237,8 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.rooms.Lobby = p.lobby
+	p.callers = p.callersService()
+	p.lobby.Callers = p.callers
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil

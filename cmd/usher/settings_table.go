@@ -323,6 +323,11 @@ var table = []section{
 			doc: "How many people may wait in one room.",
 		},
 		{
+			name: "USHER_PHONE_GRACE", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Callers.Grace }),
+			doc: "How long people on the phone may be in a meeting that everybody else has left. Then it is ended.",
+		},
+		{
 			name: "USHER_STREAM_HEARTBEAT", standard: "10s",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Streams.Heartbeat }),
 			doc: "How often a stream says that it is alive. Well below `USHER_LOBBY_WAITING`, and below the time-outs of proxies.",
@@ -346,6 +351,66 @@ var table = []section{
 			name: "USHER_STREAMS_PER_NETWORK", standard: "500",
 			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
 			doc: "Streams that one network may have open; 0 for no limit.",
+		},
+	}},
+	{"Mail", "Invitations and notices are sent through a mail server. Nothing is while `USHER_SMTP_HOST` is empty: then nobody can be " +
+		"invited. `usher mail test --to ADDRESS` tries it.", []setting{
+		{
+			name: "USHER_SMTP_HOST", ownInDev: true,
+			set: into(mailHost, func(c *config) *string { return &c.Mail.Host }),
+			doc: "Name of the mail server, which its certificate must have.",
+		},
+		{
+			name: "USHER_SMTP_PORT", standard: "587", ownInDev: true,
+			set: into(portNumber, func(c *config) *int { return &c.Mail.Port }),
+			doc: "Port of the mail server: 587 for `starttls`, 465 for `tls`, as a rule.",
+		},
+		{
+			name: "USHER_SMTP_TLS", standard: "starttls", ownInDev: true,
+			set: into(oneOf(map[string]server.MailTLS{
+				"starttls": server.MailStartTLS, "tls": server.MailImplicitTLS, "none": server.MailNoTLS,
+			}), func(c *config) *server.MailTLS { return &c.Mail.TLS }),
+			doc: "`starttls` (the server must offer it), `tls` (from the first byte) or `none` (a server on loopback only).",
+		},
+		{
+			name: "USHER_SMTP_CA_FILE", ownInDev: true,
+			set: into(readableFile, func(c *config) *string { return &c.Mail.CAFile }),
+			doc: "Certificate authorities (PEM) for the mail server, instead of the system's.",
+		},
+		{
+			name: "USHER_SMTP_USERNAME", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Mail.Username }),
+			doc: "User name, if the mail server wants one.",
+		},
+		{
+			name: "USHER_SMTP_PASSWORD", secret: true, ownInDev: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Mail.Password }),
+			doc: "Password of that user.",
+		},
+		{
+			name: "USHER_SMTP_HELLO", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Mail.Hello }),
+			doc: "Name with which this server introduces itself. Empty: the domain of `USHER_MAIL_FROM`.",
+		},
+		{
+			name: "USHER_SMTP_TIMEOUT", standard: "20s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Mail.Timeout }),
+			doc: "How long one sending may take, 25 s at most.",
+		},
+		{
+			name: "USHER_SMTP_PER_DOMAIN", standard: "5",
+			set: into(count, func(c *config) *int { return &c.Mail.PerDomain }),
+			doc: "How many letters to one domain a server has on their way at a time; 0 for no limit.",
+		},
+		{
+			name: "USHER_MAIL_FROM", ownInDev: true,
+			set: into(emailAddress, func(c *config) *string { return &c.Mail.From }),
+			doc: "Address that sends, and organises meetings in calendars. Nobody need read its mail.",
+		},
+		{
+			name: "USHER_MAIL_FROM_NAME",
+			set:  into(anyText, func(c *config) *string { return &c.Mail.FromName }),
+			doc:  "Name beside that address. Empty: `USHER_BRANDING_NAME`.",
 		},
 	}},
 	{"Branding", "", []setting{
