@@ -87,7 +87,9 @@ type LiveKitConfig struct {
 	URL, PublicURL string
 	Key            string
 	Secret         Secret
-	CAFile         string
+	// WebhookKeys sign LiveKit's webhooks; empty: Key and Secret do.
+	WebhookKeys []LiveKitKey
+	CAFile      string
 	// TokenLife is for how long a token is good for connecting.
 	TokenLife time.Duration
 	// SessionLife is how long a participant may renew a connection.
@@ -96,6 +98,12 @@ type LiveKitConfig struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for no limit.
 	MaxParticipants int
+}
+
+// LiveKitKey is an API key of LiveKit's.
+type LiveKitKey struct {
+	Key    string
+	Secret Secret
 }
 
 // OIDCConfig is how people sign in. Nobody can while Issuer is empty.

@@ -53,6 +53,7 @@ var (
 		"server/fault":       "gen",
 		"server/dbtx":        "sqltx gen",
 		"server/jobs":        "dbtx sqltx gen",
+		"server/events":      "dbtx jobs live gen",
 		"server/live":        "gen",
 		"server/letter":      "gen",
 		"server/slug":        "",
@@ -72,7 +73,7 @@ var (
 		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/users", "server/config"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -84,6 +85,7 @@ var (
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 		"sqltx":      {"ent/sqltx"},
+		"jobs":       {"server/jobs"},
 	}
 )
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -53,7 +54,16 @@ type instance struct {
 // start runs a server until the end of the test. Its parts are its own.
 func start(t testing.TB, change ...func(*server.Config)) *instance {
 	t.Helper()
-	return startOn(t, testenv.LiveKit(t), change...)
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.LiveKit(t, webhook)
+	return startOn(t, lk, append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)...)
+}
+
+// listenForWebhooks is where a server may listen, and where LiveKit then sends its events.
+func listenForWebhooks(t testing.TB) (listen, webhook string) {
+	t.Helper()
+	listen = fmt.Sprint("127.0.0.1:", testenv.Port(t))
+	return listen, "http://" + listen + "/webhooks/livekit"
 }
 
 // startOn is [start] with a livekit-server.
@@ -92,7 +102,7 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, Jobs: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,

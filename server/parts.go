@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
 	"github.com/usher-meet/usher/server/participants"
@@ -93,6 +95,25 @@ func (p *parts) participantsService() *participants.Service {
 		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Lobby: p.lobby, Log: p.log,
 		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
+}
+
+// webhook receives LiveKit's events.
+func (p *parts) webhook() http.Handler {
+	keys := map[string]string{}
+	for _, k := range p.config.LiveKit.WebhookKeys {
+		keys[k.Key] = string(k.Secret)
+	}
+	if len(keys) == 0 {
+		keys[p.config.LiveKit.Key] = string(p.config.LiveKit.Secret)
+	}
+	h := &livekit.Webhook{
+		Keys: keys, Receive: p.inbox.Receive, Wants: p.inbox.Wants,
+		Failed: func(ctx context.Context, err error) {
+			p.log.ErrorContext(ctx, "an event from LiveKit was not stored", "err", err)
+		},
+	}
+	h.Register(p.metrics)
+	return h
 }
 
 func (p *parts) usersService() *users.Service {

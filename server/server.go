@@ -29,6 +29,7 @@ import (
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
@@ -91,8 +92,9 @@ type parts struct {
 	lobby    *lobby.Service
 	callers  *callers.Service
 	// work is what jobs does: see work.go.
-	work *jobs.Registry
-	jobs *jobs.Client
+	work  *jobs.Registry
+	jobs  *jobs.Client
+	inbox *events.Inbox
 	// draining is closed when the server stops, before it waits for calls to end: streams would never.
 	draining chan struct{}
 }
@@ -140,6 +142,7 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	defer work.Wait()
+	defer p.inbox.Wait()
 	defer stopWork()
 
 	for server, listener := range map[*http.Server]net.Listener{apiServer: api, internalServer: internal} {
@@ -230,6 +233,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		closeAll()
 		return nil, nil, err
 	}
+	p.inbox = &events.Inbox{DB: db, Jobs: p.jobs, Log: log}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.rooms.Lobby = p.lobby
@@ -269,6 +273,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
+	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.mountSignIn(mux, o, provider)
 	mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,13 @@
 package server
 
-// registerWork says who does which jobs, and what is done again and again. What jobs do is in the services.
+import (
+	"github.com/usher-meet/usher/server/events"
+)
+
+// registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
+// services.
 func (p *parts) registerWork() {
+	p.inbox.Handlers = []events.Handler{}
+	p.inbox.Register(p.work)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 }

@@ -133,6 +133,16 @@ func liveKitSecret(s string) (server.Secret, error) {
 	return server.Secret(s), nil
 }
 
+// liveKitKey reads key:secret. Neither has a colon in LiveKit's own settings.
+func liveKitKey(s string) (server.LiveKitKey, error) {
+	key, text, ok := strings.Cut(s, ":")
+	if !ok || key == "" {
+		return server.LiveKitKey{}, errors.New("want key:secret for each key, as in LiveKit's keys")
+	}
+	secret, err := liveKitSecret(text)
+	return server.LiveKitKey{Key: key, Secret: secret}, err
+}
+
 func readableFile(s string) (string, error) {
 	f, err := os.Open(s)
 	if err != nil {

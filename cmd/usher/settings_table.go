@@ -142,6 +142,12 @@ var table = []section{
 			doc: "API secret of that key, 32 characters or more.",
 		},
 		{
+			name: "USHER_LIVEKIT_WEBHOOK_KEYS", secret: true, ownInDev: true,
+			set: into(list(liveKitKey), func(c *config) *[]server.LiveKitKey { return &c.LiveKit.WebhookKeys }),
+			doc: "Keys that sign LiveKit's webhooks to `/webhooks/livekit`, each as `key:secret`: the `api_key` of LiveKit's `webhook`, and " +
+				"the one before while it changes. Without them USHER_LIVEKIT_KEY counts.",
+		},
+		{
 			name: "USHER_LIVEKIT_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.LiveKit.CAFile }),
 			doc: "Certificate authorities (PEM) for LiveKit, instead of the system's.",
