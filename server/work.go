@@ -13,4 +13,6 @@ func (p *parts) registerWork() {
 	}
 	p.inbox.Register(p.work)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
+	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
+	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
 }
