@@ -49,6 +49,8 @@ type Config struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for LiveKit's own setting.
 	MaxParticipants int
+	// Egress is where recordings go. The zero value is for servers that record nothing.
+	Egress EgressStorage
 	// SnapshotAge is how old the answer of [Client.Live] is before LiveKit is asked again. The default is 2 s.
 	SnapshotAge time.Duration
 }
@@ -58,6 +60,7 @@ type Client struct {
 	config   Config
 	rooms    livekit.RoomService
 	sip      livekit.SIP
+	egress   livekit.Egress
 	http     *http.Client
 	snapshot snapshot
 }
@@ -97,6 +100,7 @@ func New(c Config) (*Client, error) {
 	return &Client{
 		config: c, http: client,
 		rooms: livekit.NewRoomServiceProtobufClient(address, client), sip: livekit.NewSIPProtobufClient(address, client),
+		egress: livekit.NewEgressProtobufClient(address, client),
 	}, nil
 }
 
@@ -165,6 +169,9 @@ func (c *Client) callWith(ctx context.Context, what string, grants *auth.AccessT
 func translate(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if r, ok := errors.AsType[refusedError](err); ok {
+		return fmt.Errorf("%s: %w: %v", what, live.ErrRefused, r.error) //nolint:errorlint // kept as text on purpose
 	}
 	if te, ok := errors.AsType[twirp.Error](err); ok {
 		if te.Code() == twirp.NotFound {
