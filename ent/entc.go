@@ -9,6 +9,8 @@ import (
 
 	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
+
+	"github.com/usher-meet/usher/ent/sqltx"
 )
 
 func main() {
@@ -19,7 +21,7 @@ func main() {
 		Features: []gen.Feature{
 			gen.FeatureLock, gen.FeatureUpsert, gen.FeatureVersionedMigration, gen.FeatureModifier,
 		},
-	})
+	}, entc.Dependency(entc.DependencyName("SQL"), entc.DependencyType(&sqltx.Tx{})))
 	if err != nil {
 		log.Fatal(err)
 	}

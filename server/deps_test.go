@@ -31,43 +31,53 @@ var (
 		// The commands for operators call the same rules as the API.
 		"cmd/usher": "dev server services shared migrations gen web",
 		// Runs a whole server with stand-ins around it, and is no part of one.
-		"server/dev": "server shared migrations gen",
+		"server/dev": "server shared migrations catcher gen",
 		"server":     "services adapters shared migrations webapp gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
-		"server/users": "shared gen", "server/config": "shared gen",
+		"server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
+		"server/telephony": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
-		"server/livekit": "shared gen", "server/oidc": "shared gen",
+		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "", "server/mail": "shared gen",
+		// A mail server that delivers nothing, for development and tests.
+		"server/mail/catcher": "",
 
 		// Shared packages, each above those it lists.
-		"server/auth":       "fault dbtx live ratelimit slug text gen",
-		"server/audit":      "auth gen",
-		"server/moderation": "fault gen",
-		"server/page":       "auth fault gen",
-		"server/mask":       "fault gen",
-		"server/ratelimit":  "fault gen",
-		"server/fault":      "gen",
-		"server/dbtx":       "gen",
-		"server/live":       "gen",
-		"server/slug":       "",
-		"server/text":       "",
+		"server/auth":        "fault dbtx live ratelimit slug text gen",
+		"server/audit":       "auth gen",
+		"server/moderation":  "fault gen",
+		"server/page":        "auth fault gen",
+		"server/idempotency": "fault gen",
+		"server/mask":        "fault gen",
+		"server/ratelimit":   "fault gen",
+		"server/fault":       "gen",
+		"server/dbtx":        "sqltx gen",
+		"server/jobs":        "dbtx sqltx gen",
+		"server/events":      "dbtx jobs live gen",
+		"server/live":        "gen",
+		"server/letter":      "gen",
+		"server/slug":        "",
+		"server/text":        "",
 
-		"server/internal/testenv":         "dbtx migrations gen",
+		"server/internal/testenv":         "dbtx migrations catcher gen",
 		"server/internal/testenv/meeting": "",
+		"server/internal/testenv/phone":   "testenv",
 		"server/internal/bench":           "",
+		"server/internal/recorder":        "",
 
 		// The web app: its files, and how they are served.
 		"web": "", "server/webapp": "",
 
-		"ent": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
+		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
 	}
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
-		"adapters":   {"server/livekit", "server/oidc"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/ratelimit", "server/slug", "server/live", "server/page", "server/mask", "server/text"},
+		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
+		"catcher":    {"server/mail/catcher"},
+		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -75,10 +85,13 @@ var (
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},
+		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 		"webapp":     {"server/webapp"},
 		"web":        {"web"},
+		"sqltx":      {"ent/sqltx"},
+		"jobs":       {"server/jobs"},
 	}
 )
 
@@ -89,12 +102,17 @@ var only = []struct {
 	from         []string
 }{
 	{"github.com/livekit/", "LiveKit's types must not spread: a new version of it should touch one folder", []string{
-		"server/livekit", "server/internal/testenv/meeting",
+		"server/livekit", "server/internal/testenv/meeting", "server/internal/testenv/phone", "server/internal/recorder",
 	}},
 	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
 	}},
+	{"github.com/minio/minio-go", "the storage is reached through server/objectstore", []string{"server/objectstore", "server/internal/recorder"}},
+
 	{"github.com/coreos/go-oidc", "the provider is reached through server/oidc", []string{"server/oidc"}},
+	{"github.com/wneessen/go-mail", "mail is sent by server/mail", []string{"server/mail"}},
+	{"github.com/emersion/go-smtp", "it is the mail server of development and tests", []string{"server/mail/catcher"}},
+	{"github.com/arran4/golang-ical", "calendar entries are written by server/mail", []string{"server/mail"}},
 	{"github.com/alicebob/miniredis", "it is not Redis: only what runs without Redis has it", []string{"server/dev"}},
 	{"github.com/alecthomas/kong", "the command line stays at the edge", []string{"cmd/usher"}},
 	{"ariga.io/atlas", "migrations are written on a developer's machine, never by the server", []string{
@@ -379,6 +397,7 @@ var licences = map[string]string{
 	"Apache-2.0":   "Apache License",
 	"BSD-3-Clause": "Neither the name of",
 	"BSD-2-Clause": "Redistribution and use in source and binary forms",
+	"MPL-2.0":      "Mozilla Public License Version 2.0",
 	"ISC":          "Permission to use, copy, modify, and/or distribute this software",
 }
 

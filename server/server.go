@@ -26,13 +26,18 @@ import (
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
+	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Services are the fully qualified names of the services that the server mounts.
@@ -40,6 +45,7 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.TelephonyServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -85,8 +91,16 @@ type parts struct {
 	limiter  *ratelimit.Limiter
 	metrics  *prometheus.Registry
 	health   *health
+	post     *mail.Post
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	callers  *callers.Service
+	// telephony also tells clients and rooms who can be reached by phone.
+	telephony *telephony.Service
+	// work is what jobs does: see work.go.
+	work  *jobs.Registry
+	jobs  *jobs.Client
+	inbox *events.Inbox
 	// draining is closed when the server stops, before it waits for calls to end: streams would never.
 	draining chan struct{}
 }
@@ -120,16 +134,24 @@ func Run(ctx context.Context, o Options) error {
 	}
 	apiServer, internalServer := p.newHTTPServer(handler), p.newHTTPServer(p.internalHandler())
 
+	failed := make(chan error, 3)
 	// The workers end before the parts that they use are closed.
 	workCtx, stopWork := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	work.Go(func() { p.rooms.RunLive(workCtx) })
-	work.Go(func() { p.runNightly(workCtx) })
+	work.Go(func() {
+		if err := p.jobs.Run(workCtx); err != nil && workCtx.Err() == nil {
+			failed <- err
+		}
+	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.callers.Run(workCtx) })
+	work.Go(func() { p.lobby.RunStreams(workCtx) })
+	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
 	defer work.Wait()
+	defer p.inbox.Wait()
 	defer stopWork()
 
-	failed := make(chan error, 2)
 	for server, listener := range map[*http.Server]net.Listener{apiServer: api, internalServer: internal} {
 		go func() { failed <- server.Serve(listener) }()
 	}
@@ -176,6 +198,10 @@ func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Serve
 // build opens what the server stands on. The returned function closes it again.
 func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), error) {
 	c := o.Config
+	post, err := newPost(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -199,7 +225,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
@@ -207,9 +233,21 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		health:   &health{db: db, redis: redis, livekit: lk},
 		draining: make(chan struct{}),
 	}
+	p.work = jobs.NewRegistry()
+	p.jobs, err = jobs.New(db, p.work, jobs.Options{Log: log, Metrics: p.metrics, Keep: c.Keep.Jobs, StopTimeout: c.DrainTimeout})
+	if err != nil {
+		lk.Close()
+		closeAll()
+		return nil, nil, err
+	}
+	p.inbox = &events.Inbox{DB: db, Jobs: p.jobs, Log: log}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
-	p.rooms.Lobby = p.lobby
+	p.callers = p.callersService()
+	p.lobby.Callers = p.callers
+	p.telephony = p.telephonyService()
+	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
+	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
 }
@@ -231,8 +269,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
-	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
+	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
 	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(Services), grpchealth.HealthV1ServiceName)...)
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
@@ -243,6 +282,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
+	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/jobs"
 )
 
 const description = `The control plane of self-hosted video meetings on LiveKit.
@@ -40,6 +41,8 @@ type commands struct {
 	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
 	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
 	Room        roomCommands       `cmd:"" group:"Operate" help:"Look after rooms."`
+	Mail        mailCommands       `cmd:"" group:"Operate" help:"Try whether mail can be sent."`
+	Jobs        jobsCommands       `cmd:"" group:"Operate" help:"See what is to be done, and what failed."`
 }
 
 // errUsage marks errors of whoever typed the command: exit code 2.
@@ -70,10 +73,12 @@ func advice(err error) string {
 		{auth.ErrNoUser, "see usher user list"},
 		{auth.ErrRoomNotFound, "see usher room list"},
 		{auth.ErrNoToken, "see usher token list"},
+		{jobs.ErrNoJob, "see usher jobs list --state=all"},
 		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
 		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},
 		{fault.ErrRedis, "USHER_REDIS_ADDRESSES says where it is"},
 		{server.ErrNoRedis, "USHER_REDIS_ADDRESSES says where it is"},
+		{server.ErrMailOff, "USHER_SMTP_HOST and USHER_MAIL_FROM switch it on"},
 		{server.ErrNoDatabase, "USHER_DATABASE_URL says where it is"},
 	} {
 		if errors.Is(err, a.err) {

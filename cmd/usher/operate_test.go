@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/jobs"
 )
 
 // operated is an instance to operate: a database and a Redis, and the settings that name them.
@@ -203,6 +206,71 @@ func TestUser(t *testing.T) {
 		if n := o.db.Read.User.Query().CountX(t.Context()); n != 0 {
 			t.Errorf("%d accounts are left", n)
 		}
+	})
+}
+
+// testJob is a job that no server knows.
+type testJob struct {
+	RoomID string `json:"room_id"`
+}
+
+func (testJob) Kind() string { return "test.job" }
+
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	instances(t, func(t *testing.T, o *operated) {
+		// A server that gives the job up at once.
+		r := jobs.NewRegistry()
+		given := make(chan struct{}, 2)
+		jobs.Handle(r, func(context.Context, testJob) error {
+			defer func() { given <- struct{}{} }()
+			return jobs.Permanent(errors.New("the room of ada@example.org is gone"))
+		})
+		server, err := jobs.New(o.db, r, jobs.Options{Keep: time.Hour, StopTimeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := server.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		enqueue := func(options ...jobs.Option) {
+			o.write(t, func(ctx context.Context, tx *ent.Client) error {
+				return server.Enqueue(ctx, tx, testJob{RoomID: uuid.NewString()}, options...)
+			})
+		}
+		enqueue()
+		<-given
+		stop()
+		running.Wait()
+		enqueue(jobs.At(time.Now().Add(time.Hour)))
+
+		wantGolden(t, "jobs-list.json", mustUsher(t, o.environ, "jobs", "list", "--json"))
+		wantGolden(t, "jobs-show.json", mustUsher(t, o.environ, "jobs", "show", "1", "--json"))
+		if out := mustUsher(t, o.environ, "jobs", "list"); !strings.Contains(out, "dead     1 of") || !strings.Contains(out, "of *** is gone") {
+			t.Errorf("the list:\n%s", out)
+		}
+		if out := mustUsher(t, o.environ, "jobs", "list", "--limit", "1"); !strings.Contains(out, "There are more: use --limit") {
+			t.Errorf("a short list:\n%s", out)
+		}
+		var dead, all struct{ Jobs []jobView }
+		mustJSON(t, &dead, o.environ, "jobs", "list", "--state", "dead", "--kind", "test.job")
+		mustJSON(t, &all, o.environ, "jobs", "list", "--state", "all", "--kind", "test.other")
+		if len(dead.Jobs) != 1 || len(all.Jobs) != 0 {
+			t.Errorf("dead: %v, of another kind: %v", dead.Jobs, all.Jobs)
+		}
+		var retried jobView
+		mustJSON(t, &retried, o.environ, "jobs", "retry", "1")
+		if retried.State != "waiting" || retried.EndTime != nil {
+			t.Errorf("after the retry: %+v", retried)
+		}
+		wantRefused(t, usher(t, o.environ, "jobs", "retry", "1"), 1, "waiting to be done already")
+		wantRefused(t, usher(t, o.environ, "jobs", "delete", "1"), 2, "repeat the command with --yes")
+		mustUsher(t, o.environ, "jobs", "delete", "1", "--yes")
+		wantRefused(t, usher(t, o.environ, "jobs", "show", "1"), 1, "see usher jobs list --state=all")
 	})
 }
 

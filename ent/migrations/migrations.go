@@ -1,9 +1,9 @@
 // Package migrations brings a database to the schema of this Usher, one reviewed SQL file after the other, and says
 // whether a database fits.
 //
-// Files are made by `go tool task migrate:new -- NAME`, one folder a dialect, and applied by goose. Each one ends with a
-// line that records the oldest Usher that may run on the schema it makes, so that two releases can run side by side while
-// a deployment goes on: first expand, and contract one release later.
+// Files are made by `go tool task migrate:new -- NAME`, one folder a dialect, and applied by goose, between those that River
+// brings for its tables (river.go). Each one ends with a line that records the oldest Usher that may run on the schema it
+// makes, so that two releases can run side by side while a deployment goes on: first expand, and contract one release later.
 package migrations
 
 import (
@@ -138,7 +138,11 @@ func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 		return nil, err
 	}
 	// Without a log of its own goose writes nothing.
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	river, err := riverMigrations(dialect)
+	if err != nil {
+		return nil, err
+	}
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(river...)}
 	gooseDialect := goose.DialectSQLite3
 	if dialect == Postgres {
 		gooseDialect = goose.DialectPostgres
@@ -154,7 +158,7 @@ func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 
 // name is what follows the version in the name of a file.
 func name(path string) string {
-	base := strings.TrimSuffix(path[strings.LastIndexByte(path, '/')+1:], ".sql")
+	base, _, _ := strings.Cut(path[strings.LastIndexByte(path, '/')+1:], ".")
 	_, rest, _ := strings.Cut(base, "_")
 	return rest
 }

@@ -172,6 +172,28 @@ func TestFiles_sameVersions(t *testing.T) {
 	}
 }
 
+// Every step that River needs is one of ours, on both databases: a new River must not run on tables of an old one.
+func TestRiver_everyStep(t *testing.T) {
+	t.Parallel()
+	eachDialect(t, func(t *testing.T, dialect string) {
+		db := open(t, emptyURL(t, dialect))
+		list, err := migrations.List(t.Context(), db.SQL(), dialect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known, err := migrations.River(dialect)
+		if err != nil || len(known) == 0 {
+			t.Fatalf("%v, %v", known, err)
+		}
+		for _, m := range known {
+			want := fmt.Sprintf("river_%d", m.Version)
+			if !slices.ContainsFunc(list, func(s migrations.Status) bool { return s.Name == want }) {
+				t.Errorf("River's step %d (%s) is missing: add it to riverVersions, after all others", m.Version, m.Name)
+			}
+		}
+	})
+}
+
 func TestUp_twice(t *testing.T) {
 	t.Parallel()
 	eachDialect(t, func(t *testing.T, dialect string) {

@@ -47,6 +47,8 @@ func (Room) Edges() []ent.Edge {
 		edge.To("members", Member.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("creation_callbacks", CreationCallback.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("participant_states", ParticipantState.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
+		// It outlives the room: the PIN rests.
+		edge.To("pin", Pin.Type).Unique().Annotations(entsql.OnDelete(entsql.SetNull)),
 	}
 }
 

@@ -49,5 +49,6 @@ func (User) Edges() []ent.Edge {
 		edge.To("members", Member.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("api_tokens", APIToken.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("participant_states", ParticipantState.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
+		edge.To("recording_accesses", RecordingAccess.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 	}
 }

@@ -16,15 +16,22 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
+	"github.com/usher-meet/usher/ent/sqltx"
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
+	"github.com/usher-meet/usher/gen/ent/pin"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -39,6 +46,8 @@ type Client struct {
 	AuditEvent *AuditEventClient
 	// CreationCallback is the client for interacting with the CreationCallback builders.
 	CreationCallback *CreationCallbackClient
+	// DispatchRule is the client for interacting with the DispatchRule builders.
+	DispatchRule *DispatchRuleClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
 	IdempotencyKey *IdempotencyKeyClient
 	// LiveTask is the client for interacting with the LiveTask builders.
@@ -47,10 +56,20 @@ type Client struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// PeriodicWork is the client for interacting with the PeriodicWork builders.
+	PeriodicWork *PeriodicWorkClient
+	// Pin is the client for interacting with the Pin builders.
+	Pin *PinClient
+	// Recording is the client for interacting with the Recording builders.
+	Recording *RecordingClient
+	// RecordingAccess is the client for interacting with the RecordingAccess builders.
+	RecordingAccess *RecordingAccessClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
 	SchemaVersion *SchemaVersionClient
+	// Trunk is the client for interacting with the Trunk builders.
+	Trunk *TrunkClient
 	// User is the client for interacting with the User builders.
 	User *UserClient
 }
@@ -67,12 +86,18 @@ func (c *Client) init() {
 	c.APIToken = NewAPITokenClient(c.config)
 	c.AuditEvent = NewAuditEventClient(c.config)
 	c.CreationCallback = NewCreationCallbackClient(c.config)
+	c.DispatchRule = NewDispatchRuleClient(c.config)
 	c.IdempotencyKey = NewIdempotencyKeyClient(c.config)
 	c.LiveTask = NewLiveTaskClient(c.config)
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
+	c.PeriodicWork = NewPeriodicWorkClient(c.config)
+	c.Pin = NewPinClient(c.config)
+	c.Recording = NewRecordingClient(c.config)
+	c.RecordingAccess = NewRecordingAccessClient(c.config)
 	c.Room = NewRoomClient(c.config)
 	c.SchemaVersion = NewSchemaVersionClient(c.config)
+	c.Trunk = NewTrunkClient(c.config)
 	c.User = NewUserClient(c.config)
 }
 
@@ -89,6 +114,7 @@ type (
 		hooks *hooks
 		// interceptors to execute on queries.
 		inters *inters
+		SQL    *sqltx.Tx
 	}
 	// Option function to configure the client.
 	Option func(*config)
@@ -132,6 +158,13 @@ func Driver(driver dialect.Driver) Option {
 	}
 }
 
+// SQL configures the SQL.
+func SQL(v *sqltx.Tx) Option {
+	return func(c *config) {
+		c.SQL = v
+	}
+}
+
 // Open opens a database/sql.DB specified by the driver name and
 // the data source name, and returns a new client attached to it.
 // Optional parameters can be added for configuring the client.
@@ -169,12 +202,18 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		APIToken:         NewAPITokenClient(cfg),
 		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
+		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		PeriodicWork:     NewPeriodicWorkClient(cfg),
+		Pin:              NewPinClient(cfg),
+		Recording:        NewRecordingClient(cfg),
+		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
+		Trunk:            NewTrunkClient(cfg),
 		User:             NewUserClient(cfg),
 	}, nil
 }
@@ -198,12 +237,18 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		APIToken:         NewAPITokenClient(cfg),
 		AuditEvent:       NewAuditEventClient(cfg),
 		CreationCallback: NewCreationCallbackClient(cfg),
+		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
+		PeriodicWork:     NewPeriodicWorkClient(cfg),
+		Pin:              NewPinClient(cfg),
+		Recording:        NewRecordingClient(cfg),
+		RecordingAccess:  NewRecordingAccessClient(cfg),
 		Room:             NewRoomClient(cfg),
 		SchemaVersion:    NewSchemaVersionClient(cfg),
+		Trunk:            NewTrunkClient(cfg),
 		User:             NewUserClient(cfg),
 	}, nil
 }
@@ -234,8 +279,9 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
-		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
-		c.Member, c.ParticipantState, c.Room, c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
+		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
 	}
@@ -245,8 +291,9 @@ func (c *Client) Use(hooks ...Hook) {
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
-		c.APIToken, c.AuditEvent, c.CreationCallback, c.IdempotencyKey, c.LiveTask,
-		c.Member, c.ParticipantState, c.Room, c.SchemaVersion, c.User,
+		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
+		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
+		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -261,6 +308,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.AuditEvent.mutate(ctx, m)
 	case *CreationCallbackMutation:
 		return c.CreationCallback.mutate(ctx, m)
+	case *DispatchRuleMutation:
+		return c.DispatchRule.mutate(ctx, m)
 	case *IdempotencyKeyMutation:
 		return c.IdempotencyKey.mutate(ctx, m)
 	case *LiveTaskMutation:
@@ -269,10 +318,20 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Member.mutate(ctx, m)
 	case *ParticipantStateMutation:
 		return c.ParticipantState.mutate(ctx, m)
+	case *PeriodicWorkMutation:
+		return c.PeriodicWork.mutate(ctx, m)
+	case *PinMutation:
+		return c.Pin.mutate(ctx, m)
+	case *RecordingMutation:
+		return c.Recording.mutate(ctx, m)
+	case *RecordingAccessMutation:
+		return c.RecordingAccess.mutate(ctx, m)
 	case *RoomMutation:
 		return c.Room.mutate(ctx, m)
 	case *SchemaVersionMutation:
 		return c.SchemaVersion.mutate(ctx, m)
+	case *TrunkMutation:
+		return c.Trunk.mutate(ctx, m)
 	case *UserMutation:
 		return c.User.mutate(ctx, m)
 	default:
@@ -708,6 +767,139 @@ func (c *CreationCallbackClient) mutate(ctx context.Context, m *CreationCallback
 		return (&CreationCallbackDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown CreationCallback mutation op: %q", m.Op())
+	}
+}
+
+// DispatchRuleClient is a client for the DispatchRule schema.
+type DispatchRuleClient struct {
+	config
+}
+
+// NewDispatchRuleClient returns a client for the DispatchRule from the given config.
+func NewDispatchRuleClient(c config) *DispatchRuleClient {
+	return &DispatchRuleClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `dispatchrule.Hooks(f(g(h())))`.
+func (c *DispatchRuleClient) Use(hooks ...Hook) {
+	c.hooks.DispatchRule = append(c.hooks.DispatchRule, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `dispatchrule.Intercept(f(g(h())))`.
+func (c *DispatchRuleClient) Intercept(interceptors ...Interceptor) {
+	c.inters.DispatchRule = append(c.inters.DispatchRule, interceptors...)
+}
+
+// Create returns a builder for creating a DispatchRule entity.
+func (c *DispatchRuleClient) Create() *DispatchRuleCreate {
+	mutation := newDispatchRuleMutation(c.config, OpCreate)
+	return &DispatchRuleCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of DispatchRule entities.
+func (c *DispatchRuleClient) CreateBulk(builders ...*DispatchRuleCreate) *DispatchRuleCreateBulk {
+	return &DispatchRuleCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *DispatchRuleClient) MapCreateBulk(slice any, setFunc func(*DispatchRuleCreate, int)) *DispatchRuleCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &DispatchRuleCreateBulk{err: fmt.Errorf("calling to DispatchRuleClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*DispatchRuleCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &DispatchRuleCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for DispatchRule.
+func (c *DispatchRuleClient) Update() *DispatchRuleUpdate {
+	mutation := newDispatchRuleMutation(c.config, OpUpdate)
+	return &DispatchRuleUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *DispatchRuleClient) UpdateOne(_m *DispatchRule) *DispatchRuleUpdateOne {
+	mutation := newDispatchRuleMutation(c.config, OpUpdateOne, withDispatchRule(_m))
+	return &DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *DispatchRuleClient) UpdateOneID(id uuid.UUID) *DispatchRuleUpdateOne {
+	mutation := newDispatchRuleMutation(c.config, OpUpdateOne, withDispatchRuleID(id))
+	return &DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for DispatchRule.
+func (c *DispatchRuleClient) Delete() *DispatchRuleDelete {
+	mutation := newDispatchRuleMutation(c.config, OpDelete)
+	return &DispatchRuleDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *DispatchRuleClient) DeleteOne(_m *DispatchRule) *DispatchRuleDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *DispatchRuleClient) DeleteOneID(id uuid.UUID) *DispatchRuleDeleteOne {
+	builder := c.Delete().Where(dispatchrule.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &DispatchRuleDeleteOne{builder}
+}
+
+// Query returns a query builder for DispatchRule.
+func (c *DispatchRuleClient) Query() *DispatchRuleQuery {
+	return &DispatchRuleQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeDispatchRule},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a DispatchRule entity by its id.
+func (c *DispatchRuleClient) Get(ctx context.Context, id uuid.UUID) (*DispatchRule, error) {
+	return c.Query().Where(dispatchrule.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *DispatchRuleClient) GetX(ctx context.Context, id uuid.UUID) *DispatchRule {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *DispatchRuleClient) Hooks() []Hook {
+	return c.hooks.DispatchRule
+}
+
+// Interceptors returns the client interceptors.
+func (c *DispatchRuleClient) Interceptors() []Interceptor {
+	return c.inters.DispatchRule
+}
+
+func (c *DispatchRuleClient) mutate(ctx context.Context, m *DispatchRuleMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&DispatchRuleCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&DispatchRuleUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&DispatchRuleUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&DispatchRuleDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown DispatchRule mutation op: %q", m.Op())
 	}
 }
 
@@ -1307,6 +1499,602 @@ func (c *ParticipantStateClient) mutate(ctx context.Context, m *ParticipantState
 	}
 }
 
+// PeriodicWorkClient is a client for the PeriodicWork schema.
+type PeriodicWorkClient struct {
+	config
+}
+
+// NewPeriodicWorkClient returns a client for the PeriodicWork from the given config.
+func NewPeriodicWorkClient(c config) *PeriodicWorkClient {
+	return &PeriodicWorkClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `periodicwork.Hooks(f(g(h())))`.
+func (c *PeriodicWorkClient) Use(hooks ...Hook) {
+	c.hooks.PeriodicWork = append(c.hooks.PeriodicWork, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `periodicwork.Intercept(f(g(h())))`.
+func (c *PeriodicWorkClient) Intercept(interceptors ...Interceptor) {
+	c.inters.PeriodicWork = append(c.inters.PeriodicWork, interceptors...)
+}
+
+// Create returns a builder for creating a PeriodicWork entity.
+func (c *PeriodicWorkClient) Create() *PeriodicWorkCreate {
+	mutation := newPeriodicWorkMutation(c.config, OpCreate)
+	return &PeriodicWorkCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of PeriodicWork entities.
+func (c *PeriodicWorkClient) CreateBulk(builders ...*PeriodicWorkCreate) *PeriodicWorkCreateBulk {
+	return &PeriodicWorkCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PeriodicWorkClient) MapCreateBulk(slice any, setFunc func(*PeriodicWorkCreate, int)) *PeriodicWorkCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PeriodicWorkCreateBulk{err: fmt.Errorf("calling to PeriodicWorkClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PeriodicWorkCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PeriodicWorkCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for PeriodicWork.
+func (c *PeriodicWorkClient) Update() *PeriodicWorkUpdate {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdate)
+	return &PeriodicWorkUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PeriodicWorkClient) UpdateOne(_m *PeriodicWork) *PeriodicWorkUpdateOne {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdateOne, withPeriodicWork(_m))
+	return &PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PeriodicWorkClient) UpdateOneID(id string) *PeriodicWorkUpdateOne {
+	mutation := newPeriodicWorkMutation(c.config, OpUpdateOne, withPeriodicWorkID(id))
+	return &PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for PeriodicWork.
+func (c *PeriodicWorkClient) Delete() *PeriodicWorkDelete {
+	mutation := newPeriodicWorkMutation(c.config, OpDelete)
+	return &PeriodicWorkDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PeriodicWorkClient) DeleteOne(_m *PeriodicWork) *PeriodicWorkDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PeriodicWorkClient) DeleteOneID(id string) *PeriodicWorkDeleteOne {
+	builder := c.Delete().Where(periodicwork.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PeriodicWorkDeleteOne{builder}
+}
+
+// Query returns a query builder for PeriodicWork.
+func (c *PeriodicWorkClient) Query() *PeriodicWorkQuery {
+	return &PeriodicWorkQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePeriodicWork},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a PeriodicWork entity by its id.
+func (c *PeriodicWorkClient) Get(ctx context.Context, id string) (*PeriodicWork, error) {
+	return c.Query().Where(periodicwork.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PeriodicWorkClient) GetX(ctx context.Context, id string) *PeriodicWork {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *PeriodicWorkClient) Hooks() []Hook {
+	return c.hooks.PeriodicWork
+}
+
+// Interceptors returns the client interceptors.
+func (c *PeriodicWorkClient) Interceptors() []Interceptor {
+	return c.inters.PeriodicWork
+}
+
+func (c *PeriodicWorkClient) mutate(ctx context.Context, m *PeriodicWorkMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PeriodicWorkCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PeriodicWorkUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PeriodicWorkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PeriodicWorkDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown PeriodicWork mutation op: %q", m.Op())
+	}
+}
+
+// PinClient is a client for the Pin schema.
+type PinClient struct {
+	config
+}
+
+// NewPinClient returns a client for the Pin from the given config.
+func NewPinClient(c config) *PinClient {
+	return &PinClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `pin.Hooks(f(g(h())))`.
+func (c *PinClient) Use(hooks ...Hook) {
+	c.hooks.Pin = append(c.hooks.Pin, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `pin.Intercept(f(g(h())))`.
+func (c *PinClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Pin = append(c.inters.Pin, interceptors...)
+}
+
+// Create returns a builder for creating a Pin entity.
+func (c *PinClient) Create() *PinCreate {
+	mutation := newPinMutation(c.config, OpCreate)
+	return &PinCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Pin entities.
+func (c *PinClient) CreateBulk(builders ...*PinCreate) *PinCreateBulk {
+	return &PinCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PinClient) MapCreateBulk(slice any, setFunc func(*PinCreate, int)) *PinCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PinCreateBulk{err: fmt.Errorf("calling to PinClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PinCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PinCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Pin.
+func (c *PinClient) Update() *PinUpdate {
+	mutation := newPinMutation(c.config, OpUpdate)
+	return &PinUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PinClient) UpdateOne(_m *Pin) *PinUpdateOne {
+	mutation := newPinMutation(c.config, OpUpdateOne, withPin(_m))
+	return &PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PinClient) UpdateOneID(id uuid.UUID) *PinUpdateOne {
+	mutation := newPinMutation(c.config, OpUpdateOne, withPinID(id))
+	return &PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Pin.
+func (c *PinClient) Delete() *PinDelete {
+	mutation := newPinMutation(c.config, OpDelete)
+	return &PinDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PinClient) DeleteOne(_m *Pin) *PinDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PinClient) DeleteOneID(id uuid.UUID) *PinDeleteOne {
+	builder := c.Delete().Where(pin.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PinDeleteOne{builder}
+}
+
+// Query returns a query builder for Pin.
+func (c *PinClient) Query() *PinQuery {
+	return &PinQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePin},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Pin entity by its id.
+func (c *PinClient) Get(ctx context.Context, id uuid.UUID) (*Pin, error) {
+	return c.Query().Where(pin.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PinClient) GetX(ctx context.Context, id uuid.UUID) *Pin {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRoom queries the room edge of a Pin.
+func (c *PinClient) QueryRoom(_m *Pin) *RoomQuery {
+	query := (&RoomClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(pin.Table, pin.FieldID, id),
+			sqlgraph.To(room.Table, room.FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, true, pin.RoomTable, pin.RoomColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *PinClient) Hooks() []Hook {
+	return c.hooks.Pin
+}
+
+// Interceptors returns the client interceptors.
+func (c *PinClient) Interceptors() []Interceptor {
+	return c.inters.Pin
+}
+
+func (c *PinClient) mutate(ctx context.Context, m *PinMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PinCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PinUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PinUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PinDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Pin mutation op: %q", m.Op())
+	}
+}
+
+// RecordingClient is a client for the Recording schema.
+type RecordingClient struct {
+	config
+}
+
+// NewRecordingClient returns a client for the Recording from the given config.
+func NewRecordingClient(c config) *RecordingClient {
+	return &RecordingClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `recording.Hooks(f(g(h())))`.
+func (c *RecordingClient) Use(hooks ...Hook) {
+	c.hooks.Recording = append(c.hooks.Recording, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `recording.Intercept(f(g(h())))`.
+func (c *RecordingClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Recording = append(c.inters.Recording, interceptors...)
+}
+
+// Create returns a builder for creating a Recording entity.
+func (c *RecordingClient) Create() *RecordingCreate {
+	mutation := newRecordingMutation(c.config, OpCreate)
+	return &RecordingCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Recording entities.
+func (c *RecordingClient) CreateBulk(builders ...*RecordingCreate) *RecordingCreateBulk {
+	return &RecordingCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RecordingClient) MapCreateBulk(slice any, setFunc func(*RecordingCreate, int)) *RecordingCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RecordingCreateBulk{err: fmt.Errorf("calling to RecordingClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RecordingCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RecordingCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Recording.
+func (c *RecordingClient) Update() *RecordingUpdate {
+	mutation := newRecordingMutation(c.config, OpUpdate)
+	return &RecordingUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RecordingClient) UpdateOne(_m *Recording) *RecordingUpdateOne {
+	mutation := newRecordingMutation(c.config, OpUpdateOne, withRecording(_m))
+	return &RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RecordingClient) UpdateOneID(id uuid.UUID) *RecordingUpdateOne {
+	mutation := newRecordingMutation(c.config, OpUpdateOne, withRecordingID(id))
+	return &RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Recording.
+func (c *RecordingClient) Delete() *RecordingDelete {
+	mutation := newRecordingMutation(c.config, OpDelete)
+	return &RecordingDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RecordingClient) DeleteOne(_m *Recording) *RecordingDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RecordingClient) DeleteOneID(id uuid.UUID) *RecordingDeleteOne {
+	builder := c.Delete().Where(recording.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RecordingDeleteOne{builder}
+}
+
+// Query returns a query builder for Recording.
+func (c *RecordingClient) Query() *RecordingQuery {
+	return &RecordingQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRecording},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Recording entity by its id.
+func (c *RecordingClient) Get(ctx context.Context, id uuid.UUID) (*Recording, error) {
+	return c.Query().Where(recording.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RecordingClient) GetX(ctx context.Context, id uuid.UUID) *Recording {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryAccesses queries the accesses edge of a Recording.
+func (c *RecordingClient) QueryAccesses(_m *Recording) *RecordingAccessQuery {
+	query := (&RecordingAccessClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recording.Table, recording.FieldID, id),
+			sqlgraph.To(recordingaccess.Table, recordingaccess.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, recording.AccessesTable, recording.AccessesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *RecordingClient) Hooks() []Hook {
+	return c.hooks.Recording
+}
+
+// Interceptors returns the client interceptors.
+func (c *RecordingClient) Interceptors() []Interceptor {
+	return c.inters.Recording
+}
+
+func (c *RecordingClient) mutate(ctx context.Context, m *RecordingMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RecordingCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RecordingUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RecordingUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RecordingDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Recording mutation op: %q", m.Op())
+	}
+}
+
+// RecordingAccessClient is a client for the RecordingAccess schema.
+type RecordingAccessClient struct {
+	config
+}
+
+// NewRecordingAccessClient returns a client for the RecordingAccess from the given config.
+func NewRecordingAccessClient(c config) *RecordingAccessClient {
+	return &RecordingAccessClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `recordingaccess.Hooks(f(g(h())))`.
+func (c *RecordingAccessClient) Use(hooks ...Hook) {
+	c.hooks.RecordingAccess = append(c.hooks.RecordingAccess, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `recordingaccess.Intercept(f(g(h())))`.
+func (c *RecordingAccessClient) Intercept(interceptors ...Interceptor) {
+	c.inters.RecordingAccess = append(c.inters.RecordingAccess, interceptors...)
+}
+
+// Create returns a builder for creating a RecordingAccess entity.
+func (c *RecordingAccessClient) Create() *RecordingAccessCreate {
+	mutation := newRecordingAccessMutation(c.config, OpCreate)
+	return &RecordingAccessCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of RecordingAccess entities.
+func (c *RecordingAccessClient) CreateBulk(builders ...*RecordingAccessCreate) *RecordingAccessCreateBulk {
+	return &RecordingAccessCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RecordingAccessClient) MapCreateBulk(slice any, setFunc func(*RecordingAccessCreate, int)) *RecordingAccessCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RecordingAccessCreateBulk{err: fmt.Errorf("calling to RecordingAccessClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RecordingAccessCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RecordingAccessCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for RecordingAccess.
+func (c *RecordingAccessClient) Update() *RecordingAccessUpdate {
+	mutation := newRecordingAccessMutation(c.config, OpUpdate)
+	return &RecordingAccessUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RecordingAccessClient) UpdateOne(_m *RecordingAccess) *RecordingAccessUpdateOne {
+	mutation := newRecordingAccessMutation(c.config, OpUpdateOne, withRecordingAccess(_m))
+	return &RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RecordingAccessClient) UpdateOneID(id uuid.UUID) *RecordingAccessUpdateOne {
+	mutation := newRecordingAccessMutation(c.config, OpUpdateOne, withRecordingAccessID(id))
+	return &RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for RecordingAccess.
+func (c *RecordingAccessClient) Delete() *RecordingAccessDelete {
+	mutation := newRecordingAccessMutation(c.config, OpDelete)
+	return &RecordingAccessDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RecordingAccessClient) DeleteOne(_m *RecordingAccess) *RecordingAccessDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RecordingAccessClient) DeleteOneID(id uuid.UUID) *RecordingAccessDeleteOne {
+	builder := c.Delete().Where(recordingaccess.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RecordingAccessDeleteOne{builder}
+}
+
+// Query returns a query builder for RecordingAccess.
+func (c *RecordingAccessClient) Query() *RecordingAccessQuery {
+	return &RecordingAccessQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRecordingAccess},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a RecordingAccess entity by its id.
+func (c *RecordingAccessClient) Get(ctx context.Context, id uuid.UUID) (*RecordingAccess, error) {
+	return c.Query().Where(recordingaccess.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RecordingAccessClient) GetX(ctx context.Context, id uuid.UUID) *RecordingAccess {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRecording queries the recording edge of a RecordingAccess.
+func (c *RecordingAccessClient) QueryRecording(_m *RecordingAccess) *RecordingQuery {
+	query := (&RecordingClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recordingaccess.Table, recordingaccess.FieldID, id),
+			sqlgraph.To(recording.Table, recording.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, recordingaccess.RecordingTable, recordingaccess.RecordingColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryUser queries the user edge of a RecordingAccess.
+func (c *RecordingAccessClient) QueryUser(_m *RecordingAccess) *UserQuery {
+	query := (&UserClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(recordingaccess.Table, recordingaccess.FieldID, id),
+			sqlgraph.To(user.Table, user.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, recordingaccess.UserTable, recordingaccess.UserColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *RecordingAccessClient) Hooks() []Hook {
+	return c.hooks.RecordingAccess
+}
+
+// Interceptors returns the client interceptors.
+func (c *RecordingAccessClient) Interceptors() []Interceptor {
+	return c.inters.RecordingAccess
+}
+
+func (c *RecordingAccessClient) mutate(ctx context.Context, m *RecordingAccessMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RecordingAccessCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RecordingAccessUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RecordingAccessUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RecordingAccessDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown RecordingAccess mutation op: %q", m.Op())
+	}
+}
+
 // RoomClient is a client for the Room schema.
 type RoomClient struct {
 	config
@@ -1456,6 +2244,22 @@ func (c *RoomClient) QueryParticipantStates(_m *Room) *ParticipantStateQuery {
 			sqlgraph.From(room.Table, room.FieldID, id),
 			sqlgraph.To(participantstate.Table, participantstate.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, room.ParticipantStatesTable, room.ParticipantStatesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryPin queries the pin edge of a Room.
+func (c *RoomClient) QueryPin(_m *Room) *PinQuery {
+	query := (&PinClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, id),
+			sqlgraph.To(pin.Table, pin.FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, false, room.PinTable, room.PinColumn),
 		)
 		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
 		return fromV, nil
@@ -1621,6 +2425,139 @@ func (c *SchemaVersionClient) mutate(ctx context.Context, m *SchemaVersionMutati
 	}
 }
 
+// TrunkClient is a client for the Trunk schema.
+type TrunkClient struct {
+	config
+}
+
+// NewTrunkClient returns a client for the Trunk from the given config.
+func NewTrunkClient(c config) *TrunkClient {
+	return &TrunkClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `trunk.Hooks(f(g(h())))`.
+func (c *TrunkClient) Use(hooks ...Hook) {
+	c.hooks.Trunk = append(c.hooks.Trunk, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `trunk.Intercept(f(g(h())))`.
+func (c *TrunkClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Trunk = append(c.inters.Trunk, interceptors...)
+}
+
+// Create returns a builder for creating a Trunk entity.
+func (c *TrunkClient) Create() *TrunkCreate {
+	mutation := newTrunkMutation(c.config, OpCreate)
+	return &TrunkCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Trunk entities.
+func (c *TrunkClient) CreateBulk(builders ...*TrunkCreate) *TrunkCreateBulk {
+	return &TrunkCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *TrunkClient) MapCreateBulk(slice any, setFunc func(*TrunkCreate, int)) *TrunkCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &TrunkCreateBulk{err: fmt.Errorf("calling to TrunkClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*TrunkCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &TrunkCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Trunk.
+func (c *TrunkClient) Update() *TrunkUpdate {
+	mutation := newTrunkMutation(c.config, OpUpdate)
+	return &TrunkUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *TrunkClient) UpdateOne(_m *Trunk) *TrunkUpdateOne {
+	mutation := newTrunkMutation(c.config, OpUpdateOne, withTrunk(_m))
+	return &TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *TrunkClient) UpdateOneID(id string) *TrunkUpdateOne {
+	mutation := newTrunkMutation(c.config, OpUpdateOne, withTrunkID(id))
+	return &TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Trunk.
+func (c *TrunkClient) Delete() *TrunkDelete {
+	mutation := newTrunkMutation(c.config, OpDelete)
+	return &TrunkDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *TrunkClient) DeleteOne(_m *Trunk) *TrunkDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *TrunkClient) DeleteOneID(id string) *TrunkDeleteOne {
+	builder := c.Delete().Where(trunk.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &TrunkDeleteOne{builder}
+}
+
+// Query returns a query builder for Trunk.
+func (c *TrunkClient) Query() *TrunkQuery {
+	return &TrunkQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeTrunk},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Trunk entity by its id.
+func (c *TrunkClient) Get(ctx context.Context, id string) (*Trunk, error) {
+	return c.Query().Where(trunk.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *TrunkClient) GetX(ctx context.Context, id string) *Trunk {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *TrunkClient) Hooks() []Hook {
+	return c.hooks.Trunk
+}
+
+// Interceptors returns the client interceptors.
+func (c *TrunkClient) Interceptors() []Interceptor {
+	return c.inters.Trunk
+}
+
+func (c *TrunkClient) mutate(ctx context.Context, m *TrunkMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&TrunkCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&TrunkUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&TrunkUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&TrunkDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Trunk mutation op: %q", m.Op())
+	}
+}
+
 // UserClient is a client for the User schema.
 type UserClient struct {
 	config
@@ -1777,6 +2714,22 @@ func (c *UserClient) QueryParticipantStates(_m *User) *ParticipantStateQuery {
 	return query
 }
 
+// QueryRecordingAccesses queries the recording_accesses edge of a User.
+func (c *UserClient) QueryRecordingAccesses(_m *User) *RecordingAccessQuery {
+	query := (&RecordingAccessClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(user.Table, user.FieldID, id),
+			sqlgraph.To(recordingaccess.Table, recordingaccess.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, user.RecordingAccessesTable, user.RecordingAccessesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // Hooks returns the client hooks.
 func (c *UserClient) Hooks() []Hook {
 	return c.hooks.User
@@ -1805,11 +2758,13 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
-		ParticipantState, Room, SchemaVersion, User []ent.Hook
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
+		SchemaVersion, Trunk, User []ent.Hook
 	}
 	inters struct {
-		APIToken, AuditEvent, CreationCallback, IdempotencyKey, LiveTask, Member,
-		ParticipantState, Room, SchemaVersion, User []ent.Interceptor
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
+		SchemaVersion, Trunk, User []ent.Interceptor
 	}
 )

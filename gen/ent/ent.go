@@ -15,12 +15,18 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
+	"github.com/usher-meet/usher/gen/ent/pin"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -85,12 +91,18 @@ func checkColumn(t, c string) error {
 			apitoken.Table:         apitoken.ValidColumn,
 			auditevent.Table:       auditevent.ValidColumn,
 			creationcallback.Table: creationcallback.ValidColumn,
+			dispatchrule.Table:     dispatchrule.ValidColumn,
 			idempotencykey.Table:   idempotencykey.ValidColumn,
 			livetask.Table:         livetask.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
+			periodicwork.Table:     periodicwork.ValidColumn,
+			pin.Table:              pin.ValidColumn,
+			recording.Table:        recording.ValidColumn,
+			recordingaccess.Table:  recordingaccess.ValidColumn,
 			room.Table:             room.ValidColumn,
 			schemaversion.Table:    schemaversion.ValidColumn,
+			trunk.Table:            trunk.ValidColumn,
 			user.Table:             user.ValidColumn,
 		})
 	})

@@ -15,13 +15,19 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/predicate"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/schemaversion"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -38,12 +44,18 @@ const (
 	TypeAPIToken         = "APIToken"
 	TypeAuditEvent       = "AuditEvent"
 	TypeCreationCallback = "CreationCallback"
+	TypeDispatchRule     = "DispatchRule"
 	TypeIdempotencyKey   = "IdempotencyKey"
 	TypeLiveTask         = "LiveTask"
 	TypeMember           = "Member"
 	TypeParticipantState = "ParticipantState"
+	TypePeriodicWork     = "PeriodicWork"
+	TypePin              = "Pin"
+	TypeRecording        = "Recording"
+	TypeRecordingAccess  = "RecordingAccess"
 	TypeRoom             = "Room"
 	TypeSchemaVersion    = "SchemaVersion"
+	TypeTrunk            = "Trunk"
 	TypeUser             = "User"
 )
 
@@ -1857,6 +1869,722 @@ func (m *CreationCallbackMutation) ResetEdge(name string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown CreationCallback edge %s", name)
+}
+
+// DispatchRuleMutation represents an operation that mutates the DispatchRule nodes in the graph.
+type DispatchRuleMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *uuid.UUID
+	rule_id       *string
+	trunk_id      *string
+	pin_id        *uuid.UUID
+	held          *bool
+	doubtful      *bool
+	lease         *uuid.UUID
+	lease_until   *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*DispatchRule, error)
+	predicates    []predicate.DispatchRule
+}
+
+var _ ent.Mutation = (*DispatchRuleMutation)(nil)
+
+// dispatchruleOption allows management of the mutation configuration using functional options.
+type dispatchruleOption func(*DispatchRuleMutation)
+
+// newDispatchRuleMutation creates new mutation for the DispatchRule entity.
+func newDispatchRuleMutation(c config, op Op, opts ...dispatchruleOption) *DispatchRuleMutation {
+	m := &DispatchRuleMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeDispatchRule,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withDispatchRuleID sets the ID field of the mutation.
+func withDispatchRuleID(id uuid.UUID) dispatchruleOption {
+	return func(m *DispatchRuleMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *DispatchRule
+		)
+		m.oldValue = func(ctx context.Context) (*DispatchRule, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().DispatchRule.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withDispatchRule sets the old DispatchRule of the mutation.
+func withDispatchRule(node *DispatchRule) dispatchruleOption {
+	return func(m *DispatchRuleMutation) {
+		m.oldValue = func(context.Context) (*DispatchRule, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m DispatchRuleMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m DispatchRuleMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of DispatchRule entities.
+func (m *DispatchRuleMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *DispatchRuleMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *DispatchRuleMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().DispatchRule.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRuleID sets the "rule_id" field.
+func (m *DispatchRuleMutation) SetRuleID(s string) {
+	m.rule_id = &s
+}
+
+// RuleID returns the value of the "rule_id" field in the mutation.
+func (m *DispatchRuleMutation) RuleID() (r string, exists bool) {
+	v := m.rule_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRuleID returns the old "rule_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldRuleID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRuleID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRuleID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRuleID: %w", err)
+	}
+	return oldValue.RuleID, nil
+}
+
+// ResetRuleID resets all changes to the "rule_id" field.
+func (m *DispatchRuleMutation) ResetRuleID() {
+	m.rule_id = nil
+}
+
+// SetTrunkID sets the "trunk_id" field.
+func (m *DispatchRuleMutation) SetTrunkID(s string) {
+	m.trunk_id = &s
+}
+
+// TrunkID returns the value of the "trunk_id" field in the mutation.
+func (m *DispatchRuleMutation) TrunkID() (r string, exists bool) {
+	v := m.trunk_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTrunkID returns the old "trunk_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldTrunkID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTrunkID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTrunkID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTrunkID: %w", err)
+	}
+	return oldValue.TrunkID, nil
+}
+
+// ResetTrunkID resets all changes to the "trunk_id" field.
+func (m *DispatchRuleMutation) ResetTrunkID() {
+	m.trunk_id = nil
+}
+
+// SetPinID sets the "pin_id" field.
+func (m *DispatchRuleMutation) SetPinID(u uuid.UUID) {
+	m.pin_id = &u
+}
+
+// PinID returns the value of the "pin_id" field in the mutation.
+func (m *DispatchRuleMutation) PinID() (r uuid.UUID, exists bool) {
+	v := m.pin_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPinID returns the old "pin_id" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldPinID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPinID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPinID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPinID: %w", err)
+	}
+	return oldValue.PinID, nil
+}
+
+// ClearPinID clears the value of the "pin_id" field.
+func (m *DispatchRuleMutation) ClearPinID() {
+	m.pin_id = nil
+	m.clearedFields[dispatchrule.FieldPinID] = struct{}{}
+}
+
+// PinIDCleared returns if the "pin_id" field was cleared in this mutation.
+func (m *DispatchRuleMutation) PinIDCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldPinID]
+	return ok
+}
+
+// ResetPinID resets all changes to the "pin_id" field.
+func (m *DispatchRuleMutation) ResetPinID() {
+	m.pin_id = nil
+	delete(m.clearedFields, dispatchrule.FieldPinID)
+}
+
+// SetHeld sets the "held" field.
+func (m *DispatchRuleMutation) SetHeld(b bool) {
+	m.held = &b
+}
+
+// Held returns the value of the "held" field in the mutation.
+func (m *DispatchRuleMutation) Held() (r bool, exists bool) {
+	v := m.held
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldHeld returns the old "held" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldHeld(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldHeld is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldHeld requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldHeld: %w", err)
+	}
+	return oldValue.Held, nil
+}
+
+// ResetHeld resets all changes to the "held" field.
+func (m *DispatchRuleMutation) ResetHeld() {
+	m.held = nil
+}
+
+// SetDoubtful sets the "doubtful" field.
+func (m *DispatchRuleMutation) SetDoubtful(b bool) {
+	m.doubtful = &b
+}
+
+// Doubtful returns the value of the "doubtful" field in the mutation.
+func (m *DispatchRuleMutation) Doubtful() (r bool, exists bool) {
+	v := m.doubtful
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDoubtful returns the old "doubtful" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldDoubtful(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDoubtful is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDoubtful requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDoubtful: %w", err)
+	}
+	return oldValue.Doubtful, nil
+}
+
+// ResetDoubtful resets all changes to the "doubtful" field.
+func (m *DispatchRuleMutation) ResetDoubtful() {
+	m.doubtful = nil
+}
+
+// SetLease sets the "lease" field.
+func (m *DispatchRuleMutation) SetLease(u uuid.UUID) {
+	m.lease = &u
+}
+
+// Lease returns the value of the "lease" field in the mutation.
+func (m *DispatchRuleMutation) Lease() (r uuid.UUID, exists bool) {
+	v := m.lease
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLease returns the old "lease" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldLease(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLease is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLease requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLease: %w", err)
+	}
+	return oldValue.Lease, nil
+}
+
+// ClearLease clears the value of the "lease" field.
+func (m *DispatchRuleMutation) ClearLease() {
+	m.lease = nil
+	m.clearedFields[dispatchrule.FieldLease] = struct{}{}
+}
+
+// LeaseCleared returns if the "lease" field was cleared in this mutation.
+func (m *DispatchRuleMutation) LeaseCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldLease]
+	return ok
+}
+
+// ResetLease resets all changes to the "lease" field.
+func (m *DispatchRuleMutation) ResetLease() {
+	m.lease = nil
+	delete(m.clearedFields, dispatchrule.FieldLease)
+}
+
+// SetLeaseUntil sets the "lease_until" field.
+func (m *DispatchRuleMutation) SetLeaseUntil(t time.Time) {
+	m.lease_until = &t
+}
+
+// LeaseUntil returns the value of the "lease_until" field in the mutation.
+func (m *DispatchRuleMutation) LeaseUntil() (r time.Time, exists bool) {
+	v := m.lease_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseUntil returns the old "lease_until" field's value of the DispatchRule entity.
+// If the DispatchRule object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *DispatchRuleMutation) OldLeaseUntil(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseUntil: %w", err)
+	}
+	return oldValue.LeaseUntil, nil
+}
+
+// ClearLeaseUntil clears the value of the "lease_until" field.
+func (m *DispatchRuleMutation) ClearLeaseUntil() {
+	m.lease_until = nil
+	m.clearedFields[dispatchrule.FieldLeaseUntil] = struct{}{}
+}
+
+// LeaseUntilCleared returns if the "lease_until" field was cleared in this mutation.
+func (m *DispatchRuleMutation) LeaseUntilCleared() bool {
+	_, ok := m.clearedFields[dispatchrule.FieldLeaseUntil]
+	return ok
+}
+
+// ResetLeaseUntil resets all changes to the "lease_until" field.
+func (m *DispatchRuleMutation) ResetLeaseUntil() {
+	m.lease_until = nil
+	delete(m.clearedFields, dispatchrule.FieldLeaseUntil)
+}
+
+// Where appends a list predicates to the DispatchRuleMutation builder.
+func (m *DispatchRuleMutation) Where(ps ...predicate.DispatchRule) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the DispatchRuleMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *DispatchRuleMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.DispatchRule, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *DispatchRuleMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *DispatchRuleMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (DispatchRule).
+func (m *DispatchRuleMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *DispatchRuleMutation) Fields() []string {
+	fields := make([]string, 0, 7)
+	if m.rule_id != nil {
+		fields = append(fields, dispatchrule.FieldRuleID)
+	}
+	if m.trunk_id != nil {
+		fields = append(fields, dispatchrule.FieldTrunkID)
+	}
+	if m.pin_id != nil {
+		fields = append(fields, dispatchrule.FieldPinID)
+	}
+	if m.held != nil {
+		fields = append(fields, dispatchrule.FieldHeld)
+	}
+	if m.doubtful != nil {
+		fields = append(fields, dispatchrule.FieldDoubtful)
+	}
+	if m.lease != nil {
+		fields = append(fields, dispatchrule.FieldLease)
+	}
+	if m.lease_until != nil {
+		fields = append(fields, dispatchrule.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *DispatchRuleMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		return m.RuleID()
+	case dispatchrule.FieldTrunkID:
+		return m.TrunkID()
+	case dispatchrule.FieldPinID:
+		return m.PinID()
+	case dispatchrule.FieldHeld:
+		return m.Held()
+	case dispatchrule.FieldDoubtful:
+		return m.Doubtful()
+	case dispatchrule.FieldLease:
+		return m.Lease()
+	case dispatchrule.FieldLeaseUntil:
+		return m.LeaseUntil()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *DispatchRuleMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		return m.OldRuleID(ctx)
+	case dispatchrule.FieldTrunkID:
+		return m.OldTrunkID(ctx)
+	case dispatchrule.FieldPinID:
+		return m.OldPinID(ctx)
+	case dispatchrule.FieldHeld:
+		return m.OldHeld(ctx)
+	case dispatchrule.FieldDoubtful:
+		return m.OldDoubtful(ctx)
+	case dispatchrule.FieldLease:
+		return m.OldLease(ctx)
+	case dispatchrule.FieldLeaseUntil:
+		return m.OldLeaseUntil(ctx)
+	}
+	return nil, fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DispatchRuleMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRuleID(v)
+		return nil
+	case dispatchrule.FieldTrunkID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTrunkID(v)
+		return nil
+	case dispatchrule.FieldPinID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPinID(v)
+		return nil
+	case dispatchrule.FieldHeld:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetHeld(v)
+		return nil
+	case dispatchrule.FieldDoubtful:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDoubtful(v)
+		return nil
+	case dispatchrule.FieldLease:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLease(v)
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseUntil(v)
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *DispatchRuleMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *DispatchRuleMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *DispatchRuleMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown DispatchRule numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *DispatchRuleMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(dispatchrule.FieldPinID) {
+		fields = append(fields, dispatchrule.FieldPinID)
+	}
+	if m.FieldCleared(dispatchrule.FieldLease) {
+		fields = append(fields, dispatchrule.FieldLease)
+	}
+	if m.FieldCleared(dispatchrule.FieldLeaseUntil) {
+		fields = append(fields, dispatchrule.FieldLeaseUntil)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *DispatchRuleMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *DispatchRuleMutation) ClearField(name string) error {
+	switch name {
+	case dispatchrule.FieldPinID:
+		m.ClearPinID()
+		return nil
+	case dispatchrule.FieldLease:
+		m.ClearLease()
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		m.ClearLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *DispatchRuleMutation) ResetField(name string) error {
+	switch name {
+	case dispatchrule.FieldRuleID:
+		m.ResetRuleID()
+		return nil
+	case dispatchrule.FieldTrunkID:
+		m.ResetTrunkID()
+		return nil
+	case dispatchrule.FieldPinID:
+		m.ResetPinID()
+		return nil
+	case dispatchrule.FieldHeld:
+		m.ResetHeld()
+		return nil
+	case dispatchrule.FieldDoubtful:
+		m.ResetDoubtful()
+		return nil
+	case dispatchrule.FieldLease:
+		m.ResetLease()
+		return nil
+	case dispatchrule.FieldLeaseUntil:
+		m.ResetLeaseUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown DispatchRule field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *DispatchRuleMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *DispatchRuleMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *DispatchRuleMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *DispatchRuleMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *DispatchRuleMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *DispatchRuleMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *DispatchRuleMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown DispatchRule unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *DispatchRuleMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown DispatchRule edge %s", name)
 }
 
 // IdempotencyKeyMutation represents an operation that mutates the IdempotencyKey nodes in the graph.
@@ -5042,6 +5770,3661 @@ func (m *ParticipantStateMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown ParticipantState edge %s", name)
 }
 
+// PeriodicWorkMutation represents an operation that mutates the PeriodicWork nodes in the graph.
+type PeriodicWorkMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	next_time     *time.Time
+	lease_time    *time.Time
+	holder        *uuid.UUID
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*PeriodicWork, error)
+	predicates    []predicate.PeriodicWork
+}
+
+var _ ent.Mutation = (*PeriodicWorkMutation)(nil)
+
+// periodicworkOption allows management of the mutation configuration using functional options.
+type periodicworkOption func(*PeriodicWorkMutation)
+
+// newPeriodicWorkMutation creates new mutation for the PeriodicWork entity.
+func newPeriodicWorkMutation(c config, op Op, opts ...periodicworkOption) *PeriodicWorkMutation {
+	m := &PeriodicWorkMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePeriodicWork,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPeriodicWorkID sets the ID field of the mutation.
+func withPeriodicWorkID(id string) periodicworkOption {
+	return func(m *PeriodicWorkMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *PeriodicWork
+		)
+		m.oldValue = func(ctx context.Context) (*PeriodicWork, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().PeriodicWork.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPeriodicWork sets the old PeriodicWork of the mutation.
+func withPeriodicWork(node *PeriodicWork) periodicworkOption {
+	return func(m *PeriodicWorkMutation) {
+		m.oldValue = func(context.Context) (*PeriodicWork, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PeriodicWorkMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PeriodicWorkMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of PeriodicWork entities.
+func (m *PeriodicWorkMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PeriodicWorkMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PeriodicWorkMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().PeriodicWork.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetNextTime sets the "next_time" field.
+func (m *PeriodicWorkMutation) SetNextTime(t time.Time) {
+	m.next_time = &t
+}
+
+// NextTime returns the value of the "next_time" field in the mutation.
+func (m *PeriodicWorkMutation) NextTime() (r time.Time, exists bool) {
+	v := m.next_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNextTime returns the old "next_time" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldNextTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNextTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNextTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNextTime: %w", err)
+	}
+	return oldValue.NextTime, nil
+}
+
+// ResetNextTime resets all changes to the "next_time" field.
+func (m *PeriodicWorkMutation) ResetNextTime() {
+	m.next_time = nil
+}
+
+// SetLeaseTime sets the "lease_time" field.
+func (m *PeriodicWorkMutation) SetLeaseTime(t time.Time) {
+	m.lease_time = &t
+}
+
+// LeaseTime returns the value of the "lease_time" field in the mutation.
+func (m *PeriodicWorkMutation) LeaseTime() (r time.Time, exists bool) {
+	v := m.lease_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeaseTime returns the old "lease_time" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldLeaseTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeaseTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeaseTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeaseTime: %w", err)
+	}
+	return oldValue.LeaseTime, nil
+}
+
+// ResetLeaseTime resets all changes to the "lease_time" field.
+func (m *PeriodicWorkMutation) ResetLeaseTime() {
+	m.lease_time = nil
+}
+
+// SetHolder sets the "holder" field.
+func (m *PeriodicWorkMutation) SetHolder(u uuid.UUID) {
+	m.holder = &u
+}
+
+// Holder returns the value of the "holder" field in the mutation.
+func (m *PeriodicWorkMutation) Holder() (r uuid.UUID, exists bool) {
+	v := m.holder
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldHolder returns the old "holder" field's value of the PeriodicWork entity.
+// If the PeriodicWork object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PeriodicWorkMutation) OldHolder(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldHolder is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldHolder requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldHolder: %w", err)
+	}
+	return oldValue.Holder, nil
+}
+
+// ResetHolder resets all changes to the "holder" field.
+func (m *PeriodicWorkMutation) ResetHolder() {
+	m.holder = nil
+}
+
+// Where appends a list predicates to the PeriodicWorkMutation builder.
+func (m *PeriodicWorkMutation) Where(ps ...predicate.PeriodicWork) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PeriodicWorkMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PeriodicWorkMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.PeriodicWork, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PeriodicWorkMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PeriodicWorkMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (PeriodicWork).
+func (m *PeriodicWorkMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PeriodicWorkMutation) Fields() []string {
+	fields := make([]string, 0, 3)
+	if m.next_time != nil {
+		fields = append(fields, periodicwork.FieldNextTime)
+	}
+	if m.lease_time != nil {
+		fields = append(fields, periodicwork.FieldLeaseTime)
+	}
+	if m.holder != nil {
+		fields = append(fields, periodicwork.FieldHolder)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PeriodicWorkMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case periodicwork.FieldNextTime:
+		return m.NextTime()
+	case periodicwork.FieldLeaseTime:
+		return m.LeaseTime()
+	case periodicwork.FieldHolder:
+		return m.Holder()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PeriodicWorkMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case periodicwork.FieldNextTime:
+		return m.OldNextTime(ctx)
+	case periodicwork.FieldLeaseTime:
+		return m.OldLeaseTime(ctx)
+	case periodicwork.FieldHolder:
+		return m.OldHolder(ctx)
+	}
+	return nil, fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeriodicWorkMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case periodicwork.FieldNextTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNextTime(v)
+		return nil
+	case periodicwork.FieldLeaseTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeaseTime(v)
+		return nil
+	case periodicwork.FieldHolder:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetHolder(v)
+		return nil
+	}
+	return fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PeriodicWorkMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PeriodicWorkMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PeriodicWorkMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown PeriodicWork numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PeriodicWorkMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PeriodicWorkMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PeriodicWorkMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown PeriodicWork nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PeriodicWorkMutation) ResetField(name string) error {
+	switch name {
+	case periodicwork.FieldNextTime:
+		m.ResetNextTime()
+		return nil
+	case periodicwork.FieldLeaseTime:
+		m.ResetLeaseTime()
+		return nil
+	case periodicwork.FieldHolder:
+		m.ResetHolder()
+		return nil
+	}
+	return fmt.Errorf("unknown PeriodicWork field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PeriodicWorkMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PeriodicWorkMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PeriodicWorkMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PeriodicWorkMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PeriodicWorkMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PeriodicWorkMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PeriodicWorkMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown PeriodicWork unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PeriodicWorkMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown PeriodicWork edge %s", name)
+}
+
+// PinMutation represents an operation that mutates the Pin nodes in the graph.
+type PinMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *uuid.UUID
+	trunk_id      *string
+	pin           *string
+	rest_until    *time.Time
+	create_time   *time.Time
+	clearedFields map[string]struct{}
+	room          *uuid.UUID
+	clearedroom   bool
+	done          bool
+	oldValue      func(context.Context) (*Pin, error)
+	predicates    []predicate.Pin
+}
+
+var _ ent.Mutation = (*PinMutation)(nil)
+
+// pinOption allows management of the mutation configuration using functional options.
+type pinOption func(*PinMutation)
+
+// newPinMutation creates new mutation for the Pin entity.
+func newPinMutation(c config, op Op, opts ...pinOption) *PinMutation {
+	m := &PinMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePin,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPinID sets the ID field of the mutation.
+func withPinID(id uuid.UUID) pinOption {
+	return func(m *PinMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Pin
+		)
+		m.oldValue = func(ctx context.Context) (*Pin, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Pin.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPin sets the old Pin of the mutation.
+func withPin(node *Pin) pinOption {
+	return func(m *PinMutation) {
+		m.oldValue = func(context.Context) (*Pin, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PinMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PinMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Pin entities.
+func (m *PinMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PinMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PinMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Pin.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetTrunkID sets the "trunk_id" field.
+func (m *PinMutation) SetTrunkID(s string) {
+	m.trunk_id = &s
+}
+
+// TrunkID returns the value of the "trunk_id" field in the mutation.
+func (m *PinMutation) TrunkID() (r string, exists bool) {
+	v := m.trunk_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTrunkID returns the old "trunk_id" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldTrunkID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTrunkID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTrunkID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTrunkID: %w", err)
+	}
+	return oldValue.TrunkID, nil
+}
+
+// ResetTrunkID resets all changes to the "trunk_id" field.
+func (m *PinMutation) ResetTrunkID() {
+	m.trunk_id = nil
+}
+
+// SetPin sets the "pin" field.
+func (m *PinMutation) SetPin(s string) {
+	m.pin = &s
+}
+
+// Pin returns the value of the "pin" field in the mutation.
+func (m *PinMutation) Pin() (r string, exists bool) {
+	v := m.pin
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPin returns the old "pin" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldPin(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPin is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPin requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPin: %w", err)
+	}
+	return oldValue.Pin, nil
+}
+
+// ResetPin resets all changes to the "pin" field.
+func (m *PinMutation) ResetPin() {
+	m.pin = nil
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *PinMutation) SetRoomID(u uuid.UUID) {
+	m.room = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *PinMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldRoomID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ClearRoomID clears the value of the "room_id" field.
+func (m *PinMutation) ClearRoomID() {
+	m.room = nil
+	m.clearedFields[pin.FieldRoomID] = struct{}{}
+}
+
+// RoomIDCleared returns if the "room_id" field was cleared in this mutation.
+func (m *PinMutation) RoomIDCleared() bool {
+	_, ok := m.clearedFields[pin.FieldRoomID]
+	return ok
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *PinMutation) ResetRoomID() {
+	m.room = nil
+	delete(m.clearedFields, pin.FieldRoomID)
+}
+
+// SetRestUntil sets the "rest_until" field.
+func (m *PinMutation) SetRestUntil(t time.Time) {
+	m.rest_until = &t
+}
+
+// RestUntil returns the value of the "rest_until" field in the mutation.
+func (m *PinMutation) RestUntil() (r time.Time, exists bool) {
+	v := m.rest_until
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRestUntil returns the old "rest_until" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldRestUntil(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRestUntil is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRestUntil requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRestUntil: %w", err)
+	}
+	return oldValue.RestUntil, nil
+}
+
+// ClearRestUntil clears the value of the "rest_until" field.
+func (m *PinMutation) ClearRestUntil() {
+	m.rest_until = nil
+	m.clearedFields[pin.FieldRestUntil] = struct{}{}
+}
+
+// RestUntilCleared returns if the "rest_until" field was cleared in this mutation.
+func (m *PinMutation) RestUntilCleared() bool {
+	_, ok := m.clearedFields[pin.FieldRestUntil]
+	return ok
+}
+
+// ResetRestUntil resets all changes to the "rest_until" field.
+func (m *PinMutation) ResetRestUntil() {
+	m.rest_until = nil
+	delete(m.clearedFields, pin.FieldRestUntil)
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *PinMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *PinMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the Pin entity.
+// If the Pin object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PinMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *PinMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// ClearRoom clears the "room" edge to the Room entity.
+func (m *PinMutation) ClearRoom() {
+	m.clearedroom = true
+	m.clearedFields[pin.FieldRoomID] = struct{}{}
+}
+
+// RoomCleared reports if the "room" edge to the Room entity was cleared.
+func (m *PinMutation) RoomCleared() bool {
+	return m.RoomIDCleared() || m.clearedroom
+}
+
+// RoomIDs returns the "room" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// RoomID instead. It exists only for internal usage by the builders.
+func (m *PinMutation) RoomIDs() (ids []uuid.UUID) {
+	if id := m.room; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetRoom resets all changes to the "room" edge.
+func (m *PinMutation) ResetRoom() {
+	m.room = nil
+	m.clearedroom = false
+}
+
+// Where appends a list predicates to the PinMutation builder.
+func (m *PinMutation) Where(ps ...predicate.Pin) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PinMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PinMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Pin, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PinMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PinMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Pin).
+func (m *PinMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PinMutation) Fields() []string {
+	fields := make([]string, 0, 5)
+	if m.trunk_id != nil {
+		fields = append(fields, pin.FieldTrunkID)
+	}
+	if m.pin != nil {
+		fields = append(fields, pin.FieldPin)
+	}
+	if m.room != nil {
+		fields = append(fields, pin.FieldRoomID)
+	}
+	if m.rest_until != nil {
+		fields = append(fields, pin.FieldRestUntil)
+	}
+	if m.create_time != nil {
+		fields = append(fields, pin.FieldCreateTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PinMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case pin.FieldTrunkID:
+		return m.TrunkID()
+	case pin.FieldPin:
+		return m.Pin()
+	case pin.FieldRoomID:
+		return m.RoomID()
+	case pin.FieldRestUntil:
+		return m.RestUntil()
+	case pin.FieldCreateTime:
+		return m.CreateTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PinMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case pin.FieldTrunkID:
+		return m.OldTrunkID(ctx)
+	case pin.FieldPin:
+		return m.OldPin(ctx)
+	case pin.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case pin.FieldRestUntil:
+		return m.OldRestUntil(ctx)
+	case pin.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown Pin field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PinMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case pin.FieldTrunkID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTrunkID(v)
+		return nil
+	case pin.FieldPin:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPin(v)
+		return nil
+	case pin.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case pin.FieldRestUntil:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRestUntil(v)
+		return nil
+	case pin.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Pin field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PinMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PinMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PinMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Pin numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PinMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(pin.FieldRoomID) {
+		fields = append(fields, pin.FieldRoomID)
+	}
+	if m.FieldCleared(pin.FieldRestUntil) {
+		fields = append(fields, pin.FieldRestUntil)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PinMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PinMutation) ClearField(name string) error {
+	switch name {
+	case pin.FieldRoomID:
+		m.ClearRoomID()
+		return nil
+	case pin.FieldRestUntil:
+		m.ClearRestUntil()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PinMutation) ResetField(name string) error {
+	switch name {
+	case pin.FieldTrunkID:
+		m.ResetTrunkID()
+		return nil
+	case pin.FieldPin:
+		m.ResetPin()
+		return nil
+	case pin.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case pin.FieldRestUntil:
+		m.ResetRestUntil()
+		return nil
+	case pin.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PinMutation) AddedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.room != nil {
+		edges = append(edges, pin.EdgeRoom)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PinMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case pin.EdgeRoom:
+		if id := m.room; id != nil {
+			return []ent.Value{*id}
+		}
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PinMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 1)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PinMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PinMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.clearedroom {
+		edges = append(edges, pin.EdgeRoom)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PinMutation) EdgeCleared(name string) bool {
+	switch name {
+	case pin.EdgeRoom:
+		return m.clearedroom
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PinMutation) ClearEdge(name string) error {
+	switch name {
+	case pin.EdgeRoom:
+		m.ClearRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PinMutation) ResetEdge(name string) error {
+	switch name {
+	case pin.EdgeRoom:
+		m.ResetRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown Pin edge %s", name)
+}
+
+// RecordingMutation represents an operation that mutates the Recording nodes in the graph.
+type RecordingMutation struct {
+	config
+	op                Op
+	typ               string
+	id                *uuid.UUID
+	room_id           *uuid.UUID
+	room_name         *string
+	mode              *usherv1.RecordingMode
+	addmode           *usherv1.RecordingMode
+	status            *usherv1.RecordingStatus
+	addstatus         *usherv1.RecordingStatus
+	language          *string
+	object_key        *string
+	egress_id         *string
+	size_bytes        *int64
+	addsize_bytes     *int64
+	duration_ms       *int64
+	addduration_ms    *int64
+	failure_reason    *usherv1.RecordingFailureReason
+	addfailure_reason *usherv1.RecordingFailureReason
+	failure_detail    *string
+	keep              *bool
+	create_time       *time.Time
+	start_time        *time.Time
+	stop_time         *time.Time
+	save_time         *time.Time
+	end_time          *time.Time
+	lost_time         *time.Time
+	delete_time       *time.Time
+	purge_time        *time.Time
+	clearedFields     map[string]struct{}
+	accesses          map[uuid.UUID]struct{}
+	removedaccesses   map[uuid.UUID]struct{}
+	clearedaccesses   bool
+	done              bool
+	oldValue          func(context.Context) (*Recording, error)
+	predicates        []predicate.Recording
+}
+
+var _ ent.Mutation = (*RecordingMutation)(nil)
+
+// recordingOption allows management of the mutation configuration using functional options.
+type recordingOption func(*RecordingMutation)
+
+// newRecordingMutation creates new mutation for the Recording entity.
+func newRecordingMutation(c config, op Op, opts ...recordingOption) *RecordingMutation {
+	m := &RecordingMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeRecording,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withRecordingID sets the ID field of the mutation.
+func withRecordingID(id uuid.UUID) recordingOption {
+	return func(m *RecordingMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Recording
+		)
+		m.oldValue = func(ctx context.Context) (*Recording, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Recording.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withRecording sets the old Recording of the mutation.
+func withRecording(node *Recording) recordingOption {
+	return func(m *RecordingMutation) {
+		m.oldValue = func(context.Context) (*Recording, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m RecordingMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m RecordingMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Recording entities.
+func (m *RecordingMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *RecordingMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *RecordingMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Recording.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *RecordingMutation) SetRoomID(u uuid.UUID) {
+	m.room_id = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *RecordingMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldRoomID(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *RecordingMutation) ResetRoomID() {
+	m.room_id = nil
+}
+
+// SetRoomName sets the "room_name" field.
+func (m *RecordingMutation) SetRoomName(s string) {
+	m.room_name = &s
+}
+
+// RoomName returns the value of the "room_name" field in the mutation.
+func (m *RecordingMutation) RoomName() (r string, exists bool) {
+	v := m.room_name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomName returns the old "room_name" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldRoomName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomName: %w", err)
+	}
+	return oldValue.RoomName, nil
+}
+
+// ResetRoomName resets all changes to the "room_name" field.
+func (m *RecordingMutation) ResetRoomName() {
+	m.room_name = nil
+}
+
+// SetMode sets the "mode" field.
+func (m *RecordingMutation) SetMode(um usherv1.RecordingMode) {
+	m.mode = &um
+	m.addmode = nil
+}
+
+// Mode returns the value of the "mode" field in the mutation.
+func (m *RecordingMutation) Mode() (r usherv1.RecordingMode, exists bool) {
+	v := m.mode
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMode returns the old "mode" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldMode(ctx context.Context) (v usherv1.RecordingMode, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMode is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMode requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMode: %w", err)
+	}
+	return oldValue.Mode, nil
+}
+
+// AddMode adds um to the "mode" field.
+func (m *RecordingMutation) AddMode(um usherv1.RecordingMode) {
+	if m.addmode != nil {
+		*m.addmode += um
+	} else {
+		m.addmode = &um
+	}
+}
+
+// AddedMode returns the value that was added to the "mode" field in this mutation.
+func (m *RecordingMutation) AddedMode() (r usherv1.RecordingMode, exists bool) {
+	v := m.addmode
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMode resets all changes to the "mode" field.
+func (m *RecordingMutation) ResetMode() {
+	m.mode = nil
+	m.addmode = nil
+}
+
+// SetStatus sets the "status" field.
+func (m *RecordingMutation) SetStatus(us usherv1.RecordingStatus) {
+	m.status = &us
+	m.addstatus = nil
+}
+
+// Status returns the value of the "status" field in the mutation.
+func (m *RecordingMutation) Status() (r usherv1.RecordingStatus, exists bool) {
+	v := m.status
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStatus returns the old "status" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldStatus(ctx context.Context) (v usherv1.RecordingStatus, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStatus is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStatus requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStatus: %w", err)
+	}
+	return oldValue.Status, nil
+}
+
+// AddStatus adds us to the "status" field.
+func (m *RecordingMutation) AddStatus(us usherv1.RecordingStatus) {
+	if m.addstatus != nil {
+		*m.addstatus += us
+	} else {
+		m.addstatus = &us
+	}
+}
+
+// AddedStatus returns the value that was added to the "status" field in this mutation.
+func (m *RecordingMutation) AddedStatus() (r usherv1.RecordingStatus, exists bool) {
+	v := m.addstatus
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetStatus resets all changes to the "status" field.
+func (m *RecordingMutation) ResetStatus() {
+	m.status = nil
+	m.addstatus = nil
+}
+
+// SetLanguage sets the "language" field.
+func (m *RecordingMutation) SetLanguage(s string) {
+	m.language = &s
+}
+
+// Language returns the value of the "language" field in the mutation.
+func (m *RecordingMutation) Language() (r string, exists bool) {
+	v := m.language
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLanguage returns the old "language" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldLanguage(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLanguage is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLanguage requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLanguage: %w", err)
+	}
+	return oldValue.Language, nil
+}
+
+// ResetLanguage resets all changes to the "language" field.
+func (m *RecordingMutation) ResetLanguage() {
+	m.language = nil
+}
+
+// SetObjectKey sets the "object_key" field.
+func (m *RecordingMutation) SetObjectKey(s string) {
+	m.object_key = &s
+}
+
+// ObjectKey returns the value of the "object_key" field in the mutation.
+func (m *RecordingMutation) ObjectKey() (r string, exists bool) {
+	v := m.object_key
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldObjectKey returns the old "object_key" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldObjectKey(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldObjectKey is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldObjectKey requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldObjectKey: %w", err)
+	}
+	return oldValue.ObjectKey, nil
+}
+
+// ResetObjectKey resets all changes to the "object_key" field.
+func (m *RecordingMutation) ResetObjectKey() {
+	m.object_key = nil
+}
+
+// SetEgressID sets the "egress_id" field.
+func (m *RecordingMutation) SetEgressID(s string) {
+	m.egress_id = &s
+}
+
+// EgressID returns the value of the "egress_id" field in the mutation.
+func (m *RecordingMutation) EgressID() (r string, exists bool) {
+	v := m.egress_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEgressID returns the old "egress_id" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldEgressID(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEgressID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEgressID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEgressID: %w", err)
+	}
+	return oldValue.EgressID, nil
+}
+
+// ClearEgressID clears the value of the "egress_id" field.
+func (m *RecordingMutation) ClearEgressID() {
+	m.egress_id = nil
+	m.clearedFields[recording.FieldEgressID] = struct{}{}
+}
+
+// EgressIDCleared returns if the "egress_id" field was cleared in this mutation.
+func (m *RecordingMutation) EgressIDCleared() bool {
+	_, ok := m.clearedFields[recording.FieldEgressID]
+	return ok
+}
+
+// ResetEgressID resets all changes to the "egress_id" field.
+func (m *RecordingMutation) ResetEgressID() {
+	m.egress_id = nil
+	delete(m.clearedFields, recording.FieldEgressID)
+}
+
+// SetSizeBytes sets the "size_bytes" field.
+func (m *RecordingMutation) SetSizeBytes(i int64) {
+	m.size_bytes = &i
+	m.addsize_bytes = nil
+}
+
+// SizeBytes returns the value of the "size_bytes" field in the mutation.
+func (m *RecordingMutation) SizeBytes() (r int64, exists bool) {
+	v := m.size_bytes
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSizeBytes returns the old "size_bytes" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldSizeBytes(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSizeBytes is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSizeBytes requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSizeBytes: %w", err)
+	}
+	return oldValue.SizeBytes, nil
+}
+
+// AddSizeBytes adds i to the "size_bytes" field.
+func (m *RecordingMutation) AddSizeBytes(i int64) {
+	if m.addsize_bytes != nil {
+		*m.addsize_bytes += i
+	} else {
+		m.addsize_bytes = &i
+	}
+}
+
+// AddedSizeBytes returns the value that was added to the "size_bytes" field in this mutation.
+func (m *RecordingMutation) AddedSizeBytes() (r int64, exists bool) {
+	v := m.addsize_bytes
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSizeBytes resets all changes to the "size_bytes" field.
+func (m *RecordingMutation) ResetSizeBytes() {
+	m.size_bytes = nil
+	m.addsize_bytes = nil
+}
+
+// SetDurationMs sets the "duration_ms" field.
+func (m *RecordingMutation) SetDurationMs(i int64) {
+	m.duration_ms = &i
+	m.addduration_ms = nil
+}
+
+// DurationMs returns the value of the "duration_ms" field in the mutation.
+func (m *RecordingMutation) DurationMs() (r int64, exists bool) {
+	v := m.duration_ms
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDurationMs returns the old "duration_ms" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldDurationMs(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDurationMs is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDurationMs requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDurationMs: %w", err)
+	}
+	return oldValue.DurationMs, nil
+}
+
+// AddDurationMs adds i to the "duration_ms" field.
+func (m *RecordingMutation) AddDurationMs(i int64) {
+	if m.addduration_ms != nil {
+		*m.addduration_ms += i
+	} else {
+		m.addduration_ms = &i
+	}
+}
+
+// AddedDurationMs returns the value that was added to the "duration_ms" field in this mutation.
+func (m *RecordingMutation) AddedDurationMs() (r int64, exists bool) {
+	v := m.addduration_ms
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetDurationMs resets all changes to the "duration_ms" field.
+func (m *RecordingMutation) ResetDurationMs() {
+	m.duration_ms = nil
+	m.addduration_ms = nil
+}
+
+// SetFailureReason sets the "failure_reason" field.
+func (m *RecordingMutation) SetFailureReason(ufr usherv1.RecordingFailureReason) {
+	m.failure_reason = &ufr
+	m.addfailure_reason = nil
+}
+
+// FailureReason returns the value of the "failure_reason" field in the mutation.
+func (m *RecordingMutation) FailureReason() (r usherv1.RecordingFailureReason, exists bool) {
+	v := m.failure_reason
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailureReason returns the old "failure_reason" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldFailureReason(ctx context.Context) (v usherv1.RecordingFailureReason, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailureReason is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailureReason requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailureReason: %w", err)
+	}
+	return oldValue.FailureReason, nil
+}
+
+// AddFailureReason adds ufr to the "failure_reason" field.
+func (m *RecordingMutation) AddFailureReason(ufr usherv1.RecordingFailureReason) {
+	if m.addfailure_reason != nil {
+		*m.addfailure_reason += ufr
+	} else {
+		m.addfailure_reason = &ufr
+	}
+}
+
+// AddedFailureReason returns the value that was added to the "failure_reason" field in this mutation.
+func (m *RecordingMutation) AddedFailureReason() (r usherv1.RecordingFailureReason, exists bool) {
+	v := m.addfailure_reason
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFailureReason resets all changes to the "failure_reason" field.
+func (m *RecordingMutation) ResetFailureReason() {
+	m.failure_reason = nil
+	m.addfailure_reason = nil
+}
+
+// SetFailureDetail sets the "failure_detail" field.
+func (m *RecordingMutation) SetFailureDetail(s string) {
+	m.failure_detail = &s
+}
+
+// FailureDetail returns the value of the "failure_detail" field in the mutation.
+func (m *RecordingMutation) FailureDetail() (r string, exists bool) {
+	v := m.failure_detail
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFailureDetail returns the old "failure_detail" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldFailureDetail(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFailureDetail is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFailureDetail requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFailureDetail: %w", err)
+	}
+	return oldValue.FailureDetail, nil
+}
+
+// ResetFailureDetail resets all changes to the "failure_detail" field.
+func (m *RecordingMutation) ResetFailureDetail() {
+	m.failure_detail = nil
+}
+
+// SetKeep sets the "keep" field.
+func (m *RecordingMutation) SetKeep(b bool) {
+	m.keep = &b
+}
+
+// Keep returns the value of the "keep" field in the mutation.
+func (m *RecordingMutation) Keep() (r bool, exists bool) {
+	v := m.keep
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldKeep returns the old "keep" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldKeep(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldKeep is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldKeep requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldKeep: %w", err)
+	}
+	return oldValue.Keep, nil
+}
+
+// ResetKeep resets all changes to the "keep" field.
+func (m *RecordingMutation) ResetKeep() {
+	m.keep = nil
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *RecordingMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *RecordingMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *RecordingMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// SetStartTime sets the "start_time" field.
+func (m *RecordingMutation) SetStartTime(t time.Time) {
+	m.start_time = &t
+}
+
+// StartTime returns the value of the "start_time" field in the mutation.
+func (m *RecordingMutation) StartTime() (r time.Time, exists bool) {
+	v := m.start_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStartTime returns the old "start_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldStartTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStartTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStartTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStartTime: %w", err)
+	}
+	return oldValue.StartTime, nil
+}
+
+// ClearStartTime clears the value of the "start_time" field.
+func (m *RecordingMutation) ClearStartTime() {
+	m.start_time = nil
+	m.clearedFields[recording.FieldStartTime] = struct{}{}
+}
+
+// StartTimeCleared returns if the "start_time" field was cleared in this mutation.
+func (m *RecordingMutation) StartTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldStartTime]
+	return ok
+}
+
+// ResetStartTime resets all changes to the "start_time" field.
+func (m *RecordingMutation) ResetStartTime() {
+	m.start_time = nil
+	delete(m.clearedFields, recording.FieldStartTime)
+}
+
+// SetStopTime sets the "stop_time" field.
+func (m *RecordingMutation) SetStopTime(t time.Time) {
+	m.stop_time = &t
+}
+
+// StopTime returns the value of the "stop_time" field in the mutation.
+func (m *RecordingMutation) StopTime() (r time.Time, exists bool) {
+	v := m.stop_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStopTime returns the old "stop_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldStopTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStopTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStopTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStopTime: %w", err)
+	}
+	return oldValue.StopTime, nil
+}
+
+// ClearStopTime clears the value of the "stop_time" field.
+func (m *RecordingMutation) ClearStopTime() {
+	m.stop_time = nil
+	m.clearedFields[recording.FieldStopTime] = struct{}{}
+}
+
+// StopTimeCleared returns if the "stop_time" field was cleared in this mutation.
+func (m *RecordingMutation) StopTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldStopTime]
+	return ok
+}
+
+// ResetStopTime resets all changes to the "stop_time" field.
+func (m *RecordingMutation) ResetStopTime() {
+	m.stop_time = nil
+	delete(m.clearedFields, recording.FieldStopTime)
+}
+
+// SetSaveTime sets the "save_time" field.
+func (m *RecordingMutation) SetSaveTime(t time.Time) {
+	m.save_time = &t
+}
+
+// SaveTime returns the value of the "save_time" field in the mutation.
+func (m *RecordingMutation) SaveTime() (r time.Time, exists bool) {
+	v := m.save_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSaveTime returns the old "save_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldSaveTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSaveTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSaveTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSaveTime: %w", err)
+	}
+	return oldValue.SaveTime, nil
+}
+
+// ClearSaveTime clears the value of the "save_time" field.
+func (m *RecordingMutation) ClearSaveTime() {
+	m.save_time = nil
+	m.clearedFields[recording.FieldSaveTime] = struct{}{}
+}
+
+// SaveTimeCleared returns if the "save_time" field was cleared in this mutation.
+func (m *RecordingMutation) SaveTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldSaveTime]
+	return ok
+}
+
+// ResetSaveTime resets all changes to the "save_time" field.
+func (m *RecordingMutation) ResetSaveTime() {
+	m.save_time = nil
+	delete(m.clearedFields, recording.FieldSaveTime)
+}
+
+// SetEndTime sets the "end_time" field.
+func (m *RecordingMutation) SetEndTime(t time.Time) {
+	m.end_time = &t
+}
+
+// EndTime returns the value of the "end_time" field in the mutation.
+func (m *RecordingMutation) EndTime() (r time.Time, exists bool) {
+	v := m.end_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndTime returns the old "end_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldEndTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndTime: %w", err)
+	}
+	return oldValue.EndTime, nil
+}
+
+// ClearEndTime clears the value of the "end_time" field.
+func (m *RecordingMutation) ClearEndTime() {
+	m.end_time = nil
+	m.clearedFields[recording.FieldEndTime] = struct{}{}
+}
+
+// EndTimeCleared returns if the "end_time" field was cleared in this mutation.
+func (m *RecordingMutation) EndTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldEndTime]
+	return ok
+}
+
+// ResetEndTime resets all changes to the "end_time" field.
+func (m *RecordingMutation) ResetEndTime() {
+	m.end_time = nil
+	delete(m.clearedFields, recording.FieldEndTime)
+}
+
+// SetLostTime sets the "lost_time" field.
+func (m *RecordingMutation) SetLostTime(t time.Time) {
+	m.lost_time = &t
+}
+
+// LostTime returns the value of the "lost_time" field in the mutation.
+func (m *RecordingMutation) LostTime() (r time.Time, exists bool) {
+	v := m.lost_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLostTime returns the old "lost_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldLostTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLostTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLostTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLostTime: %w", err)
+	}
+	return oldValue.LostTime, nil
+}
+
+// ClearLostTime clears the value of the "lost_time" field.
+func (m *RecordingMutation) ClearLostTime() {
+	m.lost_time = nil
+	m.clearedFields[recording.FieldLostTime] = struct{}{}
+}
+
+// LostTimeCleared returns if the "lost_time" field was cleared in this mutation.
+func (m *RecordingMutation) LostTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldLostTime]
+	return ok
+}
+
+// ResetLostTime resets all changes to the "lost_time" field.
+func (m *RecordingMutation) ResetLostTime() {
+	m.lost_time = nil
+	delete(m.clearedFields, recording.FieldLostTime)
+}
+
+// SetDeleteTime sets the "delete_time" field.
+func (m *RecordingMutation) SetDeleteTime(t time.Time) {
+	m.delete_time = &t
+}
+
+// DeleteTime returns the value of the "delete_time" field in the mutation.
+func (m *RecordingMutation) DeleteTime() (r time.Time, exists bool) {
+	v := m.delete_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeleteTime returns the old "delete_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldDeleteTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeleteTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeleteTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeleteTime: %w", err)
+	}
+	return oldValue.DeleteTime, nil
+}
+
+// ClearDeleteTime clears the value of the "delete_time" field.
+func (m *RecordingMutation) ClearDeleteTime() {
+	m.delete_time = nil
+	m.clearedFields[recording.FieldDeleteTime] = struct{}{}
+}
+
+// DeleteTimeCleared returns if the "delete_time" field was cleared in this mutation.
+func (m *RecordingMutation) DeleteTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldDeleteTime]
+	return ok
+}
+
+// ResetDeleteTime resets all changes to the "delete_time" field.
+func (m *RecordingMutation) ResetDeleteTime() {
+	m.delete_time = nil
+	delete(m.clearedFields, recording.FieldDeleteTime)
+}
+
+// SetPurgeTime sets the "purge_time" field.
+func (m *RecordingMutation) SetPurgeTime(t time.Time) {
+	m.purge_time = &t
+}
+
+// PurgeTime returns the value of the "purge_time" field in the mutation.
+func (m *RecordingMutation) PurgeTime() (r time.Time, exists bool) {
+	v := m.purge_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPurgeTime returns the old "purge_time" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldPurgeTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPurgeTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPurgeTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPurgeTime: %w", err)
+	}
+	return oldValue.PurgeTime, nil
+}
+
+// ClearPurgeTime clears the value of the "purge_time" field.
+func (m *RecordingMutation) ClearPurgeTime() {
+	m.purge_time = nil
+	m.clearedFields[recording.FieldPurgeTime] = struct{}{}
+}
+
+// PurgeTimeCleared returns if the "purge_time" field was cleared in this mutation.
+func (m *RecordingMutation) PurgeTimeCleared() bool {
+	_, ok := m.clearedFields[recording.FieldPurgeTime]
+	return ok
+}
+
+// ResetPurgeTime resets all changes to the "purge_time" field.
+func (m *RecordingMutation) ResetPurgeTime() {
+	m.purge_time = nil
+	delete(m.clearedFields, recording.FieldPurgeTime)
+}
+
+// AddAccessIDs adds the "accesses" edge to the RecordingAccess entity by ids.
+func (m *RecordingMutation) AddAccessIDs(ids ...uuid.UUID) {
+	if m.accesses == nil {
+		m.accesses = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		m.accesses[ids[i]] = struct{}{}
+	}
+}
+
+// ClearAccesses clears the "accesses" edge to the RecordingAccess entity.
+func (m *RecordingMutation) ClearAccesses() {
+	m.clearedaccesses = true
+}
+
+// AccessesCleared reports if the "accesses" edge to the RecordingAccess entity was cleared.
+func (m *RecordingMutation) AccessesCleared() bool {
+	return m.clearedaccesses
+}
+
+// RemoveAccessIDs removes the "accesses" edge to the RecordingAccess entity by IDs.
+func (m *RecordingMutation) RemoveAccessIDs(ids ...uuid.UUID) {
+	if m.removedaccesses == nil {
+		m.removedaccesses = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		delete(m.accesses, ids[i])
+		m.removedaccesses[ids[i]] = struct{}{}
+	}
+}
+
+// RemovedAccesses returns the removed IDs of the "accesses" edge to the RecordingAccess entity.
+func (m *RecordingMutation) RemovedAccessesIDs() (ids []uuid.UUID) {
+	for id := range m.removedaccesses {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// AccessesIDs returns the "accesses" edge IDs in the mutation.
+func (m *RecordingMutation) AccessesIDs() (ids []uuid.UUID) {
+	for id := range m.accesses {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ResetAccesses resets all changes to the "accesses" edge.
+func (m *RecordingMutation) ResetAccesses() {
+	m.accesses = nil
+	m.clearedaccesses = false
+	m.removedaccesses = nil
+}
+
+// Where appends a list predicates to the RecordingMutation builder.
+func (m *RecordingMutation) Where(ps ...predicate.Recording) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the RecordingMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *RecordingMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Recording, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *RecordingMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *RecordingMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Recording).
+func (m *RecordingMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *RecordingMutation) Fields() []string {
+	fields := make([]string, 0, 20)
+	if m.room_id != nil {
+		fields = append(fields, recording.FieldRoomID)
+	}
+	if m.room_name != nil {
+		fields = append(fields, recording.FieldRoomName)
+	}
+	if m.mode != nil {
+		fields = append(fields, recording.FieldMode)
+	}
+	if m.status != nil {
+		fields = append(fields, recording.FieldStatus)
+	}
+	if m.language != nil {
+		fields = append(fields, recording.FieldLanguage)
+	}
+	if m.object_key != nil {
+		fields = append(fields, recording.FieldObjectKey)
+	}
+	if m.egress_id != nil {
+		fields = append(fields, recording.FieldEgressID)
+	}
+	if m.size_bytes != nil {
+		fields = append(fields, recording.FieldSizeBytes)
+	}
+	if m.duration_ms != nil {
+		fields = append(fields, recording.FieldDurationMs)
+	}
+	if m.failure_reason != nil {
+		fields = append(fields, recording.FieldFailureReason)
+	}
+	if m.failure_detail != nil {
+		fields = append(fields, recording.FieldFailureDetail)
+	}
+	if m.keep != nil {
+		fields = append(fields, recording.FieldKeep)
+	}
+	if m.create_time != nil {
+		fields = append(fields, recording.FieldCreateTime)
+	}
+	if m.start_time != nil {
+		fields = append(fields, recording.FieldStartTime)
+	}
+	if m.stop_time != nil {
+		fields = append(fields, recording.FieldStopTime)
+	}
+	if m.save_time != nil {
+		fields = append(fields, recording.FieldSaveTime)
+	}
+	if m.end_time != nil {
+		fields = append(fields, recording.FieldEndTime)
+	}
+	if m.lost_time != nil {
+		fields = append(fields, recording.FieldLostTime)
+	}
+	if m.delete_time != nil {
+		fields = append(fields, recording.FieldDeleteTime)
+	}
+	if m.purge_time != nil {
+		fields = append(fields, recording.FieldPurgeTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *RecordingMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case recording.FieldRoomID:
+		return m.RoomID()
+	case recording.FieldRoomName:
+		return m.RoomName()
+	case recording.FieldMode:
+		return m.Mode()
+	case recording.FieldStatus:
+		return m.Status()
+	case recording.FieldLanguage:
+		return m.Language()
+	case recording.FieldObjectKey:
+		return m.ObjectKey()
+	case recording.FieldEgressID:
+		return m.EgressID()
+	case recording.FieldSizeBytes:
+		return m.SizeBytes()
+	case recording.FieldDurationMs:
+		return m.DurationMs()
+	case recording.FieldFailureReason:
+		return m.FailureReason()
+	case recording.FieldFailureDetail:
+		return m.FailureDetail()
+	case recording.FieldKeep:
+		return m.Keep()
+	case recording.FieldCreateTime:
+		return m.CreateTime()
+	case recording.FieldStartTime:
+		return m.StartTime()
+	case recording.FieldStopTime:
+		return m.StopTime()
+	case recording.FieldSaveTime:
+		return m.SaveTime()
+	case recording.FieldEndTime:
+		return m.EndTime()
+	case recording.FieldLostTime:
+		return m.LostTime()
+	case recording.FieldDeleteTime:
+		return m.DeleteTime()
+	case recording.FieldPurgeTime:
+		return m.PurgeTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *RecordingMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case recording.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case recording.FieldRoomName:
+		return m.OldRoomName(ctx)
+	case recording.FieldMode:
+		return m.OldMode(ctx)
+	case recording.FieldStatus:
+		return m.OldStatus(ctx)
+	case recording.FieldLanguage:
+		return m.OldLanguage(ctx)
+	case recording.FieldObjectKey:
+		return m.OldObjectKey(ctx)
+	case recording.FieldEgressID:
+		return m.OldEgressID(ctx)
+	case recording.FieldSizeBytes:
+		return m.OldSizeBytes(ctx)
+	case recording.FieldDurationMs:
+		return m.OldDurationMs(ctx)
+	case recording.FieldFailureReason:
+		return m.OldFailureReason(ctx)
+	case recording.FieldFailureDetail:
+		return m.OldFailureDetail(ctx)
+	case recording.FieldKeep:
+		return m.OldKeep(ctx)
+	case recording.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	case recording.FieldStartTime:
+		return m.OldStartTime(ctx)
+	case recording.FieldStopTime:
+		return m.OldStopTime(ctx)
+	case recording.FieldSaveTime:
+		return m.OldSaveTime(ctx)
+	case recording.FieldEndTime:
+		return m.OldEndTime(ctx)
+	case recording.FieldLostTime:
+		return m.OldLostTime(ctx)
+	case recording.FieldDeleteTime:
+		return m.OldDeleteTime(ctx)
+	case recording.FieldPurgeTime:
+		return m.OldPurgeTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown Recording field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RecordingMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case recording.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case recording.FieldRoomName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomName(v)
+		return nil
+	case recording.FieldMode:
+		v, ok := value.(usherv1.RecordingMode)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMode(v)
+		return nil
+	case recording.FieldStatus:
+		v, ok := value.(usherv1.RecordingStatus)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStatus(v)
+		return nil
+	case recording.FieldLanguage:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLanguage(v)
+		return nil
+	case recording.FieldObjectKey:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetObjectKey(v)
+		return nil
+	case recording.FieldEgressID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEgressID(v)
+		return nil
+	case recording.FieldSizeBytes:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSizeBytes(v)
+		return nil
+	case recording.FieldDurationMs:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDurationMs(v)
+		return nil
+	case recording.FieldFailureReason:
+		v, ok := value.(usherv1.RecordingFailureReason)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailureReason(v)
+		return nil
+	case recording.FieldFailureDetail:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFailureDetail(v)
+		return nil
+	case recording.FieldKeep:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetKeep(v)
+		return nil
+	case recording.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	case recording.FieldStartTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStartTime(v)
+		return nil
+	case recording.FieldStopTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStopTime(v)
+		return nil
+	case recording.FieldSaveTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSaveTime(v)
+		return nil
+	case recording.FieldEndTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndTime(v)
+		return nil
+	case recording.FieldLostTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLostTime(v)
+		return nil
+	case recording.FieldDeleteTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeleteTime(v)
+		return nil
+	case recording.FieldPurgeTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPurgeTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Recording field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *RecordingMutation) AddedFields() []string {
+	var fields []string
+	if m.addmode != nil {
+		fields = append(fields, recording.FieldMode)
+	}
+	if m.addstatus != nil {
+		fields = append(fields, recording.FieldStatus)
+	}
+	if m.addsize_bytes != nil {
+		fields = append(fields, recording.FieldSizeBytes)
+	}
+	if m.addduration_ms != nil {
+		fields = append(fields, recording.FieldDurationMs)
+	}
+	if m.addfailure_reason != nil {
+		fields = append(fields, recording.FieldFailureReason)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *RecordingMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case recording.FieldMode:
+		return m.AddedMode()
+	case recording.FieldStatus:
+		return m.AddedStatus()
+	case recording.FieldSizeBytes:
+		return m.AddedSizeBytes()
+	case recording.FieldDurationMs:
+		return m.AddedDurationMs()
+	case recording.FieldFailureReason:
+		return m.AddedFailureReason()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RecordingMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case recording.FieldMode:
+		v, ok := value.(usherv1.RecordingMode)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMode(v)
+		return nil
+	case recording.FieldStatus:
+		v, ok := value.(usherv1.RecordingStatus)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddStatus(v)
+		return nil
+	case recording.FieldSizeBytes:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSizeBytes(v)
+		return nil
+	case recording.FieldDurationMs:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddDurationMs(v)
+		return nil
+	case recording.FieldFailureReason:
+		v, ok := value.(usherv1.RecordingFailureReason)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFailureReason(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Recording numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *RecordingMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(recording.FieldEgressID) {
+		fields = append(fields, recording.FieldEgressID)
+	}
+	if m.FieldCleared(recording.FieldStartTime) {
+		fields = append(fields, recording.FieldStartTime)
+	}
+	if m.FieldCleared(recording.FieldStopTime) {
+		fields = append(fields, recording.FieldStopTime)
+	}
+	if m.FieldCleared(recording.FieldSaveTime) {
+		fields = append(fields, recording.FieldSaveTime)
+	}
+	if m.FieldCleared(recording.FieldEndTime) {
+		fields = append(fields, recording.FieldEndTime)
+	}
+	if m.FieldCleared(recording.FieldLostTime) {
+		fields = append(fields, recording.FieldLostTime)
+	}
+	if m.FieldCleared(recording.FieldDeleteTime) {
+		fields = append(fields, recording.FieldDeleteTime)
+	}
+	if m.FieldCleared(recording.FieldPurgeTime) {
+		fields = append(fields, recording.FieldPurgeTime)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *RecordingMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *RecordingMutation) ClearField(name string) error {
+	switch name {
+	case recording.FieldEgressID:
+		m.ClearEgressID()
+		return nil
+	case recording.FieldStartTime:
+		m.ClearStartTime()
+		return nil
+	case recording.FieldStopTime:
+		m.ClearStopTime()
+		return nil
+	case recording.FieldSaveTime:
+		m.ClearSaveTime()
+		return nil
+	case recording.FieldEndTime:
+		m.ClearEndTime()
+		return nil
+	case recording.FieldLostTime:
+		m.ClearLostTime()
+		return nil
+	case recording.FieldDeleteTime:
+		m.ClearDeleteTime()
+		return nil
+	case recording.FieldPurgeTime:
+		m.ClearPurgeTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Recording nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *RecordingMutation) ResetField(name string) error {
+	switch name {
+	case recording.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case recording.FieldRoomName:
+		m.ResetRoomName()
+		return nil
+	case recording.FieldMode:
+		m.ResetMode()
+		return nil
+	case recording.FieldStatus:
+		m.ResetStatus()
+		return nil
+	case recording.FieldLanguage:
+		m.ResetLanguage()
+		return nil
+	case recording.FieldObjectKey:
+		m.ResetObjectKey()
+		return nil
+	case recording.FieldEgressID:
+		m.ResetEgressID()
+		return nil
+	case recording.FieldSizeBytes:
+		m.ResetSizeBytes()
+		return nil
+	case recording.FieldDurationMs:
+		m.ResetDurationMs()
+		return nil
+	case recording.FieldFailureReason:
+		m.ResetFailureReason()
+		return nil
+	case recording.FieldFailureDetail:
+		m.ResetFailureDetail()
+		return nil
+	case recording.FieldKeep:
+		m.ResetKeep()
+		return nil
+	case recording.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	case recording.FieldStartTime:
+		m.ResetStartTime()
+		return nil
+	case recording.FieldStopTime:
+		m.ResetStopTime()
+		return nil
+	case recording.FieldSaveTime:
+		m.ResetSaveTime()
+		return nil
+	case recording.FieldEndTime:
+		m.ResetEndTime()
+		return nil
+	case recording.FieldLostTime:
+		m.ResetLostTime()
+		return nil
+	case recording.FieldDeleteTime:
+		m.ResetDeleteTime()
+		return nil
+	case recording.FieldPurgeTime:
+		m.ResetPurgeTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Recording field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *RecordingMutation) AddedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.accesses != nil {
+		edges = append(edges, recording.EdgeAccesses)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *RecordingMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case recording.EdgeAccesses:
+		ids := make([]ent.Value, 0, len(m.accesses))
+		for id := range m.accesses {
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *RecordingMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.removedaccesses != nil {
+		edges = append(edges, recording.EdgeAccesses)
+	}
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *RecordingMutation) RemovedIDs(name string) []ent.Value {
+	switch name {
+	case recording.EdgeAccesses:
+		ids := make([]ent.Value, 0, len(m.removedaccesses))
+		for id := range m.removedaccesses {
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *RecordingMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.clearedaccesses {
+		edges = append(edges, recording.EdgeAccesses)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *RecordingMutation) EdgeCleared(name string) bool {
+	switch name {
+	case recording.EdgeAccesses:
+		return m.clearedaccesses
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *RecordingMutation) ClearEdge(name string) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Recording unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *RecordingMutation) ResetEdge(name string) error {
+	switch name {
+	case recording.EdgeAccesses:
+		m.ResetAccesses()
+		return nil
+	}
+	return fmt.Errorf("unknown Recording edge %s", name)
+}
+
+// RecordingAccessMutation represents an operation that mutates the RecordingAccess nodes in the graph.
+type RecordingAccessMutation struct {
+	config
+	op               Op
+	typ              string
+	id               *uuid.UUID
+	email            *string
+	role             *usherv1.Role
+	addrole          *usherv1.Role
+	notify_time      *time.Time
+	create_time      *time.Time
+	clearedFields    map[string]struct{}
+	recording        *uuid.UUID
+	clearedrecording bool
+	user             *uuid.UUID
+	cleareduser      bool
+	done             bool
+	oldValue         func(context.Context) (*RecordingAccess, error)
+	predicates       []predicate.RecordingAccess
+}
+
+var _ ent.Mutation = (*RecordingAccessMutation)(nil)
+
+// recordingaccessOption allows management of the mutation configuration using functional options.
+type recordingaccessOption func(*RecordingAccessMutation)
+
+// newRecordingAccessMutation creates new mutation for the RecordingAccess entity.
+func newRecordingAccessMutation(c config, op Op, opts ...recordingaccessOption) *RecordingAccessMutation {
+	m := &RecordingAccessMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeRecordingAccess,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withRecordingAccessID sets the ID field of the mutation.
+func withRecordingAccessID(id uuid.UUID) recordingaccessOption {
+	return func(m *RecordingAccessMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *RecordingAccess
+		)
+		m.oldValue = func(ctx context.Context) (*RecordingAccess, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().RecordingAccess.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withRecordingAccess sets the old RecordingAccess of the mutation.
+func withRecordingAccess(node *RecordingAccess) recordingaccessOption {
+	return func(m *RecordingAccessMutation) {
+		m.oldValue = func(context.Context) (*RecordingAccess, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m RecordingAccessMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m RecordingAccessMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of RecordingAccess entities.
+func (m *RecordingAccessMutation) SetID(id uuid.UUID) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *RecordingAccessMutation) ID() (id uuid.UUID, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *RecordingAccessMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []uuid.UUID{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().RecordingAccess.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRecordingID sets the "recording_id" field.
+func (m *RecordingAccessMutation) SetRecordingID(u uuid.UUID) {
+	m.recording = &u
+}
+
+// RecordingID returns the value of the "recording_id" field in the mutation.
+func (m *RecordingAccessMutation) RecordingID() (r uuid.UUID, exists bool) {
+	v := m.recording
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRecordingID returns the old "recording_id" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldRecordingID(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRecordingID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRecordingID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRecordingID: %w", err)
+	}
+	return oldValue.RecordingID, nil
+}
+
+// ResetRecordingID resets all changes to the "recording_id" field.
+func (m *RecordingAccessMutation) ResetRecordingID() {
+	m.recording = nil
+}
+
+// SetUserID sets the "user_id" field.
+func (m *RecordingAccessMutation) SetUserID(u uuid.UUID) {
+	m.user = &u
+}
+
+// UserID returns the value of the "user_id" field in the mutation.
+func (m *RecordingAccessMutation) UserID() (r uuid.UUID, exists bool) {
+	v := m.user
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUserID returns the old "user_id" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldUserID(ctx context.Context) (v *uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUserID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUserID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUserID: %w", err)
+	}
+	return oldValue.UserID, nil
+}
+
+// ClearUserID clears the value of the "user_id" field.
+func (m *RecordingAccessMutation) ClearUserID() {
+	m.user = nil
+	m.clearedFields[recordingaccess.FieldUserID] = struct{}{}
+}
+
+// UserIDCleared returns if the "user_id" field was cleared in this mutation.
+func (m *RecordingAccessMutation) UserIDCleared() bool {
+	_, ok := m.clearedFields[recordingaccess.FieldUserID]
+	return ok
+}
+
+// ResetUserID resets all changes to the "user_id" field.
+func (m *RecordingAccessMutation) ResetUserID() {
+	m.user = nil
+	delete(m.clearedFields, recordingaccess.FieldUserID)
+}
+
+// SetEmail sets the "email" field.
+func (m *RecordingAccessMutation) SetEmail(s string) {
+	m.email = &s
+}
+
+// Email returns the value of the "email" field in the mutation.
+func (m *RecordingAccessMutation) Email() (r string, exists bool) {
+	v := m.email
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEmail returns the old "email" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldEmail(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEmail is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEmail requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEmail: %w", err)
+	}
+	return oldValue.Email, nil
+}
+
+// ClearEmail clears the value of the "email" field.
+func (m *RecordingAccessMutation) ClearEmail() {
+	m.email = nil
+	m.clearedFields[recordingaccess.FieldEmail] = struct{}{}
+}
+
+// EmailCleared returns if the "email" field was cleared in this mutation.
+func (m *RecordingAccessMutation) EmailCleared() bool {
+	_, ok := m.clearedFields[recordingaccess.FieldEmail]
+	return ok
+}
+
+// ResetEmail resets all changes to the "email" field.
+func (m *RecordingAccessMutation) ResetEmail() {
+	m.email = nil
+	delete(m.clearedFields, recordingaccess.FieldEmail)
+}
+
+// SetRole sets the "role" field.
+func (m *RecordingAccessMutation) SetRole(u usherv1.Role) {
+	m.role = &u
+	m.addrole = nil
+}
+
+// Role returns the value of the "role" field in the mutation.
+func (m *RecordingAccessMutation) Role() (r usherv1.Role, exists bool) {
+	v := m.role
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRole returns the old "role" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldRole(ctx context.Context) (v usherv1.Role, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRole is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRole requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRole: %w", err)
+	}
+	return oldValue.Role, nil
+}
+
+// AddRole adds u to the "role" field.
+func (m *RecordingAccessMutation) AddRole(u usherv1.Role) {
+	if m.addrole != nil {
+		*m.addrole += u
+	} else {
+		m.addrole = &u
+	}
+}
+
+// AddedRole returns the value that was added to the "role" field in this mutation.
+func (m *RecordingAccessMutation) AddedRole() (r usherv1.Role, exists bool) {
+	v := m.addrole
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRole resets all changes to the "role" field.
+func (m *RecordingAccessMutation) ResetRole() {
+	m.role = nil
+	m.addrole = nil
+}
+
+// SetNotifyTime sets the "notify_time" field.
+func (m *RecordingAccessMutation) SetNotifyTime(t time.Time) {
+	m.notify_time = &t
+}
+
+// NotifyTime returns the value of the "notify_time" field in the mutation.
+func (m *RecordingAccessMutation) NotifyTime() (r time.Time, exists bool) {
+	v := m.notify_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNotifyTime returns the old "notify_time" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldNotifyTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNotifyTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNotifyTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNotifyTime: %w", err)
+	}
+	return oldValue.NotifyTime, nil
+}
+
+// ClearNotifyTime clears the value of the "notify_time" field.
+func (m *RecordingAccessMutation) ClearNotifyTime() {
+	m.notify_time = nil
+	m.clearedFields[recordingaccess.FieldNotifyTime] = struct{}{}
+}
+
+// NotifyTimeCleared returns if the "notify_time" field was cleared in this mutation.
+func (m *RecordingAccessMutation) NotifyTimeCleared() bool {
+	_, ok := m.clearedFields[recordingaccess.FieldNotifyTime]
+	return ok
+}
+
+// ResetNotifyTime resets all changes to the "notify_time" field.
+func (m *RecordingAccessMutation) ResetNotifyTime() {
+	m.notify_time = nil
+	delete(m.clearedFields, recordingaccess.FieldNotifyTime)
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *RecordingAccessMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *RecordingAccessMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the RecordingAccess entity.
+// If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingAccessMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *RecordingAccessMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// ClearRecording clears the "recording" edge to the Recording entity.
+func (m *RecordingAccessMutation) ClearRecording() {
+	m.clearedrecording = true
+	m.clearedFields[recordingaccess.FieldRecordingID] = struct{}{}
+}
+
+// RecordingCleared reports if the "recording" edge to the Recording entity was cleared.
+func (m *RecordingAccessMutation) RecordingCleared() bool {
+	return m.clearedrecording
+}
+
+// RecordingIDs returns the "recording" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// RecordingID instead. It exists only for internal usage by the builders.
+func (m *RecordingAccessMutation) RecordingIDs() (ids []uuid.UUID) {
+	if id := m.recording; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetRecording resets all changes to the "recording" edge.
+func (m *RecordingAccessMutation) ResetRecording() {
+	m.recording = nil
+	m.clearedrecording = false
+}
+
+// ClearUser clears the "user" edge to the User entity.
+func (m *RecordingAccessMutation) ClearUser() {
+	m.cleareduser = true
+	m.clearedFields[recordingaccess.FieldUserID] = struct{}{}
+}
+
+// UserCleared reports if the "user" edge to the User entity was cleared.
+func (m *RecordingAccessMutation) UserCleared() bool {
+	return m.UserIDCleared() || m.cleareduser
+}
+
+// UserIDs returns the "user" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// UserID instead. It exists only for internal usage by the builders.
+func (m *RecordingAccessMutation) UserIDs() (ids []uuid.UUID) {
+	if id := m.user; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetUser resets all changes to the "user" edge.
+func (m *RecordingAccessMutation) ResetUser() {
+	m.user = nil
+	m.cleareduser = false
+}
+
+// Where appends a list predicates to the RecordingAccessMutation builder.
+func (m *RecordingAccessMutation) Where(ps ...predicate.RecordingAccess) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the RecordingAccessMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *RecordingAccessMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.RecordingAccess, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *RecordingAccessMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *RecordingAccessMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (RecordingAccess).
+func (m *RecordingAccessMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *RecordingAccessMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.recording != nil {
+		fields = append(fields, recordingaccess.FieldRecordingID)
+	}
+	if m.user != nil {
+		fields = append(fields, recordingaccess.FieldUserID)
+	}
+	if m.email != nil {
+		fields = append(fields, recordingaccess.FieldEmail)
+	}
+	if m.role != nil {
+		fields = append(fields, recordingaccess.FieldRole)
+	}
+	if m.notify_time != nil {
+		fields = append(fields, recordingaccess.FieldNotifyTime)
+	}
+	if m.create_time != nil {
+		fields = append(fields, recordingaccess.FieldCreateTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *RecordingAccessMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case recordingaccess.FieldRecordingID:
+		return m.RecordingID()
+	case recordingaccess.FieldUserID:
+		return m.UserID()
+	case recordingaccess.FieldEmail:
+		return m.Email()
+	case recordingaccess.FieldRole:
+		return m.Role()
+	case recordingaccess.FieldNotifyTime:
+		return m.NotifyTime()
+	case recordingaccess.FieldCreateTime:
+		return m.CreateTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *RecordingAccessMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case recordingaccess.FieldRecordingID:
+		return m.OldRecordingID(ctx)
+	case recordingaccess.FieldUserID:
+		return m.OldUserID(ctx)
+	case recordingaccess.FieldEmail:
+		return m.OldEmail(ctx)
+	case recordingaccess.FieldRole:
+		return m.OldRole(ctx)
+	case recordingaccess.FieldNotifyTime:
+		return m.OldNotifyTime(ctx)
+	case recordingaccess.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown RecordingAccess field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RecordingAccessMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case recordingaccess.FieldRecordingID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRecordingID(v)
+		return nil
+	case recordingaccess.FieldUserID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUserID(v)
+		return nil
+	case recordingaccess.FieldEmail:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEmail(v)
+		return nil
+	case recordingaccess.FieldRole:
+		v, ok := value.(usherv1.Role)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRole(v)
+		return nil
+	case recordingaccess.FieldNotifyTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNotifyTime(v)
+		return nil
+	case recordingaccess.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *RecordingAccessMutation) AddedFields() []string {
+	var fields []string
+	if m.addrole != nil {
+		fields = append(fields, recordingaccess.FieldRole)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *RecordingAccessMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case recordingaccess.FieldRole:
+		return m.AddedRole()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RecordingAccessMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case recordingaccess.FieldRole:
+		v, ok := value.(usherv1.Role)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRole(v)
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *RecordingAccessMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(recordingaccess.FieldUserID) {
+		fields = append(fields, recordingaccess.FieldUserID)
+	}
+	if m.FieldCleared(recordingaccess.FieldEmail) {
+		fields = append(fields, recordingaccess.FieldEmail)
+	}
+	if m.FieldCleared(recordingaccess.FieldNotifyTime) {
+		fields = append(fields, recordingaccess.FieldNotifyTime)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *RecordingAccessMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *RecordingAccessMutation) ClearField(name string) error {
+	switch name {
+	case recordingaccess.FieldUserID:
+		m.ClearUserID()
+		return nil
+	case recordingaccess.FieldEmail:
+		m.ClearEmail()
+		return nil
+	case recordingaccess.FieldNotifyTime:
+		m.ClearNotifyTime()
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *RecordingAccessMutation) ResetField(name string) error {
+	switch name {
+	case recordingaccess.FieldRecordingID:
+		m.ResetRecordingID()
+		return nil
+	case recordingaccess.FieldUserID:
+		m.ResetUserID()
+		return nil
+	case recordingaccess.FieldEmail:
+		m.ResetEmail()
+		return nil
+	case recordingaccess.FieldRole:
+		m.ResetRole()
+		return nil
+	case recordingaccess.FieldNotifyTime:
+		m.ResetNotifyTime()
+		return nil
+	case recordingaccess.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *RecordingAccessMutation) AddedEdges() []string {
+	edges := make([]string, 0, 2)
+	if m.recording != nil {
+		edges = append(edges, recordingaccess.EdgeRecording)
+	}
+	if m.user != nil {
+		edges = append(edges, recordingaccess.EdgeUser)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *RecordingAccessMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case recordingaccess.EdgeRecording:
+		if id := m.recording; id != nil {
+			return []ent.Value{*id}
+		}
+	case recordingaccess.EdgeUser:
+		if id := m.user; id != nil {
+			return []ent.Value{*id}
+		}
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *RecordingAccessMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 2)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *RecordingAccessMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *RecordingAccessMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 2)
+	if m.clearedrecording {
+		edges = append(edges, recordingaccess.EdgeRecording)
+	}
+	if m.cleareduser {
+		edges = append(edges, recordingaccess.EdgeUser)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *RecordingAccessMutation) EdgeCleared(name string) bool {
+	switch name {
+	case recordingaccess.EdgeRecording:
+		return m.clearedrecording
+	case recordingaccess.EdgeUser:
+		return m.cleareduser
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *RecordingAccessMutation) ClearEdge(name string) error {
+	switch name {
+	case recordingaccess.EdgeRecording:
+		m.ClearRecording()
+		return nil
+	case recordingaccess.EdgeUser:
+		m.ClearUser()
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *RecordingAccessMutation) ResetEdge(name string) error {
+	switch name {
+	case recordingaccess.EdgeRecording:
+		m.ResetRecording()
+		return nil
+	case recordingaccess.EdgeUser:
+		m.ResetUser()
+		return nil
+	}
+	return fmt.Errorf("unknown RecordingAccess edge %s", name)
+}
+
 // RoomMutation represents an operation that mutates the Room nodes in the graph.
 type RoomMutation struct {
 	config
@@ -5070,6 +9453,8 @@ type RoomMutation struct {
 	participant_states        map[uuid.UUID]struct{}
 	removedparticipant_states map[uuid.UUID]struct{}
 	clearedparticipant_states bool
+	pin                       *uuid.UUID
+	clearedpin                bool
 	done                      bool
 	oldValue                  func(context.Context) (*Room, error)
 	predicates                []predicate.Room
@@ -5738,6 +10123,45 @@ func (m *RoomMutation) ResetParticipantStates() {
 	m.removedparticipant_states = nil
 }
 
+// SetPinID sets the "pin" edge to the Pin entity by id.
+func (m *RoomMutation) SetPinID(id uuid.UUID) {
+	m.pin = &id
+}
+
+// ClearPin clears the "pin" edge to the Pin entity.
+func (m *RoomMutation) ClearPin() {
+	m.clearedpin = true
+}
+
+// PinCleared reports if the "pin" edge to the Pin entity was cleared.
+func (m *RoomMutation) PinCleared() bool {
+	return m.clearedpin
+}
+
+// PinID returns the "pin" edge ID in the mutation.
+func (m *RoomMutation) PinID() (id uuid.UUID, exists bool) {
+	if m.pin != nil {
+		return *m.pin, true
+	}
+	return
+}
+
+// PinIDs returns the "pin" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// PinID instead. It exists only for internal usage by the builders.
+func (m *RoomMutation) PinIDs() (ids []uuid.UUID) {
+	if id := m.pin; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetPin resets all changes to the "pin" edge.
+func (m *RoomMutation) ResetPin() {
+	m.pin = nil
+	m.clearedpin = false
+}
+
 // Where appends a list predicates to the RoomMutation builder.
 func (m *RoomMutation) Where(ps ...predicate.Room) {
 	m.predicates = append(m.predicates, ps...)
@@ -6055,7 +10479,7 @@ func (m *RoomMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *RoomMutation) AddedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.members != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -6064,6 +10488,9 @@ func (m *RoomMutation) AddedEdges() []string {
 	}
 	if m.participant_states != nil {
 		edges = append(edges, room.EdgeParticipantStates)
+	}
+	if m.pin != nil {
+		edges = append(edges, room.EdgePin)
 	}
 	return edges
 }
@@ -6090,13 +10517,17 @@ func (m *RoomMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgePin:
+		if id := m.pin; id != nil {
+			return []ent.Value{*id}
+		}
 	}
 	return nil
 }
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *RoomMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.removedmembers != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -6137,7 +10568,7 @@ func (m *RoomMutation) RemovedIDs(name string) []ent.Value {
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *RoomMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.clearedmembers {
 		edges = append(edges, room.EdgeMembers)
 	}
@@ -6146,6 +10577,9 @@ func (m *RoomMutation) ClearedEdges() []string {
 	}
 	if m.clearedparticipant_states {
 		edges = append(edges, room.EdgeParticipantStates)
+	}
+	if m.clearedpin {
+		edges = append(edges, room.EdgePin)
 	}
 	return edges
 }
@@ -6160,6 +10594,8 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 		return m.clearedcreation_callbacks
 	case room.EdgeParticipantStates:
 		return m.clearedparticipant_states
+	case room.EdgePin:
+		return m.clearedpin
 	}
 	return false
 }
@@ -6168,6 +10604,9 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 // if that edge is not defined in the schema.
 func (m *RoomMutation) ClearEdge(name string) error {
 	switch name {
+	case room.EdgePin:
+		m.ClearPin()
+		return nil
 	}
 	return fmt.Errorf("unknown Room unique edge %s", name)
 }
@@ -6184,6 +10623,9 @@ func (m *RoomMutation) ResetEdge(name string) error {
 		return nil
 	case room.EdgeParticipantStates:
 		m.ResetParticipantStates()
+		return nil
+	case room.EdgePin:
+		m.ResetPin()
 		return nil
 	}
 	return fmt.Errorf("unknown Room edge %s", name)
@@ -6521,6 +10963,450 @@ func (m *SchemaVersionMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown SchemaVersion edge %s", name)
 }
 
+// TrunkMutation represents an operation that mutates the Trunk nodes in the graph.
+type TrunkMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	room_count    *int64
+	addroom_count *int64
+	alarm_time    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Trunk, error)
+	predicates    []predicate.Trunk
+}
+
+var _ ent.Mutation = (*TrunkMutation)(nil)
+
+// trunkOption allows management of the mutation configuration using functional options.
+type trunkOption func(*TrunkMutation)
+
+// newTrunkMutation creates new mutation for the Trunk entity.
+func newTrunkMutation(c config, op Op, opts ...trunkOption) *TrunkMutation {
+	m := &TrunkMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeTrunk,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withTrunkID sets the ID field of the mutation.
+func withTrunkID(id string) trunkOption {
+	return func(m *TrunkMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Trunk
+		)
+		m.oldValue = func(ctx context.Context) (*Trunk, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Trunk.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withTrunk sets the old Trunk of the mutation.
+func withTrunk(node *Trunk) trunkOption {
+	return func(m *TrunkMutation) {
+		m.oldValue = func(context.Context) (*Trunk, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m TrunkMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m TrunkMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Trunk entities.
+func (m *TrunkMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *TrunkMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *TrunkMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Trunk.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRoomCount sets the "room_count" field.
+func (m *TrunkMutation) SetRoomCount(i int64) {
+	m.room_count = &i
+	m.addroom_count = nil
+}
+
+// RoomCount returns the value of the "room_count" field in the mutation.
+func (m *TrunkMutation) RoomCount() (r int64, exists bool) {
+	v := m.room_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomCount returns the old "room_count" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldRoomCount(ctx context.Context) (v int64, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomCount is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomCount requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomCount: %w", err)
+	}
+	return oldValue.RoomCount, nil
+}
+
+// AddRoomCount adds i to the "room_count" field.
+func (m *TrunkMutation) AddRoomCount(i int64) {
+	if m.addroom_count != nil {
+		*m.addroom_count += i
+	} else {
+		m.addroom_count = &i
+	}
+}
+
+// AddedRoomCount returns the value that was added to the "room_count" field in this mutation.
+func (m *TrunkMutation) AddedRoomCount() (r int64, exists bool) {
+	v := m.addroom_count
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRoomCount resets all changes to the "room_count" field.
+func (m *TrunkMutation) ResetRoomCount() {
+	m.room_count = nil
+	m.addroom_count = nil
+}
+
+// SetAlarmTime sets the "alarm_time" field.
+func (m *TrunkMutation) SetAlarmTime(t time.Time) {
+	m.alarm_time = &t
+}
+
+// AlarmTime returns the value of the "alarm_time" field in the mutation.
+func (m *TrunkMutation) AlarmTime() (r time.Time, exists bool) {
+	v := m.alarm_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAlarmTime returns the old "alarm_time" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldAlarmTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAlarmTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAlarmTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAlarmTime: %w", err)
+	}
+	return oldValue.AlarmTime, nil
+}
+
+// ClearAlarmTime clears the value of the "alarm_time" field.
+func (m *TrunkMutation) ClearAlarmTime() {
+	m.alarm_time = nil
+	m.clearedFields[trunk.FieldAlarmTime] = struct{}{}
+}
+
+// AlarmTimeCleared returns if the "alarm_time" field was cleared in this mutation.
+func (m *TrunkMutation) AlarmTimeCleared() bool {
+	_, ok := m.clearedFields[trunk.FieldAlarmTime]
+	return ok
+}
+
+// ResetAlarmTime resets all changes to the "alarm_time" field.
+func (m *TrunkMutation) ResetAlarmTime() {
+	m.alarm_time = nil
+	delete(m.clearedFields, trunk.FieldAlarmTime)
+}
+
+// Where appends a list predicates to the TrunkMutation builder.
+func (m *TrunkMutation) Where(ps ...predicate.Trunk) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the TrunkMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *TrunkMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Trunk, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *TrunkMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *TrunkMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Trunk).
+func (m *TrunkMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *TrunkMutation) Fields() []string {
+	fields := make([]string, 0, 2)
+	if m.room_count != nil {
+		fields = append(fields, trunk.FieldRoomCount)
+	}
+	if m.alarm_time != nil {
+		fields = append(fields, trunk.FieldAlarmTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *TrunkMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.RoomCount()
+	case trunk.FieldAlarmTime:
+		return m.AlarmTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *TrunkMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.OldRoomCount(ctx)
+	case trunk.FieldAlarmTime:
+		return m.OldAlarmTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *TrunkMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomCount(v)
+		return nil
+	case trunk.FieldAlarmTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAlarmTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *TrunkMutation) AddedFields() []string {
+	var fields []string
+	if m.addroom_count != nil {
+		fields = append(fields, trunk.FieldRoomCount)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *TrunkMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case trunk.FieldRoomCount:
+		return m.AddedRoomCount()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *TrunkMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		v, ok := value.(int64)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRoomCount(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *TrunkMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(trunk.FieldAlarmTime) {
+		fields = append(fields, trunk.FieldAlarmTime)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *TrunkMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *TrunkMutation) ClearField(name string) error {
+	switch name {
+	case trunk.FieldAlarmTime:
+		m.ClearAlarmTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *TrunkMutation) ResetField(name string) error {
+	switch name {
+	case trunk.FieldRoomCount:
+		m.ResetRoomCount()
+		return nil
+	case trunk.FieldAlarmTime:
+		m.ResetAlarmTime()
+		return nil
+	}
+	return fmt.Errorf("unknown Trunk field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *TrunkMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *TrunkMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *TrunkMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *TrunkMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *TrunkMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *TrunkMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *TrunkMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Trunk unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *TrunkMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Trunk edge %s", name)
+}
+
 // UserMutation represents an operation that mutates the User nodes in the graph.
 type UserMutation struct {
 	config
@@ -6550,6 +11436,9 @@ type UserMutation struct {
 	participant_states        map[uuid.UUID]struct{}
 	removedparticipant_states map[uuid.UUID]struct{}
 	clearedparticipant_states bool
+	recording_accesses        map[uuid.UUID]struct{}
+	removedrecording_accesses map[uuid.UUID]struct{}
+	clearedrecording_accesses bool
 	done                      bool
 	oldValue                  func(context.Context) (*User, error)
 	predicates                []predicate.User
@@ -7299,6 +12188,60 @@ func (m *UserMutation) ResetParticipantStates() {
 	m.removedparticipant_states = nil
 }
 
+// AddRecordingAccessIDs adds the "recording_accesses" edge to the RecordingAccess entity by ids.
+func (m *UserMutation) AddRecordingAccessIDs(ids ...uuid.UUID) {
+	if m.recording_accesses == nil {
+		m.recording_accesses = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		m.recording_accesses[ids[i]] = struct{}{}
+	}
+}
+
+// ClearRecordingAccesses clears the "recording_accesses" edge to the RecordingAccess entity.
+func (m *UserMutation) ClearRecordingAccesses() {
+	m.clearedrecording_accesses = true
+}
+
+// RecordingAccessesCleared reports if the "recording_accesses" edge to the RecordingAccess entity was cleared.
+func (m *UserMutation) RecordingAccessesCleared() bool {
+	return m.clearedrecording_accesses
+}
+
+// RemoveRecordingAccessIDs removes the "recording_accesses" edge to the RecordingAccess entity by IDs.
+func (m *UserMutation) RemoveRecordingAccessIDs(ids ...uuid.UUID) {
+	if m.removedrecording_accesses == nil {
+		m.removedrecording_accesses = make(map[uuid.UUID]struct{})
+	}
+	for i := range ids {
+		delete(m.recording_accesses, ids[i])
+		m.removedrecording_accesses[ids[i]] = struct{}{}
+	}
+}
+
+// RemovedRecordingAccesses returns the removed IDs of the "recording_accesses" edge to the RecordingAccess entity.
+func (m *UserMutation) RemovedRecordingAccessesIDs() (ids []uuid.UUID) {
+	for id := range m.removedrecording_accesses {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// RecordingAccessesIDs returns the "recording_accesses" edge IDs in the mutation.
+func (m *UserMutation) RecordingAccessesIDs() (ids []uuid.UUID) {
+	for id := range m.recording_accesses {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ResetRecordingAccesses resets all changes to the "recording_accesses" edge.
+func (m *UserMutation) ResetRecordingAccesses() {
+	m.recording_accesses = nil
+	m.clearedrecording_accesses = false
+	m.removedrecording_accesses = nil
+}
+
 // Where appends a list predicates to the UserMutation builder.
 func (m *UserMutation) Where(ps ...predicate.User) {
 	m.predicates = append(m.predicates, ps...)
@@ -7649,7 +12592,7 @@ func (m *UserMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *UserMutation) AddedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.members != nil {
 		edges = append(edges, user.EdgeMembers)
 	}
@@ -7658,6 +12601,9 @@ func (m *UserMutation) AddedEdges() []string {
 	}
 	if m.participant_states != nil {
 		edges = append(edges, user.EdgeParticipantStates)
+	}
+	if m.recording_accesses != nil {
+		edges = append(edges, user.EdgeRecordingAccesses)
 	}
 	return edges
 }
@@ -7684,13 +12630,19 @@ func (m *UserMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case user.EdgeRecordingAccesses:
+		ids := make([]ent.Value, 0, len(m.recording_accesses))
+		for id := range m.recording_accesses {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *UserMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.removedmembers != nil {
 		edges = append(edges, user.EdgeMembers)
 	}
@@ -7699,6 +12651,9 @@ func (m *UserMutation) RemovedEdges() []string {
 	}
 	if m.removedparticipant_states != nil {
 		edges = append(edges, user.EdgeParticipantStates)
+	}
+	if m.removedrecording_accesses != nil {
+		edges = append(edges, user.EdgeRecordingAccesses)
 	}
 	return edges
 }
@@ -7725,13 +12680,19 @@ func (m *UserMutation) RemovedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case user.EdgeRecordingAccesses:
+		ids := make([]ent.Value, 0, len(m.removedrecording_accesses))
+		for id := range m.removedrecording_accesses {
+			ids = append(ids, id)
+		}
+		return ids
 	}
 	return nil
 }
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *UserMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 3)
+	edges := make([]string, 0, 4)
 	if m.clearedmembers {
 		edges = append(edges, user.EdgeMembers)
 	}
@@ -7740,6 +12701,9 @@ func (m *UserMutation) ClearedEdges() []string {
 	}
 	if m.clearedparticipant_states {
 		edges = append(edges, user.EdgeParticipantStates)
+	}
+	if m.clearedrecording_accesses {
+		edges = append(edges, user.EdgeRecordingAccesses)
 	}
 	return edges
 }
@@ -7754,6 +12718,8 @@ func (m *UserMutation) EdgeCleared(name string) bool {
 		return m.clearedapi_tokens
 	case user.EdgeParticipantStates:
 		return m.clearedparticipant_states
+	case user.EdgeRecordingAccesses:
+		return m.clearedrecording_accesses
 	}
 	return false
 }
@@ -7778,6 +12744,9 @@ func (m *UserMutation) ResetEdge(name string) error {
 		return nil
 	case user.EdgeParticipantStates:
 		m.ResetParticipantStates()
+		return nil
+	case user.EdgeRecordingAccesses:
+		m.ResetRecordingAccesses()
 		return nil
 	}
 	return fmt.Errorf("unknown User edge %s", name)

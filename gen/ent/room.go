@@ -10,6 +10,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -51,9 +52,11 @@ type RoomEdges struct {
 	CreationCallbacks []*CreationCallback `json:"creation_callbacks,omitempty"`
 	// ParticipantStates holds the value of the participant_states edge.
 	ParticipantStates []*ParticipantState `json:"participant_states,omitempty"`
+	// Pin holds the value of the pin edge.
+	Pin *Pin `json:"pin,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [3]bool
+	loadedTypes [4]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -81,6 +84,17 @@ func (e RoomEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
 		return e.ParticipantStates, nil
 	}
 	return nil, &NotLoadedError{edge: "participant_states"}
+}
+
+// PinOrErr returns the Pin value or an error if the edge
+// was not loaded in eager-loading, or loaded but was not found.
+func (e RoomEdges) PinOrErr() (*Pin, error) {
+	if e.Pin != nil {
+		return e.Pin, nil
+	} else if e.loadedTypes[3] {
+		return nil, &NotFoundError{label: pin.Label}
+	}
+	return nil, &NotLoadedError{edge: "pin"}
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -199,6 +213,11 @@ func (_m *Room) QueryCreationCallbacks() *CreationCallbackQuery {
 // QueryParticipantStates queries the "participant_states" edge of the Room entity.
 func (_m *Room) QueryParticipantStates() *ParticipantStateQuery {
 	return NewRoomClient(_m.config).QueryParticipantStates(_m)
+}
+
+// QueryPin queries the "pin" edge of the Room entity.
+func (_m *Room) QueryPin() *PinQuery {
+	return NewRoomClient(_m.config).QueryPin(_m)
 }
 
 // Update returns a builder for updating this Room.

@@ -16,6 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -171,6 +172,25 @@ func (_c *RoomCreate) AddParticipantStates(v ...*ParticipantState) *RoomCreate {
 		ids[i] = v[i].ID
 	}
 	return _c.AddParticipantStateIDs(ids...)
+}
+
+// SetPinID sets the "pin" edge to the Pin entity by ID.
+func (_c *RoomCreate) SetPinID(id uuid.UUID) *RoomCreate {
+	_c.mutation.SetPinID(id)
+	return _c
+}
+
+// SetNillablePinID sets the "pin" edge to the Pin entity by ID if the given value is not nil.
+func (_c *RoomCreate) SetNillablePinID(id *uuid.UUID) *RoomCreate {
+	if id != nil {
+		_c = _c.SetPinID(*id)
+	}
+	return _c
+}
+
+// SetPin sets the "pin" edge to the Pin entity.
+func (_c *RoomCreate) SetPin(v *Pin) *RoomCreate {
+	return _c.SetPinID(v.ID)
 }
 
 // Mutation returns the RoomMutation object of the builder.
@@ -391,6 +411,22 @@ func (_c *RoomCreate) createSpec() (*Room, *sqlgraph.CreateSpec, error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges = append(_spec.Edges, edge)
+	}
+	if nodes := _c.mutation.PinIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2O,
+			Inverse: false,
+			Table:   room.PinTable,
+			Columns: []string{room.PinColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(pin.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 )
@@ -31,6 +32,7 @@ type RoomQuery struct {
 	withMembers           *MemberQuery
 	withCreationCallbacks *CreationCallbackQuery
 	withParticipantStates *ParticipantStateQuery
+	withPin               *PinQuery
 	modifiers             []func(*sql.Selector)
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
@@ -127,6 +129,28 @@ func (_q *RoomQuery) QueryParticipantStates() *ParticipantStateQuery {
 			sqlgraph.From(room.Table, room.FieldID, selector),
 			sqlgraph.To(participantstate.Table, participantstate.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, room.ParticipantStatesTable, room.ParticipantStatesColumn),
+		)
+		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
+		return fromU, nil
+	}
+	return query
+}
+
+// QueryPin chains the current query on the "pin" edge.
+func (_q *RoomQuery) QueryPin() *PinQuery {
+	query := (&PinClient{config: _q.config}).Query()
+	query.path = func(ctx context.Context) (fromU *sql.Selector, err error) {
+		if err := _q.prepareQuery(ctx); err != nil {
+			return nil, err
+		}
+		selector := _q.sqlQuery(ctx)
+		if err := selector.Err(); err != nil {
+			return nil, err
+		}
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, selector),
+			sqlgraph.To(pin.Table, pin.FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, false, room.PinTable, room.PinColumn),
 		)
 		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
 		return fromU, nil
@@ -329,6 +353,7 @@ func (_q *RoomQuery) Clone() *RoomQuery {
 		withMembers:           _q.withMembers.Clone(),
 		withCreationCallbacks: _q.withCreationCallbacks.Clone(),
 		withParticipantStates: _q.withParticipantStates.Clone(),
+		withPin:               _q.withPin.Clone(),
 		// clone intermediate query.
 		sql:       _q.sql.Clone(),
 		path:      _q.path,
@@ -366,6 +391,17 @@ func (_q *RoomQuery) WithParticipantStates(opts ...func(*ParticipantStateQuery))
 		opt(query)
 	}
 	_q.withParticipantStates = query
+	return _q
+}
+
+// WithPin tells the query-builder to eager-load the nodes that are connected to
+// the "pin" edge. The optional arguments are used to configure the query builder of the edge.
+func (_q *RoomQuery) WithPin(opts ...func(*PinQuery)) *RoomQuery {
+	query := (&PinClient{config: _q.config}).Query()
+	for _, opt := range opts {
+		opt(query)
+	}
+	_q.withPin = query
 	return _q
 }
 
@@ -447,10 +483,11 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 	var (
 		nodes       = []*Room{}
 		_spec       = _q.querySpec()
-		loadedTypes = [3]bool{
+		loadedTypes = [4]bool{
 			_q.withMembers != nil,
 			_q.withCreationCallbacks != nil,
 			_q.withParticipantStates != nil,
+			_q.withPin != nil,
 		}
 	)
 	_spec.ScanValues = func(columns []string) ([]any, error) {
@@ -492,6 +529,12 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 		if err := _q.loadParticipantStates(ctx, query, nodes,
 			func(n *Room) { n.Edges.ParticipantStates = []*ParticipantState{} },
 			func(n *Room, e *ParticipantState) { n.Edges.ParticipantStates = append(n.Edges.ParticipantStates, e) }); err != nil {
+			return nil, err
+		}
+	}
+	if query := _q.withPin; query != nil {
+		if err := _q.loadPin(ctx, query, nodes, nil,
+			func(n *Room, e *Pin) { n.Edges.Pin = e }); err != nil {
 			return nil, err
 		}
 	}
@@ -583,6 +626,36 @@ func (_q *RoomQuery) loadParticipantStates(ctx context.Context, query *Participa
 		node, ok := nodeids[fk]
 		if !ok {
 			return fmt.Errorf(`unexpected referenced foreign-key "room_id" returned %v for node %v`, fk, n.ID)
+		}
+		assign(node, n)
+	}
+	return nil
+}
+func (_q *RoomQuery) loadPin(ctx context.Context, query *PinQuery, nodes []*Room, init func(*Room), assign func(*Room, *Pin)) error {
+	fks := make([]driver.Value, 0, len(nodes))
+	nodeids := make(map[uuid.UUID]*Room)
+	for i := range nodes {
+		fks = append(fks, nodes[i].ID)
+		nodeids[nodes[i].ID] = nodes[i]
+	}
+	if len(query.ctx.Fields) > 0 {
+		query.ctx.AppendFieldOnce(pin.FieldRoomID)
+	}
+	query.Where(predicate.Pin(func(s *sql.Selector) {
+		s.Where(sql.InValues(s.C(room.PinColumn), fks...))
+	}))
+	neighbors, err := query.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbors {
+		fk := n.RoomID
+		if fk == nil {
+			return fmt.Errorf(`foreign-key "room_id" is nil for node %v`, n.ID)
+		}
+		node, ok := nodeids[*fk]
+		if !ok {
+			return fmt.Errorf(`unexpected referenced foreign-key "room_id" returned %v for node %v`, *fk, n.ID)
 		}
 		assign(node, n)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/pin"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -202,6 +203,25 @@ func (_u *RoomUpdate) AddParticipantStates(v ...*ParticipantState) *RoomUpdate {
 	return _u.AddParticipantStateIDs(ids...)
 }
 
+// SetPinID sets the "pin" edge to the Pin entity by ID.
+func (_u *RoomUpdate) SetPinID(id uuid.UUID) *RoomUpdate {
+	_u.mutation.SetPinID(id)
+	return _u
+}
+
+// SetNillablePinID sets the "pin" edge to the Pin entity by ID if the given value is not nil.
+func (_u *RoomUpdate) SetNillablePinID(id *uuid.UUID) *RoomUpdate {
+	if id != nil {
+		_u = _u.SetPinID(*id)
+	}
+	return _u
+}
+
+// SetPin sets the "pin" edge to the Pin entity.
+func (_u *RoomUpdate) SetPin(v *Pin) *RoomUpdate {
+	return _u.SetPinID(v.ID)
+}
+
 // Mutation returns the RoomMutation object of the builder.
 func (_u *RoomUpdate) Mutation() *RoomMutation {
 	return _u.mutation
@@ -268,6 +288,12 @@ func (_u *RoomUpdate) RemoveParticipantStates(v ...*ParticipantState) *RoomUpdat
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveParticipantStateIDs(ids...)
+}
+
+// ClearPin clears the "pin" edge to the Pin entity.
+func (_u *RoomUpdate) ClearPin() *RoomUpdate {
+	_u.mutation.ClearPin()
+	return _u
 }
 
 // Save executes the query and returns the number of nodes affected by the update operation.
@@ -519,6 +545,35 @@ func (_u *RoomUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		}
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
+	if _u.mutation.PinCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2O,
+			Inverse: false,
+			Table:   room.PinTable,
+			Columns: []string{room.PinColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(pin.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.PinIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2O,
+			Inverse: false,
+			Table:   room.PinTable,
+			Columns: []string{room.PinColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(pin.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
 	_spec.AddModifiers(_u.modifiers...)
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
@@ -709,6 +764,25 @@ func (_u *RoomUpdateOne) AddParticipantStates(v ...*ParticipantState) *RoomUpdat
 	return _u.AddParticipantStateIDs(ids...)
 }
 
+// SetPinID sets the "pin" edge to the Pin entity by ID.
+func (_u *RoomUpdateOne) SetPinID(id uuid.UUID) *RoomUpdateOne {
+	_u.mutation.SetPinID(id)
+	return _u
+}
+
+// SetNillablePinID sets the "pin" edge to the Pin entity by ID if the given value is not nil.
+func (_u *RoomUpdateOne) SetNillablePinID(id *uuid.UUID) *RoomUpdateOne {
+	if id != nil {
+		_u = _u.SetPinID(*id)
+	}
+	return _u
+}
+
+// SetPin sets the "pin" edge to the Pin entity.
+func (_u *RoomUpdateOne) SetPin(v *Pin) *RoomUpdateOne {
+	return _u.SetPinID(v.ID)
+}
+
 // Mutation returns the RoomMutation object of the builder.
 func (_u *RoomUpdateOne) Mutation() *RoomMutation {
 	return _u.mutation
@@ -775,6 +849,12 @@ func (_u *RoomUpdateOne) RemoveParticipantStates(v ...*ParticipantState) *RoomUp
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveParticipantStateIDs(ids...)
+}
+
+// ClearPin clears the "pin" edge to the Pin entity.
+func (_u *RoomUpdateOne) ClearPin() *RoomUpdateOne {
+	_u.mutation.ClearPin()
+	return _u
 }
 
 // Where appends a list predicates to the RoomUpdate builder.
@@ -1049,6 +1129,35 @@ func (_u *RoomUpdateOne) sqlSave(ctx context.Context) (_node *Room, err error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if _u.mutation.PinCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2O,
+			Inverse: false,
+			Table:   room.PinTable,
+			Columns: []string{room.PinColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(pin.FieldID, field.TypeUUID),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.PinIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2O,
+			Inverse: false,
+			Table:   room.PinTable,
+			Columns: []string{room.PinColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(pin.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

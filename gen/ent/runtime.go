@@ -10,11 +10,17 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/periodicwork"
+	"github.com/usher-meet/usher/gen/ent/pin"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/room"
+	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 
@@ -87,6 +93,28 @@ func init() {
 	creationcallbackDescID := creationcallbackFields[0].Descriptor()
 	// creationcallback.DefaultID holds the default value on creation for the id field.
 	creationcallback.DefaultID = creationcallbackDescID.Default.(func() uuid.UUID)
+	dispatchruleFields := schema.DispatchRule{}.Fields()
+	_ = dispatchruleFields
+	// dispatchruleDescRuleID is the schema descriptor for rule_id field.
+	dispatchruleDescRuleID := dispatchruleFields[1].Descriptor()
+	// dispatchrule.DefaultRuleID holds the default value on creation for the rule_id field.
+	dispatchrule.DefaultRuleID = dispatchruleDescRuleID.Default.(string)
+	// dispatchrule.RuleIDValidator is a validator for the "rule_id" field. It is called by the builders before save.
+	dispatchrule.RuleIDValidator = dispatchruleDescRuleID.Validators[0].(func(string) error)
+	// dispatchruleDescTrunkID is the schema descriptor for trunk_id field.
+	dispatchruleDescTrunkID := dispatchruleFields[2].Descriptor()
+	// dispatchrule.DefaultTrunkID holds the default value on creation for the trunk_id field.
+	dispatchrule.DefaultTrunkID = dispatchruleDescTrunkID.Default.(string)
+	// dispatchrule.TrunkIDValidator is a validator for the "trunk_id" field. It is called by the builders before save.
+	dispatchrule.TrunkIDValidator = dispatchruleDescTrunkID.Validators[0].(func(string) error)
+	// dispatchruleDescHeld is the schema descriptor for held field.
+	dispatchruleDescHeld := dispatchruleFields[4].Descriptor()
+	// dispatchrule.DefaultHeld holds the default value on creation for the held field.
+	dispatchrule.DefaultHeld = dispatchruleDescHeld.Default.(bool)
+	// dispatchruleDescDoubtful is the schema descriptor for doubtful field.
+	dispatchruleDescDoubtful := dispatchruleFields[5].Descriptor()
+	// dispatchrule.DefaultDoubtful holds the default value on creation for the doubtful field.
+	dispatchrule.DefaultDoubtful = dispatchruleDescDoubtful.Default.(bool)
 	idempotencykeyFields := schema.IdempotencyKey{}.Fields()
 	_ = idempotencykeyFields
 	// idempotencykeyDescCaller is the schema descriptor for caller field.
@@ -167,6 +195,138 @@ func init() {
 	participantstateDescID := participantstateFields[0].Descriptor()
 	// participantstate.DefaultID holds the default value on creation for the id field.
 	participantstate.DefaultID = participantstateDescID.Default.(func() uuid.UUID)
+	periodicworkFields := schema.PeriodicWork{}.Fields()
+	_ = periodicworkFields
+	// periodicworkDescID is the schema descriptor for id field.
+	periodicworkDescID := periodicworkFields[0].Descriptor()
+	// periodicwork.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	periodicwork.IDValidator = periodicworkDescID.Validators[0].(func(string) error)
+	pinFields := schema.Pin{}.Fields()
+	_ = pinFields
+	// pinDescTrunkID is the schema descriptor for trunk_id field.
+	pinDescTrunkID := pinFields[1].Descriptor()
+	// pin.TrunkIDValidator is a validator for the "trunk_id" field. It is called by the builders before save.
+	pin.TrunkIDValidator = func() func(string) error {
+		validators := pinDescTrunkID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(trunk_id string) error {
+			for _, fn := range fns {
+				if err := fn(trunk_id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// pinDescPin is the schema descriptor for pin field.
+	pinDescPin := pinFields[2].Descriptor()
+	// pin.PinValidator is a validator for the "pin" field. It is called by the builders before save.
+	pin.PinValidator = func() func(string) error {
+		validators := pinDescPin.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(pin string) error {
+			for _, fn := range fns {
+				if err := fn(pin); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// pinDescCreateTime is the schema descriptor for create_time field.
+	pinDescCreateTime := pinFields[5].Descriptor()
+	// pin.DefaultCreateTime holds the default value on creation for the create_time field.
+	pin.DefaultCreateTime = pinDescCreateTime.Default.(func() time.Time)
+	// pinDescID is the schema descriptor for id field.
+	pinDescID := pinFields[0].Descriptor()
+	// pin.DefaultID holds the default value on creation for the id field.
+	pin.DefaultID = pinDescID.Default.(func() uuid.UUID)
+	recordingFields := schema.Recording{}.Fields()
+	_ = recordingFields
+	// recordingDescRoomName is the schema descriptor for room_name field.
+	recordingDescRoomName := recordingFields[2].Descriptor()
+	// recording.DefaultRoomName holds the default value on creation for the room_name field.
+	recording.DefaultRoomName = recordingDescRoomName.Default.(string)
+	// recording.RoomNameValidator is a validator for the "room_name" field. It is called by the builders before save.
+	recording.RoomNameValidator = recordingDescRoomName.Validators[0].(func(string) error)
+	// recordingDescLanguage is the schema descriptor for language field.
+	recordingDescLanguage := recordingFields[5].Descriptor()
+	// recording.DefaultLanguage holds the default value on creation for the language field.
+	recording.DefaultLanguage = recordingDescLanguage.Default.(string)
+	// recording.LanguageValidator is a validator for the "language" field. It is called by the builders before save.
+	recording.LanguageValidator = recordingDescLanguage.Validators[0].(func(string) error)
+	// recordingDescObjectKey is the schema descriptor for object_key field.
+	recordingDescObjectKey := recordingFields[6].Descriptor()
+	// recording.ObjectKeyValidator is a validator for the "object_key" field. It is called by the builders before save.
+	recording.ObjectKeyValidator = func() func(string) error {
+		validators := recordingDescObjectKey.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(object_key string) error {
+			for _, fn := range fns {
+				if err := fn(object_key); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// recordingDescEgressID is the schema descriptor for egress_id field.
+	recordingDescEgressID := recordingFields[7].Descriptor()
+	// recording.EgressIDValidator is a validator for the "egress_id" field. It is called by the builders before save.
+	recording.EgressIDValidator = recordingDescEgressID.Validators[0].(func(string) error)
+	// recordingDescSizeBytes is the schema descriptor for size_bytes field.
+	recordingDescSizeBytes := recordingFields[8].Descriptor()
+	// recording.DefaultSizeBytes holds the default value on creation for the size_bytes field.
+	recording.DefaultSizeBytes = recordingDescSizeBytes.Default.(int64)
+	// recordingDescDurationMs is the schema descriptor for duration_ms field.
+	recordingDescDurationMs := recordingFields[9].Descriptor()
+	// recording.DefaultDurationMs holds the default value on creation for the duration_ms field.
+	recording.DefaultDurationMs = recordingDescDurationMs.Default.(int64)
+	// recordingDescFailureReason is the schema descriptor for failure_reason field.
+	recordingDescFailureReason := recordingFields[10].Descriptor()
+	// recording.DefaultFailureReason holds the default value on creation for the failure_reason field.
+	recording.DefaultFailureReason = usherv1.RecordingFailureReason(recordingDescFailureReason.Default.(int32))
+	// recordingDescFailureDetail is the schema descriptor for failure_detail field.
+	recordingDescFailureDetail := recordingFields[11].Descriptor()
+	// recording.DefaultFailureDetail holds the default value on creation for the failure_detail field.
+	recording.DefaultFailureDetail = recordingDescFailureDetail.Default.(string)
+	// recording.FailureDetailValidator is a validator for the "failure_detail" field. It is called by the builders before save.
+	recording.FailureDetailValidator = recordingDescFailureDetail.Validators[0].(func(string) error)
+	// recordingDescKeep is the schema descriptor for keep field.
+	recordingDescKeep := recordingFields[12].Descriptor()
+	// recording.DefaultKeep holds the default value on creation for the keep field.
+	recording.DefaultKeep = recordingDescKeep.Default.(bool)
+	// recordingDescCreateTime is the schema descriptor for create_time field.
+	recordingDescCreateTime := recordingFields[13].Descriptor()
+	// recording.DefaultCreateTime holds the default value on creation for the create_time field.
+	recording.DefaultCreateTime = recordingDescCreateTime.Default.(func() time.Time)
+	// recordingDescID is the schema descriptor for id field.
+	recordingDescID := recordingFields[0].Descriptor()
+	// recording.DefaultID holds the default value on creation for the id field.
+	recording.DefaultID = recordingDescID.Default.(func() uuid.UUID)
+	recordingaccessFields := schema.RecordingAccess{}.Fields()
+	_ = recordingaccessFields
+	// recordingaccessDescEmail is the schema descriptor for email field.
+	recordingaccessDescEmail := recordingaccessFields[3].Descriptor()
+	// recordingaccess.EmailValidator is a validator for the "email" field. It is called by the builders before save.
+	recordingaccess.EmailValidator = recordingaccessDescEmail.Validators[0].(func(string) error)
+	// recordingaccessDescCreateTime is the schema descriptor for create_time field.
+	recordingaccessDescCreateTime := recordingaccessFields[6].Descriptor()
+	// recordingaccess.DefaultCreateTime holds the default value on creation for the create_time field.
+	recordingaccess.DefaultCreateTime = recordingaccessDescCreateTime.Default.(func() time.Time)
+	// recordingaccessDescID is the schema descriptor for id field.
+	recordingaccessDescID := recordingaccessFields[0].Descriptor()
+	// recordingaccess.DefaultID holds the default value on creation for the id field.
+	recordingaccess.DefaultID = recordingaccessDescID.Default.(func() uuid.UUID)
 	roomFields := schema.Room{}.Fields()
 	_ = roomFields
 	// roomDescName is the schema descriptor for name field.
@@ -234,6 +394,30 @@ func init() {
 	roomDescID := roomFields[0].Descriptor()
 	// room.DefaultID holds the default value on creation for the id field.
 	room.DefaultID = roomDescID.Default.(func() uuid.UUID)
+	trunkFields := schema.Trunk{}.Fields()
+	_ = trunkFields
+	// trunkDescRoomCount is the schema descriptor for room_count field.
+	trunkDescRoomCount := trunkFields[1].Descriptor()
+	// trunk.DefaultRoomCount holds the default value on creation for the room_count field.
+	trunk.DefaultRoomCount = trunkDescRoomCount.Default.(int64)
+	// trunkDescID is the schema descriptor for id field.
+	trunkDescID := trunkFields[0].Descriptor()
+	// trunk.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	trunk.IDValidator = func() func(string) error {
+		validators := trunkDescID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(id string) error {
+			for _, fn := range fns {
+				if err := fn(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
 	userFields := schema.User{}.Fields()
 	_ = userFields
 	// userDescSub is the schema descriptor for sub field.

@@ -18,6 +18,8 @@ type Tx struct {
 	AuditEvent *AuditEventClient
 	// CreationCallback is the client for interacting with the CreationCallback builders.
 	CreationCallback *CreationCallbackClient
+	// DispatchRule is the client for interacting with the DispatchRule builders.
+	DispatchRule *DispatchRuleClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
 	IdempotencyKey *IdempotencyKeyClient
 	// LiveTask is the client for interacting with the LiveTask builders.
@@ -26,10 +28,20 @@ type Tx struct {
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
 	ParticipantState *ParticipantStateClient
+	// PeriodicWork is the client for interacting with the PeriodicWork builders.
+	PeriodicWork *PeriodicWorkClient
+	// Pin is the client for interacting with the Pin builders.
+	Pin *PinClient
+	// Recording is the client for interacting with the Recording builders.
+	Recording *RecordingClient
+	// RecordingAccess is the client for interacting with the RecordingAccess builders.
+	RecordingAccess *RecordingAccessClient
 	// Room is the client for interacting with the Room builders.
 	Room *RoomClient
 	// SchemaVersion is the client for interacting with the SchemaVersion builders.
 	SchemaVersion *SchemaVersionClient
+	// Trunk is the client for interacting with the Trunk builders.
+	Trunk *TrunkClient
 	// User is the client for interacting with the User builders.
 	User *UserClient
 
@@ -166,12 +178,18 @@ func (tx *Tx) init() {
 	tx.APIToken = NewAPITokenClient(tx.config)
 	tx.AuditEvent = NewAuditEventClient(tx.config)
 	tx.CreationCallback = NewCreationCallbackClient(tx.config)
+	tx.DispatchRule = NewDispatchRuleClient(tx.config)
 	tx.IdempotencyKey = NewIdempotencyKeyClient(tx.config)
 	tx.LiveTask = NewLiveTaskClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
+	tx.PeriodicWork = NewPeriodicWorkClient(tx.config)
+	tx.Pin = NewPinClient(tx.config)
+	tx.Recording = NewRecordingClient(tx.config)
+	tx.RecordingAccess = NewRecordingAccessClient(tx.config)
 	tx.Room = NewRoomClient(tx.config)
 	tx.SchemaVersion = NewSchemaVersionClient(tx.config)
+	tx.Trunk = NewTrunkClient(tx.config)
 	tx.User = NewUserClient(tx.config)
 }
 

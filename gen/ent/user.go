@@ -57,9 +57,11 @@ type UserEdges struct {
 	APITokens []*APIToken `json:"api_tokens,omitempty"`
 	// ParticipantStates holds the value of the participant_states edge.
 	ParticipantStates []*ParticipantState `json:"participant_states,omitempty"`
+	// RecordingAccesses holds the value of the recording_accesses edge.
+	RecordingAccesses []*RecordingAccess `json:"recording_accesses,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [3]bool
+	loadedTypes [4]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -87,6 +89,15 @@ func (e UserEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
 		return e.ParticipantStates, nil
 	}
 	return nil, &NotLoadedError{edge: "participant_states"}
+}
+
+// RecordingAccessesOrErr returns the RecordingAccesses value or an error if the edge
+// was not loaded in eager-loading.
+func (e UserEdges) RecordingAccessesOrErr() ([]*RecordingAccess, error) {
+	if e.loadedTypes[3] {
+		return e.RecordingAccesses, nil
+	}
+	return nil, &NotLoadedError{edge: "recording_accesses"}
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -226,6 +237,11 @@ func (_m *User) QueryAPITokens() *APITokenQuery {
 // QueryParticipantStates queries the "participant_states" edge of the User entity.
 func (_m *User) QueryParticipantStates() *ParticipantStateQuery {
 	return NewUserClient(_m.config).QueryParticipantStates(_m)
+}
+
+// QueryRecordingAccesses queries the "recording_accesses" edge of the User entity.
+func (_m *User) QueryRecordingAccesses() *RecordingAccessQuery {
+	return NewUserClient(_m.config).QueryRecordingAccesses(_m)
 }
 
 // Update returns a builder for updating this User.

@@ -16,6 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
@@ -245,6 +246,21 @@ func (_c *UserCreate) AddParticipantStates(v ...*ParticipantState) *UserCreate {
 		ids[i] = v[i].ID
 	}
 	return _c.AddParticipantStateIDs(ids...)
+}
+
+// AddRecordingAccessIDs adds the "recording_accesses" edge to the RecordingAccess entity by IDs.
+func (_c *UserCreate) AddRecordingAccessIDs(ids ...uuid.UUID) *UserCreate {
+	_c.mutation.AddRecordingAccessIDs(ids...)
+	return _c
+}
+
+// AddRecordingAccesses adds the "recording_accesses" edges to the RecordingAccess entity.
+func (_c *UserCreate) AddRecordingAccesses(v ...*RecordingAccess) *UserCreate {
+	ids := make([]uuid.UUID, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _c.AddRecordingAccessIDs(ids...)
 }
 
 // Mutation returns the UserMutation object of the builder.
@@ -522,6 +538,22 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec, error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(participantstate.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges = append(_spec.Edges, edge)
+	}
+	if nodes := _c.mutation.RecordingAccessesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   user.RecordingAccessesTable,
+			Columns: []string{user.RecordingAccessesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(recordingaccess.FieldID, field.TypeUUID),
 			},
 		}
 		for _, k := range nodes {

@@ -18,6 +18,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/predicate"
+	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 )
 
@@ -31,6 +32,7 @@ type UserQuery struct {
 	withMembers           *MemberQuery
 	withAPITokens         *APITokenQuery
 	withParticipantStates *ParticipantStateQuery
+	withRecordingAccesses *RecordingAccessQuery
 	modifiers             []func(*sql.Selector)
 	// intermediate query (i.e. traversal path).
 	sql  *sql.Selector
@@ -127,6 +129,28 @@ func (_q *UserQuery) QueryParticipantStates() *ParticipantStateQuery {
 			sqlgraph.From(user.Table, user.FieldID, selector),
 			sqlgraph.To(participantstate.Table, participantstate.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, user.ParticipantStatesTable, user.ParticipantStatesColumn),
+		)
+		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
+		return fromU, nil
+	}
+	return query
+}
+
+// QueryRecordingAccesses chains the current query on the "recording_accesses" edge.
+func (_q *UserQuery) QueryRecordingAccesses() *RecordingAccessQuery {
+	query := (&RecordingAccessClient{config: _q.config}).Query()
+	query.path = func(ctx context.Context) (fromU *sql.Selector, err error) {
+		if err := _q.prepareQuery(ctx); err != nil {
+			return nil, err
+		}
+		selector := _q.sqlQuery(ctx)
+		if err := selector.Err(); err != nil {
+			return nil, err
+		}
+		step := sqlgraph.NewStep(
+			sqlgraph.From(user.Table, user.FieldID, selector),
+			sqlgraph.To(recordingaccess.Table, recordingaccess.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, user.RecordingAccessesTable, user.RecordingAccessesColumn),
 		)
 		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
 		return fromU, nil
@@ -329,6 +353,7 @@ func (_q *UserQuery) Clone() *UserQuery {
 		withMembers:           _q.withMembers.Clone(),
 		withAPITokens:         _q.withAPITokens.Clone(),
 		withParticipantStates: _q.withParticipantStates.Clone(),
+		withRecordingAccesses: _q.withRecordingAccesses.Clone(),
 		// clone intermediate query.
 		sql:       _q.sql.Clone(),
 		path:      _q.path,
@@ -366,6 +391,17 @@ func (_q *UserQuery) WithParticipantStates(opts ...func(*ParticipantStateQuery))
 		opt(query)
 	}
 	_q.withParticipantStates = query
+	return _q
+}
+
+// WithRecordingAccesses tells the query-builder to eager-load the nodes that are connected to
+// the "recording_accesses" edge. The optional arguments are used to configure the query builder of the edge.
+func (_q *UserQuery) WithRecordingAccesses(opts ...func(*RecordingAccessQuery)) *UserQuery {
+	query := (&RecordingAccessClient{config: _q.config}).Query()
+	for _, opt := range opts {
+		opt(query)
+	}
+	_q.withRecordingAccesses = query
 	return _q
 }
 
@@ -447,10 +483,11 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 	var (
 		nodes       = []*User{}
 		_spec       = _q.querySpec()
-		loadedTypes = [3]bool{
+		loadedTypes = [4]bool{
 			_q.withMembers != nil,
 			_q.withAPITokens != nil,
 			_q.withParticipantStates != nil,
+			_q.withRecordingAccesses != nil,
 		}
 	)
 	_spec.ScanValues = func(columns []string) ([]any, error) {
@@ -492,6 +529,13 @@ func (_q *UserQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*User, e
 		if err := _q.loadParticipantStates(ctx, query, nodes,
 			func(n *User) { n.Edges.ParticipantStates = []*ParticipantState{} },
 			func(n *User, e *ParticipantState) { n.Edges.ParticipantStates = append(n.Edges.ParticipantStates, e) }); err != nil {
+			return nil, err
+		}
+	}
+	if query := _q.withRecordingAccesses; query != nil {
+		if err := _q.loadRecordingAccesses(ctx, query, nodes,
+			func(n *User) { n.Edges.RecordingAccesses = []*RecordingAccess{} },
+			func(n *User, e *RecordingAccess) { n.Edges.RecordingAccesses = append(n.Edges.RecordingAccesses, e) }); err != nil {
 			return nil, err
 		}
 	}
@@ -576,6 +620,39 @@ func (_q *UserQuery) loadParticipantStates(ctx context.Context, query *Participa
 	}
 	query.Where(predicate.ParticipantState(func(s *sql.Selector) {
 		s.Where(sql.InValues(s.C(user.ParticipantStatesColumn), fks...))
+	}))
+	neighbors, err := query.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbors {
+		fk := n.UserID
+		if fk == nil {
+			return fmt.Errorf(`foreign-key "user_id" is nil for node %v`, n.ID)
+		}
+		node, ok := nodeids[*fk]
+		if !ok {
+			return fmt.Errorf(`unexpected referenced foreign-key "user_id" returned %v for node %v`, *fk, n.ID)
+		}
+		assign(node, n)
+	}
+	return nil
+}
+func (_q *UserQuery) loadRecordingAccesses(ctx context.Context, query *RecordingAccessQuery, nodes []*User, init func(*User), assign func(*User, *RecordingAccess)) error {
+	fks := make([]driver.Value, 0, len(nodes))
+	nodeids := make(map[uuid.UUID]*User)
+	for i := range nodes {
+		fks = append(fks, nodes[i].ID)
+		nodeids[nodes[i].ID] = nodes[i]
+		if init != nil {
+			init(nodes[i])
+		}
+	}
+	if len(query.ctx.Fields) > 0 {
+		query.ctx.AppendFieldOnce(recordingaccess.FieldUserID)
+	}
+	query.Where(predicate.RecordingAccess(func(s *sql.Selector) {
+		s.Where(sql.InValues(s.C(user.RecordingAccessesColumn), fks...))
 	}))
 	neighbors, err := query.All(ctx)
 	if err != nil {

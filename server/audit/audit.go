@@ -43,12 +43,19 @@ const (
 	MemberClaimed Action = "member.claimed"
 	// MeetingEnded is that of a host, for everybody. The detail has the meeting's number, and whether one went on.
 	MeetingEnded Action = "meeting.ended"
+	// EntryAdmitted and EntryDenied are decisions of hosts about somebody in the lobby. The detail has the identity that they
+	// have in the meeting, the account if there is one, for how many seconds they were asked to stay out, and when it was
+	// decided, in microseconds since 1970. Whom a change of the room lets in has none: that change has one.
+	EntryAdmitted Action = "entry.admitted"
+	EntryDenied   Action = "entry.denied"
 	// ParticipantRemoved says in its detail for how many seconds they stay out, and which account it is.
 	ParticipantRemoved Action = "participant.removed"
 	// ParticipantRenamed does not say what the name is.
 	ParticipantRenamed Action = "participant.renamed"
 	// ParticipantRestricted says which fields of what they may do were set.
 	ParticipantRestricted Action = "participant.restricted"
+	// PINRotated says in its detail why, unless somebody asked for it. It has no PIN.
+	PINRotated Action = "pin.rotated"
 )
 
 // Event is something that was done.
@@ -69,6 +76,9 @@ func Member(id uuid.UUID) string { return "member:" + id.String() }
 
 // Participant is the target of what is done to somebody in a meeting.
 func Participant(identity string) string { return "participant:" + identity }
+
+// Entry is the target of what is decided about somebody in the lobby.
+func Entry(id string) string { return "entry:" + id }
 
 // Record writes an event in the transaction that does what it tells about, done by the caller of ctx. The room must be
 // locked, or made in this transaction, so that the events of one room come in the order in which they took effect.

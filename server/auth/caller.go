@@ -55,6 +55,24 @@ type Caller struct {
 	Participant *ParticipantSession
 	// AddressPrefix is the client's network (/24 or /64), by which strangers are limited.
 	AddressPrefix string
+
+	// again checks the credential once more; nil for callers without one.
+	again func(context.Context) (*Caller, error)
+}
+
+// Now is the caller as they are today, for calls that last: one statement, and one command to Redis for a session, whose life
+// it does not prolong. It fails as a new call with the same credential would: with [ErrUnauthenticated], [ErrTokenExpired],
+// [ErrSessionEnded] or [ErrAccountInactive], and with fault.ErrRedis when that is not known.
+func (c *Caller) Now(ctx context.Context) (*Caller, error) {
+	if c.again == nil {
+		return c, nil
+	}
+	now, err := c.again(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now.AddressPrefix, now.again = c.AddressPrefix, c.again
+	return now, nil
 }
 
 // HasScope reports whether the credential covers scope.
@@ -134,4 +152,6 @@ var (
 		"requests from another site are refused: use a bearer token, from an origin that the operator trusts")
 	ErrRoomNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND,
 		"there is no such room")
+	ErrLobbyRequired = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_LOBBY_REQUIRED,
+		"this room has a lobby: ask to be let in, and wait")
 )

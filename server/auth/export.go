@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +34,8 @@ type PersonalData struct {
 	Audit []ExportedAudit `json:"audit"`
 	// Decisions are what hosts decided about the person in meetings, and the names that they gave themselves there.
 	Decisions []ExportedDecision `json:"decisions"`
+	// Recordings are those to which the person has access.
+	Recordings []ExportedRecording `json:"recordings"`
 }
 
 // ExportedUser is an account.
@@ -136,6 +139,9 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 	if data.Decisions, err = l.exportDecisions(ctx, u); err != nil {
 		return nil, err
 	}
+	if data.Recordings, err = l.exportRecordings(ctx, u); err != nil {
+		return nil, err
+	}
 	return data, l.exportCalls(ctx, u, data)
 }
 
@@ -176,8 +182,11 @@ func (l *Lifecycle) exportMemberships(ctx context.Context, u *ent.User) ([]Expor
 
 func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAudit, error) {
 	caller := Caller{Kind: User, User: u}
+	// What is done to somebody in a meeting or a lobby has that as its target, and names the account beside.
+	named := "user=" + u.ID.String()
 	rows, err := l.DB.Read.AuditEvent.Query().
-		Where(auditevent.Or(auditevent.ActorUserID(u.ID), auditevent.Target(caller.Key()))).Order(auditevent.ByID()).All(ctx)
+		Where(auditevent.Or(auditevent.ActorUserID(u.ID), auditevent.Target(caller.Key()), auditevent.DetailContains(named))).
+		Order(auditevent.ByID()).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find audit events: %w", err)
 	}
@@ -185,7 +194,7 @@ func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAud
 	for _, e := range rows {
 		events = append(events, ExportedAudit{
 			CreateTime: e.CreateTime, RoomID: e.RoomID, Action: e.Action, Detail: e.Detail,
-			Actor: e.ActorUserID != nil && *e.ActorUserID == u.ID, Target: e.Target == caller.Key(),
+			Actor: e.ActorUserID != nil && *e.ActorUserID == u.ID, Target: e.Target == caller.Key() || strings.Contains(e.Detail, named),
 		})
 	}
 	return events, nil

@@ -96,6 +96,9 @@ func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
 		if _, err := tx.Member.Delete().Where(Mine(u)).Exec(ctx); err != nil {
 			return fmt.Errorf("delete members: %w", err)
 		}
+		if _, err := tx.RecordingAccess.Delete().Where(MyRecordings(u)).Exec(ctx); err != nil {
+			return fmt.Errorf("delete accesses to recordings: %w", err)
+		}
 		if err := forget(ctx, tx, u); err != nil {
 			return err
 		}
@@ -115,7 +118,8 @@ type MergeParams struct {
 	DropSub bool
 }
 
-// Merge makes one account of two: memberships move, and where both have one the higher role wins; API tokens move; the sub
+// Merge makes one account of two: memberships and accesses to recordings move, and where both have one the higher role wins;
+// API tokens move; the sub
 // and the address move if Into has none. It fails with [ErrNoUser], or with [ErrTwoSubs].
 func (l *Lifecycle) Merge(ctx context.Context, p MergeParams) error {
 	if p.From == p.Into {
@@ -138,6 +142,9 @@ func merge(ctx context.Context, tx *ent.Client, p MergeParams) error {
 		return ErrTwoSubs
 	}
 	if err := moveMembers(ctx, tx, from, into); err != nil {
+		return err
+	}
+	if err := moveRecordings(ctx, tx, from, into); err != nil {
 		return err
 	}
 	if err := moveAPITokens(ctx, tx, from, into); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -345,6 +346,67 @@ func TestExport(t *testing.T) {
 		}
 		if _, err := h.Export(t.Context(), uuid.New()); !errors.Is(err, auth.ErrNoUser) {
 			t.Errorf("Export of nobody: %v, want ErrNoUser", err)
+		}
+	})
+}
+
+// What was done by and to a person, and what hosts decided about them, is theirs to know; what is about others is not.
+func TestExport_auditAndDecisions(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		h := newHousehold(t, db)
+		ada, bob := newUser(t, db, named("test-ada", "ada@x.example")), newUser(t, db, named("test-bob", "bob@x.example"))
+		room := h.room("own", map[any]usherv1.Role{ada: isOwner, bob: isMember})
+		until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+		err := db.Run(t.Context(), func(tx *ent.Client) error {
+			for _, e := range []struct {
+				actor          *ent.User
+				action, target string
+				detail         string
+			}{
+				{ada, "member.added", "user:" + bob.ID.String(), "role=MEMBER"},
+				{bob, "entry.admitted", "entry:" + uuid.NewString(), "identity=p_a user=" + ada.ID.String() + " decided=1"},
+				{bob, "entry.denied", "entry:" + uuid.NewString(), "identity=p_b user=" + bob.ID.String() + " decided=2"},
+				{bob, "member.role_changed", "user:" + ada.ID.String(), "role=OWNER"},
+				{nil, "entry.denied", "entry:" + uuid.NewString(), "by=service:portal identity=p_c decided=3"},
+			} {
+				create := tx.AuditEvent.Create().SetRoomID(room).SetAction(e.action).SetTarget(e.target).SetDetail(e.detail)
+				if e.actor != nil {
+					create.SetActorUserID(e.actor.ID)
+				}
+				if err := create.Exec(t.Context()); err != nil {
+					return err
+				}
+			}
+			about := func(u *ent.User, name string) error {
+				return tx.ParticipantState.Create().SetRoomID(room).SetSubject("user:" + u.ID.String()).SetUserID(u.ID).SetDisplayName(name).
+					SetNameByHost(true).SetCanSubscribe(false).SetBlockUntil(until).SetMeeting(1).SetExpireTime(until).Exec(t.Context())
+			}
+			return errors.Join(about(ada, "Named Ada"), about(bob, "Named Bob"))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := h.Export(t.Context(), ada.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range data.Audit {
+			got = append(got, fmt.Sprint(e.Action, " actor=", e.Actor, " target=", e.Target))
+		}
+		want := []string{
+			"member.added actor=true target=false", "entry.admitted actor=false target=true", "member.role_changed actor=false target=true",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		if len(data.Decisions) != 1 {
+			t.Fatalf("decisions %v, want one", data.Decisions)
+		}
+		d := data.Decisions[0]
+		if d.DisplayName != "Named Ada" || !d.ByHost || !d.Restricted || d.RoomID != room || d.BlockUntil == nil || !d.BlockUntil.Equal(until) {
+			t.Errorf("decision %+v", d)
 		}
 	})
 }

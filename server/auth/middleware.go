@@ -115,10 +115,18 @@ func (a *Authenticator) authenticate(r *http.Request) (*Caller, error) {
 		if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
 			return nil, ErrUnauthenticated.Saying(`the Authorization header must be "Bearer" and a token`)
 		}
-		return a.bearer(r.Context(), token)
+		caller, err := a.bearer(r.Context(), token)
+		if err == nil {
+			caller.again = func(ctx context.Context) (*Caller, error) { return a.bearer(ctx, token) }
+		}
+		return caller, err
 	}
 	if token, ok := sessionToken(r, a.Secure); ok && !fromElsewhere(r) {
-		return a.session(r.Context(), token)
+		caller, err := a.session(r.Context(), token, a.Sessions.Lookup)
+		if err == nil {
+			caller.again = func(ctx context.Context) (*Caller, error) { return a.session(ctx, token, a.Sessions.Peek) }
+		}
+		return caller, err
 	}
 	return &Caller{Kind: Anonymous}, nil
 }
@@ -166,8 +174,10 @@ func (a *Authenticator) ours(ctx context.Context, token string) (*Caller, error)
 	return &Caller{Kind: Participant, Participant: session}, nil
 }
 
-func (a *Authenticator) session(ctx context.Context, token string) (*Caller, error) {
-	session, err := a.Sessions.Lookup(ctx, token)
+func (a *Authenticator) session(
+	ctx context.Context, token string, look func(context.Context, string) (*Session, error),
+) (*Caller, error) {
+	session, err := look(ctx, token)
 	if err != nil {
 		return nil, err
 	}

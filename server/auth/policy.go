@@ -70,6 +70,9 @@ func (r Rule) probes() Rule {
 	return r
 }
 
+// telephony is a rule for what drives LiveKit's telephony: parts of this server, and services that stand for them.
+var telephony = Rule{Service: true, ServiceScopes: []string{ScopeTelephony}, System: true}
+
 // policy is the whole of it: what is not here is refused.
 var policy = map[string]Rule{
 	usherv1connect.ConfigServiceGetConfigProcedure: anyone(),
@@ -106,6 +109,14 @@ var policy = map[string]Rule{
 	usherv1connect.LobbyServiceWatchWaitingProcedure:     users(ScopeRead, ScopeRooms).looksUp(),
 	usherv1connect.LobbyServiceDecideEntryProcedure:      users(ScopeRooms).looksUp(),
 	usherv1connect.LobbyServiceDecideAllEntriesProcedure: users(ScopeRooms).looksUp(),
+
+	usherv1connect.TelephonyServiceGetDialInProcedure:         anyone(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.TelephonyServiceRotatePinProcedure:         users(ScopeRooms).looksUp(),
+	usherv1connect.TelephonyServiceOpenDialInProcedure:        telephony,
+	usherv1connect.TelephonyServiceCloseDialInProcedure:       telephony,
+	usherv1connect.TelephonyServiceListDispatchRulesProcedure: telephony,
+	usherv1connect.TelephonyServiceReconcileDialInProcedure:   telephony,
+	usherv1connect.TelephonyServiceListTrunksProcedure:        telephony,
 
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),

@@ -90,6 +90,13 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.min(left, tonumber(ARG
 return v
 `)
 
+// peekSession returns the user and the time of creation, or nothing. The key ends when the session does.
+var peekSession = rueidis.NewLuaScriptRetryable(`
+local v = redis.pcall('HMGET', KEYS[1], 'user', 'created')
+if v.err or not v[1] or not tonumber(v[2]) then return false end
+return v
+`)
+
 // endSession returns the user, the time of creation and the id_token, or nothing.
 var endSession = rueidis.NewLuaScriptRetryable(`
 local v = redis.pcall('HMGET', KEYS[1], 'user', 'created', 'id_token')
@@ -127,6 +134,13 @@ func (s *Sessions) Lookup(ctx context.Context, token string) (*Session, error) {
 	defer cancel()
 	return readSession(ctx, lookUpSession.Exec(bounded, s.Redis, []string{sessionKey(hashSession(token))},
 		[]string{milliseconds(s.IdleTimeout), milliseconds(s.MaxAge)}))
+}
+
+// Peek is [Sessions.Lookup] without counting as a use.
+func (s *Sessions) Peek(ctx context.Context, token string) (*Session, error) {
+	bounded, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return readSession(ctx, peekSession.Exec(bounded, s.Redis, []string{sessionKey(hashSession(token))}, nil))
 }
 
 // End ends one session and returns what it was. It fails with [ErrSessionEnded] when there was none, or with

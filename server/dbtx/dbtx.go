@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // the "sqlite" driver
 
+	"github.com/usher-meet/usher/ent/sqltx"
 	"github.com/usher-meet/usher/gen/ent"
 )
 
@@ -28,7 +29,9 @@ type DB struct {
 	// Read is for queries outside a transaction. On SQLite it refuses to write.
 	Read *ent.Client
 
-	write *ent.Client
+	// Pool holds the connections to PostgreSQL, for what must speak to it without database/sql; nil on SQLite.
+	Pool *pgxpool.Pool
+
 	sql   *sql.DB
 	close []func()
 }
@@ -66,7 +69,7 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	handle := stdlib.OpenDBFromPool(pool)
 	client := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, handle)))
 	return &DB{
-		Dialect: dialect.Postgres, Read: client, write: client, sql: handle,
+		Dialect: dialect.Postgres, Read: client, Pool: pool, sql: handle,
 		close: []func(){func() { _ = handle.Close() }, pool.Close},
 	}, nil
 }
@@ -89,13 +92,12 @@ func openSQLite(path string) (*DB, error) {
 	return &DB{
 		Dialect: dialect.SQLite,
 		Read:    ent.NewClient(ent.Driver(entsql.OpenDB(dialect.SQLite, reader))),
-		write:   ent.NewClient(ent.Driver(entsql.OpenDB(dialect.SQLite, writer))),
 		sql:     writer,
 		close:   []func(){func() { _ = reader.Close() }, func() { _ = writer.Close() }},
 	}, nil
 }
 
-// SQL is the handle that writes, for migrations.
+// SQL is the handle that writes, for migrations and for the rows of jobs.
 func (d *DB) SQL() *sql.DB { return d.sql }
 
 // Ping reports whether the database answers.
@@ -118,7 +120,13 @@ func (d *DB) Close() {
 // for as long as the remote takes; and a second transaction would wait for the first for ever on SQLite, where there is one
 // connection that writes.
 func (d *DB) Run(ctx context.Context, fn func(tx *ent.Client) error) (err error) {
-	tx, err := d.write.Tx(ctx)
+	// A connection of its own, because whoever writes jobs on PostgreSQL speaks to it without database/sql.
+	conn, err := d.sql.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // back to the pool
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -132,7 +140,11 @@ func (d *DB) Run(ctx context.Context, fn func(tx *ent.Client) error) (err error)
 			err = errors.Join(err, rollback)
 		}
 	}()
-	if err := fn(tx.Client()); err != nil {
+	client, err := d.bind(ctx, conn, tx)
+	if err != nil {
+		return err
+	}
+	if err := fn(client); err != nil {
 		return err
 	}
 	done = true
@@ -145,6 +157,22 @@ func (d *DB) Run(ctx context.Context, fn func(tx *ent.Client) error) (err error)
 	}
 	return nil
 }
+
+// bind makes an Ent client of a transaction. It refuses to begin another one, as Ent's own do.
+func (d *DB) bind(ctx context.Context, conn *sql.Conn, tx *sql.Tx) (*ent.Client, error) {
+	driver := bound{entsql.NewDriver(d.Dialect, entsql.Conn{ExecQuerier: tx})}
+	client, err := ent.NewClient(ent.Driver(driver), ent.SQL(&sqltx.Tx{Tx: tx, Conn: conn})).Tx(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return client.Client(), nil
+}
+
+// bound is a driver on a transaction that somebody else ends.
+type bound struct{ *entsql.Driver }
+
+// Tx gives what Ent believes to have begun.
+func (b bound) Tx(context.Context) (dialect.Tx, error) { return dialect.NopTx(b.Driver), nil }
 
 // ForUpdate is a predicate that locks the rows a query returns until the transaction ends, as in
 //

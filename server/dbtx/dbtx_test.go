@@ -121,6 +121,53 @@ func TestRun_panic(t *testing.T) {
 	})
 }
 
+// What Ent does in a transaction of its own when it is alone (updates of one row, edges, many rows at once) belongs to this
+// one; and nobody begins another within it.
+func TestRun_everyKindOfWrite(t *testing.T) {
+	t.Parallel()
+	errUndo := errors.New("undo")
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		ctx := t.Context()
+		var id uuid.UUID
+		write := func(tx *ent.Client) error {
+			u, err := tx.User.Create().SetSub("ada").Save(ctx)
+			if err != nil {
+				return err
+			}
+			id = u.ID
+			if err := tx.User.UpdateOneID(id).SetFullName("Ada").Exec(ctx); err != nil {
+				return err
+			}
+			r, err := tx.Room.Create().SetName("A").SetNameKey("a").SetSlug("a").
+				SetAccessLevel(usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC).Save(ctx)
+			if err != nil {
+				return err
+			}
+			if err := tx.Member.Create().SetRoom(r).SetUser(u).SetRole(usherv1.Role_ROLE_OWNER).Exec(ctx); err != nil {
+				return err
+			}
+			if err := tx.User.CreateBulk(tx.User.Create().SetSub("bob"), tx.User.Create().SetSub("eve")).Exec(ctx); err != nil {
+				return err
+			}
+			if _, err := tx.Tx(ctx); !errors.Is(err, ent.ErrTxStarted) {
+				t.Errorf("a transaction within the transaction: got %v, want %v", err, ent.ErrTxStarted)
+			}
+			return nil
+		}
+		err := db.Run(ctx, func(tx *ent.Client) error { return errors.Join(write(tx), errUndo) })
+		if !errors.Is(err, errUndo) || countUsers(t, db) != 0 {
+			t.Errorf("rolled back: %v, and %d users are left, want none", err, countUsers(t, db))
+		}
+		if err := db.Run(ctx, write); err != nil {
+			t.Fatal(err)
+		}
+		u, err := db.Read.User.Get(ctx, id)
+		if err != nil || u.FullName != "Ada" || countUsers(t, db) != 3 {
+			t.Errorf("got %+v, %v and %d users, want Ada and 3", u, err, countUsers(t, db))
+		}
+	})
+}
+
 // checkUsable: no connection was left in a transaction. On SQLite there is one that writes, so this would wait for ever.
 func checkUsable(t *testing.T, db *dbtx.DB) {
 	t.Helper()

@@ -117,4 +117,6 @@ var (
 	ErrRedis = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_REDIS_UNAVAILABLE, "Redis does not answer: repeat the call")
 	// ErrLiveKit is a LiveKit that does not answer.
 	ErrLiveKit = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_LIVEKIT_UNAVAILABLE, "LiveKit does not answer: repeat the call")
+	// ErrNotLive is a room in which no meeting goes on.
+	ErrNotLive = New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE, "no meeting goes on in this room")
 )

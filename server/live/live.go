@@ -18,6 +18,13 @@ var ErrGone = errors.New("not in LiveKit")
 // ErrUnavailable means that LiveKit did not answer, or answered that it cannot serve now.
 var ErrUnavailable = errors.New("LiveKit is unavailable")
 
+// ErrClash means that LiveKit refuses a dispatch rule: another one has the PIN on that trunk, or two others clash, which
+// LiveKit then holds against all.
+var ErrClash = errors.New("dispatch rules clash")
+
+// ErrNoTelephony means that LiveKit has no Redis, without which it takes no calls.
+var ErrNoTelephony = errors.New("LiveKit has no telephony")
+
 // What LiveKit does with tokens (v1.11; pkg/service/roommanager.go, and protocol's auth/verifier.go).
 const (
 	// refreshLife is how long the tokens are good that LiveKit itself signs, for whoever connects and every 5 minutes
@@ -96,4 +103,54 @@ type Admission struct {
 	UserID uuid.UUID
 	// Time is when they were let in.
 	Time time.Time
+}
+
+// ErrRefused means that LiveKit understood what it was asked and will not do it: nothing was begun.
+var ErrRefused = errors.New("LiveKit refused")
+
+// EgressStatus says how far LiveKit's egress has come.
+type EgressStatus int
+
+// What an egress can be.
+const (
+	// EgressStarting has no recorder that records yet.
+	EgressStarting EgressStatus = iota
+	EgressActive
+	// EgressEnding stores its file. LiveKit does not always tell.
+	EgressEnding
+	// EgressComplete and EgressLimitReached have stored their file.
+	EgressComplete
+	EgressLimitReached
+	// EgressAborted never recorded anything, and EgressFailed may have left part of a file.
+	EgressAborted
+	EgressFailed
+)
+
+// Ended reports whether nothing follows.
+func (s EgressStatus) Ended() bool { return s >= EgressComplete }
+
+// Egress is a recorder of LiveKit's, or what became of it.
+type Egress struct {
+	// ID is LiveKit's, and the identity of the recorder in the meeting.
+	ID string
+	// RoomID is uuid.Nil for a room that is not ours.
+	RoomID uuid.UUID
+	// Path of the file that it makes, as it was asked for.
+	Path   string
+	Status EgressStatus
+	// StartTime, EndTime and UpdateTime are zero while they are not known.
+	StartTime, EndTime, UpdateTime time.Time
+	// Duration of what was recorded; 0 while that is not known.
+	Duration time.Duration
+	// Detail is what LiveKit says about how it ended.
+	Detail string
+}
+
+// EgressRequest asks for a recorder.
+type EgressRequest struct {
+	Room uuid.UUID
+	// Key is where the file goes in the storage.
+	Key string
+	// AudioOnly records sound to an OGG file, instead of everything to an MP4 file.
+	AudioOnly bool
 }

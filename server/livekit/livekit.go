@@ -49,6 +49,8 @@ type Config struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for LiveKit's own setting.
 	MaxParticipants int
+	// Egress is where recordings go. The zero value is for servers that record nothing.
+	Egress EgressStorage
 	// SnapshotAge is how old the answer of [Client.Live] is before LiveKit is asked again. The default is 2 s.
 	SnapshotAge time.Duration
 }
@@ -57,6 +59,8 @@ type Config struct {
 type Client struct {
 	config   Config
 	rooms    livekit.RoomService
+	sip      livekit.SIP
+	egress   livekit.Egress
 	http     *http.Client
 	snapshot snapshot
 }
@@ -92,9 +96,11 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	address := strings.TrimSuffix(u.String(), "/")
 	return &Client{
 		config: c, http: client,
-		rooms: livekit.NewRoomServiceProtobufClient(strings.TrimSuffix(u.String(), "/"), client),
+		rooms: livekit.NewRoomServiceProtobufClient(address, client), sip: livekit.NewSIPProtobufClient(address, client),
+		egress: livekit.NewEgressProtobufClient(address, client),
 	}, nil
 }
 
@@ -135,7 +141,12 @@ func (c *Client) Close() {
 
 // call runs one API call under a deadline, with a token that allows just that call.
 func (c *Client) call(ctx context.Context, what string, grant *auth.VideoGrant, fn func(context.Context) error) error {
-	token, err := auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant).SetValidFor(apiTokenLife).ToJWT()
+	return c.callWith(ctx, what, auth.NewAccessToken(c.config.Key, c.config.Secret).SetVideoGrant(grant), fn)
+}
+
+// callWith is [Client.call] with a token that has its grants.
+func (c *Client) callWith(ctx context.Context, what string, grants *auth.AccessToken, fn func(context.Context) error) error {
+	token, err := grants.SetValidFor(apiTokenLife).ToJWT()
 	if err != nil {
 		return fmt.Errorf("%s: sign: %w", what, err)
 	}
@@ -158,6 +169,9 @@ func (c *Client) call(ctx context.Context, what string, grant *auth.VideoGrant, 
 func translate(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if r, ok := errors.AsType[refusedError](err); ok {
+		return fmt.Errorf("%s: %w: %v", what, live.ErrRefused, r.error) //nolint:errorlint // kept as text on purpose
 	}
 	if te, ok := errors.AsType[twirp.Error](err); ok {
 		if te.Code() == twirp.NotFound {

@@ -61,11 +61,7 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]live.Parti
 		if p.GetState() == livekit.ParticipantInfo_DISCONNECTED {
 			continue
 		}
-		list = append(list, live.Participant{
-			Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
-			Sources: granted(p.GetPermission()), NoSubscribe: !p.GetPermission().GetCanSubscribe(),
-			JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()), Kind: kind(p.GetKind()), Tracks: tracks(p.GetTracks()),
-		})
+		list = append(list, participant(p))
 	}
 	return list, nil
 }
@@ -165,6 +161,15 @@ func (c *Client) listRooms(ctx context.Context, names ...string) ([]*livekit.Roo
 // admin is the grant that calls about the inside of a room need. No participant ever gets it.
 func admin(room uuid.UUID) *auth.VideoGrant {
 	return &auth.VideoGrant{RoomAdmin: true, Room: room.String()}
+}
+
+// participant puts LiveKit's description of somebody in the terms of server/live.
+func participant(p *livekit.ParticipantInfo) live.Participant {
+	return live.Participant{
+		Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
+		Sources: granted(p.GetPermission()), NoSubscribe: !p.GetPermission().GetCanSubscribe(),
+		JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()), Kind: kind(p.GetKind()), Tracks: tracks(p.GetTracks()),
+	}
 }
 
 // roomID is the id of the room that LiveKit knows by that name. Only the one spelling that we use counts: another program's

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/rueidis"
 
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
 )
 
@@ -28,6 +30,7 @@ func TestLobbyCluster(t *testing.T) {
 		stores = append(stores, &Store{Redis: c, Rules: testRules()})
 	}
 	one, two := stores[0], stores[1]
+	streams := []*openStreams{newOpenStreams(one.Redis), newOpenStreams(two.Redis)}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	subscribed, ended := make(chan struct{}), make(chan struct{})
@@ -62,7 +65,22 @@ func TestLobbyCluster(t *testing.T) {
 		if ok, _, err := one.takeNotice(t.Context(), room); err != nil || !ok {
 			t.Fatalf("notice: %v, %v", ok, err)
 		}
-		if err := one.clear(t.Context(), room); err != nil {
+		said(t, "new")(one.knock(t.Context(), guest(room, uuid.Nil), "Zoe", 1, true))
+		if err := two.clear(t.Context(), room, 2); err != nil {
+			t.Fatal(err)
+		}
+		wantNames(t, one, room)
+		if err := two.remove(t.Context(), room, eve.Identity, uuid.New()); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "invalid")(one.knock(t.Context(), eve, "Eve", 1, false))
+		user := &auth.Caller{Kind: auth.User, User: &ent.User{ID: uuid.New()}, AddressPrefix: "192.0.2.0/24"}
+		rules := StreamRules{MaxAge: time.Minute, PerTicket: 1, PerUser: 10, PerNetwork: 1000}
+		release := opened(t, streams[0], rules, user, e.ID)
+		wantTooMany(t, streams[1], rules, user, e.ID)
+		release()
+		opened(t, streams[1], rules, user, e.ID)
+		if err := one.clear(t.Context(), room, 0); err != nil {
 			t.Fatal(err)
 		}
 		said(t, "gone")(two.decide(t.Context(), room, e.ID, e.Etag, true, 0, 1))

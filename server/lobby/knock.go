@@ -11,14 +11,18 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
 
 // request is RequestEntry: who may enter does, everybody else waits.
 func (s *Service) request(ctx context.Context, req *usherv1.RequestEntryRequest) (*usherv1.Entry, error) {
-	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom())
+	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom(), moderation.Select())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.refuseBlocked(ctx, a); err != nil {
 		return nil, err
 	}
 	var t *auth.LobbyTicket
@@ -38,6 +42,20 @@ func (s *Service) request(ctx context.Context, req *usherv1.RequestEntryRequest)
 		name = s.Rooms.DisplayName(a.Caller, name)
 	}
 	return s.ask(ctx, a, t, name, false)
+}
+
+// refuseBlocked refuses accounts that a host keeps out: letting them wait would be in vain. It asks the database nothing in
+// rooms where hosts have decided about nobody.
+func (s *Service) refuseBlocked(ctx context.Context, a *auth.Access) error {
+	user, ok := a.Caller.UserID()
+	if !ok {
+		return nil // tickets of strangers who were removed are void
+	}
+	states, err := moderation.Load(ctx, s.DB.Read, a.Room)
+	if err == nil && states.Of("", user).Blocked {
+		return moderation.ErrBlocked
+	}
+	return err
 }
 
 // enter is for callers who may enter directly: nothing is stored, and who waited until now keeps their identity.

@@ -12,6 +12,7 @@ package lobby
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -62,6 +63,8 @@ type Service struct {
 	Rooms Rooms
 	// LiveKit knows who is in the call, and takes messages to them.
 	LiveKit LiveKit
+	// Callers makes LiveKit follow what is decided about phone calls.
+	Callers Callers
 	Limiter *ratelimit.Limiter
 	// NetworkLimit and RoomLimit are for new entries: of one network in one room, and of one room.
 	NetworkLimit, RoomLimit ratelimit.Limit
@@ -72,7 +75,7 @@ type Service struct {
 
 	once     sync.Once
 	watching *watching
-	open     openStreams
+	open     *openStreams
 	hosts    hostCache
 	notices  notices
 }
@@ -97,7 +100,10 @@ type LiveKit interface {
 
 // hub is what this process watches.
 func (s *Service) hub() *watching {
-	s.once.Do(func() { s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log} })
+	s.once.Do(func() {
+		s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log}
+		s.open = newOpenStreams(s.Store.Redis)
+	})
 	return s.watching
 }
 
@@ -111,6 +117,9 @@ func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
 	direct := map[uuid.UUID]bool{}
 	ids := make([]string, 0, len(waiting))
 	for _, e := range waiting {
+		if e.Kind == kindPhone {
+			continue // server/callers looks at the phone policy every second
+		}
 		user := e.userID()
 		enters, known := direct[user]
 		if !known {
@@ -130,7 +139,7 @@ func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
 	if err != nil {
 		return err
 	}
-	s.Log.InfoContext(ctx, "entries admitted by a change of the room", "room", r.ID, "entries", admitted)
+	s.Log.InfoContext(ctx, "entries admitted by a change of the room", "room", r.ID, "entries", entryIDs(admitted))
 	return nil
 }
 
@@ -154,5 +163,30 @@ func (s *Service) entersDirectly(ctx context.Context, r *ent.Room, user uuid.UUI
 	return a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT, nil
 }
 
-// Clear ends all entries of a room, admissions too, and tells their streams. Denials stay.
-func (s *Service) Clear(ctx context.Context, room uuid.UUID) error { return s.Store.clear(ctx, room) }
+// Clear ends all entries of a room that is gone, admissions too, and tells their streams. Denials stay.
+func (s *Service) Clear(ctx context.Context, room uuid.UUID) error {
+	return s.Store.clear(ctx, room, 0)
+}
+
+// RoomFinished ends the entries of those meetings of a room that are over, admissions too, and tells their streams. It is
+// called after the next meeting was counted (Room.meeting), and says nothing about that one: who waits or was let in since
+// stays, so it may come late and more than once. Denials stay. It fails with fault.ErrRedis, and may then be repeated.
+func (s *Service) RoomFinished(ctx context.Context, room uuid.UUID) error {
+	r, err := s.DB.Read.Room.Get(ctx, room)
+	if ent.IsNotFound(err) {
+		return s.Clear(ctx, room)
+	}
+	if err != nil {
+		return fmt.Errorf("find room: %w", err)
+	}
+	if r.Meeting == 0 {
+		return nil // none has ended yet
+	}
+	return s.Store.clear(ctx, room, r.Meeting)
+}
+
+// ParticipantRemoved voids the tickets of somebody who was put out of the meeting and ends their entry. With user, which may
+// be uuid.Nil, the tickets of that account too.
+func (s *Service) ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error {
+	return s.Store.remove(ctx, room, identity, user)
+}

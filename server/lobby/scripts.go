@@ -11,7 +11,9 @@ import (
 //	entries  hash: entry id → JSON of a record
 //	waiting  sorted set: id → when they asked; those who wait, and nobody else
 //	expire   sorted set: id → when the entry ends unless there is a sign of life
-//	denials  hash: "entry:"id or "user:"id → how often they were turned away, until when, and for how long that is counted
+//	denials  hash: "entry:"id or "user:"id → how often they were turned away, until when, and for how long that is counted;
+//	         "caller:"identity → the meeting in which that phone number was turned away;
+//	         "void:"identity → until when tickets of somebody who was removed from the meeting are of no use
 //
 // Times are microseconds since 1970. In JSON they are text, because cjson keeps 14 digits of a number. Who lapses leaves the
 // list at once and is kept for a while, in which a decision or a sign of life still finds them.
@@ -24,9 +26,13 @@ const (
 	statusEnded    = 4
 )
 
+// kindPhone is the kind of an entry that stands for a phone call, as in the contract; others have none.
+const kindPhone = 2
+
 // prelude is before every script. ARGV[1] are the arguments in JSON.
 const prelude = `
 local WAITING, ACCEPTED, DENIED, ENDED = 1, 2, 3, 4
+local PHONE = 2
 local entries, waiting, expire, denials = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local a = cjson.decode(ARGV[1])
 local t = redis.call('TIME')
@@ -114,6 +120,21 @@ local function blocked(key)
   return tonumber(count), tonumber(ends)
 end
 
+local function keepDenials(last)
+  local left = math.ceil((last - now) / 1000)
+  if redis.call('PTTL', denials) < left then redis.call('PEXPIRE', denials, left) end
+end
+
+-- Whether tickets of an identity are of no use any more. What is no number is dropped.
+local function void(identity)
+  local field = 'void:' .. identity
+  local ends = redis.call('HGET', denials, field)
+  if not ends then return false end
+  if (tonumber(ends) or 0) > now then return true end
+  redis.call('HDEL', denials, field)
+  return false
+end
+
 local function deny(e)
   local count = blocked('entry:' .. e.id)
   if e.user ~= '' then count = math.max(count, (blocked('user:' .. e.user))) end
@@ -122,8 +143,9 @@ local function deny(e)
   local value = text(count + 1) .. ' ' .. text(ends) .. ' ' .. text(ends + ms(a.deniedMost))
   redis.call('HSET', denials, 'entry:' .. e.id, value)
   if e.user ~= '' then redis.call('HSET', denials, 'user:' .. e.user, value) end
-  local left = math.ceil((ends + ms(a.deniedMost) - now) / 1000)
-  if redis.call('PTTL', denials) < left then redis.call('PEXPIRE', denials, left) end
+  -- All who withhold their number look the same.
+  if e.kind == PHONE and not e.withheld then redis.call('HSET', denials, 'caller:' .. e.identity, a.meeting) end
+  keepDenials(ends + ms(a.deniedMost))
   return ends
 end
 
@@ -154,6 +176,7 @@ func newScript(body string) script {
 // knock makes an entry, or is a sign of life of one that is there. With `touch` it makes and renames nothing.
 var knockScript = newScript(`
 sweep()
+if void(a.identity) then return answer('invalid') end
 local e, ends = load(a.id)
 if e and not same(e.ticket, a.ticket) then return answer('invalid') end
 if e and e.status == ACCEPTED and ends > now and e.meeting == a.meeting then return answer('ok', e, ends) end
@@ -202,6 +225,7 @@ return answer('new', e, ends)
 var admitScript = newScript(`
 sweep()
 local e, ends = load(a.id)
+if void(a.identity) then return answer('invalid') end
 if not e or not same(e.ticket, a.ticket) or e.user ~= a.user then return answer('gone') end
 if e.status == WAITING then
   ends = decide(e, true)
@@ -236,7 +260,7 @@ ends = decide(e, a.allow)
 return answer('new', e, ends)
 `)
 
-// decideAll returns the ids about which the decision stands, of which those after "new" were just decided.
+// decideAll returns the records about which the decision stands.
 var decideAllScript = newScript(`
 sweep()
 local want = a.allow and ACCEPTED or DENIED
@@ -245,9 +269,9 @@ for _, id in ipairs(a.ids) do
   local e = load(id)
   if e and e.status == WAITING then
     decide(e, a.allow)
-    stands[#stands + 1] = id
+    stands[#stands + 1] = cjson.encode(e)
   elseif e and e.status == want then
-    stands[#stands + 1] = id
+    stands[#stands + 1] = cjson.encode(e)
   end
 end
 return stands
@@ -269,16 +293,38 @@ end
 return out
 `)
 
-// clear ends all entries of a room. Denials stay, unless the room is gone.
+// clear ends all entries of a room, or, with `before`, those of meetings of a lower number. Denials stay.
 var clearScript = newScript(`
 for _, id in ipairs(redis.call('HKEYS', entries)) do
   local e, ends = load(id)
-  if e and e.status ~= ENDED and not (e.status == DENIED and ends > now) then
+  local over = e and (a.before == 0 or tonumber(e.meeting) < a.before)
+  if over and e.status ~= ENDED and not (e.status == DENIED and ends > now) then
     e.status, e.decided = ENDED, 'cleared'
     store(e, now + ms(a.ended))
   end
 end
-redis.call('DEL', waiting)
 news('all')
+return 1
+`)
+
+// remove voids what somebody holds who was put out of the meeting: the tickets of their identity, and of their account if
+// that has to stay out too. There need not be an entry.
+var removeScript = newScript(`
+local function revoke(identity)
+  redis.call('HSET', denials, 'void:' .. identity, text(now + ms(a.ticketLife)))
+end
+revoke(a.identity)
+for _, id in ipairs(redis.call('HKEYS', entries)) do
+  local e, ends = load(id)
+  if e and (e.identity == a.identity or a.user ~= '' and e.user == a.user) then
+    revoke(e.identity)
+    if e.status ~= ENDED and not (e.status == DENIED and ends > now) then
+      e.status, e.decided = ENDED, 'cleared'
+      store(e, now + ms(a.ended))
+      news('entry ' .. id)
+    end
+  end
+end
+keepDenials(now + ms(a.ticketLife))
 return 1
 `)

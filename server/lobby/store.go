@@ -62,6 +62,12 @@ type record struct {
 	Decided string `json:"decided"`
 	Meeting string `json:"meeting"`
 
+	// Of phone calls only: LiveKit's id of the call, whether the number is withheld, and whether the hold was lifted.
+	Kind     int    `json:"kind,omitempty"`
+	Call     string `json:"call,omitempty"`
+	Withheld bool   `json:"withheld,omitempty"`
+	Lifted   bool   `json:"lifted,omitempty"`
+
 	ends     time.Time
 	position int
 }
@@ -88,6 +94,7 @@ type arguments struct {
 	DeniedMost int64  `json:"deniedMost"`
 	KeepPlace  int64  `json:"keepPlace"`
 	Ended      int64  `json:"ended"`
+	TicketLife int64  `json:"ticketLife"`
 	Most       int    `json:"most"`
 	Channel    string `json:"channel"`
 
@@ -106,6 +113,13 @@ type arguments struct {
 	Block       int64    `json:"block"`
 	Why         string   `json:"why,omitempty"`
 	Decided     string   `json:"decided,omitempty"`
+
+	// Of the scripts about phone calls: see phonescripts.go.
+	Calls    []callArguments `json:"calls,omitempty"`
+	Complete bool            `json:"complete,omitempty"`
+	Unseen   int64           `json:"unseen,omitempty"`
+	// Before is the number of a meeting; 0 for any.
+	Before int64 `json:"before"`
 }
 
 // knock is a sign of life of t's guest, and makes the entry if it is not there. isNew is a ticket that was just made. An
@@ -124,14 +138,14 @@ func (s *Store) knock(ctx context.Context, t *auth.LobbyTicket, name string, mee
 // touch is a sign of life of an entry that is there.
 func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (outcome, error) {
 	return s.one(ctx, knockScript, t.RoomID, arguments{
-		ID: t.EntryID.String(), Ticket: t.Hash(), Touch: true, Meeting: strconv.FormatInt(meeting, 10),
+		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, Touch: true, Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
 // admit lets the guest in without a host: they may enter directly now.
 func (s *Store) admit(ctx context.Context, t *auth.LobbyTicket, user uuid.UUID, meeting int64) (outcome, error) {
 	return s.one(ctx, admitScript, t.RoomID, arguments{
-		ID: t.EntryID.String(), Ticket: t.Hash(), User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
+		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
@@ -154,22 +168,34 @@ func (s *Store) decide(
 	})
 }
 
-// decideAll returns the ids about which the decision stands.
-func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]string, error) {
+// decideAll returns the entries about which the decision stands, in the order of ids.
+func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]*record, error) {
 	result, err := s.run(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
 	if err != nil {
 		return nil, err
 	}
-	stands, err := result.AsStrSlice()
+	values, err := result.AsStrSlice()
 	if err != nil {
 		return nil, fmt.Errorf("lobby script: %w", err)
+	}
+	stands := make([]*record, len(values))
+	for i, raw := range values {
+		if stands[i], err = readRecord(raw, "", 0); err != nil {
+			return nil, err
+		}
 	}
 	return stands, nil
 }
 
-// clear ends all entries of a room.
-func (s *Store) clear(ctx context.Context, room uuid.UUID) error {
-	_, err := s.run(ctx, clearScript, room, arguments{})
+// clear ends all entries of a room, or those of the meetings before one.
+func (s *Store) clear(ctx context.Context, room uuid.UUID, before int64) error {
+	_, err := s.run(ctx, clearScript, room, arguments{Before: before})
+	return err
+}
+
+// remove voids the tickets of an identity, and those of an account unless that is uuid.Nil.
+func (s *Store) remove(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error {
+	_, err := s.run(ctx, removeScript, room, arguments{Identity: identity, User: userText(user)})
 	return err
 }
 
@@ -197,21 +223,37 @@ func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time,
 
 // takeNotice reports whether the call may be told now, and if not, when to try again. It says yes once a second and room.
 func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again time.Duration, err error) {
-	key := keyPrefix + room.String() + "}:notice"
+	return s.take(ctx, room, "notice", noticeGap)
+}
+
+// take reports whether something of a room is free, and if not, for how long it is still taken. Whoever takes it has it for
+// that time.
+func (s *Store) take(ctx context.Context, room uuid.UUID, what string, d time.Duration) (ok bool, left time.Duration, err error) {
+	key := keyPrefix + room.String() + "}:" + what
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(noticeGap.Milliseconds()).Build()).Error()
+	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(d.Milliseconds()).Build()).Error()
 	if err == nil {
 		return true, 0, nil
 	}
 	if !rueidis.IsRedisNil(err) {
 		return false, 0, fault.ErrRedis.Because(err)
 	}
-	left, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
+	ms, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
 	if err != nil {
 		return false, 0, fault.ErrRedis.Because(err)
 	}
-	return false, max(time.Duration(left)*time.Millisecond, time.Millisecond), nil
+	return false, max(time.Duration(ms)*time.Millisecond, time.Millisecond), nil
+}
+
+// release gives back what was taken.
+func (s *Store) release(ctx context.Context, room uuid.UUID, what string) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.Redis.Do(ctx, s.Redis.B().Del().Key(keyPrefix+room.String()+"}:"+what).Build()).Error(); err != nil {
+		return fault.ErrRedis.Because(err)
+	}
+	return nil
 }
 
 // subscribe tells of changes in all rooms until ctx is done or Redis is gone: one connection for the whole process.
@@ -266,6 +308,7 @@ func (s *Store) run(ctx context.Context, sc script, room uuid.UUID, a arguments)
 	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
 	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()
 	a.Ended, a.Most, a.Channel = endedLife.Milliseconds(), s.Rules.Most, tag+":news"
+	a.TicketLife = ticketLife.Milliseconds()
 	text, err := json.Marshal(a)
 	if err != nil {
 		return rueidis.RedisResult{}, fmt.Errorf("encode arguments: %w", err)

@@ -261,7 +261,7 @@ func TestClear(t *testing.T) {
 		e := said(t, "new")(s.knock(ctx, eve, "Eve", 1, true))
 		said(t, "new")(s.decide(ctx, room, b.ID, b.Etag, true, 0, 1))
 		said(t, "new")(s.decide(ctx, room, e.ID, e.Etag, false, 0, 1))
-		if err := s.clear(ctx, room); err != nil {
+		if err := s.clear(ctx, room, 0); err != nil {
 			t.Fatal(err)
 		}
 		wantNames(t, s, room)
@@ -431,4 +431,70 @@ func TestStore_expires(t *testing.T) {
 			t.Fatalf("%d keys are left", n)
 		}
 	}
+}
+
+// A meeting that is over takes its own entries with it, and none of the next one's, however late that is heard.
+func TestClear_earlierMeetings(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store) {
+		ctx, room := t.Context(), uuid.New()
+		ann, bob, eve, zoe := guest(room, uuid.Nil), guest(room, uuid.Nil), guest(room, uuid.Nil), guest(room, uuid.Nil)
+		said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
+		b := said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
+		said(t, "new")(s.decide(ctx, room, b.ID, b.Etag, true, 0, 1))
+		said(t, "new")(s.knock(ctx, eve, "Eve", 2, true))
+		z := said(t, "new")(s.knock(ctx, zoe, "Zoe", 2, true))
+		said(t, "new")(s.decide(ctx, room, z.ID, z.Etag, true, 0, 2))
+		for range 2 {
+			if err := s.clear(ctx, room, 2); err != nil {
+				t.Fatal(err)
+			}
+			wantNames(t, s, room, "Eve")
+			said(t, "ended")(s.touch(ctx, ann, 2))
+			said(t, "ended")(s.touch(ctx, bob, 2))
+			if e := said(t, "ok")(s.touch(ctx, zoe, 2)); e.Status != statusAccepted {
+				t.Errorf("an admission to the next meeting: %+v", e)
+			}
+		}
+	})
+}
+
+// Whoever was put out of the meeting comes back with no ticket of theirs, whether or not there is an entry.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, s *Store) {
+		ctx, room, user := t.Context(), uuid.New(), uuid.New()
+		ann, bob := guest(room, user), guest(room, uuid.Nil)
+		phone, lost := guest(room, user), guest(room, uuid.Nil)
+		a := said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
+		said(t, "new")(s.decide(ctx, room, a.ID, a.Etag, true, 0, 1))
+		said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
+		said(t, "new")(s.knock(ctx, phone, "Ann's phone", 1, true))
+		if err := s.remove(ctx, room, ann.Identity, uuid.Nil); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "invalid")(s.touch(ctx, ann, 1))
+		said(t, "invalid")(s.knock(ctx, ann, "Ann", 1, false))
+		said(t, "invalid")(s.admit(ctx, ann, user, 1))
+		said(t, "gone")(s.decide(ctx, room, a.ID, a.Etag, true, 0, 1))
+		wantNames(t, s, room, "Bob", "Ann's phone")
+		// Blocked: on all devices.
+		if err := s.remove(ctx, room, ann.Identity, user); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "invalid")(s.knock(ctx, phone, "Ann's phone", 1, false))
+		wantNames(t, s, room, "Bob")
+		// Redis had no entry of theirs.
+		if err := s.remove(ctx, room, lost.Identity, uuid.Nil); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "invalid")(s.knock(ctx, lost, "Lost", 1, false))
+		said(t, "new")(s.knock(ctx, guest(room, uuid.Nil), "Lost again", 1, true))
+		// What is no time voids nothing.
+		b := s.Redis.B()
+		if err := s.Redis.Do(ctx, b.Hset().Key(keyPrefix+room.String()+"}:denials").FieldValue().FieldValue("void:"+bob.Identity, "{").Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		said(t, "ok")(s.touch(ctx, bob, 1))
+	})
 }

@@ -35,13 +35,14 @@ func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest
 	if err != nil {
 		return err
 	}
-	release, err := s.open.take(s.Streams, a.Caller, t.EntryID.String())
+	hub := s.hub()
+	release, err := s.open.take(ctx, s.Streams, a.Caller, t.EntryID.String())
 	if err != nil {
 		return err
 	}
 	defer release()
 	// Before the first look, so that nothing happens unseen in between.
-	w, leave := s.hub().subscribe(ctx, a.Room.ID, t.EntryID.String())
+	w, leave := hub.subscribe(ctx, a.Room.ID, t.EntryID.String())
 	defer leave()
 	e := &entryStream{Service: s, send: send, access: a, ticket: t, watch: w, name: t.DisplayName}
 	done, err := e.look(ctx, false)

@@ -2,12 +2,14 @@ package lobby
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
 )
 
 const (
@@ -37,7 +39,8 @@ func (s *Service) watchWaiting(ctx context.Context, req *usherv1.WatchWaitingReq
 	if err != nil {
 		return err
 	}
-	release, err := s.open.take(s.Streams, a.Caller, "")
+	s.hub()
+	release, err := s.open.take(ctx, s.Streams, a.Caller, "")
 	if err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func (s *Service) watchWaiting(ctx context.Context, req *usherv1.WatchWaitingReq
 }
 
 func (w *waitingStream) public() bool {
-	return w.access.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC
+	return !hasLobby(w.access.Room)
 }
 
 // follow watches the room while it has a lobby.
@@ -110,6 +113,10 @@ func (w *waitingStream) run(ctx context.Context) error {
 		case <-w.wake():
 			err = w.look(ctx, recheckNews)
 		}
+		if errors.Is(err, fault.ErrRedis) {
+			// Whether they are signed in is not known. Until it is, they see nothing new, and that this server is here.
+			err = nil
+		}
 		if err != nil {
 			return err
 		}
@@ -123,12 +130,9 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if time.Since(w.checked) > maxAge {
-		a, err := w.accessNow(ctx, w.access)
+		a, err := w.hostNow(ctx)
 		if err != nil {
 			return err
-		}
-		if a.RequireAdministrator() != nil {
-			return errLostRole
 		}
 		w.access, w.checked = a, time.Now()
 		w.follow(ctx)
@@ -142,6 +146,23 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 	}
 	w.time = s.time
 	return w.tell(ctx, s.waiting)
+}
+
+// hostNow is what the caller is in the room today. It fails when they may not watch any more, and when their credential is not
+// good any more.
+func (w *waitingStream) hostNow(ctx context.Context) (*auth.Access, error) {
+	caller, err := w.access.Caller.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a, err := auth.FindRoom(auth.WithCaller(ctx, caller), w.DB.Read, w.access.Room.ID.String())
+	if err != nil {
+		return nil, err
+	}
+	if a.RequireAdministrator() != nil {
+		return nil, errLostRole
+	}
+	return a, nil
 }
 
 // tell sends a list unless it was sent before.

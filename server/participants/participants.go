@@ -32,8 +32,6 @@ import (
 var (
 	ErrNotFound = fault.New(connect.CodeNotFound, usherv1.ErrorReason_ERROR_REASON_PARTICIPANT_NOT_FOUND,
 		"nobody with that identity is in the meeting")
-	ErrNotLive = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE,
-		"no meeting goes on in this room")
 	ErrNotAuthenticated = fault.New(connect.CodeFailedPrecondition,
 		usherv1.ErrorReason_ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED,
 		"that participant is not signed in: only accounts can have a role")
@@ -62,12 +60,19 @@ type Rooms interface {
 	Sync(ctx context.Context, room uuid.UUID) error
 }
 
+// Lobby is what this package asks of lobby. server/lobby implements it.
+type Lobby interface {
+	// ParticipantRemoved voids the tickets of an identity, and those of an account unless that is uuid.Nil.
+	ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error
+}
+
 // Service serves usher.v1.ParticipantsService. Every field is required.
 type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
 	LiveKit LiveKit
 	Rooms   Rooms
+	Lobby   Lobby
 	Log     *slog.Logger
 	// SessionLife is how long a participant could renew a connection, so for how long one who was removed is refused.
 	SessionLife time.Duration
@@ -84,19 +89,19 @@ func (s *Service) hosted(ctx context.Context, ref string) (*auth.Access, error) 
 	return a, a.RequireAdministrator()
 }
 
-// meeting are the participants of a room's meeting. It fails with [ErrNotLive].
+// meeting are the participants of a room's meeting. It fails with [fault.ErrNotLive].
 func (s *Service) meeting(ctx context.Context, room uuid.UUID) ([]live.Participant, error) {
 	people, err := s.LiveKit.Participants(ctx, room)
 	if err != nil && !errors.Is(err, live.ErrGone) {
 		return nil, fault.ErrLiveKit.Because(err)
 	}
 	if len(people) == 0 {
-		return nil, ErrNotLive
+		return nil, fault.ErrNotLive
 	}
 	return people, nil
 }
 
-// find finds one participant of a room's meeting. It fails with [ErrNotLive] or [ErrNotFound].
+// find finds one participant of a room's meeting. It fails with [fault.ErrNotLive] or [ErrNotFound].
 func (s *Service) find(ctx context.Context, room uuid.UUID, identity string) (live.Participant, error) {
 	people, err := s.meeting(ctx, room)
 	if err != nil {

@@ -120,10 +120,10 @@ func TestEndMeeting_voidsConnections(t *testing.T) {
 			t.Errorf("while the meeting goes on: %v", err)
 		}
 		mustEnd(t, s, p.olga, room)
-		wantFault(t, renew(guest), ErrLobbyRequired)
+		wantFault(t, renew(guest), auth.ErrLobbyRequired)
 		s.runDue(t.Context())
 		mustConnect(t, s, livekit, room, p.olga)
-		wantFault(t, renew(guest), ErrLobbyRequired)
+		wantFault(t, renew(guest), auth.ErrLobbyRequired)
 		if err := renew(host); err != nil {
 			t.Errorf("somebody who enters directly: %v", err)
 		}

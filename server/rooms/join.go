@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"connectrpc.com/connect"
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"github.com/google/uuid"
@@ -25,10 +24,6 @@ import (
 	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
-
-// ErrLobbyRequired is a caller who may not enter directly.
-var ErrLobbyRequired = fault.New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_LOBBY_REQUIRED,
-	"this room has a lobby: ask to be let in, and wait")
 
 // connector is what joining needs of LiveKit.
 type connector interface {
@@ -69,7 +64,7 @@ func (s *Service) findOpen(ctx context.Context, ref string) (*auth.Access, error
 		return nil, err
 	}
 	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
-		return nil, ErrLobbyRequired
+		return nil, auth.ErrLobbyRequired
 	}
 	return a, nil
 }
@@ -82,7 +77,7 @@ func (s *Service) claimPending(ctx context.Context, roomID uuid.UUID) (a *auth.A
 		}
 		// While this waited, the membership may have been taken away, or the room closed to others.
 		if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
-			return ErrLobbyRequired
+			return auth.ErrLobbyRequired
 		}
 		_, err := claim(ctx, tx, a.Room.ID, a.Caller.User)
 		return err
@@ -203,17 +198,17 @@ func (s *Service) participant(
 // sameMeeting refuses a session whose meeting is over.
 func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.ParticipantSession) error {
 	if session.Meeting != r.Meeting {
-		return ErrLobbyRequired
+		return auth.ErrLobbyRequired
 	}
 	m, err := s.LiveKit.Meeting(ctx, r.ID)
 	switch {
 	case errors.Is(err, live.ErrGone):
-		return ErrLobbyRequired
+		return auth.ErrLobbyRequired
 	case err != nil:
 		return fault.ErrLiveKit.Because(err)
 	case m.StartTime.After(session.JoinTime.Add(s.TokenLife)):
 		// Their first token could not have been used to connect to a meeting that began later than that.
-		return ErrLobbyRequired
+		return auth.ErrLobbyRequired
 	}
 	return nil
 }

@@ -126,10 +126,10 @@ func TestJoinRoom_refuses(t *testing.T) {
 			room   string
 			want   *fault.Error
 		}{
-			{"a stranger in a trusted room", as(t, nil), rooms[trusted].GetId(), ErrLobbyRequired},
-			{"a service in a trusted room", asService(t), rooms[trusted].GetId(), ErrLobbyRequired},
-			{"a stranger in a restricted room", as(t, nil), rooms[restricted].GetId(), ErrLobbyRequired},
-			{"a user in a restricted room", as(t, &unverified), rooms[restricted].GetId(), ErrLobbyRequired},
+			{"a stranger in a trusted room", as(t, nil), rooms[trusted].GetId(), auth.ErrLobbyRequired},
+			{"a service in a trusted room", asService(t), rooms[trusted].GetId(), auth.ErrLobbyRequired},
+			{"a stranger in a restricted room", as(t, nil), rooms[restricted].GetId(), auth.ErrLobbyRequired},
+			{"a user in a restricted room", as(t, &unverified), rooms[restricted].GetId(), auth.ErrLobbyRequired},
 			{"no such room", as(t, alice), uuid.NewString(), auth.ErrRoomNotFound},
 		}
 		for _, tt := range tests {
@@ -370,7 +370,7 @@ func TestPendingMember_removedMeanwhile(t *testing.T) {
 			_, err := tx.Member.Delete().Where(member.Email("bob@example.org")).Exec(t.Context())
 			return err
 		})
-		wantFault(t, err, ErrLobbyRequired)
+		wantFault(t, err, auth.ErrLobbyRequired)
 		if diff := cmp.Diff([]string{"Alice owner"}, membersOf(t, s, room)); diff != "" || len(livekit.tokens) != 0 {
 			t.Errorf("%d tokens; members: -want +got\n%s", len(livekit.tokens), diff)
 		}
@@ -546,13 +546,13 @@ func TestRenewConnection_refuses(t *testing.T) {
 	}{
 		{"locked, the meeting goes on", func(c scene) { lock(c); startMeeting(c, -time.Minute) }, nil},
 		{"locked, the meeting began while the first token was good", func(c scene) { lock(c); startMeeting(c, 9*time.Minute) }, nil},
-		{"locked, the meeting began later", func(c scene) { lock(c); startMeeting(c, 11*time.Minute) }, ErrLobbyRequired},
-		{"locked, there is no meeting", lock, ErrLobbyRequired},
+		{"locked, the meeting began later", func(c scene) { lock(c); startMeeting(c, 11*time.Minute) }, auth.ErrLobbyRequired},
+		{"locked, there is no meeting", lock, auth.ErrLobbyRequired},
 		{"locked, the room counted another meeting", func(c scene) {
 			lock(c)
 			startMeeting(c, -time.Minute)
 			must(c.t, c.s.DB, func(tx *ent.Client) (int, error) { return tx.Room.Update().AddMeeting(1).Save(c.t.Context()) })
-		}, ErrLobbyRequired},
+		}, auth.ErrLobbyRequired},
 		{"locked, LiveKit is down", func(c scene) { lock(c); startMeeting(c, -time.Minute); c.livekit.intercept(down) }, fault.ErrLiveKit},
 		{"not locked, LiveKit is down", func(c scene) { c.livekit.intercept(down) }, nil},
 		{"not locked, another meeting", func(c scene) {

@@ -28,6 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -54,8 +55,9 @@ type Service struct {
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
 	// Lobby is told when it may have changed who has to wait.
-	Lobby Lobby
-	Log   *slog.Logger
+	Lobby     Lobby
+	Telephony Telephony
+	Log       *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
 	// LiveKitURL is LiveKit's address for clients.
@@ -102,6 +104,16 @@ type Lobby interface {
 	Rejudge(ctx context.Context, r *ent.Room) error
 	// Clear ends all entries of a room that is gone.
 	Clear(ctx context.Context, room uuid.UUID) error
+	// RoomFinished ends those of the meetings that are over.
+	RoomFinished(ctx context.Context, room uuid.UUID) error
+}
+
+// Telephony is what this package asks of telephony. server/telephony implements it.
+type Telephony interface {
+	// DialIns are how to reach rooms by phone; those that cannot be are left out.
+	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)
+	// Settle has LiveKit take the calls for a room that it should take now, and no others, also when the room is gone.
+	Settle(ctx context.Context, room uuid.UUID) error
 }
 
 // newRoom is a room to be made.
@@ -163,10 +175,10 @@ const maxSlugAttempts = 5
 // create makes a room, its owner and its callback, once for each request_id. repeated is true for the answer to a call that
 // was made before.
 func (s *Service) create(
-	ctx context.Context, n newRoom, key requestKey,
+	ctx context.Context, n newRoom, key idempotency.Key,
 ) (res *usherv1.CreateRoomResponse, repeated bool, err error) {
 	res = &usherv1.CreateRoomResponse{}
-	if found, err := key.stored(ctx, s.DB.Read, res); found || err != nil {
+	if found, err := key.Stored(ctx, s.DB.Read, res); found || err != nil {
 		return res, found, err
 	}
 	if n.owner != nil {
@@ -177,7 +189,7 @@ func (s *Service) create(
 	}
 	for attempt := range maxSlugAttempts {
 		err = s.DB.Run(ctx, func(tx *ent.Client) error {
-			if err := key.claim(ctx, tx); err != nil {
+			if err := key.Claim(ctx, tx); err != nil {
 				return err
 			}
 			room, err := s.insert(ctx, tx, n, attempt)
@@ -185,15 +197,15 @@ func (s *Service) create(
 				return err
 			}
 			res = &usherv1.CreateRoomResponse{Room: room}
-			return key.keep(ctx, tx, res)
+			return key.Keep(ctx, tx, res)
 		})
 		if !errors.Is(err, errSlugCollision) {
 			break
 		}
 	}
-	if errors.Is(err, errRequestRepeated) {
+	if errors.Is(err, idempotency.ErrRepeated) {
 		// The one that was first has committed: its answer is there.
-		found, err := key.stored(ctx, s.DB.Read, res)
+		found, err := key.Stored(ctx, s.DB.Read, res)
 		if !found && err == nil {
 			err = fault.ErrConflict
 		}

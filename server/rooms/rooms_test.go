@@ -24,6 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -233,7 +234,7 @@ func TestCreateRoom_requestID(t *testing.T) {
 		if diff := cmp.Diff(first, mustRoom(t, s, alice, req), protocmp.Transform()); diff != "" {
 			t.Errorf("the same request: -first +second\n%s", diff)
 		}
-		wantFault(t, create(as(t, alice), s)(&usherv1.CreateRoomRequest{Name: "Other", RequestId: id}), ErrRequestIDReused)
+		wantFault(t, create(as(t, alice), s)(&usherv1.CreateRoomRequest{Name: "Other", RequestId: id}), idempotency.ErrReused)
 		if other := mustRoom(t, s, bob, &usherv1.CreateRoomRequest{Name: "Weekly", RequestId: id}); other.GetId() == first.GetId() {
 			t.Error("another caller got the room")
 		}

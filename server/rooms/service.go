@@ -8,6 +8,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -22,7 +23,8 @@ func (s *Service) CreateRoom(ctx context.Context, req *usherv1.CreateRoomRequest
 	}
 	body := proto.CloneOf(req)
 	body.RequestId = ""
-	key, err := s.newRequestKey(caller.Key(), usherv1connect.RoomsServiceCreateRoomProcedure, req.GetRequestId(), body)
+	procedure := usherv1connect.RoomsServiceCreateRoomProcedure
+	key, err := idempotency.New(caller.Key(), procedure, req.GetRequestId(), body, s.IdempotencyLife)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,11 @@ func (s *Service) GetRoom(ctx context.Context, req *usherv1.GetRoomRequest) (*us
 	if err != nil {
 		return nil, err
 	}
-	return &usherv1.GetRoomResponse{Room: s.liveView(ctx, a)}, nil
+	view, err := s.liveView(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.GetRoomResponse{Room: view}, nil
 }
 
 // ListRooms implements [usherv1connect.RoomsServiceHandler].
@@ -55,11 +61,11 @@ func (s *Service) ListRooms(ctx context.Context, req *usherv1.ListRoomsRequest) 
 	if err != nil {
 		return nil, err
 	}
-	res := &usherv1.ListRoomsResponse{NextPageToken: next}
-	for _, a := range found {
-		res.Rooms = append(res.Rooms, s.liveView(ctx, a))
+	views, err := s.liveViews(ctx, found...)
+	if err != nil {
+		return nil, err
 	}
-	return res, nil
+	return &usherv1.ListRoomsResponse{Rooms: views, NextPageToken: next}, nil
 }
 
 // UpdateRoom implements [usherv1connect.RoomsServiceHandler].
@@ -70,7 +76,11 @@ func (s *Service) UpdateRoom(ctx context.Context, req *usherv1.UpdateRoomRequest
 	}
 	s.Wake()
 	s.Log.InfoContext(ctx, "room updated", "room", a.Room.ID, "caller", a.Caller.Key(), "version", a.Room.Version)
-	return &usherv1.UpdateRoomResponse{Room: s.liveView(ctx, a)}, nil
+	view, err := s.liveView(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.UpdateRoomResponse{Room: view}, nil
 }
 
 // DeleteRoom implements [usherv1connect.RoomsServiceHandler].
@@ -97,8 +107,12 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	phones, err := s.Telephony.DialIns(ctx, a.Room)
+	if err != nil {
+		return nil, err
+	}
 	s.Log.InfoContext(ctx, "room joined", "room", a.Room.ID, "participant", connection.GetParticipantIdentity())
-	return &usherv1.JoinRoomResponse{Connection: connection}, nil
+	return &usherv1.JoinRoomResponse{Connection: connection, DialIn: phones[a.Room.ID]}, nil
 }
 
 // RenewConnection implements [usherv1connect.RoomsServiceHandler].
@@ -128,7 +142,7 @@ func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest
 	}
 	s.Wake()
 	// A Redis that is gone is said: the call may be repeated, and then clears what is left.
-	if err := s.Lobby.Clear(ctx, id); err != nil {
+	if err := s.Lobby.RoomFinished(ctx, id); err != nil {
 		return nil, err
 	}
 	s.Log.InfoContext(ctx, "meeting ended", "room", id, "caller", auth.FromContext(ctx).Key(), "changed", ended)
@@ -137,7 +151,11 @@ func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest
 
 // limitJoins counts a call that makes a LiveKit token.
 func (s *Service) limitJoins(ctx context.Context) error {
-	call := ratelimit.Call{Limit: s.JoinLimit, Key: auth.FromContext(ctx).Key()}
+	return s.limitJoinsOf(ctx, auth.FromContext(ctx))
+}
+
+func (s *Service) limitJoinsOf(ctx context.Context, c *auth.Caller) error {
+	call := ratelimit.Call{Limit: s.JoinLimit, Key: c.Key()}
 	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
 }
 

@@ -45,6 +45,18 @@ func (f CreationCallbackFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.V
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.CreationCallbackMutation", m)
 }
 
+// The DispatchRuleFunc type is an adapter to allow the use of ordinary
+// function as DispatchRule mutator.
+type DispatchRuleFunc func(context.Context, *ent.DispatchRuleMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f DispatchRuleFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.DispatchRuleMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.DispatchRuleMutation", m)
+}
+
 // The IdempotencyKeyFunc type is an adapter to allow the use of ordinary
 // function as IdempotencyKey mutator.
 type IdempotencyKeyFunc func(context.Context, *ent.IdempotencyKeyMutation) (ent.Value, error)
@@ -93,6 +105,54 @@ func (f ParticipantStateFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.V
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.ParticipantStateMutation", m)
 }
 
+// The PeriodicWorkFunc type is an adapter to allow the use of ordinary
+// function as PeriodicWork mutator.
+type PeriodicWorkFunc func(context.Context, *ent.PeriodicWorkMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f PeriodicWorkFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.PeriodicWorkMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.PeriodicWorkMutation", m)
+}
+
+// The PinFunc type is an adapter to allow the use of ordinary
+// function as Pin mutator.
+type PinFunc func(context.Context, *ent.PinMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f PinFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.PinMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.PinMutation", m)
+}
+
+// The RecordingFunc type is an adapter to allow the use of ordinary
+// function as Recording mutator.
+type RecordingFunc func(context.Context, *ent.RecordingMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f RecordingFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.RecordingMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.RecordingMutation", m)
+}
+
+// The RecordingAccessFunc type is an adapter to allow the use of ordinary
+// function as RecordingAccess mutator.
+type RecordingAccessFunc func(context.Context, *ent.RecordingAccessMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f RecordingAccessFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.RecordingAccessMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.RecordingAccessMutation", m)
+}
+
 // The RoomFunc type is an adapter to allow the use of ordinary
 // function as Room mutator.
 type RoomFunc func(context.Context, *ent.RoomMutation) (ent.Value, error)
@@ -115,6 +175,18 @@ func (f SchemaVersionFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Valu
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SchemaVersionMutation", m)
+}
+
+// The TrunkFunc type is an adapter to allow the use of ordinary
+// function as Trunk mutator.
+type TrunkFunc func(context.Context, *ent.TrunkMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f TrunkFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.TrunkMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.TrunkMutation", m)
 }
 
 // The UserFunc type is an adapter to allow the use of ordinary

@@ -101,6 +101,33 @@ var (
 			},
 		},
 	}
+	// DispatchRulesColumns holds the columns for the "dispatch_rules" table.
+	DispatchRulesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "rule_id", Type: field.TypeString, Size: 100, Default: ""},
+		{Name: "trunk_id", Type: field.TypeString, Size: 100, Default: ""},
+		{Name: "pin_id", Type: field.TypeUUID, Nullable: true},
+		{Name: "held", Type: field.TypeBool, Default: false},
+		{Name: "doubtful", Type: field.TypeBool, Default: false},
+		{Name: "lease", Type: field.TypeUUID, Nullable: true},
+		{Name: "lease_until", Type: field.TypeTime, Nullable: true},
+	}
+	// DispatchRulesTable holds the schema information for the "dispatch_rules" table.
+	DispatchRulesTable = &schema.Table{
+		Name:       "dispatch_rules",
+		Columns:    DispatchRulesColumns,
+		PrimaryKey: []*schema.Column{DispatchRulesColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "dispatchrule_doubtful",
+				Unique:  false,
+				Columns: []*schema.Column{DispatchRulesColumns[5]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "rule_id <> '' OR doubtful",
+				},
+			},
+		},
+	}
 	// IdempotencyKeysColumns holds the columns for the "idempotency_keys" table.
 	IdempotencyKeysColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -256,6 +283,169 @@ var (
 			},
 		},
 	}
+	// PeriodicWorksColumns holds the columns for the "periodic_works" table.
+	PeriodicWorksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, Size: 100},
+		{Name: "next_time", Type: field.TypeTime},
+		{Name: "lease_time", Type: field.TypeTime},
+		{Name: "holder", Type: field.TypeUUID},
+	}
+	// PeriodicWorksTable holds the schema information for the "periodic_works" table.
+	PeriodicWorksTable = &schema.Table{
+		Name:       "periodic_works",
+		Columns:    PeriodicWorksColumns,
+		PrimaryKey: []*schema.Column{PeriodicWorksColumns[0]},
+	}
+	// PinsColumns holds the columns for the "pins" table.
+	PinsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "trunk_id", Type: field.TypeString, Size: 100},
+		{Name: "pin", Type: field.TypeString, Size: 16},
+		{Name: "rest_until", Type: field.TypeTime, Nullable: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID, Unique: true, Nullable: true},
+	}
+	// PinsTable holds the schema information for the "pins" table.
+	PinsTable = &schema.Table{
+		Name:       "pins",
+		Columns:    PinsColumns,
+		PrimaryKey: []*schema.Column{PinsColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "pins_rooms_pin",
+				Columns:    []*schema.Column{PinsColumns[5]},
+				RefColumns: []*schema.Column{RoomsColumns[0]},
+				OnDelete:   schema.SetNull,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "pin_trunk_id_pin",
+				Unique:  true,
+				Columns: []*schema.Column{PinsColumns[1], PinsColumns[2]},
+			},
+			{
+				Name:    "pin_rest_until",
+				Unique:  false,
+				Columns: []*schema.Column{PinsColumns[3]},
+			},
+			{
+				Name:    "pin_left_behind",
+				Unique:  false,
+				Columns: []*schema.Column{PinsColumns[4]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "room_id IS NULL AND rest_until IS NULL",
+				},
+			},
+		},
+	}
+	// RecordingsColumns holds the columns for the "recordings" table.
+	RecordingsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "room_name", Type: field.TypeString, Size: 2000, Default: ""},
+		{Name: "mode", Type: field.TypeInt32},
+		{Name: "status", Type: field.TypeInt32},
+		{Name: "language", Type: field.TypeString, Size: 35, Default: ""},
+		{Name: "object_key", Type: field.TypeString, Unique: true, Size: 500},
+		{Name: "egress_id", Type: field.TypeString, Nullable: true, Size: 100},
+		{Name: "size_bytes", Type: field.TypeInt64, Default: 0},
+		{Name: "duration_ms", Type: field.TypeInt64, Default: 0},
+		{Name: "failure_reason", Type: field.TypeInt32, Default: 0},
+		{Name: "failure_detail", Type: field.TypeString, Size: 2000, Default: ""},
+		{Name: "keep", Type: field.TypeBool, Default: false},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "start_time", Type: field.TypeTime, Nullable: true},
+		{Name: "stop_time", Type: field.TypeTime, Nullable: true},
+		{Name: "save_time", Type: field.TypeTime, Nullable: true},
+		{Name: "end_time", Type: field.TypeTime, Nullable: true},
+		{Name: "lost_time", Type: field.TypeTime, Nullable: true},
+		{Name: "delete_time", Type: field.TypeTime, Nullable: true},
+		{Name: "purge_time", Type: field.TypeTime, Nullable: true},
+	}
+	// RecordingsTable holds the schema information for the "recordings" table.
+	RecordingsTable = &schema.Table{
+		Name:       "recordings",
+		Columns:    RecordingsColumns,
+		PrimaryKey: []*schema.Column{RecordingsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "recordings_one_per_room",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingsColumns[1]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status IN (1, 2, 8)",
+				},
+			},
+			{
+				Name:    "recording_status",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[4]},
+			},
+			{
+				Name:    "recording_purge_time",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[20]},
+			},
+			{
+				Name:    "recording_room_id_create_time",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingsColumns[1], RecordingsColumns[13]},
+			},
+		},
+	}
+	// RecordingAccessesColumns holds the columns for the "recording_accesses" table.
+	RecordingAccessesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "email", Type: field.TypeString, Nullable: true, Size: 254},
+		{Name: "role", Type: field.TypeInt32},
+		{Name: "notify_time", Type: field.TypeTime, Nullable: true},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "recording_id", Type: field.TypeUUID},
+		{Name: "user_id", Type: field.TypeUUID, Nullable: true},
+	}
+	// RecordingAccessesTable holds the schema information for the "recording_accesses" table.
+	RecordingAccessesTable = &schema.Table{
+		Name:       "recording_accesses",
+		Columns:    RecordingAccessesColumns,
+		PrimaryKey: []*schema.Column{RecordingAccessesColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "recording_accesses_recordings_accesses",
+				Columns:    []*schema.Column{RecordingAccessesColumns[5]},
+				RefColumns: []*schema.Column{RecordingsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+			{
+				Symbol:     "recording_accesses_users_recording_accesses",
+				Columns:    []*schema.Column{RecordingAccessesColumns[6]},
+				RefColumns: []*schema.Column{UsersColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "recordingaccess_recording_id_user_id",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingAccessesColumns[5], RecordingAccessesColumns[6]},
+			},
+			{
+				Name:    "recordingaccess_recording_id_email",
+				Unique:  true,
+				Columns: []*schema.Column{RecordingAccessesColumns[5], RecordingAccessesColumns[1]},
+			},
+			{
+				Name:    "recordingaccess_user_id",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingAccessesColumns[6]},
+			},
+			{
+				Name:    "recordingaccess_email",
+				Unique:  false,
+				Columns: []*schema.Column{RecordingAccessesColumns[1]},
+			},
+		},
+	}
 	// RoomsColumns holds the columns for the "rooms" table.
 	RoomsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -293,6 +483,18 @@ var (
 		Columns:    SchemaVersionsColumns,
 		PrimaryKey: []*schema.Column{SchemaVersionsColumns[0]},
 	}
+	// TrunksColumns holds the columns for the "trunks" table.
+	TrunksColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, Size: 100},
+		{Name: "room_count", Type: field.TypeInt64, Default: 0},
+		{Name: "alarm_time", Type: field.TypeTime, Nullable: true},
+	}
+	// TrunksTable holds the schema information for the "trunks" table.
+	TrunksTable = &schema.Table{
+		Name:       "trunks",
+		Columns:    TrunksColumns,
+		PrimaryKey: []*schema.Column{TrunksColumns[0]},
+	}
 	// UsersColumns holds the columns for the "users" table.
 	UsersColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -327,12 +529,18 @@ var (
 		APITokensTable,
 		AuditEventsTable,
 		CreationCallbacksTable,
+		DispatchRulesTable,
 		IdempotencyKeysTable,
 		LiveTasksTable,
 		MembersTable,
 		ParticipantStatesTable,
+		PeriodicWorksTable,
+		PinsTable,
+		RecordingsTable,
+		RecordingAccessesTable,
 		RoomsTable,
 		SchemaVersionsTable,
+		TrunksTable,
 		UsersTable,
 	}
 )
@@ -349,8 +557,25 @@ func init() {
 	}
 	ParticipantStatesTable.ForeignKeys[0].RefTable = RoomsTable
 	ParticipantStatesTable.ForeignKeys[1].RefTable = UsersTable
+	PinsTable.ForeignKeys[0].RefTable = RoomsTable
+	RecordingsTable.Annotation = &entsql.Annotation{}
+	RecordingsTable.Annotation.Checks = map[string]string{
+		"recordings_mode":   "mode BETWEEN 1 AND 2",
+		"recordings_status": "status BETWEEN 1 AND 9",
+	}
+	RecordingAccessesTable.ForeignKeys[0].RefTable = RecordingsTable
+	RecordingAccessesTable.ForeignKeys[1].RefTable = UsersTable
+	RecordingAccessesTable.Annotation = &entsql.Annotation{}
+	RecordingAccessesTable.Annotation.Checks = map[string]string{
+		"recording_accesses_pending": "((user_id IS NULL) <> (email IS NULL))",
+		"recording_accesses_role":    "role BETWEEN 1 AND 3",
+	}
 	RoomsTable.Annotation = &entsql.Annotation{}
 	RoomsTable.Annotation.Checks = map[string]string{
 		"rooms_access_level": "access_level BETWEEN 1 AND 3",
+	}
+	TrunksTable.Annotation = &entsql.Annotation{}
+	TrunksTable.Annotation.Checks = map[string]string{
+		"trunks_room_count": "room_count >= 0",
 	}
 }

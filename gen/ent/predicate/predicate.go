@@ -15,6 +15,9 @@ type AuditEvent func(*sql.Selector)
 // CreationCallback is the predicate function for creationcallback builders.
 type CreationCallback func(*sql.Selector)
 
+// DispatchRule is the predicate function for dispatchrule builders.
+type DispatchRule func(*sql.Selector)
+
 // IdempotencyKey is the predicate function for idempotencykey builders.
 type IdempotencyKey func(*sql.Selector)
 
@@ -26,6 +29,18 @@ type Member func(*sql.Selector)
 
 // ParticipantState is the predicate function for participantstate builders.
 type ParticipantState func(*sql.Selector)
+
+// PeriodicWork is the predicate function for periodicwork builders.
+type PeriodicWork func(*sql.Selector)
+
+// Pin is the predicate function for pin builders.
+type Pin func(*sql.Selector)
+
+// Recording is the predicate function for recording builders.
+type Recording func(*sql.Selector)
+
+// RecordingAccess is the predicate function for recordingaccess builders.
+type RecordingAccess func(*sql.Selector)
 
 // Room is the predicate function for room builders.
 type Room func(*sql.Selector)
@@ -43,6 +58,9 @@ func RoomOrErr(p Room, err error) Room {
 
 // SchemaVersion is the predicate function for schemaversion builders.
 type SchemaVersion func(*sql.Selector)
+
+// Trunk is the predicate function for trunk builders.
+type Trunk func(*sql.Selector)
 
 // User is the predicate function for user builders.
 type User func(*sql.Selector)

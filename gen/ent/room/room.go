@@ -41,6 +41,8 @@ const (
 	EdgeCreationCallbacks = "creation_callbacks"
 	// EdgeParticipantStates holds the string denoting the participant_states edge name in mutations.
 	EdgeParticipantStates = "participant_states"
+	// EdgePin holds the string denoting the pin edge name in mutations.
+	EdgePin = "pin"
 	// Table holds the table name of the room in the database.
 	Table = "rooms"
 	// MembersTable is the table that holds the members relation/edge.
@@ -64,6 +66,13 @@ const (
 	ParticipantStatesInverseTable = "participant_states"
 	// ParticipantStatesColumn is the table column denoting the participant_states relation/edge.
 	ParticipantStatesColumn = "room_id"
+	// PinTable is the table that holds the pin relation/edge.
+	PinTable = "pins"
+	// PinInverseTable is the table name for the Pin entity.
+	// It exists in this package in order to avoid circular dependency with the "pin" package.
+	PinInverseTable = "pins"
+	// PinColumn is the table column denoting the pin relation/edge.
+	PinColumn = "room_id"
 )
 
 // Columns holds all SQL columns for room fields.
@@ -209,6 +218,13 @@ func ByParticipantStates(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption
 		sqlgraph.OrderByNeighborTerms(s, newParticipantStatesStep(), append([]sql.OrderTerm{term}, terms...)...)
 	}
 }
+
+// ByPinField orders the results by pin field.
+func ByPinField(field string, opts ...sql.OrderTermOption) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborTerms(s, newPinStep(), sql.OrderByField(field, opts...))
+	}
+}
 func newMembersStep() *sqlgraph.Step {
 	return sqlgraph.NewStep(
 		sqlgraph.From(Table, FieldID),
@@ -228,5 +244,12 @@ func newParticipantStatesStep() *sqlgraph.Step {
 		sqlgraph.From(Table, FieldID),
 		sqlgraph.To(ParticipantStatesInverseTable, FieldID),
 		sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
+	)
+}
+func newPinStep() *sqlgraph.Step {
+	return sqlgraph.NewStep(
+		sqlgraph.From(Table, FieldID),
+		sqlgraph.To(PinInverseTable, FieldID),
+		sqlgraph.Edge(sqlgraph.O2O, false, PinTable, PinColumn),
 	)
 }

@@ -707,6 +707,29 @@ func HasParticipantStatesWith(preds ...predicate.ParticipantState) predicate.Roo
 	})
 }
 
+// HasPin applies the HasEdge predicate on the "pin" edge.
+func HasPin() predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := sqlgraph.NewStep(
+			sqlgraph.From(Table, FieldID),
+			sqlgraph.Edge(sqlgraph.O2O, false, PinTable, PinColumn),
+		)
+		sqlgraph.HasNeighbors(s, step)
+	})
+}
+
+// HasPinWith applies the HasEdge predicate on the "pin" edge with a given conditions (other predicates).
+func HasPinWith(preds ...predicate.Pin) predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := newPinStep()
+		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+			for _, p := range preds {
+				p(s)
+			}
+		})
+	})
+}
+
 // And groups predicates with the AND operator between them.
 func And(predicates ...predicate.Room) predicate.Room {
 	return predicate.Room(sql.AndPredicates(predicates...))

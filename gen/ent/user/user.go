@@ -47,6 +47,8 @@ const (
 	EdgeAPITokens = "api_tokens"
 	// EdgeParticipantStates holds the string denoting the participant_states edge name in mutations.
 	EdgeParticipantStates = "participant_states"
+	// EdgeRecordingAccesses holds the string denoting the recording_accesses edge name in mutations.
+	EdgeRecordingAccesses = "recording_accesses"
 	// Table holds the table name of the user in the database.
 	Table = "users"
 	// MembersTable is the table that holds the members relation/edge.
@@ -70,6 +72,13 @@ const (
 	ParticipantStatesInverseTable = "participant_states"
 	// ParticipantStatesColumn is the table column denoting the participant_states relation/edge.
 	ParticipantStatesColumn = "user_id"
+	// RecordingAccessesTable is the table that holds the recording_accesses relation/edge.
+	RecordingAccessesTable = "recording_accesses"
+	// RecordingAccessesInverseTable is the table name for the RecordingAccess entity.
+	// It exists in this package in order to avoid circular dependency with the "recordingaccess" package.
+	RecordingAccessesInverseTable = "recording_accesses"
+	// RecordingAccessesColumn is the table column denoting the recording_accesses relation/edge.
+	RecordingAccessesColumn = "user_id"
 )
 
 // Columns holds all SQL columns for user fields.
@@ -251,6 +260,20 @@ func ByParticipantStates(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption
 		sqlgraph.OrderByNeighborTerms(s, newParticipantStatesStep(), append([]sql.OrderTerm{term}, terms...)...)
 	}
 }
+
+// ByRecordingAccessesCount orders the results by recording_accesses count.
+func ByRecordingAccessesCount(opts ...sql.OrderTermOption) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborsCount(s, newRecordingAccessesStep(), opts...)
+	}
+}
+
+// ByRecordingAccesses orders the results by recording_accesses terms.
+func ByRecordingAccesses(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborTerms(s, newRecordingAccessesStep(), append([]sql.OrderTerm{term}, terms...)...)
+	}
+}
 func newMembersStep() *sqlgraph.Step {
 	return sqlgraph.NewStep(
 		sqlgraph.From(Table, FieldID),
@@ -270,5 +293,12 @@ func newParticipantStatesStep() *sqlgraph.Step {
 		sqlgraph.From(Table, FieldID),
 		sqlgraph.To(ParticipantStatesInverseTable, FieldID),
 		sqlgraph.Edge(sqlgraph.O2M, false, ParticipantStatesTable, ParticipantStatesColumn),
+	)
+}
+func newRecordingAccessesStep() *sqlgraph.Step {
+	return sqlgraph.NewStep(
+		sqlgraph.From(Table, FieldID),
+		sqlgraph.To(RecordingAccessesInverseTable, FieldID),
+		sqlgraph.Edge(sqlgraph.O2M, false, RecordingAccessesTable, RecordingAccessesColumn),
 	)
 }

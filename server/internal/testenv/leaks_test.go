@@ -10,8 +10,9 @@ func TestLeftGoroutines(t *testing.T) {
 	if left := leftGoroutines(time.Second); strings.Contains(left, "forgotten") {
 		t.Errorf("before: %s", left)
 	}
-	stop := make(chan struct{})
-	go forgotten(stop)
+	started, stop := make(chan struct{}), make(chan struct{})
+	go forgotten(started, stop)
+	<-started // until then its stack does not say what it runs
 	if left := leftGoroutines(0); !strings.Contains(left, "forgotten") {
 		t.Errorf("a goroutine of ours is not found:\n%s", left)
 	}
@@ -21,4 +22,4 @@ func TestLeftGoroutines(t *testing.T) {
 	}
 }
 
-func forgotten(stop chan struct{}) { <-stop }
+func forgotten(started, stop chan struct{}) { close(started); <-stop }

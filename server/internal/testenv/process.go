@@ -164,10 +164,29 @@ type LiveKitServer struct {
 	*Process
 	// URL is the HTTP address of its API.
 	URL string
+	// Redis is where it keeps trunks and dispatch rules; nil when it was started without.
+	Redis *RedisServer
+}
+
+// LiveKitOptions are what livekit-server is started with.
+type LiveKitOptions struct {
+	// Webhooks are the addresses to which it sends its events.
+	Webhooks []string
+	// Redis is where it keeps trunks and dispatch rules, and where the parts of LiveKit talk to one another. Without one it
+	// keeps rooms in memory and has no telephony.
+	Redis *RedisServer
+	// NoRemoteUnmute leaves out the setting without which nobody on the phone can be let in.
+	NoRemoteUnmute bool
 }
 
 // LiveKit starts a livekit-server for this test, on loopback only. Its webhooks go to the given addresses.
 func LiveKit(t testing.TB, webhooks ...string) *LiveKitServer {
+	t.Helper()
+	return NewLiveKit(t, LiveKitOptions{Webhooks: webhooks})
+}
+
+// NewLiveKit is [LiveKit] with options.
+func NewLiveKit(t testing.TB, o LiveKitOptions) *LiveKitServer {
 	t.Helper()
 	port, udp := Port(t), Port(t)
 	config := `
@@ -181,17 +200,20 @@ rtc:
   interfaces: {includes: [lo]}
   enable_loopback_candidate: true
 keys: {` + LiveKitKey + `: ` + LiveKitSecret + `}
-room: {enable_remote_unmute: true}
+room: {enable_remote_unmute: ` + strconv.FormatBool(!o.NoRemoteUnmute) + `}
 logging: {level: info}
 `
-	if len(webhooks) > 0 {
-		config += "webhook: {api_key: " + LiveKitKey + ", urls: [" + strings.Join(webhooks, ", ") + "]}\n"
+	if o.Redis != nil {
+		config += "redis: {address: " + strconv.Quote(o.Redis.Address) + "}\n"
+	}
+	if len(o.Webhooks) > 0 {
+		config += "webhook: {api_key: " + LiveKitKey + ", urls: [" + strings.Join(o.Webhooks, ", ") + "]}\n"
 	}
 	path := filepath.Join(t.TempDir(), "livekit.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l := &LiveKitServer{URL: "http://127.0.0.1:" + strconv.Itoa(port)}
+	l := &LiveKitServer{URL: "http://127.0.0.1:" + strconv.Itoa(port), Redis: o.Redis}
 	l.Process = Start(t, program(t, "USHER_TEST_LIVEKIT_SERVER"), "--config", path)
 	l.wait()
 	return l

@@ -7,8 +7,12 @@
 package usherv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -74,15 +78,1841 @@ func (RecordingMode) EnumDescriptor() ([]byte, []int) {
 	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{0}
 }
 
+// RecordingStatus says how far a recording has come. SAVED, NOTIFICATION_SUCCEEDED, ABORTED, FAILED_TO_START and FAILED are
+// final.
+type RecordingStatus int32
+
+const (
+	// Never in an answer.
+	RecordingStatus_RECORDING_STATUS_UNSPECIFIED RecordingStatus = 0
+	// A recorder was asked for.
+	RecordingStatus_RECORDING_STATUS_INITIATED RecordingStatus = 1
+	// The meeting is being recorded.
+	RecordingStatus_RECORDING_STATUS_ACTIVE RecordingStatus = 2
+	// Recording has ended, and the file is on its way to the storage. Another recording of the room may begin.
+	RecordingStatus_RECORDING_STATUS_STOPPED RecordingStatus = 3
+	// The file is in the storage.
+	RecordingStatus_RECORDING_STATUS_SAVED RecordingStatus = 4
+	// The file is in the storage, and everybody who is to be told has been told.
+	RecordingStatus_RECORDING_STATUS_NOTIFICATION_SUCCEEDED RecordingStatus = 5
+	// Recording was stopped before there was anything to keep.
+	RecordingStatus_RECORDING_STATUS_ABORTED RecordingStatus = 6
+	// No recorder began.
+	RecordingStatus_RECORDING_STATUS_FAILED_TO_START RecordingStatus = 7
+	// The recorder was asked to stop, and it is not known whether it did. The server goes on trying.
+	RecordingStatus_RECORDING_STATUS_FAILED_TO_STOP RecordingStatus = 8
+	// There is no file, or not all of it.
+	RecordingStatus_RECORDING_STATUS_FAILED RecordingStatus = 9
+)
+
+// Enum value maps for RecordingStatus.
+var (
+	RecordingStatus_name = map[int32]string{
+		0: "RECORDING_STATUS_UNSPECIFIED",
+		1: "RECORDING_STATUS_INITIATED",
+		2: "RECORDING_STATUS_ACTIVE",
+		3: "RECORDING_STATUS_STOPPED",
+		4: "RECORDING_STATUS_SAVED",
+		5: "RECORDING_STATUS_NOTIFICATION_SUCCEEDED",
+		6: "RECORDING_STATUS_ABORTED",
+		7: "RECORDING_STATUS_FAILED_TO_START",
+		8: "RECORDING_STATUS_FAILED_TO_STOP",
+		9: "RECORDING_STATUS_FAILED",
+	}
+	RecordingStatus_value = map[string]int32{
+		"RECORDING_STATUS_UNSPECIFIED":            0,
+		"RECORDING_STATUS_INITIATED":              1,
+		"RECORDING_STATUS_ACTIVE":                 2,
+		"RECORDING_STATUS_STOPPED":                3,
+		"RECORDING_STATUS_SAVED":                  4,
+		"RECORDING_STATUS_NOTIFICATION_SUCCEEDED": 5,
+		"RECORDING_STATUS_ABORTED":                6,
+		"RECORDING_STATUS_FAILED_TO_START":        7,
+		"RECORDING_STATUS_FAILED_TO_STOP":         8,
+		"RECORDING_STATUS_FAILED":                 9,
+	}
+)
+
+func (x RecordingStatus) Enum() *RecordingStatus {
+	p := new(RecordingStatus)
+	*p = x
+	return p
+}
+
+func (x RecordingStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecordingStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_usher_v1_recordings_proto_enumTypes[1].Descriptor()
+}
+
+func (RecordingStatus) Type() protoreflect.EnumType {
+	return &file_usher_v1_recordings_proto_enumTypes[1]
+}
+
+func (x RecordingStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecordingStatus.Descriptor instead.
+func (RecordingStatus) EnumDescriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{1}
+}
+
+// RecordingFailureReason says why there is no file.
+type RecordingFailureReason int32
+
+const (
+	// Nothing failed.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_UNSPECIFIED RecordingFailureReason = 0
+	// LiveKit refused to start a recorder.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED RecordingFailureReason = 1
+	// No recorder began within a minute: none is running, or all are busy.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_NOT_STARTED RecordingFailureReason = 2
+	// The recorder gave up before it recorded anything.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED RecordingFailureReason = 3
+	// The recorder failed.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED RecordingFailureReason = 4
+	// The recorder vanished, and left no file.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_LOST RecordingFailureReason = 5
+	// The recorder says that it has stored the file, but the storage does not have it.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING RecordingFailureReason = 6
+	// The operator gave the recording up.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_OPERATOR RecordingFailureReason = 7
+)
+
+// Enum value maps for RecordingFailureReason.
+var (
+	RecordingFailureReason_name = map[int32]string{
+		0: "RECORDING_FAILURE_REASON_UNSPECIFIED",
+		1: "RECORDING_FAILURE_REASON_REFUSED",
+		2: "RECORDING_FAILURE_REASON_NOT_STARTED",
+		3: "RECORDING_FAILURE_REASON_ABORTED",
+		4: "RECORDING_FAILURE_REASON_RECORDER_FAILED",
+		5: "RECORDING_FAILURE_REASON_RECORDER_LOST",
+		6: "RECORDING_FAILURE_REASON_FILE_MISSING",
+		7: "RECORDING_FAILURE_REASON_OPERATOR",
+	}
+	RecordingFailureReason_value = map[string]int32{
+		"RECORDING_FAILURE_REASON_UNSPECIFIED":     0,
+		"RECORDING_FAILURE_REASON_REFUSED":         1,
+		"RECORDING_FAILURE_REASON_NOT_STARTED":     2,
+		"RECORDING_FAILURE_REASON_ABORTED":         3,
+		"RECORDING_FAILURE_REASON_RECORDER_FAILED": 4,
+		"RECORDING_FAILURE_REASON_RECORDER_LOST":   5,
+		"RECORDING_FAILURE_REASON_FILE_MISSING":    6,
+		"RECORDING_FAILURE_REASON_OPERATOR":        7,
+	}
+)
+
+func (x RecordingFailureReason) Enum() *RecordingFailureReason {
+	p := new(RecordingFailureReason)
+	*p = x
+	return p
+}
+
+func (x RecordingFailureReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecordingFailureReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_usher_v1_recordings_proto_enumTypes[2].Descriptor()
+}
+
+func (RecordingFailureReason) Type() protoreflect.EnumType {
+	return &file_usher_v1_recordings_proto_enumTypes[2]
+}
+
+func (x RecordingFailureReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecordingFailureReason.Descriptor instead.
+func (RecordingFailureReason) EnumDescriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{2}
+}
+
+// RecordingFailure says what went wrong with a recording.
+type RecordingFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why.
+	Reason RecordingFailureReason `protobuf:"varint,1,opt,name=reason,proto3,enum=usher.v1.RecordingFailureReason" json:"reason,omitempty"`
+	// What LiveKit said about it, at most 500 characters, for people. Only for administrators and owners of the recording.
+	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordingFailure) Reset() {
+	*x = RecordingFailure{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordingFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordingFailure) ProtoMessage() {}
+
+func (x *RecordingFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordingFailure.ProtoReflect.Descriptor instead.
+func (*RecordingFailure) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RecordingFailure) GetReason() RecordingFailureReason {
+	if x != nil {
+		return x.Reason
+	}
+	return RecordingFailureReason_RECORDING_FAILURE_REASON_UNSPECIFIED
+}
+
+func (x *RecordingFailure) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// Recording is what was recorded of one meeting.
+type Recording struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random UUID, never used again.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The room.
+	RoomId string `protobuf:"bytes,2,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	// What the room was called when recording began.
+	RoomName string `protobuf:"bytes,3,opt,name=room_name,json=roomName,proto3" json:"room_name,omitempty"`
+	// What it captures.
+	Mode RecordingMode `protobuf:"varint,4,opt,name=mode,proto3,enum=usher.v1.RecordingMode" json:"mode,omitempty"`
+	// How far it has come.
+	Status RecordingStatus `protobuf:"varint,5,opt,name=status,proto3,enum=usher.v1.RecordingStatus" json:"status,omitempty"`
+	// Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`.
+	MediaPath string `protobuf:"bytes,6,opt,name=media_path,json=mediaPath,proto3" json:"media_path,omitempty"`
+	// Media type of the file: "video/mp4" or "audio/ogg".
+	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Size of the file in bytes. 0 while there is none.
+	SizeBytes int64 `protobuf:"varint,8,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// How long it is. Absent while that is not known.
+	Duration *durationpb.Duration `protobuf:"bytes,9,opt,name=duration,proto3" json:"duration,omitempty"`
+	// What went wrong. Absent if nothing did.
+	Failure *RecordingFailure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The caller's role in the recording. Unspecified for whoever has none but may start and stop it.
+	MyRole Role `protobuf:"varint,11,opt,name=my_role,json=myRole,proto3,enum=usher.v1.Role" json:"my_role,omitempty"`
+	// Whether the caller may download the file now.
+	Downloadable bool `protobuf:"varint,12,opt,name=downloadable,proto3" json:"downloadable,omitempty"`
+	// Whether the file was kept as long as this instance keeps recordings.
+	Expired bool `protobuf:"varint,13,opt,name=expired,proto3" json:"expired,omitempty"`
+	// Whether it never expires.
+	Keep bool `protobuf:"varint,14,opt,name=keep,proto3" json:"keep,omitempty"`
+	// When it was asked for.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When recording began. Absent until then.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When recording ended, or was asked to end. Absent until then.
+	StopTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=stop_time,json=stopTime,proto3" json:"stop_time,omitempty"`
+	// When the file was found in the storage. Absent until then.
+	SaveTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=save_time,json=saveTime,proto3" json:"save_time,omitempty"`
+	// When the file expires. Absent: never, or it is not saved.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Language of what is said, as a BCP 47 tag. Empty: not known.
+	Language      string `protobuf:"bytes,20,opt,name=language,proto3" json:"language,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recording) Reset() {
+	*x = Recording{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recording) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recording) ProtoMessage() {}
+
+func (x *Recording) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recording.ProtoReflect.Descriptor instead.
+func (*Recording) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Recording) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Recording) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+func (x *Recording) GetRoomName() string {
+	if x != nil {
+		return x.RoomName
+	}
+	return ""
+}
+
+func (x *Recording) GetMode() RecordingMode {
+	if x != nil {
+		return x.Mode
+	}
+	return RecordingMode_RECORDING_MODE_UNSPECIFIED
+}
+
+func (x *Recording) GetStatus() RecordingStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RecordingStatus_RECORDING_STATUS_UNSPECIFIED
+}
+
+func (x *Recording) GetMediaPath() string {
+	if x != nil {
+		return x.MediaPath
+	}
+	return ""
+}
+
+func (x *Recording) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *Recording) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Recording) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Recording) GetFailure() *RecordingFailure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Recording) GetMyRole() Role {
+	if x != nil {
+		return x.MyRole
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Recording) GetDownloadable() bool {
+	if x != nil {
+		return x.Downloadable
+	}
+	return false
+}
+
+func (x *Recording) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
+}
+
+func (x *Recording) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
+}
+
+func (x *Recording) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Recording) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Recording) GetStopTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StopTime
+	}
+	return nil
+}
+
+func (x *Recording) GetSaveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SaveTime
+	}
+	return nil
+}
+
+func (x *Recording) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Recording) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+// RecordingAccess is somebody's role in a recording.
+type RecordingAccess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who it is. Absent while pending.
+	User *UserSummary `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// The e-mail address of somebody who was given access by e-mail and has not come yet.
+	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// The role. Members see and download, administrators and owners also share and delete.
+	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=usher.v1.Role" json:"role,omitempty"`
+	// True for somebody who was given access by e-mail and has not come yet.
+	Pending bool `protobuf:"varint,4,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Since when.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordingAccess) Reset() {
+	*x = RecordingAccess{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordingAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordingAccess) ProtoMessage() {}
+
+func (x *RecordingAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordingAccess.ProtoReflect.Descriptor instead.
+func (*RecordingAccess) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RecordingAccess) GetUser() *UserSummary {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *RecordingAccess) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *RecordingAccess) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *RecordingAccess) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *RecordingAccess) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+// RecordingOptions are what a recording is to be like.
+type RecordingOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Language of what is said, as a BCP 47 tag, for the transcription. Empty: the caller's.
+	Language      string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordingOptions) Reset() {
+	*x = RecordingOptions{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordingOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordingOptions) ProtoMessage() {}
+
+func (x *RecordingOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordingOptions.ProtoReflect.Descriptor instead.
+func (*RecordingOptions) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RecordingOptions) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+// StartRecordingRequest is the input of RecordingsService.StartRecording.
+type StartRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// What to capture.
+	Mode RecordingMode `protobuf:"varint,2,opt,name=mode,proto3,enum=usher.v1.RecordingMode" json:"mode,omitempty"`
+	// What it is to be like. Absent: the defaults.
+	Options *RecordingOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	// UUID made by the client. Repeating the call with it within 24 h returns the recording that was started first, as it is
+	// now. Empty: none.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRecordingRequest) Reset() {
+	*x = StartRecordingRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRecordingRequest) ProtoMessage() {}
+
+func (x *StartRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRecordingRequest.ProtoReflect.Descriptor instead.
+func (*StartRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StartRecordingRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *StartRecordingRequest) GetMode() RecordingMode {
+	if x != nil {
+		return x.Mode
+	}
+	return RecordingMode_RECORDING_MODE_UNSPECIFIED
+}
+
+func (x *StartRecordingRequest) GetOptions() *RecordingOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *StartRecordingRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// StartRecordingResponse is the output of RecordingsService.StartRecording.
+type StartRecordingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recording.
+	Recording     *Recording `protobuf:"bytes,1,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRecordingResponse) Reset() {
+	*x = StartRecordingResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRecordingResponse) ProtoMessage() {}
+
+func (x *StartRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRecordingResponse.ProtoReflect.Descriptor instead.
+func (*StartRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StartRecordingResponse) GetRecording() *Recording {
+	if x != nil {
+		return x.Recording
+	}
+	return nil
+}
+
+// StopRecordingRequest is the input of RecordingsService.StopRecording.
+type StopRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room          string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopRecordingRequest) Reset() {
+	*x = StopRecordingRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopRecordingRequest) ProtoMessage() {}
+
+func (x *StopRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopRecordingRequest.ProtoReflect.Descriptor instead.
+func (*StopRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StopRecordingRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+// StopRecordingResponse is the output of RecordingsService.StopRecording.
+type StopRecordingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recording that was stopped.
+	Recording     *Recording `protobuf:"bytes,1,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopRecordingResponse) Reset() {
+	*x = StopRecordingResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopRecordingResponse) ProtoMessage() {}
+
+func (x *StopRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopRecordingResponse.ProtoReflect.Descriptor instead.
+func (*StopRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StopRecordingResponse) GetRecording() *Recording {
+	if x != nil {
+		return x.Recording
+	}
+	return nil
+}
+
+// GetRecordingRequest is the input of RecordingsService.GetRecording.
+type GetRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId   string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecordingRequest) Reset() {
+	*x = GetRecordingRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecordingRequest) ProtoMessage() {}
+
+func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecordingRequest.ProtoReflect.Descriptor instead.
+func (*GetRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetRecordingRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+// GetRecordingResponse is the output of RecordingsService.GetRecording.
+type GetRecordingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recording.
+	Recording     *Recording `protobuf:"bytes,1,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecordingResponse) Reset() {
+	*x = GetRecordingResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecordingResponse) ProtoMessage() {}
+
+func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecordingResponse.ProtoReflect.Descriptor instead.
+func (*GetRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetRecordingResponse) GetRecording() *Recording {
+	if x != nil {
+		return x.Recording
+	}
+	return nil
+}
+
+// ListRecordingsRequest is the input of RecordingsService.ListRecordings.
+type ListRecordingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only recordings of this room: an id or slug. Empty: of all rooms.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Only recordings with this status. Unspecified: with any.
+	Status RecordingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=usher.v1.RecordingStatus" json:"status,omitempty"`
+	// How many recordings at most, 20 when 0. Over 100 is cut to 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty: the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordingsRequest) Reset() {
+	*x = ListRecordingsRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordingsRequest) ProtoMessage() {}
+
+func (x *ListRecordingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordingsRequest.ProtoReflect.Descriptor instead.
+func (*ListRecordingsRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListRecordingsRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *ListRecordingsRequest) GetStatus() RecordingStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RecordingStatus_RECORDING_STATUS_UNSPECIFIED
+}
+
+func (x *ListRecordingsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRecordingsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRecordingsResponse is the output of RecordingsService.ListRecordings.
+type ListRecordingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recordings of this page.
+	Recordings []*Recording `protobuf:"bytes,1,rep,name=recordings,proto3" json:"recordings,omitempty"`
+	// Token of the next page. Empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordingsResponse) Reset() {
+	*x = ListRecordingsResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordingsResponse) ProtoMessage() {}
+
+func (x *ListRecordingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordingsResponse.ProtoReflect.Descriptor instead.
+func (*ListRecordingsResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListRecordingsResponse) GetRecordings() []*Recording {
+	if x != nil {
+		return x.Recordings
+	}
+	return nil
+}
+
+func (x *ListRecordingsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// UpdateRecordingRequest is the input of RecordingsService.UpdateRecording.
+type UpdateRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	// Whether it never expires. Absent and named by update_mask: false.
+	Keep *bool `protobuf:"varint,2,opt,name=keep,proto3,oneof" json:"keep,omitempty"`
+	// Which fields to change: `keep`. Absent: those that are set.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateRecordingRequest) Reset() {
+	*x = UpdateRecordingRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateRecordingRequest) ProtoMessage() {}
+
+func (x *UpdateRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateRecordingRequest.ProtoReflect.Descriptor instead.
+func (*UpdateRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UpdateRecordingRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+func (x *UpdateRecordingRequest) GetKeep() bool {
+	if x != nil && x.Keep != nil {
+		return *x.Keep
+	}
+	return false
+}
+
+func (x *UpdateRecordingRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// UpdateRecordingResponse is the output of RecordingsService.UpdateRecording.
+type UpdateRecordingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The recording as stored.
+	Recording     *Recording `protobuf:"bytes,1,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateRecordingResponse) Reset() {
+	*x = UpdateRecordingResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateRecordingResponse) ProtoMessage() {}
+
+func (x *UpdateRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateRecordingResponse.ProtoReflect.Descriptor instead.
+func (*UpdateRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UpdateRecordingResponse) GetRecording() *Recording {
+	if x != nil {
+		return x.Recording
+	}
+	return nil
+}
+
+// DeleteRecordingRequest is the input of RecordingsService.DeleteRecording.
+type DeleteRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId   string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRecordingRequest) Reset() {
+	*x = DeleteRecordingRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRecordingRequest) ProtoMessage() {}
+
+func (x *DeleteRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRecordingRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteRecordingRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+// DeleteRecordingResponse is the output of RecordingsService.DeleteRecording.
+type DeleteRecordingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRecordingResponse) Reset() {
+	*x = DeleteRecordingResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRecordingResponse) ProtoMessage() {}
+
+func (x *DeleteRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRecordingResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{15}
+}
+
+// CreateDownloadUrlRequest is the input of RecordingsService.CreateDownloadUrl.
+type CreateDownloadUrlRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId   string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateDownloadUrlRequest) Reset() {
+	*x = CreateDownloadUrlRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDownloadUrlRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDownloadUrlRequest) ProtoMessage() {}
+
+func (x *CreateDownloadUrlRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDownloadUrlRequest.ProtoReflect.Descriptor instead.
+func (*CreateDownloadUrlRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CreateDownloadUrlRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+// CreateDownloadUrlResponse is the output of RecordingsService.CreateDownloadUrl.
+type CreateDownloadUrlResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the file can be fetched without signing in. It serves ranges.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// Until when, at most 5 minutes from now.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateDownloadUrlResponse) Reset() {
+	*x = CreateDownloadUrlResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDownloadUrlResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDownloadUrlResponse) ProtoMessage() {}
+
+func (x *CreateDownloadUrlResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDownloadUrlResponse.ProtoReflect.Descriptor instead.
+func (*CreateDownloadUrlResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CreateDownloadUrlResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *CreateDownloadUrlResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// ListRecordingAccessesRequest is the input of RecordingsService.ListRecordingAccesses.
+type ListRecordingAccessesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	// How many accesses at most, 20 when 0. Over 100 is cut to 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty: the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordingAccessesRequest) Reset() {
+	*x = ListRecordingAccessesRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordingAccessesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordingAccessesRequest) ProtoMessage() {}
+
+func (x *ListRecordingAccessesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordingAccessesRequest.ProtoReflect.Descriptor instead.
+func (*ListRecordingAccessesRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListRecordingAccessesRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+func (x *ListRecordingAccessesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRecordingAccessesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRecordingAccessesResponse is the output of RecordingsService.ListRecordingAccesses.
+type ListRecordingAccessesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The accesses of this page.
+	Accesses []*RecordingAccess `protobuf:"bytes,1,rep,name=accesses,proto3" json:"accesses,omitempty"`
+	// Token of the next page. Empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRecordingAccessesResponse) Reset() {
+	*x = ListRecordingAccessesResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRecordingAccessesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRecordingAccessesResponse) ProtoMessage() {}
+
+func (x *ListRecordingAccessesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRecordingAccessesResponse.ProtoReflect.Descriptor instead.
+func (*ListRecordingAccessesResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListRecordingAccessesResponse) GetAccesses() []*RecordingAccess {
+	if x != nil {
+		return x.Accesses
+	}
+	return nil
+}
+
+func (x *ListRecordingAccessesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// GrantRecordingAccessRequest is the input of RecordingsService.GrantRecordingAccess.
+type GrantRecordingAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	// Whom to give access.
+	//
+	// Types that are valid to be assigned to Identifier:
+	//
+	//	*GrantRecordingAccessRequest_UserId
+	//	*GrantRecordingAccessRequest_Email
+	Identifier isGrantRecordingAccessRequest_Identifier `protobuf_oneof:"identifier"`
+	// The role to give.
+	Role          Role `protobuf:"varint,4,opt,name=role,proto3,enum=usher.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantRecordingAccessRequest) Reset() {
+	*x = GrantRecordingAccessRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantRecordingAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantRecordingAccessRequest) ProtoMessage() {}
+
+func (x *GrantRecordingAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantRecordingAccessRequest.ProtoReflect.Descriptor instead.
+func (*GrantRecordingAccessRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GrantRecordingAccessRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+func (x *GrantRecordingAccessRequest) GetIdentifier() isGrantRecordingAccessRequest_Identifier {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
+}
+
+func (x *GrantRecordingAccessRequest) GetUserId() string {
+	if x != nil {
+		if x, ok := x.Identifier.(*GrantRecordingAccessRequest_UserId); ok {
+			return x.UserId
+		}
+	}
+	return ""
+}
+
+func (x *GrantRecordingAccessRequest) GetEmail() string {
+	if x != nil {
+		if x, ok := x.Identifier.(*GrantRecordingAccessRequest_Email); ok {
+			return x.Email
+		}
+	}
+	return ""
+}
+
+func (x *GrantRecordingAccessRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type isGrantRecordingAccessRequest_Identifier interface {
+	isGrantRecordingAccessRequest_Identifier()
+}
+
+type GrantRecordingAccessRequest_UserId struct {
+	// Somebody with an account.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3,oneof"`
+}
+
+type GrantRecordingAccessRequest_Email struct {
+	// An e-mail address, at most 254 characters.
+	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
+}
+
+func (*GrantRecordingAccessRequest_UserId) isGrantRecordingAccessRequest_Identifier() {}
+
+func (*GrantRecordingAccessRequest_Email) isGrantRecordingAccessRequest_Identifier() {}
+
+// GrantRecordingAccessResponse is the output of RecordingsService.GrantRecordingAccess.
+type GrantRecordingAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The access as stored.
+	Access        *RecordingAccess `protobuf:"bytes,1,opt,name=access,proto3" json:"access,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantRecordingAccessResponse) Reset() {
+	*x = GrantRecordingAccessResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantRecordingAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantRecordingAccessResponse) ProtoMessage() {}
+
+func (x *GrantRecordingAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantRecordingAccessResponse.ProtoReflect.Descriptor instead.
+func (*GrantRecordingAccessResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GrantRecordingAccessResponse) GetAccess() *RecordingAccess {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+// RevokeRecordingAccessRequest is the input of RecordingsService.RevokeRecordingAccess.
+type RevokeRecordingAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the recording.
+	RecordingId string `protobuf:"bytes,1,opt,name=recording_id,json=recordingId,proto3" json:"recording_id,omitempty"`
+	// Whose access to take away.
+	//
+	// Types that are valid to be assigned to Identifier:
+	//
+	//	*RevokeRecordingAccessRequest_UserId
+	//	*RevokeRecordingAccessRequest_Email
+	Identifier    isRevokeRecordingAccessRequest_Identifier `protobuf_oneof:"identifier"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRecordingAccessRequest) Reset() {
+	*x = RevokeRecordingAccessRequest{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRecordingAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRecordingAccessRequest) ProtoMessage() {}
+
+func (x *RevokeRecordingAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRecordingAccessRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRecordingAccessRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RevokeRecordingAccessRequest) GetRecordingId() string {
+	if x != nil {
+		return x.RecordingId
+	}
+	return ""
+}
+
+func (x *RevokeRecordingAccessRequest) GetIdentifier() isRevokeRecordingAccessRequest_Identifier {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
+}
+
+func (x *RevokeRecordingAccessRequest) GetUserId() string {
+	if x != nil {
+		if x, ok := x.Identifier.(*RevokeRecordingAccessRequest_UserId); ok {
+			return x.UserId
+		}
+	}
+	return ""
+}
+
+func (x *RevokeRecordingAccessRequest) GetEmail() string {
+	if x != nil {
+		if x, ok := x.Identifier.(*RevokeRecordingAccessRequest_Email); ok {
+			return x.Email
+		}
+	}
+	return ""
+}
+
+type isRevokeRecordingAccessRequest_Identifier interface {
+	isRevokeRecordingAccessRequest_Identifier()
+}
+
+type RevokeRecordingAccessRequest_UserId struct {
+	// Somebody with an account.
+	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3,oneof"`
+}
+
+type RevokeRecordingAccessRequest_Email struct {
+	// A pending address.
+	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
+}
+
+func (*RevokeRecordingAccessRequest_UserId) isRevokeRecordingAccessRequest_Identifier() {}
+
+func (*RevokeRecordingAccessRequest_Email) isRevokeRecordingAccessRequest_Identifier() {}
+
+// RevokeRecordingAccessResponse is the output of RecordingsService.RevokeRecordingAccess.
+type RevokeRecordingAccessResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRecordingAccessResponse) Reset() {
+	*x = RevokeRecordingAccessResponse{}
+	mi := &file_usher_v1_recordings_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRecordingAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRecordingAccessResponse) ProtoMessage() {}
+
+func (x *RevokeRecordingAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_recordings_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRecordingAccessResponse.ProtoReflect.Descriptor instead.
+func (*RevokeRecordingAccessResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_recordings_proto_rawDescGZIP(), []int{23}
+}
+
 var File_usher_v1_recordings_proto protoreflect.FileDescriptor
 
 const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\n" +
-	"\x19usher/v1/recordings.proto\x12\busher.v1*s\n" +
+	"\x19usher/v1/recordings.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14usher/v1/rooms.proto\"d\n" +
+	"\x10RecordingFailure\x128\n" +
+	"\x06reason\x18\x01 \x01(\x0e2 .usher.v1.RecordingFailureReasonR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xbd\x06\n" +
+	"\tRecording\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\aroom_id\x18\x02 \x01(\tR\x06roomId\x12\x1b\n" +
+	"\troom_name\x18\x03 \x01(\tR\broomName\x12+\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x17.usher.v1.RecordingModeR\x04mode\x121\n" +
+	"\x06status\x18\x05 \x01(\x0e2\x19.usher.v1.RecordingStatusR\x06status\x12\x1d\n" +
+	"\n" +
+	"media_path\x18\x06 \x01(\tR\tmediaPath\x12!\n" +
+	"\fcontent_type\x18\a \x01(\tR\vcontentType\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\b \x01(\x03R\tsizeBytes\x125\n" +
+	"\bduration\x18\t \x01(\v2\x19.google.protobuf.DurationR\bduration\x124\n" +
+	"\afailure\x18\n" +
+	" \x01(\v2\x1a.usher.v1.RecordingFailureR\afailure\x12'\n" +
+	"\amy_role\x18\v \x01(\x0e2\x0e.usher.v1.RoleR\x06myRole\x12\"\n" +
+	"\fdownloadable\x18\f \x01(\bR\fdownloadable\x12\x18\n" +
+	"\aexpired\x18\r \x01(\bR\aexpired\x12\x12\n" +
+	"\x04keep\x18\x0e \x01(\bR\x04keep\x12;\n" +
+	"\vcreate_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x129\n" +
+	"\n" +
+	"start_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x127\n" +
+	"\tstop_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\bstopTime\x127\n" +
+	"\tsave_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\bsaveTime\x12;\n" +
+	"\vexpire_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x1a\n" +
+	"\blanguage\x18\x14 \x01(\tR\blanguage\"\xcd\x01\n" +
+	"\x0fRecordingAccess\x12)\n" +
+	"\x04user\x18\x01 \x01(\v2\x15.usher.v1.UserSummaryR\x04user\x12\x14\n" +
+	"\x05email\x18\x02 \x01(\tR\x05email\x12\"\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x0e.usher.v1.RoleR\x04role\x12\x18\n" +
+	"\apending\x18\x04 \x01(\bR\apending\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"_\n" +
+	"\x10RecordingOptions\x12K\n" +
+	"\blanguage\x18\x01 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\blanguage\"\xd2\x01\n" +
+	"\x15StartRecordingRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x127\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x17.usher.v1.RecordingModeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04mode\x124\n" +
+	"\aoptions\x18\x03 \x01(\v2\x1a.usher.v1.RecordingOptionsR\aoptions\x12*\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"K\n" +
+	"\x16StartRecordingResponse\x121\n" +
+	"\trecording\x18\x01 \x01(\v2\x13.usher.v1.RecordingR\trecording\"6\n" +
+	"\x14StopRecordingRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\"J\n" +
+	"\x15StopRecordingResponse\x121\n" +
+	"\trecording\x18\x01 \x01(\v2\x13.usher.v1.RecordingR\trecording\"B\n" +
+	"\x13GetRecordingRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\"I\n" +
+	"\x14GetRecordingResponse\x121\n" +
+	"\trecording\x18\x01 \x01(\v2\x13.usher.v1.RecordingR\trecording\"\xc1\x01\n" +
+	"\x15ListRecordingsRequest\x12\x1c\n" +
+	"\x04room\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04room\x12;\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x19.usher.v1.RecordingStatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"u\n" +
+	"\x16ListRecordingsResponse\x123\n" +
+	"\n" +
+	"recordings\x18\x01 \x03(\v2\x13.usher.v1.RecordingR\n" +
+	"recordings\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n" +
+	"\x16UpdateRecordingRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12\x17\n" +
+	"\x04keep\x18\x02 \x01(\bH\x00R\x04keep\x88\x01\x01\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMaskB\a\n" +
+	"\x05_keep\"L\n" +
+	"\x17UpdateRecordingResponse\x121\n" +
+	"\trecording\x18\x01 \x01(\v2\x13.usher.v1.RecordingR\trecording\"E\n" +
+	"\x16DeleteRecordingRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\"\x19\n" +
+	"\x17DeleteRecordingResponse\"G\n" +
+	"\x18CreateDownloadUrlRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\"o\n" +
+	"\x19CreateDownloadUrlResponse\x12\x15\n" +
+	"\x03url\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03url\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x9a\x01\n" +
+	"\x1cListRecordingAccessesRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"~\n" +
+	"\x1dListRecordingAccessesResponse\x125\n" +
+	"\baccesses\x18\x01 \x03(\v2\x19.usher.v1.RecordingAccessR\baccesses\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdb\x01\n" +
+	"\x1bGrantRecordingAccessRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12#\n" +
+	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x0e.usher.v1.RoleB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04roleB\x13\n" +
+	"\n" +
+	"identifier\x12\x05\xbaH\x02\b\x01\"Q\n" +
+	"\x1cGrantRecordingAccessResponse\x121\n" +
+	"\x06access\x18\x01 \x01(\v2\x19.usher.v1.RecordingAccessR\x06access\"\xac\x01\n" +
+	"\x1cRevokeRecordingAccessRequest\x12+\n" +
+	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12#\n" +
+	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
+	"\n" +
+	"identifier\x12\x05\xbaH\x02\b\x01\"\x1f\n" +
+	"\x1dRevokeRecordingAccessResponse*s\n" +
 	"\rRecordingMode\x12\x1e\n" +
 	"\x1aRECORDING_MODE_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fRECORDING_MODE_SCREEN_RECORDING\x10\x01\x12\x1d\n" +
-	"\x19RECORDING_MODE_TRANSCRIPT\x10\x02B\x95\x01\n" +
+	"\x19RECORDING_MODE_TRANSCRIPT\x10\x02*\xdd\x02\n" +
+	"\x0fRecordingStatus\x12 \n" +
+	"\x1cRECORDING_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aRECORDING_STATUS_INITIATED\x10\x01\x12\x1b\n" +
+	"\x17RECORDING_STATUS_ACTIVE\x10\x02\x12\x1c\n" +
+	"\x18RECORDING_STATUS_STOPPED\x10\x03\x12\x1a\n" +
+	"\x16RECORDING_STATUS_SAVED\x10\x04\x12+\n" +
+	"'RECORDING_STATUS_NOTIFICATION_SUCCEEDED\x10\x05\x12\x1c\n" +
+	"\x18RECORDING_STATUS_ABORTED\x10\x06\x12$\n" +
+	" RECORDING_STATUS_FAILED_TO_START\x10\a\x12#\n" +
+	"\x1fRECORDING_STATUS_FAILED_TO_STOP\x10\b\x12\x1b\n" +
+	"\x17RECORDING_STATUS_FAILED\x10\t*\xe4\x02\n" +
+	"\x16RecordingFailureReason\x12(\n" +
+	"$RECORDING_FAILURE_REASON_UNSPECIFIED\x10\x00\x12$\n" +
+	" RECORDING_FAILURE_REASON_REFUSED\x10\x01\x12(\n" +
+	"$RECORDING_FAILURE_REASON_NOT_STARTED\x10\x02\x12$\n" +
+	" RECORDING_FAILURE_REASON_ABORTED\x10\x03\x12,\n" +
+	"(RECORDING_FAILURE_REASON_RECORDER_FAILED\x10\x04\x12*\n" +
+	"&RECORDING_FAILURE_REASON_RECORDER_LOST\x10\x05\x12)\n" +
+	"%RECORDING_FAILURE_REASON_FILE_MISSING\x10\x06\x12%\n" +
+	"!RECORDING_FAILURE_REASON_OPERATOR\x10\a2\xb6\a\n" +
+	"\x11RecordingsService\x12S\n" +
+	"\x0eStartRecording\x12\x1f.usher.v1.StartRecordingRequest\x1a .usher.v1.StartRecordingResponse\x12P\n" +
+	"\rStopRecording\x12\x1e.usher.v1.StopRecordingRequest\x1a\x1f.usher.v1.StopRecordingResponse\x12R\n" +
+	"\fGetRecording\x12\x1d.usher.v1.GetRecordingRequest\x1a\x1e.usher.v1.GetRecordingResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\x0eListRecordings\x12\x1f.usher.v1.ListRecordingsRequest\x1a .usher.v1.ListRecordingsResponse\"\x03\x90\x02\x01\x12V\n" +
+	"\x0fUpdateRecording\x12 .usher.v1.UpdateRecordingRequest\x1a!.usher.v1.UpdateRecordingResponse\x12V\n" +
+	"\x0fDeleteRecording\x12 .usher.v1.DeleteRecordingRequest\x1a!.usher.v1.DeleteRecordingResponse\x12\\\n" +
+	"\x11CreateDownloadUrl\x12\".usher.v1.CreateDownloadUrlRequest\x1a#.usher.v1.CreateDownloadUrlResponse\x12m\n" +
+	"\x15ListRecordingAccesses\x12&.usher.v1.ListRecordingAccessesRequest\x1a'.usher.v1.ListRecordingAccessesResponse\"\x03\x90\x02\x01\x12e\n" +
+	"\x14GrantRecordingAccess\x12%.usher.v1.GrantRecordingAccessRequest\x1a&.usher.v1.GrantRecordingAccessResponse\x12h\n" +
+	"\x15RevokeRecordingAccess\x12&.usher.v1.RevokeRecordingAccessRequest\x1a'.usher.v1.RevokeRecordingAccessResponseB\x95\x01\n" +
 	"\fcom.usher.v1B\x0fRecordingsProtoP\x01Z3github.com/usher-meet/usher/gen/go/usher/v1;usherv1\xa2\x02\x03UXX\xaa\x02\bUsher.V1\xca\x02\bUsher\\V1\xe2\x02\x14Usher\\V1\\GPBMetadata\xea\x02\tUsher::V1b\x06proto3"
 
 var (
@@ -97,16 +1927,95 @@ func file_usher_v1_recordings_proto_rawDescGZIP() []byte {
 	return file_usher_v1_recordings_proto_rawDescData
 }
 
-var file_usher_v1_recordings_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_usher_v1_recordings_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_usher_v1_recordings_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_usher_v1_recordings_proto_goTypes = []any{
-	(RecordingMode)(0), // 0: usher.v1.RecordingMode
+	(RecordingMode)(0),                    // 0: usher.v1.RecordingMode
+	(RecordingStatus)(0),                  // 1: usher.v1.RecordingStatus
+	(RecordingFailureReason)(0),           // 2: usher.v1.RecordingFailureReason
+	(*RecordingFailure)(nil),              // 3: usher.v1.RecordingFailure
+	(*Recording)(nil),                     // 4: usher.v1.Recording
+	(*RecordingAccess)(nil),               // 5: usher.v1.RecordingAccess
+	(*RecordingOptions)(nil),              // 6: usher.v1.RecordingOptions
+	(*StartRecordingRequest)(nil),         // 7: usher.v1.StartRecordingRequest
+	(*StartRecordingResponse)(nil),        // 8: usher.v1.StartRecordingResponse
+	(*StopRecordingRequest)(nil),          // 9: usher.v1.StopRecordingRequest
+	(*StopRecordingResponse)(nil),         // 10: usher.v1.StopRecordingResponse
+	(*GetRecordingRequest)(nil),           // 11: usher.v1.GetRecordingRequest
+	(*GetRecordingResponse)(nil),          // 12: usher.v1.GetRecordingResponse
+	(*ListRecordingsRequest)(nil),         // 13: usher.v1.ListRecordingsRequest
+	(*ListRecordingsResponse)(nil),        // 14: usher.v1.ListRecordingsResponse
+	(*UpdateRecordingRequest)(nil),        // 15: usher.v1.UpdateRecordingRequest
+	(*UpdateRecordingResponse)(nil),       // 16: usher.v1.UpdateRecordingResponse
+	(*DeleteRecordingRequest)(nil),        // 17: usher.v1.DeleteRecordingRequest
+	(*DeleteRecordingResponse)(nil),       // 18: usher.v1.DeleteRecordingResponse
+	(*CreateDownloadUrlRequest)(nil),      // 19: usher.v1.CreateDownloadUrlRequest
+	(*CreateDownloadUrlResponse)(nil),     // 20: usher.v1.CreateDownloadUrlResponse
+	(*ListRecordingAccessesRequest)(nil),  // 21: usher.v1.ListRecordingAccessesRequest
+	(*ListRecordingAccessesResponse)(nil), // 22: usher.v1.ListRecordingAccessesResponse
+	(*GrantRecordingAccessRequest)(nil),   // 23: usher.v1.GrantRecordingAccessRequest
+	(*GrantRecordingAccessResponse)(nil),  // 24: usher.v1.GrantRecordingAccessResponse
+	(*RevokeRecordingAccessRequest)(nil),  // 25: usher.v1.RevokeRecordingAccessRequest
+	(*RevokeRecordingAccessResponse)(nil), // 26: usher.v1.RevokeRecordingAccessResponse
+	(*durationpb.Duration)(nil),           // 27: google.protobuf.Duration
+	(Role)(0),                             // 28: usher.v1.Role
+	(*timestamppb.Timestamp)(nil),         // 29: google.protobuf.Timestamp
+	(*UserSummary)(nil),                   // 30: usher.v1.UserSummary
+	(*fieldmaskpb.FieldMask)(nil),         // 31: google.protobuf.FieldMask
 }
 var file_usher_v1_recordings_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2,  // 0: usher.v1.RecordingFailure.reason:type_name -> usher.v1.RecordingFailureReason
+	0,  // 1: usher.v1.Recording.mode:type_name -> usher.v1.RecordingMode
+	1,  // 2: usher.v1.Recording.status:type_name -> usher.v1.RecordingStatus
+	27, // 3: usher.v1.Recording.duration:type_name -> google.protobuf.Duration
+	3,  // 4: usher.v1.Recording.failure:type_name -> usher.v1.RecordingFailure
+	28, // 5: usher.v1.Recording.my_role:type_name -> usher.v1.Role
+	29, // 6: usher.v1.Recording.create_time:type_name -> google.protobuf.Timestamp
+	29, // 7: usher.v1.Recording.start_time:type_name -> google.protobuf.Timestamp
+	29, // 8: usher.v1.Recording.stop_time:type_name -> google.protobuf.Timestamp
+	29, // 9: usher.v1.Recording.save_time:type_name -> google.protobuf.Timestamp
+	29, // 10: usher.v1.Recording.expire_time:type_name -> google.protobuf.Timestamp
+	30, // 11: usher.v1.RecordingAccess.user:type_name -> usher.v1.UserSummary
+	28, // 12: usher.v1.RecordingAccess.role:type_name -> usher.v1.Role
+	29, // 13: usher.v1.RecordingAccess.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 14: usher.v1.StartRecordingRequest.mode:type_name -> usher.v1.RecordingMode
+	6,  // 15: usher.v1.StartRecordingRequest.options:type_name -> usher.v1.RecordingOptions
+	4,  // 16: usher.v1.StartRecordingResponse.recording:type_name -> usher.v1.Recording
+	4,  // 17: usher.v1.StopRecordingResponse.recording:type_name -> usher.v1.Recording
+	4,  // 18: usher.v1.GetRecordingResponse.recording:type_name -> usher.v1.Recording
+	1,  // 19: usher.v1.ListRecordingsRequest.status:type_name -> usher.v1.RecordingStatus
+	4,  // 20: usher.v1.ListRecordingsResponse.recordings:type_name -> usher.v1.Recording
+	31, // 21: usher.v1.UpdateRecordingRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 22: usher.v1.UpdateRecordingResponse.recording:type_name -> usher.v1.Recording
+	29, // 23: usher.v1.CreateDownloadUrlResponse.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 24: usher.v1.ListRecordingAccessesResponse.accesses:type_name -> usher.v1.RecordingAccess
+	28, // 25: usher.v1.GrantRecordingAccessRequest.role:type_name -> usher.v1.Role
+	5,  // 26: usher.v1.GrantRecordingAccessResponse.access:type_name -> usher.v1.RecordingAccess
+	7,  // 27: usher.v1.RecordingsService.StartRecording:input_type -> usher.v1.StartRecordingRequest
+	9,  // 28: usher.v1.RecordingsService.StopRecording:input_type -> usher.v1.StopRecordingRequest
+	11, // 29: usher.v1.RecordingsService.GetRecording:input_type -> usher.v1.GetRecordingRequest
+	13, // 30: usher.v1.RecordingsService.ListRecordings:input_type -> usher.v1.ListRecordingsRequest
+	15, // 31: usher.v1.RecordingsService.UpdateRecording:input_type -> usher.v1.UpdateRecordingRequest
+	17, // 32: usher.v1.RecordingsService.DeleteRecording:input_type -> usher.v1.DeleteRecordingRequest
+	19, // 33: usher.v1.RecordingsService.CreateDownloadUrl:input_type -> usher.v1.CreateDownloadUrlRequest
+	21, // 34: usher.v1.RecordingsService.ListRecordingAccesses:input_type -> usher.v1.ListRecordingAccessesRequest
+	23, // 35: usher.v1.RecordingsService.GrantRecordingAccess:input_type -> usher.v1.GrantRecordingAccessRequest
+	25, // 36: usher.v1.RecordingsService.RevokeRecordingAccess:input_type -> usher.v1.RevokeRecordingAccessRequest
+	8,  // 37: usher.v1.RecordingsService.StartRecording:output_type -> usher.v1.StartRecordingResponse
+	10, // 38: usher.v1.RecordingsService.StopRecording:output_type -> usher.v1.StopRecordingResponse
+	12, // 39: usher.v1.RecordingsService.GetRecording:output_type -> usher.v1.GetRecordingResponse
+	14, // 40: usher.v1.RecordingsService.ListRecordings:output_type -> usher.v1.ListRecordingsResponse
+	16, // 41: usher.v1.RecordingsService.UpdateRecording:output_type -> usher.v1.UpdateRecordingResponse
+	18, // 42: usher.v1.RecordingsService.DeleteRecording:output_type -> usher.v1.DeleteRecordingResponse
+	20, // 43: usher.v1.RecordingsService.CreateDownloadUrl:output_type -> usher.v1.CreateDownloadUrlResponse
+	22, // 44: usher.v1.RecordingsService.ListRecordingAccesses:output_type -> usher.v1.ListRecordingAccessesResponse
+	24, // 45: usher.v1.RecordingsService.GrantRecordingAccess:output_type -> usher.v1.GrantRecordingAccessResponse
+	26, // 46: usher.v1.RecordingsService.RevokeRecordingAccess:output_type -> usher.v1.RevokeRecordingAccessResponse
+	37, // [37:47] is the sub-list for method output_type
+	27, // [27:37] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_recordings_proto_init() }
@@ -114,19 +2023,30 @@ func file_usher_v1_recordings_proto_init() {
 	if File_usher_v1_recordings_proto != nil {
 		return
 	}
+	file_usher_v1_rooms_proto_init()
+	file_usher_v1_recordings_proto_msgTypes[12].OneofWrappers = []any{}
+	file_usher_v1_recordings_proto_msgTypes[20].OneofWrappers = []any{
+		(*GrantRecordingAccessRequest_UserId)(nil),
+		(*GrantRecordingAccessRequest_Email)(nil),
+	}
+	file_usher_v1_recordings_proto_msgTypes[22].OneofWrappers = []any{
+		(*RevokeRecordingAccessRequest_UserId)(nil),
+		(*RevokeRecordingAccessRequest_Email)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_recordings_proto_rawDesc), len(file_usher_v1_recordings_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   0,
+			NumEnums:      3,
+			NumMessages:   24,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_usher_v1_recordings_proto_goTypes,
 		DependencyIndexes: file_usher_v1_recordings_proto_depIdxs,
 		EnumInfos:         file_usher_v1_recordings_proto_enumTypes,
+		MessageInfos:      file_usher_v1_recordings_proto_msgTypes,
 	}.Build()
 	File_usher_v1_recordings_proto = out.File
 	file_usher_v1_recordings_proto_goTypes = nil

@@ -327,7 +327,8 @@ type Room struct {
 	MyRole Role `protobuf:"varint,6,opt,name=my_role,json=myRole,proto3,enum=usher.v1.Role" json:"my_role,omitempty"`
 	// What JoinRoom would do for this caller now. Set by the server.
 	JoinMode JoinMode `protobuf:"varint,7,opt,name=join_mode,json=joinMode,proto3,enum=usher.v1.JoinMode" json:"join_mode,omitempty"`
-	// How to reach the room by phone. Only for callers whose join_mode is DIRECT. Set by the server.
+	// How to reach the room by phone. Only for callers whose join_mode is DIRECT, and absent until the room has a PIN:
+	// TelephonyService.GetDialIn draws one. Set by the server.
 	DialIn *DialIn `protobuf:"bytes,8,opt,name=dial_in,json=dialIn,proto3" json:"dial_in,omitempty"`
 	// The meeting that is going on, as LiveKit reported it at most some seconds ago. Only for callers whose join_mode is
 	// DIRECT, and absent when LiveKit does not answer. Set by the server.
@@ -1462,7 +1463,9 @@ func (x *JoinRoomRequest) GetInvitationToken() string {
 type JoinRoomResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the client needs to connect.
-	Connection    *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	Connection *Connection `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	// How others reach the room by phone. Absent as in Room.
+	DialIn        *DialIn `protobuf:"bytes,2,opt,name=dial_in,json=dialIn,proto3" json:"dial_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1500,6 +1503,13 @@ func (*JoinRoomResponse) Descriptor() ([]byte, []int) {
 func (x *JoinRoomResponse) GetConnection() *Connection {
 	if x != nil {
 		return x.Connection
+	}
+	return nil
+}
+
+func (x *JoinRoomResponse) GetDialIn() *DialIn {
+	if x != nil {
+		return x.DialIn
 	}
 	return nil
 }
@@ -2381,11 +2391,12 @@ type AuditEvent struct {
 	// The user who did it. Empty for services, participants and the operator, whom detail names as `by`.
 	ActorUserId string `protobuf:"bytes,3,opt,name=actor_user_id,json=actorUserId,proto3" json:"actor_user_id,omitempty"`
 	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
-	// "member.removed", "member.claimed", "meeting.ended", "participant.removed", "participant.renamed" and
-	// "participant.restricted". More may come; a name never changes its meaning.
+	// "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
+	// "participant.renamed", "participant.restricted" and "pin.rotated". More may come; a name never changes its meaning.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
 	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
-	// added by e-mail and has not come yet, "participant:" and an identity for people in the meeting. Empty: the room itself.
+	// added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in
+	// the meeting. Empty: the room itself.
 	Target string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// More, as key=value separated by spaces, for example "role=ADMINISTRATOR was=MEMBER". For people to read: keys may be
 	// added.
@@ -2681,11 +2692,12 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x04room\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12*\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\vdisplayName\x126\n" +
-	"\x10invitation_token\x18\x03 \x01(\tB\v\xbaH\x05r\x03\x18\x80\x01\x80\x01\x01R\x0finvitationToken\"H\n" +
+	"\x10invitation_token\x18\x03 \x01(\tB\v\xbaH\x05r\x03\x18\x80\x01\x80\x01\x01R\x0finvitationToken\"s\n" +
 	"\x10JoinRoomResponse\x124\n" +
 	"\n" +
 	"connection\x18\x01 \x01(\v2\x14.usher.v1.ConnectionR\n" +
-	"connection\"\x18\n" +
+	"connection\x12)\n" +
+	"\adial_in\x18\x02 \x01(\v2\x10.usher.v1.DialInR\x06dialIn\"\x18\n" +
 	"\x16RenewConnectionRequest\"O\n" +
 	"\x17RenewConnectionResponse\x124\n" +
 	"\n" +
@@ -2897,48 +2909,49 @@ var file_usher_v1_rooms_proto_depIdxs = []int32{
 	43, // 23: usher.v1.UpdateRoomRequest.update_mask:type_name -> google.protobuf.FieldMask
 	5,  // 24: usher.v1.UpdateRoomResponse.room:type_name -> usher.v1.Room
 	8,  // 25: usher.v1.JoinRoomResponse.connection:type_name -> usher.v1.Connection
-	8,  // 26: usher.v1.RenewConnectionResponse.connection:type_name -> usher.v1.Connection
-	29, // 27: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
-	10, // 28: usher.v1.ListMembersResponse.members:type_name -> usher.v1.Member
-	1,  // 29: usher.v1.AddMemberRequest.role:type_name -> usher.v1.Role
-	10, // 30: usher.v1.AddMemberResponse.member:type_name -> usher.v1.Member
-	1,  // 31: usher.v1.UpdateMemberRequest.role:type_name -> usher.v1.Role
-	10, // 32: usher.v1.UpdateMemberResponse.member:type_name -> usher.v1.Member
-	42, // 33: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
-	38, // 34: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
-	11, // 35: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
-	13, // 36: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
-	15, // 37: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
-	17, // 38: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
-	19, // 39: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
-	21, // 40: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
-	23, // 41: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
-	25, // 42: usher.v1.RoomsService.EndMeeting:input_type -> usher.v1.EndMeetingRequest
-	27, // 43: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
-	30, // 44: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
-	32, // 45: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
-	34, // 46: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
-	36, // 47: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
-	39, // 48: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
-	12, // 49: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
-	14, // 50: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
-	16, // 51: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
-	18, // 52: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
-	20, // 53: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
-	22, // 54: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
-	24, // 55: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
-	26, // 56: usher.v1.RoomsService.EndMeeting:output_type -> usher.v1.EndMeetingResponse
-	28, // 57: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
-	31, // 58: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
-	33, // 59: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
-	35, // 60: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
-	37, // 61: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
-	40, // 62: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
-	49, // [49:63] is the sub-list for method output_type
-	35, // [35:49] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	41, // 26: usher.v1.JoinRoomResponse.dial_in:type_name -> usher.v1.DialIn
+	8,  // 27: usher.v1.RenewConnectionResponse.connection:type_name -> usher.v1.Connection
+	29, // 28: usher.v1.ResolveCreationCallbackResponse.room:type_name -> usher.v1.CreatedRoom
+	10, // 29: usher.v1.ListMembersResponse.members:type_name -> usher.v1.Member
+	1,  // 30: usher.v1.AddMemberRequest.role:type_name -> usher.v1.Role
+	10, // 31: usher.v1.AddMemberResponse.member:type_name -> usher.v1.Member
+	1,  // 32: usher.v1.UpdateMemberRequest.role:type_name -> usher.v1.Role
+	10, // 33: usher.v1.UpdateMemberResponse.member:type_name -> usher.v1.Member
+	42, // 34: usher.v1.AuditEvent.create_time:type_name -> google.protobuf.Timestamp
+	38, // 35: usher.v1.ListAuditEventsResponse.events:type_name -> usher.v1.AuditEvent
+	11, // 36: usher.v1.RoomsService.CreateRoom:input_type -> usher.v1.CreateRoomRequest
+	13, // 37: usher.v1.RoomsService.GetRoom:input_type -> usher.v1.GetRoomRequest
+	15, // 38: usher.v1.RoomsService.ListRooms:input_type -> usher.v1.ListRoomsRequest
+	17, // 39: usher.v1.RoomsService.UpdateRoom:input_type -> usher.v1.UpdateRoomRequest
+	19, // 40: usher.v1.RoomsService.DeleteRoom:input_type -> usher.v1.DeleteRoomRequest
+	21, // 41: usher.v1.RoomsService.JoinRoom:input_type -> usher.v1.JoinRoomRequest
+	23, // 42: usher.v1.RoomsService.RenewConnection:input_type -> usher.v1.RenewConnectionRequest
+	25, // 43: usher.v1.RoomsService.EndMeeting:input_type -> usher.v1.EndMeetingRequest
+	27, // 44: usher.v1.RoomsService.ResolveCreationCallback:input_type -> usher.v1.ResolveCreationCallbackRequest
+	30, // 45: usher.v1.RoomsService.ListMembers:input_type -> usher.v1.ListMembersRequest
+	32, // 46: usher.v1.RoomsService.AddMember:input_type -> usher.v1.AddMemberRequest
+	34, // 47: usher.v1.RoomsService.UpdateMember:input_type -> usher.v1.UpdateMemberRequest
+	36, // 48: usher.v1.RoomsService.RemoveMember:input_type -> usher.v1.RemoveMemberRequest
+	39, // 49: usher.v1.RoomsService.ListAuditEvents:input_type -> usher.v1.ListAuditEventsRequest
+	12, // 50: usher.v1.RoomsService.CreateRoom:output_type -> usher.v1.CreateRoomResponse
+	14, // 51: usher.v1.RoomsService.GetRoom:output_type -> usher.v1.GetRoomResponse
+	16, // 52: usher.v1.RoomsService.ListRooms:output_type -> usher.v1.ListRoomsResponse
+	18, // 53: usher.v1.RoomsService.UpdateRoom:output_type -> usher.v1.UpdateRoomResponse
+	20, // 54: usher.v1.RoomsService.DeleteRoom:output_type -> usher.v1.DeleteRoomResponse
+	22, // 55: usher.v1.RoomsService.JoinRoom:output_type -> usher.v1.JoinRoomResponse
+	24, // 56: usher.v1.RoomsService.RenewConnection:output_type -> usher.v1.RenewConnectionResponse
+	26, // 57: usher.v1.RoomsService.EndMeeting:output_type -> usher.v1.EndMeetingResponse
+	28, // 58: usher.v1.RoomsService.ResolveCreationCallback:output_type -> usher.v1.ResolveCreationCallbackResponse
+	31, // 59: usher.v1.RoomsService.ListMembers:output_type -> usher.v1.ListMembersResponse
+	33, // 60: usher.v1.RoomsService.AddMember:output_type -> usher.v1.AddMemberResponse
+	35, // 61: usher.v1.RoomsService.UpdateMember:output_type -> usher.v1.UpdateMemberResponse
+	37, // 62: usher.v1.RoomsService.RemoveMember:output_type -> usher.v1.RemoveMemberResponse
+	40, // 63: usher.v1.RoomsService.ListAuditEvents:output_type -> usher.v1.ListAuditEventsResponse
+	50, // [50:64] is the sub-list for method output_type
+	36, // [36:50] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_rooms_proto_init() }

@@ -7,6 +7,7 @@
 package usherv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -21,10 +22,72 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DispatchRuleState says how a dispatch rule compares with what should be.
+type DispatchRuleState int32
+
+const (
+	// Never in an answer.
+	DispatchRuleState_DISPATCH_RULE_STATE_UNSPECIFIED DispatchRuleState = 0
+	// As it should be.
+	DispatchRuleState_DISPATCH_RULE_STATE_IN_SYNC DispatchRuleState = 1
+	// LiveKit should have it and does not, or has it with another PIN, trunk or policy.
+	DispatchRuleState_DISPATCH_RULE_STATE_MISSING DispatchRuleState = 2
+	// LiveKit has it and should not: the room is gone, refuses callers, or nobody is in its meeting.
+	DispatchRuleState_DISPATCH_RULE_STATE_ORPHANED DispatchRuleState = 3
+	// LiveKit has another one for the same room, which is the one to keep.
+	DispatchRuleState_DISPATCH_RULE_STATE_DUPLICATE DispatchRuleState = 4
+)
+
+// Enum value maps for DispatchRuleState.
+var (
+	DispatchRuleState_name = map[int32]string{
+		0: "DISPATCH_RULE_STATE_UNSPECIFIED",
+		1: "DISPATCH_RULE_STATE_IN_SYNC",
+		2: "DISPATCH_RULE_STATE_MISSING",
+		3: "DISPATCH_RULE_STATE_ORPHANED",
+		4: "DISPATCH_RULE_STATE_DUPLICATE",
+	}
+	DispatchRuleState_value = map[string]int32{
+		"DISPATCH_RULE_STATE_UNSPECIFIED": 0,
+		"DISPATCH_RULE_STATE_IN_SYNC":     1,
+		"DISPATCH_RULE_STATE_MISSING":     2,
+		"DISPATCH_RULE_STATE_ORPHANED":    3,
+		"DISPATCH_RULE_STATE_DUPLICATE":   4,
+	}
+)
+
+func (x DispatchRuleState) Enum() *DispatchRuleState {
+	p := new(DispatchRuleState)
+	*p = x
+	return p
+}
+
+func (x DispatchRuleState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DispatchRuleState) Descriptor() protoreflect.EnumDescriptor {
+	return file_usher_v1_telephony_proto_enumTypes[0].Descriptor()
+}
+
+func (DispatchRuleState) Type() protoreflect.EnumType {
+	return &file_usher_v1_telephony_proto_enumTypes[0]
+}
+
+func (x DispatchRuleState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DispatchRuleState.Descriptor instead.
+func (DispatchRuleState) EnumDescriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{0}
+}
+
 // DialIn is how to reach a room by phone. Absent while telephony is switched off or the room refuses phone callers.
 type DialIn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby.
+	// The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby. Tell people to wait for
+	// the end of the spoken message before they type it: what is typed during it may be lost from the tenth digit on.
 	Pin string `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
 	// The PIN as people read it: grouped 3-3-4 and followed by "#", for example "123 456 7890#".
 	PinDisplay string `protobuf:"bytes,2,opt,name=pin_display,json=pinDisplay,proto3" json:"pin_display,omitempty"`
@@ -90,7 +153,7 @@ type DialInNumber struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number in E.164 form, for example "+33123456789".
 	E164 string `protobuf:"bytes,1,opt,name=e164,proto3" json:"e164,omitempty"`
-	// The number as people of its country write it.
+	// The number as people write it: in international form, or as in its own country where the operator chose that.
 	Display string `protobuf:"bytes,2,opt,name=display,proto3" json:"display,omitempty"`
 	// ISO 3166-1 alpha-2 code of the country, upper case.
 	Country       string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
@@ -149,11 +212,846 @@ func (x *DialInNumber) GetCountry() string {
 	return ""
 }
 
+// DispatchRule is what LiveKit does with callers who know a room's PIN.
+type DispatchRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The room. Its dispatch rule is called "SIP_" and this id.
+	RoomId string `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	// LiveKit's id of the trunk that the rule is for.
+	TrunkId string `protobuf:"bytes,2,opt,name=trunk_id,json=trunkId,proto3" json:"trunk_id,omitempty"`
+	// LiveKit's id of the rule. Empty when it is missing.
+	DispatchRuleId string `protobuf:"bytes,3,opt,name=dispatch_rule_id,json=dispatchRuleId,proto3" json:"dispatch_rule_id,omitempty"`
+	// How it compares with what should be.
+	State         DispatchRuleState `protobuf:"varint,4,opt,name=state,proto3,enum=usher.v1.DispatchRuleState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DispatchRule) Reset() {
+	*x = DispatchRule{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DispatchRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DispatchRule) ProtoMessage() {}
+
+func (x *DispatchRule) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DispatchRule.ProtoReflect.Descriptor instead.
+func (*DispatchRule) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DispatchRule) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+func (x *DispatchRule) GetTrunkId() string {
+	if x != nil {
+		return x.TrunkId
+	}
+	return ""
+}
+
+func (x *DispatchRule) GetDispatchRuleId() string {
+	if x != nil {
+		return x.DispatchRuleId
+	}
+	return ""
+}
+
+func (x *DispatchRule) GetState() DispatchRuleState {
+	if x != nil {
+		return x.State
+	}
+	return DispatchRuleState_DISPATCH_RULE_STATE_UNSPECIFIED
+}
+
+// Trunk is a connection to the telephone network, as LiveKit knows it.
+type Trunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// LiveKit's id of the trunk.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its numbers in E.164 form.
+	Numbers []string `protobuf:"bytes,2,rep,name=numbers,proto3" json:"numbers,omitempty"`
+	// ISO 3166-1 alpha-2 code of the country of the first number. Empty: there is none.
+	Country string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	// How many rooms have a PIN on this trunk.
+	RoomCount     int64 `protobuf:"varint,4,opt,name=room_count,json=roomCount,proto3" json:"room_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trunk) Reset() {
+	*x = Trunk{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trunk) ProtoMessage() {}
+
+func (x *Trunk) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trunk.ProtoReflect.Descriptor instead.
+func (*Trunk) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Trunk) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Trunk) GetNumbers() []string {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *Trunk) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *Trunk) GetRoomCount() int64 {
+	if x != nil {
+		return x.RoomCount
+	}
+	return 0
+}
+
+// GetDialInRequest is the input of TelephonyService.GetDialIn.
+type GetDialInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room          string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDialInRequest) Reset() {
+	*x = GetDialInRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDialInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDialInRequest) ProtoMessage() {}
+
+func (x *GetDialInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDialInRequest.ProtoReflect.Descriptor instead.
+func (*GetDialInRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetDialInRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+// GetDialInResponse is the output of TelephonyService.GetDialIn.
+type GetDialInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How to reach the room.
+	DialIn        *DialIn `protobuf:"bytes,1,opt,name=dial_in,json=dialIn,proto3" json:"dial_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDialInResponse) Reset() {
+	*x = GetDialInResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDialInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDialInResponse) ProtoMessage() {}
+
+func (x *GetDialInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDialInResponse.ProtoReflect.Descriptor instead.
+func (*GetDialInResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetDialInResponse) GetDialIn() *DialIn {
+	if x != nil {
+		return x.DialIn
+	}
+	return nil
+}
+
+// RotatePinRequest is the input of TelephonyService.RotatePin.
+type RotatePinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Whether to send the invitations again that have the PIN from before.
+	ResendInvitations bool `protobuf:"varint,2,opt,name=resend_invitations,json=resendInvitations,proto3" json:"resend_invitations,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RotatePinRequest) Reset() {
+	*x = RotatePinRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotatePinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotatePinRequest) ProtoMessage() {}
+
+func (x *RotatePinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotatePinRequest.ProtoReflect.Descriptor instead.
+func (*RotatePinRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RotatePinRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *RotatePinRequest) GetResendInvitations() bool {
+	if x != nil {
+		return x.ResendInvitations
+	}
+	return false
+}
+
+// RotatePinResponse is the output of TelephonyService.RotatePin.
+type RotatePinResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How to reach the room from now on.
+	DialIn *DialIn `protobuf:"bytes,1,opt,name=dial_in,json=dialIn,proto3" json:"dial_in,omitempty"`
+	// How many people have an invitation with the PIN from before and are not sent another one.
+	OutstandingInvitationCount int32 `protobuf:"varint,2,opt,name=outstanding_invitation_count,json=outstandingInvitationCount,proto3" json:"outstanding_invitation_count,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *RotatePinResponse) Reset() {
+	*x = RotatePinResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotatePinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotatePinResponse) ProtoMessage() {}
+
+func (x *RotatePinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotatePinResponse.ProtoReflect.Descriptor instead.
+func (*RotatePinResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RotatePinResponse) GetDialIn() *DialIn {
+	if x != nil {
+		return x.DialIn
+	}
+	return nil
+}
+
+func (x *RotatePinResponse) GetOutstandingInvitationCount() int32 {
+	if x != nil {
+		return x.OutstandingInvitationCount
+	}
+	return 0
+}
+
+// OpenDialInRequest is the input of TelephonyService.OpenDialIn.
+type OpenDialInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id, a UUID.
+	RoomId        string `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenDialInRequest) Reset() {
+	*x = OpenDialInRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenDialInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenDialInRequest) ProtoMessage() {}
+
+func (x *OpenDialInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenDialInRequest.ProtoReflect.Descriptor instead.
+func (*OpenDialInRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OpenDialInRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+// OpenDialInResponse is the output of TelephonyService.OpenDialIn.
+type OpenDialInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// LiveKit's id of the room's rule.
+	DispatchRuleId string `protobuf:"bytes,1,opt,name=dispatch_rule_id,json=dispatchRuleId,proto3" json:"dispatch_rule_id,omitempty"`
+	// Whether this call made it. False when it was there.
+	Created       bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenDialInResponse) Reset() {
+	*x = OpenDialInResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenDialInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenDialInResponse) ProtoMessage() {}
+
+func (x *OpenDialInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenDialInResponse.ProtoReflect.Descriptor instead.
+func (*OpenDialInResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *OpenDialInResponse) GetDispatchRuleId() string {
+	if x != nil {
+		return x.DispatchRuleId
+	}
+	return ""
+}
+
+func (x *OpenDialInResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+// CloseDialInRequest is the input of TelephonyService.CloseDialIn.
+type CloseDialInRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id, a UUID.
+	RoomId        string `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseDialInRequest) Reset() {
+	*x = CloseDialInRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseDialInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseDialInRequest) ProtoMessage() {}
+
+func (x *CloseDialInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseDialInRequest.ProtoReflect.Descriptor instead.
+func (*CloseDialInRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CloseDialInRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+// CloseDialInResponse is the output of TelephonyService.CloseDialIn.
+type CloseDialInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many rules this call deleted.
+	DeletedCount  int32 `protobuf:"varint,1,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseDialInResponse) Reset() {
+	*x = CloseDialInResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseDialInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseDialInResponse) ProtoMessage() {}
+
+func (x *CloseDialInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseDialInResponse.ProtoReflect.Descriptor instead.
+func (*CloseDialInResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CloseDialInResponse) GetDeletedCount() int32 {
+	if x != nil {
+		return x.DeletedCount
+	}
+	return 0
+}
+
+// ListDispatchRulesRequest is the input of TelephonyService.ListDispatchRules.
+type ListDispatchRulesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many rules at most, 20 when 0. Over 100 is cut to 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before. Empty: the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDispatchRulesRequest) Reset() {
+	*x = ListDispatchRulesRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDispatchRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDispatchRulesRequest) ProtoMessage() {}
+
+func (x *ListDispatchRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDispatchRulesRequest.ProtoReflect.Descriptor instead.
+func (*ListDispatchRulesRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListDispatchRulesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDispatchRulesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListDispatchRulesResponse is the output of TelephonyService.ListDispatchRules.
+type ListDispatchRulesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rules of this page.
+	Rules []*DispatchRule `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Token of the next page. Empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDispatchRulesResponse) Reset() {
+	*x = ListDispatchRulesResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDispatchRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDispatchRulesResponse) ProtoMessage() {}
+
+func (x *ListDispatchRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDispatchRulesResponse.ProtoReflect.Descriptor instead.
+func (*ListDispatchRulesResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListDispatchRulesResponse) GetRules() []*DispatchRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ListDispatchRulesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ReconcileDialInRequest is the input of TelephonyService.ReconcileDialIn.
+type ReconcileDialInRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileDialInRequest) Reset() {
+	*x = ReconcileDialInRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileDialInRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileDialInRequest) ProtoMessage() {}
+
+func (x *ReconcileDialInRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileDialInRequest.ProtoReflect.Descriptor instead.
+func (*ReconcileDialInRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{14}
+}
+
+// ReconcileDialInResponse is the output of TelephonyService.ReconcileDialIn.
+type ReconcileDialInResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many rules were made.
+	CreatedCount int32 `protobuf:"varint,1,opt,name=created_count,json=createdCount,proto3" json:"created_count,omitempty"`
+	// How many rules were deleted.
+	DeletedCount int32 `protobuf:"varint,2,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
+	// How many rules were changed to what they should be.
+	RepairedCount int32 `protobuf:"varint,3,opt,name=repaired_count,json=repairedCount,proto3" json:"repaired_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReconcileDialInResponse) Reset() {
+	*x = ReconcileDialInResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReconcileDialInResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReconcileDialInResponse) ProtoMessage() {}
+
+func (x *ReconcileDialInResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReconcileDialInResponse.ProtoReflect.Descriptor instead.
+func (*ReconcileDialInResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReconcileDialInResponse) GetCreatedCount() int32 {
+	if x != nil {
+		return x.CreatedCount
+	}
+	return 0
+}
+
+func (x *ReconcileDialInResponse) GetDeletedCount() int32 {
+	if x != nil {
+		return x.DeletedCount
+	}
+	return 0
+}
+
+func (x *ReconcileDialInResponse) GetRepairedCount() int32 {
+	if x != nil {
+		return x.RepairedCount
+	}
+	return 0
+}
+
+// ListTrunksRequest is the input of TelephonyService.ListTrunks.
+type ListTrunksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrunksRequest) Reset() {
+	*x = ListTrunksRequest{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrunksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrunksRequest) ProtoMessage() {}
+
+func (x *ListTrunksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrunksRequest.ProtoReflect.Descriptor instead.
+func (*ListTrunksRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{16}
+}
+
+// ListTrunksResponse is the output of TelephonyService.ListTrunks.
+type ListTrunksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The trunks, in the order of the operator's settings.
+	Trunks        []*Trunk `protobuf:"bytes,1,rep,name=trunks,proto3" json:"trunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTrunksResponse) Reset() {
+	*x = ListTrunksResponse{}
+	mi := &file_usher_v1_telephony_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTrunksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTrunksResponse) ProtoMessage() {}
+
+func (x *ListTrunksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_telephony_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTrunksResponse.ProtoReflect.Descriptor instead.
+func (*ListTrunksResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListTrunksResponse) GetTrunks() []*Trunk {
+	if x != nil {
+		return x.Trunks
+	}
+	return nil
+}
+
 var File_usher_v1_telephony_proto protoreflect.FileDescriptor
 
 const file_usher_v1_telephony_proto_rawDesc = "" +
 	"\n" +
-	"\x18usher/v1/telephony.proto\x12\busher.v1\"w\n" +
+	"\x18usher/v1/telephony.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\"w\n" +
 	"\x06DialIn\x12\x15\n" +
 	"\x03pin\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03pin\x12$\n" +
 	"\vpin_display\x18\x02 \x01(\tB\x03\x80\x01\x01R\n" +
@@ -162,7 +1060,70 @@ const file_usher_v1_telephony_proto_rawDesc = "" +
 	"\fDialInNumber\x12\x12\n" +
 	"\x04e164\x18\x01 \x01(\tR\x04e164\x12\x18\n" +
 	"\adisplay\x18\x02 \x01(\tR\adisplay\x12\x18\n" +
-	"\acountry\x18\x03 \x01(\tR\acountryB\x94\x01\n" +
+	"\acountry\x18\x03 \x01(\tR\acountry\"\x9f\x01\n" +
+	"\fDispatchRule\x12\x17\n" +
+	"\aroom_id\x18\x01 \x01(\tR\x06roomId\x12\x19\n" +
+	"\btrunk_id\x18\x02 \x01(\tR\atrunkId\x12(\n" +
+	"\x10dispatch_rule_id\x18\x03 \x01(\tR\x0edispatchRuleId\x121\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1b.usher.v1.DispatchRuleStateR\x05state\"j\n" +
+	"\x05Trunk\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\anumbers\x18\x02 \x03(\tR\anumbers\x12\x18\n" +
+	"\acountry\x18\x03 \x01(\tR\acountry\x12\x1d\n" +
+	"\n" +
+	"room_count\x18\x04 \x01(\x03R\troomCount\"2\n" +
+	"\x10GetDialInRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\">\n" +
+	"\x11GetDialInResponse\x12)\n" +
+	"\adial_in\x18\x01 \x01(\v2\x10.usher.v1.DialInR\x06dialIn\"a\n" +
+	"\x10RotatePinRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12-\n" +
+	"\x12resend_invitations\x18\x02 \x01(\bR\x11resendInvitations\"\x80\x01\n" +
+	"\x11RotatePinResponse\x12)\n" +
+	"\adial_in\x18\x01 \x01(\v2\x10.usher.v1.DialInR\x06dialIn\x12@\n" +
+	"\x1coutstanding_invitation_count\x18\x02 \x01(\x05R\x1aoutstandingInvitationCount\"6\n" +
+	"\x11OpenDialInRequest\x12!\n" +
+	"\aroom_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06roomId\"X\n" +
+	"\x12OpenDialInResponse\x12(\n" +
+	"\x10dispatch_rule_id\x18\x01 \x01(\tR\x0edispatchRuleId\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"7\n" +
+	"\x12CloseDialInRequest\x12!\n" +
+	"\aroom_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06roomId\":\n" +
+	"\x13CloseDialInResponse\x12#\n" +
+	"\rdeleted_count\x18\x01 \x01(\x05R\fdeletedCount\"i\n" +
+	"\x18ListDispatchRulesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"q\n" +
+	"\x19ListDispatchRulesResponse\x12,\n" +
+	"\x05rules\x18\x01 \x03(\v2\x16.usher.v1.DispatchRuleR\x05rules\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
+	"\x16ReconcileDialInRequest\"\x8a\x01\n" +
+	"\x17ReconcileDialInResponse\x12#\n" +
+	"\rcreated_count\x18\x01 \x01(\x05R\fcreatedCount\x12#\n" +
+	"\rdeleted_count\x18\x02 \x01(\x05R\fdeletedCount\x12%\n" +
+	"\x0erepaired_count\x18\x03 \x01(\x05R\rrepairedCount\"\x13\n" +
+	"\x11ListTrunksRequest\"=\n" +
+	"\x12ListTrunksResponse\x12'\n" +
+	"\x06trunks\x18\x01 \x03(\v2\x0f.usher.v1.TrunkR\x06trunks*\xbf\x01\n" +
+	"\x11DispatchRuleState\x12#\n" +
+	"\x1fDISPATCH_RULE_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bDISPATCH_RULE_STATE_IN_SYNC\x10\x01\x12\x1f\n" +
+	"\x1bDISPATCH_RULE_STATE_MISSING\x10\x02\x12 \n" +
+	"\x1cDISPATCH_RULE_STATE_ORPHANED\x10\x03\x12!\n" +
+	"\x1dDISPATCH_RULE_STATE_DUPLICATE\x10\x042\xbc\x04\n" +
+	"\x10TelephonyService\x12D\n" +
+	"\tGetDialIn\x12\x1a.usher.v1.GetDialInRequest\x1a\x1b.usher.v1.GetDialInResponse\x12D\n" +
+	"\tRotatePin\x12\x1a.usher.v1.RotatePinRequest\x1a\x1b.usher.v1.RotatePinResponse\x12G\n" +
+	"\n" +
+	"OpenDialIn\x12\x1b.usher.v1.OpenDialInRequest\x1a\x1c.usher.v1.OpenDialInResponse\x12J\n" +
+	"\vCloseDialIn\x12\x1c.usher.v1.CloseDialInRequest\x1a\x1d.usher.v1.CloseDialInResponse\x12a\n" +
+	"\x11ListDispatchRules\x12\".usher.v1.ListDispatchRulesRequest\x1a#.usher.v1.ListDispatchRulesResponse\"\x03\x90\x02\x01\x12V\n" +
+	"\x0fReconcileDialIn\x12 .usher.v1.ReconcileDialInRequest\x1a!.usher.v1.ReconcileDialInResponse\x12L\n" +
+	"\n" +
+	"ListTrunks\x12\x1b.usher.v1.ListTrunksRequest\x1a\x1c.usher.v1.ListTrunksResponse\"\x03\x90\x02\x01B\x94\x01\n" +
 	"\fcom.usher.v1B\x0eTelephonyProtoP\x01Z3github.com/usher-meet/usher/gen/go/usher/v1;usherv1\xa2\x02\x03UXX\xaa\x02\bUsher.V1\xca\x02\bUsher\\V1\xe2\x02\x14Usher\\V1\\GPBMetadata\xea\x02\tUsher::V1b\x06proto3"
 
 var (
@@ -177,18 +1138,55 @@ func file_usher_v1_telephony_proto_rawDescGZIP() []byte {
 	return file_usher_v1_telephony_proto_rawDescData
 }
 
-var file_usher_v1_telephony_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_usher_v1_telephony_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_usher_v1_telephony_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_usher_v1_telephony_proto_goTypes = []any{
-	(*DialIn)(nil),       // 0: usher.v1.DialIn
-	(*DialInNumber)(nil), // 1: usher.v1.DialInNumber
+	(DispatchRuleState)(0),            // 0: usher.v1.DispatchRuleState
+	(*DialIn)(nil),                    // 1: usher.v1.DialIn
+	(*DialInNumber)(nil),              // 2: usher.v1.DialInNumber
+	(*DispatchRule)(nil),              // 3: usher.v1.DispatchRule
+	(*Trunk)(nil),                     // 4: usher.v1.Trunk
+	(*GetDialInRequest)(nil),          // 5: usher.v1.GetDialInRequest
+	(*GetDialInResponse)(nil),         // 6: usher.v1.GetDialInResponse
+	(*RotatePinRequest)(nil),          // 7: usher.v1.RotatePinRequest
+	(*RotatePinResponse)(nil),         // 8: usher.v1.RotatePinResponse
+	(*OpenDialInRequest)(nil),         // 9: usher.v1.OpenDialInRequest
+	(*OpenDialInResponse)(nil),        // 10: usher.v1.OpenDialInResponse
+	(*CloseDialInRequest)(nil),        // 11: usher.v1.CloseDialInRequest
+	(*CloseDialInResponse)(nil),       // 12: usher.v1.CloseDialInResponse
+	(*ListDispatchRulesRequest)(nil),  // 13: usher.v1.ListDispatchRulesRequest
+	(*ListDispatchRulesResponse)(nil), // 14: usher.v1.ListDispatchRulesResponse
+	(*ReconcileDialInRequest)(nil),    // 15: usher.v1.ReconcileDialInRequest
+	(*ReconcileDialInResponse)(nil),   // 16: usher.v1.ReconcileDialInResponse
+	(*ListTrunksRequest)(nil),         // 17: usher.v1.ListTrunksRequest
+	(*ListTrunksResponse)(nil),        // 18: usher.v1.ListTrunksResponse
 }
 var file_usher_v1_telephony_proto_depIdxs = []int32{
-	1, // 0: usher.v1.DialIn.numbers:type_name -> usher.v1.DialInNumber
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2,  // 0: usher.v1.DialIn.numbers:type_name -> usher.v1.DialInNumber
+	0,  // 1: usher.v1.DispatchRule.state:type_name -> usher.v1.DispatchRuleState
+	1,  // 2: usher.v1.GetDialInResponse.dial_in:type_name -> usher.v1.DialIn
+	1,  // 3: usher.v1.RotatePinResponse.dial_in:type_name -> usher.v1.DialIn
+	3,  // 4: usher.v1.ListDispatchRulesResponse.rules:type_name -> usher.v1.DispatchRule
+	4,  // 5: usher.v1.ListTrunksResponse.trunks:type_name -> usher.v1.Trunk
+	5,  // 6: usher.v1.TelephonyService.GetDialIn:input_type -> usher.v1.GetDialInRequest
+	7,  // 7: usher.v1.TelephonyService.RotatePin:input_type -> usher.v1.RotatePinRequest
+	9,  // 8: usher.v1.TelephonyService.OpenDialIn:input_type -> usher.v1.OpenDialInRequest
+	11, // 9: usher.v1.TelephonyService.CloseDialIn:input_type -> usher.v1.CloseDialInRequest
+	13, // 10: usher.v1.TelephonyService.ListDispatchRules:input_type -> usher.v1.ListDispatchRulesRequest
+	15, // 11: usher.v1.TelephonyService.ReconcileDialIn:input_type -> usher.v1.ReconcileDialInRequest
+	17, // 12: usher.v1.TelephonyService.ListTrunks:input_type -> usher.v1.ListTrunksRequest
+	6,  // 13: usher.v1.TelephonyService.GetDialIn:output_type -> usher.v1.GetDialInResponse
+	8,  // 14: usher.v1.TelephonyService.RotatePin:output_type -> usher.v1.RotatePinResponse
+	10, // 15: usher.v1.TelephonyService.OpenDialIn:output_type -> usher.v1.OpenDialInResponse
+	12, // 16: usher.v1.TelephonyService.CloseDialIn:output_type -> usher.v1.CloseDialInResponse
+	14, // 17: usher.v1.TelephonyService.ListDispatchRules:output_type -> usher.v1.ListDispatchRulesResponse
+	16, // 18: usher.v1.TelephonyService.ReconcileDialIn:output_type -> usher.v1.ReconcileDialInResponse
+	18, // 19: usher.v1.TelephonyService.ListTrunks:output_type -> usher.v1.ListTrunksResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_telephony_proto_init() }
@@ -201,13 +1199,14 @@ func file_usher_v1_telephony_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_telephony_proto_rawDesc), len(file_usher_v1_telephony_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   18,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_usher_v1_telephony_proto_goTypes,
 		DependencyIndexes: file_usher_v1_telephony_proto_depIdxs,
+		EnumInfos:         file_usher_v1_telephony_proto_enumTypes,
 		MessageInfos:      file_usher_v1_telephony_proto_msgTypes,
 	}.Build()
 	File_usher_v1_telephony_proto = out.File

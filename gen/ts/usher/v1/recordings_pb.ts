@@ -2,14 +2,825 @@
 // @generated from file usher/v1/recordings.proto (package usher.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Role, UserSummary } from "./rooms_pb.js";
+import { file_usher_v1_rooms } from "./rooms_pb.js";
+import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file usher/v1/recordings.proto.
  */
 export const file_usher_v1_recordings: GenFile = /*@__PURE__*/
-  fileDesc("Chl1c2hlci92MS9yZWNvcmRpbmdzLnByb3RvEgh1c2hlci52MSpzCg1SZWNvcmRpbmdNb2RlEh4KGlJFQ09SRElOR19NT0RFX1VOU1BFQ0lGSUVEEAASIwofUkVDT1JESU5HX01PREVfU0NSRUVOX1JFQ09SRElORxABEh0KGVJFQ09SRElOR19NT0RFX1RSQU5TQ1JJUFQQAkKVAQoMY29tLnVzaGVyLnYxQg9SZWNvcmRpbmdzUHJvdG9QAVozZ2l0aHViLmNvbS91c2hlci1tZWV0L3VzaGVyL2dlbi9nby91c2hlci92MTt1c2hlcnYxogIDVVhYqgIIVXNoZXIuVjHKAghVc2hlclxWMeICFFVzaGVyXFYxXEdQQk1ldGFkYXRh6gIJVXNoZXI6OlYxYgZwcm90bzM");
+  fileDesc("Chl1c2hlci92MS9yZWNvcmRpbmdzLnByb3RvEgh1c2hlci52MSJUChBSZWNvcmRpbmdGYWlsdXJlEjAKBnJlYXNvbhgBIAEoDjIgLnVzaGVyLnYxLlJlY29yZGluZ0ZhaWx1cmVSZWFzb24SDgoGZGV0YWlsGAIgASgJIv0ECglSZWNvcmRpbmcSCgoCaWQYASABKAkSDwoHcm9vbV9pZBgCIAEoCRIRCglyb29tX25hbWUYAyABKAkSJQoEbW9kZRgEIAEoDjIXLnVzaGVyLnYxLlJlY29yZGluZ01vZGUSKQoGc3RhdHVzGAUgASgOMhkudXNoZXIudjEuUmVjb3JkaW5nU3RhdHVzEhIKCm1lZGlhX3BhdGgYBiABKAkSFAoMY29udGVudF90eXBlGAcgASgJEhIKCnNpemVfYnl0ZXMYCCABKAMSKwoIZHVyYXRpb24YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoHZmFpbHVyZRgKIAEoCzIaLnVzaGVyLnYxLlJlY29yZGluZ0ZhaWx1cmUSHwoHbXlfcm9sZRgLIAEoDjIOLnVzaGVyLnYxLlJvbGUSFAoMZG93bmxvYWRhYmxlGAwgASgIEg8KB2V4cGlyZWQYDSABKAgSDAoEa2VlcBgOIAEoCBIvCgtjcmVhdGVfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJc3RvcF90aW1lGBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzYXZlX3RpbWUYEiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghsYW5ndWFnZRgUIAEoCSKlAQoPUmVjb3JkaW5nQWNjZXNzEiMKBHVzZXIYASABKAsyFS51c2hlci52MS5Vc2VyU3VtbWFyeRINCgVlbWFpbBgCIAEoCRIcCgRyb2xlGAMgASgOMg4udXNoZXIudjEuUm9sZRIPCgdwZW5kaW5nGAQgASgIEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJVChBSZWNvcmRpbmdPcHRpb25zEkEKCGxhbmd1YWdlGAEgASgJQi+6SCxyKhgjMiZeKFtBLVphLXpdezIsOH0oLVtBLVphLXowLTldezEsOH0pKik/JCKyAQoVU3RhcnRSZWNvcmRpbmdSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSMQoEbW9kZRgCIAEoDjIXLnVzaGVyLnYxLlJlY29yZGluZ01vZGVCCrpIB4IBBBABIAASKwoHb3B0aW9ucxgDIAEoCzIaLnVzaGVyLnYxLlJlY29yZGluZ09wdGlvbnMSHwoKcmVxdWVzdF9pZBgEIAEoCUILukgI2AEBcgOwAQEiQAoWU3RhcnRSZWNvcmRpbmdSZXNwb25zZRImCglyZWNvcmRpbmcYASABKAsyEy51c2hlci52MS5SZWNvcmRpbmciMAoUU3RvcFJlY29yZGluZ1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AyI/ChVTdG9wUmVjb3JkaW5nUmVzcG9uc2USJgoJcmVjb3JkaW5nGAEgASgLMhMudXNoZXIudjEuUmVjb3JkaW5nIjUKE0dldFJlY29yZGluZ1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABASI+ChRHZXRSZWNvcmRpbmdSZXNwb25zZRImCglyZWNvcmRpbmcYASABKAsyEy51c2hlci52MS5SZWNvcmRpbmcingEKFUxpc3RSZWNvcmRpbmdzUmVxdWVzdBIWCgRyb29tGAEgASgJQgi6SAVyAxj0AxIzCgZzdGF0dXMYAiABKA4yGS51c2hlci52MS5SZWNvcmRpbmdTdGF0dXNCCLpIBYIBAhABEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAQgASgJQgi6SAVyAxiAICJaChZMaXN0UmVjb3JkaW5nc1Jlc3BvbnNlEicKCnJlY29yZGluZ3MYASADKAsyEy51c2hlci52MS5SZWNvcmRpbmcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIoUBChZVcGRhdGVSZWNvcmRpbmdSZXF1ZXN0Eh4KDHJlY29yZGluZ19pZBgBIAEoCUIIukgFcgOwAQESEQoEa2VlcBgCIAEoCEgAiAEBEi8KC3VwZGF0ZV9tYXNrGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFza0IHCgVfa2VlcCJBChdVcGRhdGVSZWNvcmRpbmdSZXNwb25zZRImCglyZWNvcmRpbmcYASABKAsyEy51c2hlci52MS5SZWNvcmRpbmciOAoWRGVsZXRlUmVjb3JkaW5nUmVxdWVzdBIeCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBIhkKF0RlbGV0ZVJlY29yZGluZ1Jlc3BvbnNlIjoKGENyZWF0ZURvd25sb2FkVXJsUmVxdWVzdBIeCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBIl4KGUNyZWF0ZURvd25sb2FkVXJsUmVzcG9uc2USEAoDdXJsGAEgASgJQgOAAQESLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIngKHExpc3RSZWNvcmRpbmdBY2Nlc3Nlc1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABARIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgCAiZQodTGlzdFJlY29yZGluZ0FjY2Vzc2VzUmVzcG9uc2USKwoIYWNjZXNzZXMYASADKAsyGS51c2hlci52MS5SZWNvcmRpbmdBY2Nlc3MSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIrkBChtHcmFudFJlY29yZGluZ0FjY2Vzc1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABARIbCgd1c2VyX2lkGAIgASgJQgi6SAVyA7ABAUgAEh4KBWVtYWlsGAMgASgJQg2AAQG6SAdyBRj+AWABSAASKAoEcm9sZRgEIAEoDjIOLnVzaGVyLnYxLlJvbGVCCrpIB4IBBBABIABCEwoKaWRlbnRpZmllchIFukgCCAEiSQocR3JhbnRSZWNvcmRpbmdBY2Nlc3NSZXNwb25zZRIpCgZhY2Nlc3MYASABKAsyGS51c2hlci52MS5SZWNvcmRpbmdBY2Nlc3MikAEKHFJldm9rZVJlY29yZGluZ0FjY2Vzc1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABARIbCgd1c2VyX2lkGAIgASgJQgi6SAVyA7ABAUgAEh4KBWVtYWlsGAMgASgJQg2AAQG6SAdyBRj+AWABSABCEwoKaWRlbnRpZmllchIFukgCCAEiHwodUmV2b2tlUmVjb3JkaW5nQWNjZXNzUmVzcG9uc2UqcwoNUmVjb3JkaW5nTW9kZRIeChpSRUNPUkRJTkdfTU9ERV9VTlNQRUNJRklFRBAAEiMKH1JFQ09SRElOR19NT0RFX1NDUkVFTl9SRUNPUkRJTkcQARIdChlSRUNPUkRJTkdfTU9ERV9UUkFOU0NSSVBUEAIq3QIKD1JlY29yZGluZ1N0YXR1cxIgChxSRUNPUkRJTkdfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHgoaUkVDT1JESU5HX1NUQVRVU19JTklUSUFURUQQARIbChdSRUNPUkRJTkdfU1RBVFVTX0FDVElWRRACEhwKGFJFQ09SRElOR19TVEFUVVNfU1RPUFBFRBADEhoKFlJFQ09SRElOR19TVEFUVVNfU0FWRUQQBBIrCidSRUNPUkRJTkdfU1RBVFVTX05PVElGSUNBVElPTl9TVUNDRUVERUQQBRIcChhSRUNPUkRJTkdfU1RBVFVTX0FCT1JURUQQBhIkCiBSRUNPUkRJTkdfU1RBVFVTX0ZBSUxFRF9UT19TVEFSVBAHEiMKH1JFQ09SRElOR19TVEFUVVNfRkFJTEVEX1RPX1NUT1AQCBIbChdSRUNPUkRJTkdfU1RBVFVTX0ZBSUxFRBAJKuQCChZSZWNvcmRpbmdGYWlsdXJlUmVhc29uEigKJFJFQ09SRElOR19GQUlMVVJFX1JFQVNPTl9VTlNQRUNJRklFRBAAEiQKIFJFQ09SRElOR19GQUlMVVJFX1JFQVNPTl9SRUZVU0VEEAESKAokUkVDT1JESU5HX0ZBSUxVUkVfUkVBU09OX05PVF9TVEFSVEVEEAISJAogUkVDT1JESU5HX0ZBSUxVUkVfUkVBU09OX0FCT1JURUQQAxIsCihSRUNPUkRJTkdfRkFJTFVSRV9SRUFTT05fUkVDT1JERVJfRkFJTEVEEAQSKgomUkVDT1JESU5HX0ZBSUxVUkVfUkVBU09OX1JFQ09SREVSX0xPU1QQBRIpCiVSRUNPUkRJTkdfRkFJTFVSRV9SRUFTT05fRklMRV9NSVNTSU5HEAYSJQohUkVDT1JESU5HX0ZBSUxVUkVfUkVBU09OX09QRVJBVE9SEAcytgcKEVJlY29yZGluZ3NTZXJ2aWNlElMKDlN0YXJ0UmVjb3JkaW5nEh8udXNoZXIudjEuU3RhcnRSZWNvcmRpbmdSZXF1ZXN0GiAudXNoZXIudjEuU3RhcnRSZWNvcmRpbmdSZXNwb25zZRJQCg1TdG9wUmVjb3JkaW5nEh4udXNoZXIudjEuU3RvcFJlY29yZGluZ1JlcXVlc3QaHy51c2hlci52MS5TdG9wUmVjb3JkaW5nUmVzcG9uc2USUgoMR2V0UmVjb3JkaW5nEh0udXNoZXIudjEuR2V0UmVjb3JkaW5nUmVxdWVzdBoeLnVzaGVyLnYxLkdldFJlY29yZGluZ1Jlc3BvbnNlIgOQAgESWAoOTGlzdFJlY29yZGluZ3MSHy51c2hlci52MS5MaXN0UmVjb3JkaW5nc1JlcXVlc3QaIC51c2hlci52MS5MaXN0UmVjb3JkaW5nc1Jlc3BvbnNlIgOQAgESVgoPVXBkYXRlUmVjb3JkaW5nEiAudXNoZXIudjEuVXBkYXRlUmVjb3JkaW5nUmVxdWVzdBohLnVzaGVyLnYxLlVwZGF0ZVJlY29yZGluZ1Jlc3BvbnNlElYKD0RlbGV0ZVJlY29yZGluZxIgLnVzaGVyLnYxLkRlbGV0ZVJlY29yZGluZ1JlcXVlc3QaIS51c2hlci52MS5EZWxldGVSZWNvcmRpbmdSZXNwb25zZRJcChFDcmVhdGVEb3dubG9hZFVybBIiLnVzaGVyLnYxLkNyZWF0ZURvd25sb2FkVXJsUmVxdWVzdBojLnVzaGVyLnYxLkNyZWF0ZURvd25sb2FkVXJsUmVzcG9uc2USbQoVTGlzdFJlY29yZGluZ0FjY2Vzc2VzEiYudXNoZXIudjEuTGlzdFJlY29yZGluZ0FjY2Vzc2VzUmVxdWVzdBonLnVzaGVyLnYxLkxpc3RSZWNvcmRpbmdBY2Nlc3Nlc1Jlc3BvbnNlIgOQAgESZQoUR3JhbnRSZWNvcmRpbmdBY2Nlc3MSJS51c2hlci52MS5HcmFudFJlY29yZGluZ0FjY2Vzc1JlcXVlc3QaJi51c2hlci52MS5HcmFudFJlY29yZGluZ0FjY2Vzc1Jlc3BvbnNlEmgKFVJldm9rZVJlY29yZGluZ0FjY2VzcxImLnVzaGVyLnYxLlJldm9rZVJlY29yZGluZ0FjY2Vzc1JlcXVlc3QaJy51c2hlci52MS5SZXZva2VSZWNvcmRpbmdBY2Nlc3NSZXNwb25zZUKVAQoMY29tLnVzaGVyLnYxQg9SZWNvcmRpbmdzUHJvdG9QAVozZ2l0aHViLmNvbS91c2hlci1tZWV0L3VzaGVyL2dlbi9nby91c2hlci92MTt1c2hlcnYxogIDVVhYqgIIVXNoZXIuVjHKAghVc2hlclxWMeICFFVzaGVyXFYxXEdQQk1ldGFkYXRh6gIJVXNoZXI6OlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_usher_v1_rooms]);
+
+/**
+ * RecordingFailure says what went wrong with a recording.
+ *
+ * @generated from message usher.v1.RecordingFailure
+ */
+export type RecordingFailure = Message<"usher.v1.RecordingFailure"> & {
+  /**
+   * Why.
+   *
+   * @generated from field: usher.v1.RecordingFailureReason reason = 1;
+   */
+  reason: RecordingFailureReason;
+
+  /**
+   * What LiveKit said about it, at most 500 characters, for people. Only for administrators and owners of the recording.
+   *
+   * @generated from field: string detail = 2;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message usher.v1.RecordingFailure.
+ * Use `create(RecordingFailureSchema)` to create a new message.
+ */
+export const RecordingFailureSchema: GenMessage<RecordingFailure> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 0);
+
+/**
+ * Recording is what was recorded of one meeting.
+ *
+ * @generated from message usher.v1.Recording
+ */
+export type Recording = Message<"usher.v1.Recording"> & {
+  /**
+   * Random UUID, never used again.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The room.
+   *
+   * @generated from field: string room_id = 2;
+   */
+  roomId: string;
+
+  /**
+   * What the room was called when recording began.
+   *
+   * @generated from field: string room_name = 3;
+   */
+  roomName: string;
+
+  /**
+   * What it captures.
+   *
+   * @generated from field: usher.v1.RecordingMode mode = 4;
+   */
+  mode: RecordingMode;
+
+  /**
+   * How far it has come.
+   *
+   * @generated from field: usher.v1.RecordingStatus status = 5;
+   */
+  status: RecordingStatus;
+
+  /**
+   * Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`.
+   *
+   * @generated from field: string media_path = 6;
+   */
+  mediaPath: string;
+
+  /**
+   * Media type of the file: "video/mp4" or "audio/ogg".
+   *
+   * @generated from field: string content_type = 7;
+   */
+  contentType: string;
+
+  /**
+   * Size of the file in bytes. 0 while there is none.
+   *
+   * @generated from field: int64 size_bytes = 8;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * How long it is. Absent while that is not known.
+   *
+   * @generated from field: google.protobuf.Duration duration = 9;
+   */
+  duration?: Duration | undefined;
+
+  /**
+   * What went wrong. Absent if nothing did.
+   *
+   * @generated from field: usher.v1.RecordingFailure failure = 10;
+   */
+  failure?: RecordingFailure | undefined;
+
+  /**
+   * The caller's role in the recording. Unspecified for whoever has none but may start and stop it.
+   *
+   * @generated from field: usher.v1.Role my_role = 11;
+   */
+  myRole: Role;
+
+  /**
+   * Whether the caller may download the file now.
+   *
+   * @generated from field: bool downloadable = 12;
+   */
+  downloadable: boolean;
+
+  /**
+   * Whether the file was kept as long as this instance keeps recordings.
+   *
+   * @generated from field: bool expired = 13;
+   */
+  expired: boolean;
+
+  /**
+   * Whether it never expires.
+   *
+   * @generated from field: bool keep = 14;
+   */
+  keep: boolean;
+
+  /**
+   * When it was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 15;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * When recording began. Absent until then.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 16;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * When recording ended, or was asked to end. Absent until then.
+   *
+   * @generated from field: google.protobuf.Timestamp stop_time = 17;
+   */
+  stopTime?: Timestamp | undefined;
+
+  /**
+   * When the file was found in the storage. Absent until then.
+   *
+   * @generated from field: google.protobuf.Timestamp save_time = 18;
+   */
+  saveTime?: Timestamp | undefined;
+
+  /**
+   * When the file expires. Absent: never, or it is not saved.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 19;
+   */
+  expireTime?: Timestamp | undefined;
+
+  /**
+   * Language of what is said, as a BCP 47 tag. Empty: not known.
+   *
+   * @generated from field: string language = 20;
+   */
+  language: string;
+};
+
+/**
+ * Describes the message usher.v1.Recording.
+ * Use `create(RecordingSchema)` to create a new message.
+ */
+export const RecordingSchema: GenMessage<Recording> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 1);
+
+/**
+ * RecordingAccess is somebody's role in a recording.
+ *
+ * @generated from message usher.v1.RecordingAccess
+ */
+export type RecordingAccess = Message<"usher.v1.RecordingAccess"> & {
+  /**
+   * Who it is. Absent while pending.
+   *
+   * @generated from field: usher.v1.UserSummary user = 1;
+   */
+  user?: UserSummary | undefined;
+
+  /**
+   * The e-mail address of somebody who was given access by e-mail and has not come yet.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+
+  /**
+   * The role. Members see and download, administrators and owners also share and delete.
+   *
+   * @generated from field: usher.v1.Role role = 3;
+   */
+  role: Role;
+
+  /**
+   * True for somebody who was given access by e-mail and has not come yet.
+   *
+   * @generated from field: bool pending = 4;
+   */
+  pending: boolean;
+
+  /**
+   * Since when.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 5;
+   */
+  createTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message usher.v1.RecordingAccess.
+ * Use `create(RecordingAccessSchema)` to create a new message.
+ */
+export const RecordingAccessSchema: GenMessage<RecordingAccess> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 2);
+
+/**
+ * RecordingOptions are what a recording is to be like.
+ *
+ * @generated from message usher.v1.RecordingOptions
+ */
+export type RecordingOptions = Message<"usher.v1.RecordingOptions"> & {
+  /**
+   * Language of what is said, as a BCP 47 tag, for the transcription. Empty: the caller's.
+   *
+   * @generated from field: string language = 1;
+   */
+  language: string;
+};
+
+/**
+ * Describes the message usher.v1.RecordingOptions.
+ * Use `create(RecordingOptionsSchema)` to create a new message.
+ */
+export const RecordingOptionsSchema: GenMessage<RecordingOptions> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 3);
+
+/**
+ * StartRecordingRequest is the input of RecordingsService.StartRecording.
+ *
+ * @generated from message usher.v1.StartRecordingRequest
+ */
+export type StartRecordingRequest = Message<"usher.v1.StartRecordingRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * What to capture.
+   *
+   * @generated from field: usher.v1.RecordingMode mode = 2;
+   */
+  mode: RecordingMode;
+
+  /**
+   * What it is to be like. Absent: the defaults.
+   *
+   * @generated from field: usher.v1.RecordingOptions options = 3;
+   */
+  options?: RecordingOptions | undefined;
+
+  /**
+   * UUID made by the client. Repeating the call with it within 24 h returns the recording that was started first, as it is
+   * now. Empty: none.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message usher.v1.StartRecordingRequest.
+ * Use `create(StartRecordingRequestSchema)` to create a new message.
+ */
+export const StartRecordingRequestSchema: GenMessage<StartRecordingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 4);
+
+/**
+ * StartRecordingResponse is the output of RecordingsService.StartRecording.
+ *
+ * @generated from message usher.v1.StartRecordingResponse
+ */
+export type StartRecordingResponse = Message<"usher.v1.StartRecordingResponse"> & {
+  /**
+   * The recording.
+   *
+   * @generated from field: usher.v1.Recording recording = 1;
+   */
+  recording?: Recording | undefined;
+};
+
+/**
+ * Describes the message usher.v1.StartRecordingResponse.
+ * Use `create(StartRecordingResponseSchema)` to create a new message.
+ */
+export const StartRecordingResponseSchema: GenMessage<StartRecordingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 5);
+
+/**
+ * StopRecordingRequest is the input of RecordingsService.StopRecording.
+ *
+ * @generated from message usher.v1.StopRecordingRequest
+ */
+export type StopRecordingRequest = Message<"usher.v1.StopRecordingRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+};
+
+/**
+ * Describes the message usher.v1.StopRecordingRequest.
+ * Use `create(StopRecordingRequestSchema)` to create a new message.
+ */
+export const StopRecordingRequestSchema: GenMessage<StopRecordingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 6);
+
+/**
+ * StopRecordingResponse is the output of RecordingsService.StopRecording.
+ *
+ * @generated from message usher.v1.StopRecordingResponse
+ */
+export type StopRecordingResponse = Message<"usher.v1.StopRecordingResponse"> & {
+  /**
+   * The recording that was stopped.
+   *
+   * @generated from field: usher.v1.Recording recording = 1;
+   */
+  recording?: Recording | undefined;
+};
+
+/**
+ * Describes the message usher.v1.StopRecordingResponse.
+ * Use `create(StopRecordingResponseSchema)` to create a new message.
+ */
+export const StopRecordingResponseSchema: GenMessage<StopRecordingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 7);
+
+/**
+ * GetRecordingRequest is the input of RecordingsService.GetRecording.
+ *
+ * @generated from message usher.v1.GetRecordingRequest
+ */
+export type GetRecordingRequest = Message<"usher.v1.GetRecordingRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+};
+
+/**
+ * Describes the message usher.v1.GetRecordingRequest.
+ * Use `create(GetRecordingRequestSchema)` to create a new message.
+ */
+export const GetRecordingRequestSchema: GenMessage<GetRecordingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 8);
+
+/**
+ * GetRecordingResponse is the output of RecordingsService.GetRecording.
+ *
+ * @generated from message usher.v1.GetRecordingResponse
+ */
+export type GetRecordingResponse = Message<"usher.v1.GetRecordingResponse"> & {
+  /**
+   * The recording.
+   *
+   * @generated from field: usher.v1.Recording recording = 1;
+   */
+  recording?: Recording | undefined;
+};
+
+/**
+ * Describes the message usher.v1.GetRecordingResponse.
+ * Use `create(GetRecordingResponseSchema)` to create a new message.
+ */
+export const GetRecordingResponseSchema: GenMessage<GetRecordingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 9);
+
+/**
+ * ListRecordingsRequest is the input of RecordingsService.ListRecordings.
+ *
+ * @generated from message usher.v1.ListRecordingsRequest
+ */
+export type ListRecordingsRequest = Message<"usher.v1.ListRecordingsRequest"> & {
+  /**
+   * Only recordings of this room: an id or slug. Empty: of all rooms.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * Only recordings with this status. Unspecified: with any.
+   *
+   * @generated from field: usher.v1.RecordingStatus status = 2;
+   */
+  status: RecordingStatus;
+
+  /**
+   * How many recordings at most, 20 when 0. Over 100 is cut to 100.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListRecordingsRequest.
+ * Use `create(ListRecordingsRequestSchema)` to create a new message.
+ */
+export const ListRecordingsRequestSchema: GenMessage<ListRecordingsRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 10);
+
+/**
+ * ListRecordingsResponse is the output of RecordingsService.ListRecordings.
+ *
+ * @generated from message usher.v1.ListRecordingsResponse
+ */
+export type ListRecordingsResponse = Message<"usher.v1.ListRecordingsResponse"> & {
+  /**
+   * The recordings of this page.
+   *
+   * @generated from field: repeated usher.v1.Recording recordings = 1;
+   */
+  recordings: Recording[];
+
+  /**
+   * Token of the next page. Empty: this is the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListRecordingsResponse.
+ * Use `create(ListRecordingsResponseSchema)` to create a new message.
+ */
+export const ListRecordingsResponseSchema: GenMessage<ListRecordingsResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 11);
+
+/**
+ * UpdateRecordingRequest is the input of RecordingsService.UpdateRecording.
+ *
+ * @generated from message usher.v1.UpdateRecordingRequest
+ */
+export type UpdateRecordingRequest = Message<"usher.v1.UpdateRecordingRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+
+  /**
+   * Whether it never expires. Absent and named by update_mask: false.
+   *
+   * @generated from field: optional bool keep = 2;
+   */
+  keep?: boolean | undefined;
+
+  /**
+   * Which fields to change: `keep`. Absent: those that are set.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 3;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message usher.v1.UpdateRecordingRequest.
+ * Use `create(UpdateRecordingRequestSchema)` to create a new message.
+ */
+export const UpdateRecordingRequestSchema: GenMessage<UpdateRecordingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 12);
+
+/**
+ * UpdateRecordingResponse is the output of RecordingsService.UpdateRecording.
+ *
+ * @generated from message usher.v1.UpdateRecordingResponse
+ */
+export type UpdateRecordingResponse = Message<"usher.v1.UpdateRecordingResponse"> & {
+  /**
+   * The recording as stored.
+   *
+   * @generated from field: usher.v1.Recording recording = 1;
+   */
+  recording?: Recording | undefined;
+};
+
+/**
+ * Describes the message usher.v1.UpdateRecordingResponse.
+ * Use `create(UpdateRecordingResponseSchema)` to create a new message.
+ */
+export const UpdateRecordingResponseSchema: GenMessage<UpdateRecordingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 13);
+
+/**
+ * DeleteRecordingRequest is the input of RecordingsService.DeleteRecording.
+ *
+ * @generated from message usher.v1.DeleteRecordingRequest
+ */
+export type DeleteRecordingRequest = Message<"usher.v1.DeleteRecordingRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+};
+
+/**
+ * Describes the message usher.v1.DeleteRecordingRequest.
+ * Use `create(DeleteRecordingRequestSchema)` to create a new message.
+ */
+export const DeleteRecordingRequestSchema: GenMessage<DeleteRecordingRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 14);
+
+/**
+ * DeleteRecordingResponse is the output of RecordingsService.DeleteRecording.
+ *
+ * @generated from message usher.v1.DeleteRecordingResponse
+ */
+export type DeleteRecordingResponse = Message<"usher.v1.DeleteRecordingResponse"> & {
+};
+
+/**
+ * Describes the message usher.v1.DeleteRecordingResponse.
+ * Use `create(DeleteRecordingResponseSchema)` to create a new message.
+ */
+export const DeleteRecordingResponseSchema: GenMessage<DeleteRecordingResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 15);
+
+/**
+ * CreateDownloadUrlRequest is the input of RecordingsService.CreateDownloadUrl.
+ *
+ * @generated from message usher.v1.CreateDownloadUrlRequest
+ */
+export type CreateDownloadUrlRequest = Message<"usher.v1.CreateDownloadUrlRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+};
+
+/**
+ * Describes the message usher.v1.CreateDownloadUrlRequest.
+ * Use `create(CreateDownloadUrlRequestSchema)` to create a new message.
+ */
+export const CreateDownloadUrlRequestSchema: GenMessage<CreateDownloadUrlRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 16);
+
+/**
+ * CreateDownloadUrlResponse is the output of RecordingsService.CreateDownloadUrl.
+ *
+ * @generated from message usher.v1.CreateDownloadUrlResponse
+ */
+export type CreateDownloadUrlResponse = Message<"usher.v1.CreateDownloadUrlResponse"> & {
+  /**
+   * Where the file can be fetched without signing in. It serves ranges.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Until when, at most 5 minutes from now.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 2;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message usher.v1.CreateDownloadUrlResponse.
+ * Use `create(CreateDownloadUrlResponseSchema)` to create a new message.
+ */
+export const CreateDownloadUrlResponseSchema: GenMessage<CreateDownloadUrlResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 17);
+
+/**
+ * ListRecordingAccessesRequest is the input of RecordingsService.ListRecordingAccesses.
+ *
+ * @generated from message usher.v1.ListRecordingAccessesRequest
+ */
+export type ListRecordingAccessesRequest = Message<"usher.v1.ListRecordingAccessesRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+
+  /**
+   * How many accesses at most, 20 when 0. Over 100 is cut to 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListRecordingAccessesRequest.
+ * Use `create(ListRecordingAccessesRequestSchema)` to create a new message.
+ */
+export const ListRecordingAccessesRequestSchema: GenMessage<ListRecordingAccessesRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 18);
+
+/**
+ * ListRecordingAccessesResponse is the output of RecordingsService.ListRecordingAccesses.
+ *
+ * @generated from message usher.v1.ListRecordingAccessesResponse
+ */
+export type ListRecordingAccessesResponse = Message<"usher.v1.ListRecordingAccessesResponse"> & {
+  /**
+   * The accesses of this page.
+   *
+   * @generated from field: repeated usher.v1.RecordingAccess accesses = 1;
+   */
+  accesses: RecordingAccess[];
+
+  /**
+   * Token of the next page. Empty: this is the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListRecordingAccessesResponse.
+ * Use `create(ListRecordingAccessesResponseSchema)` to create a new message.
+ */
+export const ListRecordingAccessesResponseSchema: GenMessage<ListRecordingAccessesResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 19);
+
+/**
+ * GrantRecordingAccessRequest is the input of RecordingsService.GrantRecordingAccess.
+ *
+ * @generated from message usher.v1.GrantRecordingAccessRequest
+ */
+export type GrantRecordingAccessRequest = Message<"usher.v1.GrantRecordingAccessRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+
+  /**
+   * Whom to give access.
+   *
+   * @generated from oneof usher.v1.GrantRecordingAccessRequest.identifier
+   */
+  identifier: {
+    /**
+     * Somebody with an account.
+     *
+     * @generated from field: string user_id = 2;
+     */
+    value: string;
+    case: "userId";
+  } | {
+    /**
+     * An e-mail address, at most 254 characters.
+     *
+     * @generated from field: string email = 3;
+     */
+    value: string;
+    case: "email";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The role to give.
+   *
+   * @generated from field: usher.v1.Role role = 4;
+   */
+  role: Role;
+};
+
+/**
+ * Describes the message usher.v1.GrantRecordingAccessRequest.
+ * Use `create(GrantRecordingAccessRequestSchema)` to create a new message.
+ */
+export const GrantRecordingAccessRequestSchema: GenMessage<GrantRecordingAccessRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 20);
+
+/**
+ * GrantRecordingAccessResponse is the output of RecordingsService.GrantRecordingAccess.
+ *
+ * @generated from message usher.v1.GrantRecordingAccessResponse
+ */
+export type GrantRecordingAccessResponse = Message<"usher.v1.GrantRecordingAccessResponse"> & {
+  /**
+   * The access as stored.
+   *
+   * @generated from field: usher.v1.RecordingAccess access = 1;
+   */
+  access?: RecordingAccess | undefined;
+};
+
+/**
+ * Describes the message usher.v1.GrantRecordingAccessResponse.
+ * Use `create(GrantRecordingAccessResponseSchema)` to create a new message.
+ */
+export const GrantRecordingAccessResponseSchema: GenMessage<GrantRecordingAccessResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 21);
+
+/**
+ * RevokeRecordingAccessRequest is the input of RecordingsService.RevokeRecordingAccess.
+ *
+ * @generated from message usher.v1.RevokeRecordingAccessRequest
+ */
+export type RevokeRecordingAccessRequest = Message<"usher.v1.RevokeRecordingAccessRequest"> & {
+  /**
+   * Id of the recording.
+   *
+   * @generated from field: string recording_id = 1;
+   */
+  recordingId: string;
+
+  /**
+   * Whose access to take away.
+   *
+   * @generated from oneof usher.v1.RevokeRecordingAccessRequest.identifier
+   */
+  identifier: {
+    /**
+     * Somebody with an account.
+     *
+     * @generated from field: string user_id = 2;
+     */
+    value: string;
+    case: "userId";
+  } | {
+    /**
+     * A pending address.
+     *
+     * @generated from field: string email = 3;
+     */
+    value: string;
+    case: "email";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message usher.v1.RevokeRecordingAccessRequest.
+ * Use `create(RevokeRecordingAccessRequestSchema)` to create a new message.
+ */
+export const RevokeRecordingAccessRequestSchema: GenMessage<RevokeRecordingAccessRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 22);
+
+/**
+ * RevokeRecordingAccessResponse is the output of RecordingsService.RevokeRecordingAccess.
+ *
+ * @generated from message usher.v1.RevokeRecordingAccessResponse
+ */
+export type RevokeRecordingAccessResponse = Message<"usher.v1.RevokeRecordingAccessResponse"> & {
+};
+
+/**
+ * Describes the message usher.v1.RevokeRecordingAccessResponse.
+ * Use `create(RevokeRecordingAccessResponseSchema)` to create a new message.
+ */
+export const RevokeRecordingAccessResponseSchema: GenMessage<RevokeRecordingAccessResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_recordings, 23);
 
 /**
  * RecordingMode says what a recording captures.
@@ -44,4 +855,325 @@ export enum RecordingMode {
  */
 export const RecordingModeSchema: GenEnum<RecordingMode> = /*@__PURE__*/
   enumDesc(file_usher_v1_recordings, 0);
+
+/**
+ * RecordingStatus says how far a recording has come. SAVED, NOTIFICATION_SUCCEEDED, ABORTED, FAILED_TO_START and FAILED are
+ * final.
+ *
+ * @generated from enum usher.v1.RecordingStatus
+ */
+export enum RecordingStatus {
+  /**
+   * Never in an answer.
+   *
+   * @generated from enum value: RECORDING_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A recorder was asked for.
+   *
+   * @generated from enum value: RECORDING_STATUS_INITIATED = 1;
+   */
+  INITIATED = 1,
+
+  /**
+   * The meeting is being recorded.
+   *
+   * @generated from enum value: RECORDING_STATUS_ACTIVE = 2;
+   */
+  ACTIVE = 2,
+
+  /**
+   * Recording has ended, and the file is on its way to the storage. Another recording of the room may begin.
+   *
+   * @generated from enum value: RECORDING_STATUS_STOPPED = 3;
+   */
+  STOPPED = 3,
+
+  /**
+   * The file is in the storage.
+   *
+   * @generated from enum value: RECORDING_STATUS_SAVED = 4;
+   */
+  SAVED = 4,
+
+  /**
+   * The file is in the storage, and everybody who is to be told has been told.
+   *
+   * @generated from enum value: RECORDING_STATUS_NOTIFICATION_SUCCEEDED = 5;
+   */
+  NOTIFICATION_SUCCEEDED = 5,
+
+  /**
+   * Recording was stopped before there was anything to keep.
+   *
+   * @generated from enum value: RECORDING_STATUS_ABORTED = 6;
+   */
+  ABORTED = 6,
+
+  /**
+   * No recorder began.
+   *
+   * @generated from enum value: RECORDING_STATUS_FAILED_TO_START = 7;
+   */
+  FAILED_TO_START = 7,
+
+  /**
+   * The recorder was asked to stop, and it is not known whether it did. The server goes on trying.
+   *
+   * @generated from enum value: RECORDING_STATUS_FAILED_TO_STOP = 8;
+   */
+  FAILED_TO_STOP = 8,
+
+  /**
+   * There is no file, or not all of it.
+   *
+   * @generated from enum value: RECORDING_STATUS_FAILED = 9;
+   */
+  FAILED = 9,
+}
+
+/**
+ * Describes the enum usher.v1.RecordingStatus.
+ */
+export const RecordingStatusSchema: GenEnum<RecordingStatus> = /*@__PURE__*/
+  enumDesc(file_usher_v1_recordings, 1);
+
+/**
+ * RecordingFailureReason says why there is no file.
+ *
+ * @generated from enum usher.v1.RecordingFailureReason
+ */
+export enum RecordingFailureReason {
+  /**
+   * Nothing failed.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * LiveKit refused to start a recorder.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_REFUSED = 1;
+   */
+  REFUSED = 1,
+
+  /**
+   * No recorder began within a minute: none is running, or all are busy.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_NOT_STARTED = 2;
+   */
+  NOT_STARTED = 2,
+
+  /**
+   * The recorder gave up before it recorded anything.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_ABORTED = 3;
+   */
+  ABORTED = 3,
+
+  /**
+   * The recorder failed.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_RECORDER_FAILED = 4;
+   */
+  RECORDER_FAILED = 4,
+
+  /**
+   * The recorder vanished, and left no file.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_RECORDER_LOST = 5;
+   */
+  RECORDER_LOST = 5,
+
+  /**
+   * The recorder says that it has stored the file, but the storage does not have it.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_FILE_MISSING = 6;
+   */
+  FILE_MISSING = 6,
+
+  /**
+   * The operator gave the recording up.
+   *
+   * @generated from enum value: RECORDING_FAILURE_REASON_OPERATOR = 7;
+   */
+  OPERATOR = 7,
+}
+
+/**
+ * Describes the enum usher.v1.RecordingFailureReason.
+ */
+export const RecordingFailureReasonSchema: GenEnum<RecordingFailureReason> = /*@__PURE__*/
+  enumDesc(file_usher_v1_recordings, 2);
+
+/**
+ * RecordingsService records meetings, and says who may see what was recorded.
+ *
+ * One recording of a room goes on at a time. LiveKit's egress makes the file and stores it; this service decides what became
+ * of it, whichever messages about that are lost, late or repeated: a recording ends as SAVED only when its file is in the
+ * storage. It does not transcribe and does not keep files itself.
+ *
+ * Every method may also return what errors.proto lists for all of them. `room` fields take a room id, in any spelling of a
+ * UUID, or a slug, in any case. To whoever has no access, a recording does not exist: RECORDING_NOT_FOUND.
+ *
+ * @generated from service usher.v1.RecordingsService
+ */
+export const RecordingsService: GenService<{
+  /**
+   * StartRecording begins to record the meeting of a room. The caller becomes owner of the recording, and the owners of the
+   * room become its administrators.
+   *
+   * It asks LiveKit for a recorder and waits for the answer for 5 s at most. The recording that it returns is INITIATED while
+   * the recorder is on its way, and FAILED_TO_START when LiveKit refused. Idempotent with a request_id.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `recordings`). At most 10 an hour and room.
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, RECORDING_DISABLED, ROOM_NOT_LIVE, RECORDING_IN_PROGRESS, REQUEST_ID_REUSED,
+   * LIVEKIT_UNAVAILABLE (nothing was started).
+   *
+   * @generated from rpc usher.v1.RecordingsService.StartRecording
+   */
+  startRecording: {
+    methodKind: "unary";
+    input: typeof StartRecordingRequestSchema;
+    output: typeof StartRecordingResponseSchema;
+  },
+  /**
+   * StopRecording ends the recording of a room. A recording whose recorder has not begun is stopped as soon as it does.
+   *
+   * The recording that it returns is STOPPED while its file is on its way, ABORTED when there was nothing to keep, and
+   * FAILED_TO_STOP when LiveKit did not answer: the server goes on trying, and the call may be repeated.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `recordings`).
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, RECORDING_NOT_ACTIVE.
+   *
+   * @generated from rpc usher.v1.RecordingsService.StopRecording
+   */
+  stopRecording: {
+    methodKind: "unary";
+    input: typeof StopRecordingRequestSchema;
+    output: typeof StopRecordingResponseSchema;
+  },
+  /**
+   * GetRecording returns one recording as this caller may see it.
+   *
+   * Callers: whoever has access to it (API tokens with scope `read` or `recordings`).
+   *
+   * Fails with RECORDING_NOT_FOUND.
+   *
+   * @generated from rpc usher.v1.RecordingsService.GetRecording
+   */
+  getRecording: {
+    methodKind: "unary";
+    input: typeof GetRecordingRequestSchema;
+    output: typeof GetRecordingResponseSchema;
+  },
+  /**
+   * ListRecordings lists the recordings to which the caller has access, newest first.
+   *
+   * Callers: users (API tokens with scope `read` or `recordings`).
+   *
+   * Fails with ROOM_NOT_FOUND (a room that is named), PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc usher.v1.RecordingsService.ListRecordings
+   */
+  listRecordings: {
+    methodKind: "unary";
+    input: typeof ListRecordingsRequestSchema;
+    output: typeof ListRecordingsResponseSchema;
+  },
+  /**
+   * UpdateRecording keeps a recording for ever, or lets it expire again. One that has expired cannot be brought back.
+   *
+   * Callers: administrators and owners of the recording (API tokens with scope `recordings`).
+   *
+   * Fails with RECORDING_NOT_FOUND, INSUFFICIENT_ROLE, RECORDING_EXPIRED.
+   *
+   * @generated from rpc usher.v1.RecordingsService.UpdateRecording
+   */
+  updateRecording: {
+    methodKind: "unary";
+    input: typeof UpdateRecordingRequestSchema;
+    output: typeof UpdateRecordingResponseSchema;
+  },
+  /**
+   * DeleteRecording deletes a recording for good, with its file, which is gone within a minute.
+   *
+   * Callers: administrators and owners of the recording (API tokens with scope `recordings`).
+   *
+   * Fails with RECORDING_NOT_FOUND, INSUFFICIENT_ROLE, RECORDING_NOT_FINAL.
+   *
+   * @generated from rpc usher.v1.RecordingsService.DeleteRecording
+   */
+  deleteRecording: {
+    methodKind: "unary";
+    input: typeof DeleteRecordingRequestSchema;
+    output: typeof DeleteRecordingResponseSchema;
+  },
+  /**
+   * CreateDownloadUrl makes an address at which anybody who knows it can fetch the file, for 5 minutes at most.
+   *
+   * Callers: whoever has access to it and may download it (API tokens with scope `recordings`).
+   *
+   * Fails with RECORDING_NOT_FOUND, RECORDING_NOT_SAVED, RECORDING_EXPIRED, INSUFFICIENT_ROLE or RECORDING_DISABLED (the file of
+   * a transcript), STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc usher.v1.RecordingsService.CreateDownloadUrl
+   */
+  createDownloadUrl: {
+    methodKind: "unary";
+    input: typeof CreateDownloadUrlRequestSchema;
+    output: typeof CreateDownloadUrlResponseSchema;
+  },
+  /**
+   * ListRecordingAccesses lists who has access to a recording, the highest role first.
+   *
+   * Callers: administrators and owners of the recording (API tokens with scope `read` or `recordings`).
+   *
+   * Fails with RECORDING_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
+   *
+   * @generated from rpc usher.v1.RecordingsService.ListRecordingAccesses
+   */
+  listRecordingAccesses: {
+    methodKind: "unary";
+    input: typeof ListRecordingAccessesRequestSchema;
+    output: typeof ListRecordingAccessesResponseSchema;
+  },
+  /**
+   * GrantRecordingAccess gives somebody access to a recording, or changes their role in it. An address waits for whoever signs
+   * in with it; the answer does not tell whether there is such an account. Repeating it is harmless.
+   *
+   * Callers: administrators and owners of the recording (API tokens with scope `recordings`); the role OWNER is given, and
+   * taken from others, by owners only.
+   *
+   * Fails with RECORDING_NOT_FOUND, INSUFFICIENT_ROLE, USER_NOT_FOUND (by user_id only), LAST_OWNER.
+   *
+   * @generated from rpc usher.v1.RecordingsService.GrantRecordingAccess
+   */
+  grantRecordingAccess: {
+    methodKind: "unary";
+    input: typeof GrantRecordingAccessRequestSchema;
+    output: typeof GrantRecordingAccessResponseSchema;
+  },
+  /**
+   * RevokeRecordingAccess takes somebody's access to a recording away. That they have none is success.
+   *
+   * Callers: administrators and owners of the recording (API tokens with scope `recordings`); that of an owner is taken by
+   * owners only. Everybody may give up their own.
+   *
+   * Fails with RECORDING_NOT_FOUND, INSUFFICIENT_ROLE, LAST_OWNER.
+   *
+   * @generated from rpc usher.v1.RecordingsService.RevokeRecordingAccess
+   */
+  revokeRecordingAccess: {
+    methodKind: "unary";
+    input: typeof RevokeRecordingAccessRequestSchema;
+    output: typeof RevokeRecordingAccessResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_usher_v1_recordings, 0);
 

@@ -2,15 +2,16 @@
 // @generated from file usher/v1/telephony.proto (package usher.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file usher/v1/telephony.proto.
  */
 export const file_usher_v1_telephony: GenFile = /*@__PURE__*/
-  fileDesc("Chh1c2hlci92MS90ZWxlcGhvbnkucHJvdG8SCHVzaGVyLnYxIl0KBkRpYWxJbhIQCgNwaW4YASABKAlCA4ABARIYCgtwaW5fZGlzcGxheRgCIAEoCUIDgAEBEicKB251bWJlcnMYAyADKAsyFi51c2hlci52MS5EaWFsSW5OdW1iZXIiPgoMRGlhbEluTnVtYmVyEgwKBGUxNjQYASABKAkSDwoHZGlzcGxheRgCIAEoCRIPCgdjb3VudHJ5GAMgASgJQpQBCgxjb20udXNoZXIudjFCDlRlbGVwaG9ueVByb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z");
+  fileDesc("Chh1c2hlci92MS90ZWxlcGhvbnkucHJvdG8SCHVzaGVyLnYxIl0KBkRpYWxJbhIQCgNwaW4YASABKAlCA4ABARIYCgtwaW5fZGlzcGxheRgCIAEoCUIDgAEBEicKB251bWJlcnMYAyADKAsyFi51c2hlci52MS5EaWFsSW5OdW1iZXIiPgoMRGlhbEluTnVtYmVyEgwKBGUxNjQYASABKAkSDwoHZGlzcGxheRgCIAEoCRIPCgdjb3VudHJ5GAMgASgJIncKDERpc3BhdGNoUnVsZRIPCgdyb29tX2lkGAEgASgJEhAKCHRydW5rX2lkGAIgASgJEhgKEGRpc3BhdGNoX3J1bGVfaWQYAyABKAkSKgoFc3RhdGUYBCABKA4yGy51c2hlci52MS5EaXNwYXRjaFJ1bGVTdGF0ZSJJCgVUcnVuaxIKCgJpZBgBIAEoCRIPCgdudW1iZXJzGAIgAygJEg8KB2NvdW50cnkYAyABKAkSEgoKcm9vbV9jb3VudBgEIAEoAyIsChBHZXREaWFsSW5SZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMiNgoRR2V0RGlhbEluUmVzcG9uc2USIQoHZGlhbF9pbhgBIAEoCzIQLnVzaGVyLnYxLkRpYWxJbiJIChBSb3RhdGVQaW5SZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSGgoScmVzZW5kX2ludml0YXRpb25zGAIgASgIIlwKEVJvdGF0ZVBpblJlc3BvbnNlEiEKB2RpYWxfaW4YASABKAsyEC51c2hlci52MS5EaWFsSW4SJAocb3V0c3RhbmRpbmdfaW52aXRhdGlvbl9jb3VudBgCIAEoBSIuChFPcGVuRGlhbEluUmVxdWVzdBIZCgdyb29tX2lkGAEgASgJQgi6SAVyA7ABASI/ChJPcGVuRGlhbEluUmVzcG9uc2USGAoQZGlzcGF0Y2hfcnVsZV9pZBgBIAEoCRIPCgdjcmVhdGVkGAIgASgIIi8KEkNsb3NlRGlhbEluUmVxdWVzdBIZCgdyb29tX2lkGAEgASgJQgi6SAVyA7ABASIsChNDbG9zZURpYWxJblJlc3BvbnNlEhUKDWRlbGV0ZWRfY291bnQYASABKAUiVAoYTGlzdERpc3BhdGNoUnVsZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAICJbChlMaXN0RGlzcGF0Y2hSdWxlc1Jlc3BvbnNlEiUKBXJ1bGVzGAEgAygLMhYudXNoZXIudjEuRGlzcGF0Y2hSdWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIYChZSZWNvbmNpbGVEaWFsSW5SZXF1ZXN0Il8KF1JlY29uY2lsZURpYWxJblJlc3BvbnNlEhUKDWNyZWF0ZWRfY291bnQYASABKAUSFQoNZGVsZXRlZF9jb3VudBgCIAEoBRIWCg5yZXBhaXJlZF9jb3VudBgDIAEoBSITChFMaXN0VHJ1bmtzUmVxdWVzdCI1ChJMaXN0VHJ1bmtzUmVzcG9uc2USHwoGdHJ1bmtzGAEgAygLMg8udXNoZXIudjEuVHJ1bmsqvwEKEURpc3BhdGNoUnVsZVN0YXRlEiMKH0RJU1BBVENIX1JVTEVfU1RBVEVfVU5TUEVDSUZJRUQQABIfChtESVNQQVRDSF9SVUxFX1NUQVRFX0lOX1NZTkMQARIfChtESVNQQVRDSF9SVUxFX1NUQVRFX01JU1NJTkcQAhIgChxESVNQQVRDSF9SVUxFX1NUQVRFX09SUEhBTkVEEAMSIQodRElTUEFUQ0hfUlVMRV9TVEFURV9EVVBMSUNBVEUQBDK8BAoQVGVsZXBob255U2VydmljZRJECglHZXREaWFsSW4SGi51c2hlci52MS5HZXREaWFsSW5SZXF1ZXN0GhsudXNoZXIudjEuR2V0RGlhbEluUmVzcG9uc2USRAoJUm90YXRlUGluEhoudXNoZXIudjEuUm90YXRlUGluUmVxdWVzdBobLnVzaGVyLnYxLlJvdGF0ZVBpblJlc3BvbnNlEkcKCk9wZW5EaWFsSW4SGy51c2hlci52MS5PcGVuRGlhbEluUmVxdWVzdBocLnVzaGVyLnYxLk9wZW5EaWFsSW5SZXNwb25zZRJKCgtDbG9zZURpYWxJbhIcLnVzaGVyLnYxLkNsb3NlRGlhbEluUmVxdWVzdBodLnVzaGVyLnYxLkNsb3NlRGlhbEluUmVzcG9uc2USYQoRTGlzdERpc3BhdGNoUnVsZXMSIi51c2hlci52MS5MaXN0RGlzcGF0Y2hSdWxlc1JlcXVlc3QaIy51c2hlci52MS5MaXN0RGlzcGF0Y2hSdWxlc1Jlc3BvbnNlIgOQAgESVgoPUmVjb25jaWxlRGlhbEluEiAudXNoZXIudjEuUmVjb25jaWxlRGlhbEluUmVxdWVzdBohLnVzaGVyLnYxLlJlY29uY2lsZURpYWxJblJlc3BvbnNlEkwKCkxpc3RUcnVua3MSGy51c2hlci52MS5MaXN0VHJ1bmtzUmVxdWVzdBocLnVzaGVyLnYxLkxpc3RUcnVua3NSZXNwb25zZSIDkAIBQpQBCgxjb20udXNoZXIudjFCDlRlbGVwaG9ueVByb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_buf_validate_validate]);
 
 /**
  * DialIn is how to reach a room by phone. Absent while telephony is switched off or the room refuses phone callers.
@@ -19,7 +20,8 @@ export const file_usher_v1_telephony: GenFile = /*@__PURE__*/
  */
 export type DialIn = Message<"usher.v1.DialIn"> & {
   /**
-   * The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby.
+   * The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby. Tell people to wait for
+   * the end of the spoken message before they type it: what is typed during it may be lost from the tenth digit on.
    *
    * @generated from field: string pin = 1;
    */
@@ -61,7 +63,7 @@ export type DialInNumber = Message<"usher.v1.DialInNumber"> & {
   e164: string;
 
   /**
-   * The number as people of its country write it.
+   * The number as people write it: in international form, or as in its own country where the operator chose that.
    *
    * @generated from field: string display = 2;
    */
@@ -81,4 +83,583 @@ export type DialInNumber = Message<"usher.v1.DialInNumber"> & {
  */
 export const DialInNumberSchema: GenMessage<DialInNumber> = /*@__PURE__*/
   messageDesc(file_usher_v1_telephony, 1);
+
+/**
+ * DispatchRule is what LiveKit does with callers who know a room's PIN.
+ *
+ * @generated from message usher.v1.DispatchRule
+ */
+export type DispatchRule = Message<"usher.v1.DispatchRule"> & {
+  /**
+   * The room. Its dispatch rule is called "SIP_" and this id.
+   *
+   * @generated from field: string room_id = 1;
+   */
+  roomId: string;
+
+  /**
+   * LiveKit's id of the trunk that the rule is for.
+   *
+   * @generated from field: string trunk_id = 2;
+   */
+  trunkId: string;
+
+  /**
+   * LiveKit's id of the rule. Empty when it is missing.
+   *
+   * @generated from field: string dispatch_rule_id = 3;
+   */
+  dispatchRuleId: string;
+
+  /**
+   * How it compares with what should be.
+   *
+   * @generated from field: usher.v1.DispatchRuleState state = 4;
+   */
+  state: DispatchRuleState;
+};
+
+/**
+ * Describes the message usher.v1.DispatchRule.
+ * Use `create(DispatchRuleSchema)` to create a new message.
+ */
+export const DispatchRuleSchema: GenMessage<DispatchRule> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 2);
+
+/**
+ * Trunk is a connection to the telephone network, as LiveKit knows it.
+ *
+ * @generated from message usher.v1.Trunk
+ */
+export type Trunk = Message<"usher.v1.Trunk"> & {
+  /**
+   * LiveKit's id of the trunk.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Its numbers in E.164 form.
+   *
+   * @generated from field: repeated string numbers = 2;
+   */
+  numbers: string[];
+
+  /**
+   * ISO 3166-1 alpha-2 code of the country of the first number. Empty: there is none.
+   *
+   * @generated from field: string country = 3;
+   */
+  country: string;
+
+  /**
+   * How many rooms have a PIN on this trunk.
+   *
+   * @generated from field: int64 room_count = 4;
+   */
+  roomCount: bigint;
+};
+
+/**
+ * Describes the message usher.v1.Trunk.
+ * Use `create(TrunkSchema)` to create a new message.
+ */
+export const TrunkSchema: GenMessage<Trunk> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 3);
+
+/**
+ * GetDialInRequest is the input of TelephonyService.GetDialIn.
+ *
+ * @generated from message usher.v1.GetDialInRequest
+ */
+export type GetDialInRequest = Message<"usher.v1.GetDialInRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+};
+
+/**
+ * Describes the message usher.v1.GetDialInRequest.
+ * Use `create(GetDialInRequestSchema)` to create a new message.
+ */
+export const GetDialInRequestSchema: GenMessage<GetDialInRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 4);
+
+/**
+ * GetDialInResponse is the output of TelephonyService.GetDialIn.
+ *
+ * @generated from message usher.v1.GetDialInResponse
+ */
+export type GetDialInResponse = Message<"usher.v1.GetDialInResponse"> & {
+  /**
+   * How to reach the room.
+   *
+   * @generated from field: usher.v1.DialIn dial_in = 1;
+   */
+  dialIn?: DialIn | undefined;
+};
+
+/**
+ * Describes the message usher.v1.GetDialInResponse.
+ * Use `create(GetDialInResponseSchema)` to create a new message.
+ */
+export const GetDialInResponseSchema: GenMessage<GetDialInResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 5);
+
+/**
+ * RotatePinRequest is the input of TelephonyService.RotatePin.
+ *
+ * @generated from message usher.v1.RotatePinRequest
+ */
+export type RotatePinRequest = Message<"usher.v1.RotatePinRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * Whether to send the invitations again that have the PIN from before.
+   *
+   * @generated from field: bool resend_invitations = 2;
+   */
+  resendInvitations: boolean;
+};
+
+/**
+ * Describes the message usher.v1.RotatePinRequest.
+ * Use `create(RotatePinRequestSchema)` to create a new message.
+ */
+export const RotatePinRequestSchema: GenMessage<RotatePinRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 6);
+
+/**
+ * RotatePinResponse is the output of TelephonyService.RotatePin.
+ *
+ * @generated from message usher.v1.RotatePinResponse
+ */
+export type RotatePinResponse = Message<"usher.v1.RotatePinResponse"> & {
+  /**
+   * How to reach the room from now on.
+   *
+   * @generated from field: usher.v1.DialIn dial_in = 1;
+   */
+  dialIn?: DialIn | undefined;
+
+  /**
+   * How many people have an invitation with the PIN from before and are not sent another one.
+   *
+   * @generated from field: int32 outstanding_invitation_count = 2;
+   */
+  outstandingInvitationCount: number;
+};
+
+/**
+ * Describes the message usher.v1.RotatePinResponse.
+ * Use `create(RotatePinResponseSchema)` to create a new message.
+ */
+export const RotatePinResponseSchema: GenMessage<RotatePinResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 7);
+
+/**
+ * OpenDialInRequest is the input of TelephonyService.OpenDialIn.
+ *
+ * @generated from message usher.v1.OpenDialInRequest
+ */
+export type OpenDialInRequest = Message<"usher.v1.OpenDialInRequest"> & {
+  /**
+   * Room id, a UUID.
+   *
+   * @generated from field: string room_id = 1;
+   */
+  roomId: string;
+};
+
+/**
+ * Describes the message usher.v1.OpenDialInRequest.
+ * Use `create(OpenDialInRequestSchema)` to create a new message.
+ */
+export const OpenDialInRequestSchema: GenMessage<OpenDialInRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 8);
+
+/**
+ * OpenDialInResponse is the output of TelephonyService.OpenDialIn.
+ *
+ * @generated from message usher.v1.OpenDialInResponse
+ */
+export type OpenDialInResponse = Message<"usher.v1.OpenDialInResponse"> & {
+  /**
+   * LiveKit's id of the room's rule.
+   *
+   * @generated from field: string dispatch_rule_id = 1;
+   */
+  dispatchRuleId: string;
+
+  /**
+   * Whether this call made it. False when it was there.
+   *
+   * @generated from field: bool created = 2;
+   */
+  created: boolean;
+};
+
+/**
+ * Describes the message usher.v1.OpenDialInResponse.
+ * Use `create(OpenDialInResponseSchema)` to create a new message.
+ */
+export const OpenDialInResponseSchema: GenMessage<OpenDialInResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 9);
+
+/**
+ * CloseDialInRequest is the input of TelephonyService.CloseDialIn.
+ *
+ * @generated from message usher.v1.CloseDialInRequest
+ */
+export type CloseDialInRequest = Message<"usher.v1.CloseDialInRequest"> & {
+  /**
+   * Room id, a UUID.
+   *
+   * @generated from field: string room_id = 1;
+   */
+  roomId: string;
+};
+
+/**
+ * Describes the message usher.v1.CloseDialInRequest.
+ * Use `create(CloseDialInRequestSchema)` to create a new message.
+ */
+export const CloseDialInRequestSchema: GenMessage<CloseDialInRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 10);
+
+/**
+ * CloseDialInResponse is the output of TelephonyService.CloseDialIn.
+ *
+ * @generated from message usher.v1.CloseDialInResponse
+ */
+export type CloseDialInResponse = Message<"usher.v1.CloseDialInResponse"> & {
+  /**
+   * How many rules this call deleted.
+   *
+   * @generated from field: int32 deleted_count = 1;
+   */
+  deletedCount: number;
+};
+
+/**
+ * Describes the message usher.v1.CloseDialInResponse.
+ * Use `create(CloseDialInResponseSchema)` to create a new message.
+ */
+export const CloseDialInResponseSchema: GenMessage<CloseDialInResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 11);
+
+/**
+ * ListDispatchRulesRequest is the input of TelephonyService.ListDispatchRules.
+ *
+ * @generated from message usher.v1.ListDispatchRulesRequest
+ */
+export type ListDispatchRulesRequest = Message<"usher.v1.ListDispatchRulesRequest"> & {
+  /**
+   * How many rules at most, 20 when 0. Over 100 is cut to 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before. Empty: the first page.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListDispatchRulesRequest.
+ * Use `create(ListDispatchRulesRequestSchema)` to create a new message.
+ */
+export const ListDispatchRulesRequestSchema: GenMessage<ListDispatchRulesRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 12);
+
+/**
+ * ListDispatchRulesResponse is the output of TelephonyService.ListDispatchRules.
+ *
+ * @generated from message usher.v1.ListDispatchRulesResponse
+ */
+export type ListDispatchRulesResponse = Message<"usher.v1.ListDispatchRulesResponse"> & {
+  /**
+   * The rules of this page.
+   *
+   * @generated from field: repeated usher.v1.DispatchRule rules = 1;
+   */
+  rules: DispatchRule[];
+
+  /**
+   * Token of the next page. Empty: this is the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message usher.v1.ListDispatchRulesResponse.
+ * Use `create(ListDispatchRulesResponseSchema)` to create a new message.
+ */
+export const ListDispatchRulesResponseSchema: GenMessage<ListDispatchRulesResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 13);
+
+/**
+ * ReconcileDialInRequest is the input of TelephonyService.ReconcileDialIn.
+ *
+ * @generated from message usher.v1.ReconcileDialInRequest
+ */
+export type ReconcileDialInRequest = Message<"usher.v1.ReconcileDialInRequest"> & {
+};
+
+/**
+ * Describes the message usher.v1.ReconcileDialInRequest.
+ * Use `create(ReconcileDialInRequestSchema)` to create a new message.
+ */
+export const ReconcileDialInRequestSchema: GenMessage<ReconcileDialInRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 14);
+
+/**
+ * ReconcileDialInResponse is the output of TelephonyService.ReconcileDialIn.
+ *
+ * @generated from message usher.v1.ReconcileDialInResponse
+ */
+export type ReconcileDialInResponse = Message<"usher.v1.ReconcileDialInResponse"> & {
+  /**
+   * How many rules were made.
+   *
+   * @generated from field: int32 created_count = 1;
+   */
+  createdCount: number;
+
+  /**
+   * How many rules were deleted.
+   *
+   * @generated from field: int32 deleted_count = 2;
+   */
+  deletedCount: number;
+
+  /**
+   * How many rules were changed to what they should be.
+   *
+   * @generated from field: int32 repaired_count = 3;
+   */
+  repairedCount: number;
+};
+
+/**
+ * Describes the message usher.v1.ReconcileDialInResponse.
+ * Use `create(ReconcileDialInResponseSchema)` to create a new message.
+ */
+export const ReconcileDialInResponseSchema: GenMessage<ReconcileDialInResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 15);
+
+/**
+ * ListTrunksRequest is the input of TelephonyService.ListTrunks.
+ *
+ * @generated from message usher.v1.ListTrunksRequest
+ */
+export type ListTrunksRequest = Message<"usher.v1.ListTrunksRequest"> & {
+};
+
+/**
+ * Describes the message usher.v1.ListTrunksRequest.
+ * Use `create(ListTrunksRequestSchema)` to create a new message.
+ */
+export const ListTrunksRequestSchema: GenMessage<ListTrunksRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 16);
+
+/**
+ * ListTrunksResponse is the output of TelephonyService.ListTrunks.
+ *
+ * @generated from message usher.v1.ListTrunksResponse
+ */
+export type ListTrunksResponse = Message<"usher.v1.ListTrunksResponse"> & {
+  /**
+   * The trunks, in the order of the operator's settings.
+   *
+   * @generated from field: repeated usher.v1.Trunk trunks = 1;
+   */
+  trunks: Trunk[];
+};
+
+/**
+ * Describes the message usher.v1.ListTrunksResponse.
+ * Use `create(ListTrunksResponseSchema)` to create a new message.
+ */
+export const ListTrunksResponseSchema: GenMessage<ListTrunksResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_telephony, 17);
+
+/**
+ * DispatchRuleState says how a dispatch rule compares with what should be.
+ *
+ * @generated from enum usher.v1.DispatchRuleState
+ */
+export enum DispatchRuleState {
+  /**
+   * Never in an answer.
+   *
+   * @generated from enum value: DISPATCH_RULE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * As it should be.
+   *
+   * @generated from enum value: DISPATCH_RULE_STATE_IN_SYNC = 1;
+   */
+  IN_SYNC = 1,
+
+  /**
+   * LiveKit should have it and does not, or has it with another PIN, trunk or policy.
+   *
+   * @generated from enum value: DISPATCH_RULE_STATE_MISSING = 2;
+   */
+  MISSING = 2,
+
+  /**
+   * LiveKit has it and should not: the room is gone, refuses callers, or nobody is in its meeting.
+   *
+   * @generated from enum value: DISPATCH_RULE_STATE_ORPHANED = 3;
+   */
+  ORPHANED = 3,
+
+  /**
+   * LiveKit has another one for the same room, which is the one to keep.
+   *
+   * @generated from enum value: DISPATCH_RULE_STATE_DUPLICATE = 4;
+   */
+  DUPLICATE = 4,
+}
+
+/**
+ * Describes the enum usher.v1.DispatchRuleState.
+ */
+export const DispatchRuleStateSchema: GenEnum<DispatchRuleState> = /*@__PURE__*/
+  enumDesc(file_usher_v1_telephony, 0);
+
+/**
+ * TelephonyService lets people reach meetings by phone: the PIN of a room, and LiveKit's dispatch rule that a PIN opens.
+ *
+ * A room can be dialled exactly while somebody who came by browser is in its meeting and its phone policy allows it. What
+ * happens to callers once they are in the meeting is not this service's: they wait in the room's lobby. Every method may
+ * return what errors.proto lists for all methods.
+ *
+ * @generated from service usher.v1.TelephonyService
+ */
+export const TelephonyService: GenService<{
+  /**
+   * GetDialIn returns how to reach a room by phone. A room without a PIN gets one.
+   *
+   * Callers: anyone whose join_mode is DIRECT (API tokens with scope `read` or `rooms`). Repeating it is harmless.
+   *
+   * Fails with ROOM_NOT_FOUND, LOBBY_REQUIRED, TELEPHONY_DISABLED, PIN_SPACE_EXHAUSTED.
+   *
+   * @generated from rpc usher.v1.TelephonyService.GetDialIn
+   */
+  getDialIn: {
+    methodKind: "unary";
+    input: typeof GetDialInRequestSchema;
+    output: typeof GetDialInResponseSchema;
+  },
+  /**
+   * RotatePin gives a room another PIN. The one before opens nothing any more, and no room gets it for a year. Callers who
+   * are in the meeting stay.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `rooms`). Each call draws another PIN. At most 10
+   * an hour and room.
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, TELEPHONY_DISABLED, PIN_SPACE_EXHAUSTED, and LIVEKIT_UNAVAILABLE when the
+   * PIN was changed and the meeting that goes on could not be told: then the one before opens it until LiveKit is back.
+   *
+   * @generated from rpc usher.v1.TelephonyService.RotatePin
+   */
+  rotatePin: {
+    methodKind: "unary";
+    input: typeof RotatePinRequestSchema;
+    output: typeof RotatePinResponseSchema;
+  },
+  /**
+   * OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now.
+   *
+   * Callers: services with scope `telephony`. Idempotent.
+   *
+   * Fails with ROOM_NOT_FOUND, TELEPHONY_DISABLED (also when the room refuses phone callers), ROOM_NOT_LIVE (nobody is in
+   * the meeting who came by browser), PIN_SPACE_EXHAUSTED, LIVEKIT_UNAVAILABLE, CONFLICT.
+   *
+   * @generated from rpc usher.v1.TelephonyService.OpenDialIn
+   */
+  openDialIn: {
+    methodKind: "unary";
+    input: typeof OpenDialInRequestSchema;
+    output: typeof OpenDialInResponseSchema;
+  },
+  /**
+   * CloseDialIn deletes every dispatch rule that LiveKit has of a room. Callers who are in the meeting stay. A room that is
+   * gone, or has none, succeeds.
+   *
+   * Callers: services with scope `telephony`. Idempotent.
+   *
+   * Fails with LIVEKIT_UNAVAILABLE (some rule could not be deleted: repeat), CONFLICT.
+   *
+   * @generated from rpc usher.v1.TelephonyService.CloseDialIn
+   */
+  closeDialIn: {
+    methodKind: "unary";
+    input: typeof CloseDialInRequestSchema;
+    output: typeof CloseDialInResponseSchema;
+  },
+  /**
+   * ListDispatchRules lists the dispatch rules that LiveKit has of rooms, and those that it should have, by room, then rule.
+   * Rules of other programs are left out.
+   *
+   * Callers: services with scope `telephony`. It asks LiveKit for all rules and meetings: not for a dashboard.
+   *
+   * Fails with TELEPHONY_DISABLED, PAGE_TOKEN_INVALID, LIVEKIT_UNAVAILABLE.
+   *
+   * @generated from rpc usher.v1.TelephonyService.ListDispatchRules
+   */
+  listDispatchRules: {
+    methodKind: "unary";
+    input: typeof ListDispatchRulesRequestSchema;
+    output: typeof ListDispatchRulesResponseSchema;
+  },
+  /**
+   * ReconcileDialIn does at once what a sweep does every 30 s: it compares meetings, rules and rooms, and repairs what does
+   * not fit.
+   *
+   * Callers: services with scope `telephony`. Idempotent.
+   *
+   * Fails with LIVEKIT_UNAVAILABLE (what could be repaired was).
+   *
+   * @generated from rpc usher.v1.TelephonyService.ReconcileDialIn
+   */
+  reconcileDialIn: {
+    methodKind: "unary";
+    input: typeof ReconcileDialInRequestSchema;
+    output: typeof ReconcileDialInResponseSchema;
+  },
+  /**
+   * ListTrunks lists the trunks over which rooms can be reached.
+   *
+   * Callers: services with scope `telephony`. Empty while telephony is off.
+   *
+   * @generated from rpc usher.v1.TelephonyService.ListTrunks
+   */
+  listTrunks: {
+    methodKind: "unary";
+    input: typeof ListTrunksRequestSchema;
+    output: typeof ListTrunksResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_usher_v1_telephony, 0);
 

@@ -3,6 +3,7 @@
 package meeting
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,10 @@ import (
 // patience is how long a test waits for something that LiveKit does in milliseconds.
 const patience = 20 * time.Second
 
+// speech is a frame as participants send it. What is in it matters to nobody, but that it arrives: LiveKit sends frames of
+// silence of its own in the place of tracks that are muted.
+var speech = []byte{0xf8, 0xff, 0xfe, 's', 'o', 'u', 'n', 'd'}
+
 // Participant is somebody in a meeting, until the end of the test.
 type Participant struct {
 	t    testing.TB
@@ -25,6 +30,8 @@ type Participant struct {
 	mu    sync.Mutex
 	heard map[string]int // packets by identity
 	news  chan struct{}  // closed and made anew whenever heard changes
+	// listening is true of somebody who subscribes by themselves.
+	listening bool
 }
 
 // Join connects to LiveKit at url with a participant's token.
@@ -37,18 +44,25 @@ func Join(t testing.TB, url, token string) *Participant {
 	return p
 }
 
-// TryJoin is [Join] for a connection that may be refused.
-func TryJoin(t testing.TB, url, token string) (*Participant, error) {
+// TryJoin is [Join] for a connection that may be refused, or is made in another way than browsers do.
+func TryJoin(t testing.TB, url, token string, options ...lksdk.ConnectOption) (*Participant, error) {
 	p := &Participant{t: t, Disconnected: make(chan struct{}), heard: map[string]int{}, news: make(chan struct{})}
 	once := sync.OnceFunc(func() { close(p.Disconnected) })
 	room, err := lksdk.ConnectToRoomWithToken(url, token, &lksdk.RoomCallback{
 		OnDisconnected: once,
 		ParticipantCallback: lksdk.ParticipantCallback{
+			OnTrackPublished: func(publication *lksdk.RemoteTrackPublication, _ *lksdk.RemoteParticipant) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if p.listening {
+					_ = publication.SetSubscribed(true) // asks only: the answer is OnTrackSubscribed
+				}
+			},
 			OnTrackSubscribed: func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, from *lksdk.RemoteParticipant) {
 				go p.listen(track, from.Identity())
 			},
 		},
-	})
+	}, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +73,12 @@ func TryJoin(t testing.TB, url, token string) (*Participant, error) {
 
 func (p *Participant) listen(track *webrtc.TrackRemote, from string) {
 	for {
-		if _, _, err := track.ReadRTP(); err != nil {
+		packet, _, err := track.ReadRTP()
+		if err != nil {
 			return
+		}
+		if !bytes.Equal(packet.Payload, speech) {
+			continue
 		}
 		p.mu.Lock()
 		p.heard[from]++
@@ -68,6 +86,27 @@ func (p *Participant) listen(track *webrtc.TrackRemote, from string) {
 		p.news = make(chan struct{})
 		p.mu.Unlock()
 	}
+}
+
+// Listen subscribes to all who publish now and later, for somebody who connected without.
+func (p *Participant) Listen() {
+	p.mu.Lock()
+	p.listening = true
+	p.mu.Unlock()
+	for _, other := range p.Room.GetRemoteParticipants() {
+		for _, publication := range other.TrackPublications() {
+			if remote, ok := publication.(*lksdk.RemoteTrackPublication); ok {
+				_ = remote.SetSubscribed(true) // asks only: the answer is OnTrackSubscribed
+			}
+		}
+	}
+}
+
+// Heard is how many frames of speech the participant has received from identity so far.
+func (p *Participant) Heard(identity string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard[identity]
 }
 
 // Identity is the participant's identity.
@@ -99,20 +138,22 @@ func (p *Participant) TrySpeak() error {
 				return
 			case <-tick.C:
 			}
-			// A frame of Opus silence: what is in it matters to nobody, that it arrives does.
-			_ = track.WriteSample(webrtcmedia.Sample{Data: []byte{0xf8, 0xff, 0xfe}, Duration: 20 * time.Millisecond}, nil)
+			_ = track.WriteSample(webrtcmedia.Sample{Data: speech, Duration: 20 * time.Millisecond}, nil)
 		}
 	}()
 	return nil
 }
 
-// Hears waits until the participant has received packets from identity.
+// Hears waits until the participant has received packets from identity, besides what came before.
 func (p *Participant) Hears(identity string) {
 	p.t.Helper()
+	p.mu.Lock()
+	before := p.heard[identity]
+	p.mu.Unlock()
 	deadline := time.After(patience)
 	for {
 		p.mu.Lock()
-		n, news := p.heard[identity], p.news
+		n, news := p.heard[identity]-before, p.news
 		p.mu.Unlock()
 		if n >= 10 {
 			return

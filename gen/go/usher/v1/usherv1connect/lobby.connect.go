@@ -89,7 +89,8 @@ type LobbyServiceClient interface {
 	// WatchWaiting streams who waits, as a whole, at once and after every change.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`). The stream ends with
-	// PERMISSION_DENIED within 5 s after they lost that role. At most 20 streams at a time for each user.
+	// PERMISSION_DENIED within 5 s after they lost that role, and with UNAUTHENTICATED within 5 s after their credential was
+	// revoked or their session ended. At most 20 streams at a time for each user.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	WatchWaiting(context.Context, *v1.WatchWaitingRequest) (*connect.ServerStreamForClient[v1.WatchWaitingResponse], error)
@@ -267,7 +268,8 @@ type LobbyServiceHandler interface {
 	// WatchWaiting streams who waits, as a whole, at once and after every change.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`). The stream ends with
-	// PERMISSION_DENIED within 5 s after they lost that role. At most 20 streams at a time for each user.
+	// PERMISSION_DENIED within 5 s after they lost that role, and with UNAUTHENTICATED within 5 s after their credential was
+	// revoked or their session ended. At most 20 streams at a time for each user.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	WatchWaiting(context.Context, *v1.WatchWaitingRequest, *connect.ServerStream[v1.WatchWaitingResponse]) error

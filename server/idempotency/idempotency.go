@@ -1,4 +1,9 @@
-package rooms
+// Package idempotency lets clients repeat the creation of something.
+//
+// A client sends the same request_id with the repetition, and gets the first answer for as long as keys are kept. The unique
+// index decides which of two equal calls creates. A key is written in the transaction that creates: there is none without the
+// other. It does not delete old keys: the nightly clean-up does.
+package idempotency
 
 import (
 	"bytes"
@@ -19,15 +24,15 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 )
 
-// ErrRequestIDReused is a request_id that came before with another request.
-var ErrRequestIDReused = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_REQUEST_ID_REUSED,
+// ErrReused is a request_id that came before with another request.
+var ErrReused = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_REQUEST_ID_REUSED,
 	"this request_id was used for another request: make a new one")
 
-// errRequestRepeated is a call that lost against an equal one: answer with what that one stored.
-var errRequestRepeated = errors.New("request_id is taken")
+// ErrRepeated is a call that lost against an equal one: answer with what that one stored.
+var ErrRepeated = errors.New("request_id is taken")
 
-// requestKey is a creation that its client may repeat. The zero one is for a client that may not.
-type requestKey struct {
+// Key is a creation that its client may repeat. The zero one is for a client that may not.
+type Key struct {
 	caller    string
 	requestID uuid.UUID
 	hash      []byte
@@ -35,28 +40,28 @@ type requestKey struct {
 	since time.Time
 }
 
-// newRequestKey makes the key of a request. withoutID is a copy of it without its request_id.
-func (s *Service) newRequestKey(caller, procedure, requestID string, withoutID proto.Message) (requestKey, error) {
+// New makes the key of a request. withoutID is a copy of it without its request_id, and life is for how long it is known.
+func New(caller, procedure, requestID string, withoutID proto.Message, life time.Duration) (Key, error) {
 	if requestID == "" {
-		return requestKey{}, nil
+		return Key{}, nil
 	}
 	id, err := uuid.Parse(requestID)
 	if err != nil {
-		return requestKey{}, fault.Invalid("request_id", "must be a UUID")
+		return Key{}, fault.Invalid("request_id", "must be a UUID")
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(withoutID)
 	if err != nil {
-		return requestKey{}, fmt.Errorf("encode request: %w", err)
+		return Key{}, fmt.Errorf("encode request: %w", err)
 	}
 	hash := sha256.Sum256(append([]byte(procedure+"\x00"), body...))
-	return requestKey{caller: caller, requestID: id, hash: hash[:], since: now().Add(-s.IdempotencyLife)}, nil
+	return Key{caller: caller, requestID: id, hash: hash[:], since: time.Now().UTC().Truncate(time.Microsecond).Add(-life)}, nil
 }
 
-func (k requestKey) none() bool { return k.requestID == uuid.Nil }
+func (k Key) none() bool { return k.requestID == uuid.Nil }
 
-// stored reads the answer to an equal request into res, if there was one. It fails with [ErrRequestIDReused] when the
+// Stored reads the answer to an equal request into res, if there was one. It fails with [ErrReused] when the
 // request was another one.
-func (k requestKey) stored(ctx context.Context, db *ent.Client, res proto.Message) (bool, error) {
+func (k Key) Stored(ctx context.Context, db *ent.Client, res proto.Message) (bool, error) {
 	if k.none() {
 		return false, nil
 	}
@@ -69,7 +74,7 @@ func (k requestKey) stored(ctx context.Context, db *ent.Client, res proto.Messag
 	case err != nil:
 		return false, fmt.Errorf("find idempotency key: %w", err)
 	case !bytes.Equal(row.BodyHash, k.hash):
-		return false, ErrRequestIDReused
+		return false, ErrReused
 	}
 	if err := proto.Unmarshal(row.Response, res); err != nil {
 		return false, fmt.Errorf("decode stored answer: %w", err)
@@ -77,9 +82,9 @@ func (k requestKey) stored(ctx context.Context, db *ent.Client, res proto.Messag
 	return true, nil
 }
 
-// claim takes the key for this transaction, before anything else in it: an equal call that comes at the same time waits
-// here, and fails with errRequestRepeated when this one commits.
-func (k requestKey) claim(ctx context.Context, tx *ent.Client) error {
+// Claim takes the key for this transaction, before anything else in it: an equal call that comes at the same time waits
+// here, and fails with ErrRepeated when this one commits.
+func (k Key) Claim(ctx context.Context, tx *ent.Client) error {
 	if k.none() {
 		return nil
 	}
@@ -93,15 +98,15 @@ func (k requestKey) claim(ctx context.Context, tx *ent.Client) error {
 		Exec(ctx)
 	switch {
 	case sqlgraph.IsUniqueConstraintError(err):
-		return errRequestRepeated
+		return ErrRepeated
 	case err != nil:
 		return fmt.Errorf("insert idempotency key: %w", err)
 	}
 	return nil
 }
 
-// keep stores the answer under the key.
-func (k requestKey) keep(ctx context.Context, tx *ent.Client, res proto.Message) error {
+// Keep stores the answer under the key.
+func (k Key) Keep(ctx context.Context, tx *ent.Client, res proto.Message) error {
 	if k.none() {
 		return nil
 	}

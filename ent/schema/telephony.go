@@ -1,0 +1,93 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/edge"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+	"github.com/google/uuid"
+)
+
+// Trunk is a connection to the telephone network that rooms are, or were, reached over.
+type Trunk struct{ ent.Schema }
+
+// Fields of the Trunk.
+func (Trunk) Fields() []ent.Field {
+	return []ent.Field{
+		// LiveKit's id.
+		field.String("id").NotEmpty().MaxLen(100).Immutable(),
+		// How many rooms have a PIN on it: counting them would read a million rows to place one more.
+		field.Int64("room_count").Default(0),
+		// When the PINs of rooms that can be dialled were last changed because too many wrong ones were tried.
+		field.Time("alarm_time").Optional().Nillable(),
+	}
+}
+
+// Annotations of the Trunk.
+func (Trunk) Annotations() []schema.Annotation {
+	return []schema.Annotation{entsql.Checks(map[string]string{"trunks_room_count": "room_count >= 0"})}
+}
+
+// Pin is a PIN that a room has, or had: for a year after that nobody gets it, since it stands in mails.
+type Pin struct{ ent.Schema }
+
+// Fields of the Pin.
+func (Pin) Fields() []ent.Field {
+	return []ent.Field{
+		idField(),
+		// No foreign key: a trunk that left the settings is no reason to lose a PIN.
+		field.String("trunk_id").NotEmpty().MaxLen(100).Immutable(),
+		field.String("pin").NotEmpty().MaxLen(16).Sensitive().Immutable(),
+		// The room that it opens. Null: none any more. A room has one at most.
+		field.UUID("room_id", uuid.UUID{}).Optional().Nillable().Unique(),
+		// Until when it rests. Null: it has a room, or the room was deleted and the sweep has not seen that yet.
+		field.Time("rest_until").Optional().Nillable(),
+		createTimeField(),
+	}
+}
+
+// Indexes of the Pin. The first decides who gets a PIN; nobody looks beforehand whether it is free.
+func (Pin) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("trunk_id", "pin").Unique(),
+		index.Fields("rest_until"),
+		// Finds the PINs whose room was deleted.
+		index.Fields("create_time").StorageKey("pin_left_behind").
+			Annotations(entsql.IndexWhere("room_id IS NULL AND rest_until IS NULL")),
+	}
+}
+
+// Edges of the Pin.
+func (Pin) Edges() []ent.Edge {
+	return []ent.Edge{edge.From("room", Room.Type).Ref("pin").Field("room_id").Unique()}
+}
+
+// DispatchRule is what LiveKit was told about callers of one room, and who is telling it something now.
+//
+// Its id is that of the room. There is no foreign key: the rule of a room that was deleted must still be found.
+type DispatchRule struct{ ent.Schema }
+
+// Fields of the DispatchRule.
+func (DispatchRule) Fields() []ent.Field {
+	return []ent.Field{
+		field.UUID("id", uuid.UUID{}).Immutable(),
+		// LiveKit's id of the rule. Empty: the room cannot be dialled.
+		field.String("rule_id").MaxLen(100).Default(""),
+		// What the rule says: the trunk, the row of the PIN, and whether callers wait in the lobby.
+		field.String("trunk_id").MaxLen(100).Default(""),
+		field.UUID("pin_id", uuid.UUID{}).Optional().Nillable(),
+		field.Bool("held").Default(false),
+		// Whether LiveKit may have something else: it did not answer, or who asked it died. Then it is asked for its rules.
+		field.Bool("doubtful").Default(false),
+		// Who changes the rule now, and until when that counts. See server/telephony/lease.go.
+		field.UUID("lease", uuid.UUID{}).Optional().Nillable(),
+		field.Time("lease_until").Optional().Nillable(),
+	}
+}
+
+// Indexes of the DispatchRule.
+func (DispatchRule) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("doubtful").Annotations(entsql.IndexWhere("rule_id <> '' OR doubtful"))}
+}

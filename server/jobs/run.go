@@ -1,0 +1,70 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// stopGrace is how long Run waits, after it has interrupted what goes on, for that to notice and for the engine to end.
+const stopGrace = 5 * time.Second
+
+// Run does jobs and periodic work until ctx is done, then lets what goes on end within [Options.StopTimeout]. It fails when
+// the work cannot begin.
+func (c *Client) Run(ctx context.Context) error {
+	// Those that go on are told to stop by Stop, and not at once by ctx.
+	work := context.WithoutCancel(ctx)
+	var e engine
+	if len(c.registry.queues) > 0 {
+		var err error
+		if e, err = newEngine(c.db, c.working()); err == nil {
+			err = e.Start(work)
+		}
+		if err != nil {
+			return fmt.Errorf("begin to do jobs: %w", err)
+		}
+	}
+	var group sync.WaitGroup
+	for _, p := range c.registry.periodic {
+		group.Go(func() { c.repeat(ctx, p) })
+	}
+	<-ctx.Done()
+	if e != nil {
+		c.stop(work, e)
+	}
+	group.Wait()
+	return nil
+}
+
+// stop ends the engine: gently, then by interrupting jobs, then by leaving it behind. Jobs that it leaves behind are rescued.
+func (c *Client) stop(ctx context.Context, e engine) {
+	soft, cancelSoft := context.WithTimeout(ctx, c.options.StopTimeout)
+	defer cancelSoft()
+	if e.Stop(soft) == nil {
+		return
+	}
+	c.options.Log.WarnContext(ctx, "jobs are interrupted by the drain timeout", "timeout", c.options.StopTimeout)
+	hard, cancelHard := context.WithTimeout(ctx, stopGrace)
+	defer cancelHard()
+	if err := e.StopAndCancel(hard); err != nil {
+		c.options.Log.ErrorContext(ctx, "jobs do not end; they are done again", "err", err)
+	}
+}
+
+// warnings lets through what the engine warns of. What becomes of each job is logged by worker.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
