@@ -1,6 +1,14 @@
 import { type Connection, UsherError } from "@usher-meet/client";
 import { useUsher } from "@usher-meet/client/react";
-import { ConnectionState, DisconnectReason, Room as LiveRoom, LogLevel, RoomEvent, setLogLevel, VideoPresets } from "livekit-client";
+import {
+  ConnectionState,
+  DisconnectReason,
+  Room as LiveRoom,
+  LogLevel,
+  RoomEvent,
+  setLogLevel,
+  VideoPresets,
+} from "livekit-client";
 import { useEffect, useRef, useState } from "react";
 import type { LeftReason } from "../pages/left.tsx";
 import type { Choices } from "../pages/prejoin.tsx";
