@@ -37,6 +37,7 @@ const (
 func (i *instance) sibling(change ...func(*server.Config)) *instance {
 	i.t.Helper()
 	config := i.Config
+	config.Listen = "127.0.0.1:0" // the first one has its address, to which LiveKit sends events
 	for _, c := range change {
 		c(&config)
 	}

@@ -1,13 +1,8 @@
 package testenv
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,29 +37,23 @@ func Nginx(t testing.TB, http string, port int) *Process {
 	return p
 }
 
-// Certificate makes a certificate of a host for this test, and returns the files that it and its key are in. roots trusts it.
-func Certificate(t testing.TB, host string) (certificate, key string, roots *x509.CertPool) {
+// CertificateFiles is [Certificate], in the files that programs read. roots trusts it.
+func CertificateFiles(t testing.TB, name string) (certificate, key string, roots *x509.CertPool) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	config, certificate := Certificate(t, name)
+	encoded, err := x509.MarshalPKCS8PrivateKey(config.Certificates[0].PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
+	key = filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	signed, err1 := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	encoded, err2 := x509.MarshalPKCS8PrivateKey(private)
-	parsed, err3 := x509.ParseCertificate(signed)
-	folder := t.TempDir()
-	certificate, key = filepath.Join(folder, "certificate.pem"), filepath.Join(folder, "key.pem")
-	err = errors.Join(err1, err2, err3,
-		os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), 0o600),
-		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600))
+	text, err := os.ReadFile(certificate)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots = x509.NewCertPool()
-	roots.AddCert(parsed)
+	roots.AppendCertsFromPEM(text)
 	return certificate, key, roots
 }
