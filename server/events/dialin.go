@@ -1,0 +1,73 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// DialIn keeps a room open for people on the phone exactly while somebody is in the meeting with a browser or an app.
+type DialIn struct {
+	LiveKit interface {
+		// Participants may fail with live.ErrGone when there is no meeting.
+		Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
+	}
+	Telephony Telephony
+}
+
+// Telephony is the part of usher.v1.TelephonyService that is used here, in this process or in another one.
+type Telephony interface {
+	OpenDialIn(ctx context.Context, req *usherv1.OpenDialInRequest) (*usherv1.OpenDialInResponse, error)
+	CloseDialIn(ctx context.Context, req *usherv1.CloseDialInRequest) (*usherv1.CloseDialInResponse, error)
+}
+
+// mostTurns bounds how often one event follows people who come and go.
+const mostTurns = 5
+
+// Follow opens or closes a room after an event about it. Whoever acts looks again afterwards: another replica may have acted on
+// what it saw in between, and the last one must have seen what is so.
+func (d *DialIn) Follow(ctx context.Context, e live.Event) error {
+	ctx = auth.WithSystem(ctx, "events")
+	was, err := d.attended(ctx, e.RoomID)
+	for range mostTurns {
+		if err != nil {
+			return err
+		}
+		if was {
+			_, err = d.Telephony.OpenDialIn(ctx, &usherv1.OpenDialInRequest{RoomId: e.RoomID.String()})
+		} else {
+			_, err = d.Telephony.CloseDialIn(ctx, &usherv1.CloseDialInRequest{RoomId: e.RoomID.String()})
+		}
+		if err != nil {
+			return err
+		}
+		is, again := d.attended(ctx, e.RoomID)
+		if again == nil && is == was {
+			return nil
+		}
+		was, err = is, again
+	}
+	return fmt.Errorf("people come to %s and go faster than it opens and closes", e.RoomID)
+}
+
+// attended reports whether somebody is in the meeting who is neither on the phone nor a recorder.
+func (d *DialIn) attended(ctx context.Context, room uuid.UUID) (bool, error) {
+	people, err := d.LiveKit.Participants(ctx, room)
+	return slices.ContainsFunc(people, func(p live.Participant) bool {
+		return p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_WEB
+	}), ignoreGone(err)
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	return err
+}
