@@ -1,6 +1,9 @@
 package server_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -23,7 +26,14 @@ type faultyLiveKit struct {
 
 	mu    sync.Mutex
 	fails []string
-	asked map[string]int
+	calls []apiCall
+}
+
+// apiCall is a call that was answered.
+type apiCall struct {
+	method string
+	body   []byte
+	done   time.Time
 }
 
 func newFaultyLiveKit(t *testing.T, lk *testenv.LiveKitServer) *faultyLiveKit {
@@ -32,19 +42,26 @@ func newFaultyLiveKit(t *testing.T, lk *testenv.LiveKitServer) *faultyLiveKit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &faultyLiveKit{asked: map[string]int{}}
+	f := &faultyLiveKit{}
 	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		method := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the caller gave up
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		f.mu.Lock()
-		f.asked[method]++
 		fails := slices.Contains(f.fails, method)
 		f.mu.Unlock()
 		if fails {
 			http.Error(w, "the test says no", http.StatusInternalServerError)
-			return
+		} else {
+			forward.ServeHTTP(w, r)
 		}
-		forward.ServeHTTP(w, r)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.calls = append(f.calls, apiCall{method: method, body: body, done: time.Now()})
 	}))
 	t.Cleanup(front.Close)
 	f.URL = front.URL
@@ -59,10 +76,95 @@ func (f *faultyLiveKit) fail(methods ...string) {
 }
 
 // count is how often a method was called.
-func (f *faultyLiveKit) count(method string) int {
+func (f *faultyLiveKit) count(method string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asked[method]
+	for _, c := range f.calls {
+		if c.method == method {
+			n++
+		}
+	}
+	return n
+}
+
+// last is when the last of the first calls of these methods was answered that were about an identity.
+func (f *faultyLiveKit) last(identity string, methods ...string) (last time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, method := range methods {
+		i := slices.IndexFunc(f.calls, func(c apiCall) bool {
+			return c.method == method && bytes.Contains(c.body, []byte(identity))
+		})
+		if i >= 0 && f.calls[i].done.After(last) {
+			last = f.calls[i].done
+		}
+	}
+	return last
+}
+
+// relay takes LiveKit's events to a server, and can lose them.
+type relay struct {
+	URL string
+
+	mu    sync.Mutex
+	lost  bool
+	since map[string]time.Time
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	r := &relay{since: map[string]time.Time{}}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil || r.take(body) {
+			return
+		}
+		forward, err := http.NewRequestWithContext(req.Context(), http.MethodPost, to, bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		forward.Header = req.Header.Clone()
+		res, err := http.DefaultClient.Do(forward)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_ = res.Body.Close() // only the status counts
+		w.WriteHeader(res.StatusCode)
+	}))
+	t.Cleanup(front.Close)
+	r.URL = front.URL
+	return r
+}
+
+// take notes when an event came, and reports whether it is lost.
+func (r *relay) take(body []byte) (lost bool) {
+	var event struct {
+		Event       string
+		Participant struct{ Identity string }
+	}
+	_ = json.Unmarshal(body, &event) // what is none has no identity
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.since[event.Participant.Identity]; event.Event == "participant_joined" && !known {
+		r.since[event.Participant.Identity] = time.Now()
+	}
+	return r.lost
+}
+
+// lose loses all events from now on, though LiveKit is told that they arrived.
+func (r *relay) lose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = true
+}
+
+// joined is when the event came that somebody joined.
+func (r *relay) joined(identity string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.since[identity]
 }
 
 // A caller who cannot be held is removed, whichever half of a hold fails.

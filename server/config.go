@@ -7,6 +7,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Version of this Usher. Migrations name the oldest version that may run on their schema.
@@ -49,6 +50,7 @@ type Config struct {
 	Streams                StreamsConfig
 	Callers                CallersConfig
 	Mail                   MailConfig
+	Telephony              TelephonyConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -155,6 +157,21 @@ type LobbyConfig struct {
 	MaxWaiting int
 }
 
+// TelephonyConfig is how rooms are reached by phone.
+type TelephonyConfig struct {
+	// Enabled is false when rooms cannot be, whatever LiveKit has.
+	Enabled bool
+	// Trunks are those to use; none: the only one that LiveKit has.
+	Trunks []telephony.ConfiguredTrunk
+	// NationalNumbers are shown as in their own country, others in international form.
+	NationalNumbers bool
+	// PINLength is how many digits a PIN has, and PINRest how long one that a room gave up is given to no other.
+	PINLength int
+	PINRest   time.Duration
+	// Sweep is how often meetings, dispatch rules and rooms are compared.
+	Sweep time.Duration
+}
+
 // StreamsConfig bounds streams.
 type StreamsConfig struct {
 	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
@@ -224,6 +241,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
+	// RotatePIN is by room.
+	RotatePIN ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
 	KnockNetwork, KnockRoom ratelimit.Limit
 }

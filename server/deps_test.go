@@ -36,6 +36,7 @@ var (
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
 		"server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
+		"server/telephony": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
 		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "", "server/mail": "shared gen",
@@ -53,7 +54,7 @@ var (
 		"server/fault":       "gen",
 		"server/dbtx":        "sqltx gen",
 		"server/jobs":        "dbtx sqltx gen",
-		"server/events":      "auth dbtx jobs live gen",
+		"server/events":      "auth dbtx fault jobs live gen",
 		"server/live":        "gen",
 		"server/letter":      "gen",
 		"server/slug":        "",
@@ -70,7 +71,7 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/users", "server/config"},
+		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
 		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},

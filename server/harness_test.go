@@ -31,6 +31,8 @@ const (
 	testSecret = "test-usher-secret-of-32-characters-or-more"
 	// serviceToken is a service with scope rooms.
 	serviceToken = "usher_svc_test-service-token-with-scope-rooms"
+	// phoneServiceToken is a service with scope telephony.
+	phoneServiceToken = "usher_svc_test-service-token-with-scope-telephony"
 	// idleServiceToken is a service without any scope.
 	idleServiceToken = "usher_svc_test-service-token-without-a-scope"
 )
@@ -92,10 +94,12 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
-		Callers: server.CallersConfig{Grace: 30 * time.Second},
+		Streams:   server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers:   server.CallersConfig{Grace: 30 * time.Second},
+		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
+			{Name: "phones", Hash: hash(phoneServiceToken), Scopes: []string{"telephony"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},
 		},
 		Languages: []string{"en", "fr"},
@@ -239,6 +243,7 @@ type clients struct {
 	usherv1connect.RoomsServiceClient
 	usherv1connect.LobbyServiceClient
 	usherv1connect.ParticipantsServiceClient
+	usherv1connect.TelephonyServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -253,6 +258,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
+		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -2,12 +2,16 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/callers"
@@ -17,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/oidc"
 	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 	"github.com/usher-meet/usher/server/users"
 )
 
@@ -27,9 +32,8 @@ func (p *parts) clientConfig() *usherv1.Config {
 	c := p.config
 	out := &usherv1.Config{
 		Languages: c.Languages,
-		// Both come with services that this version does not have.
+		// It comes with a service that this version does not have.
 		Recording: &usherv1.RecordingConfig{},
-		Telephony: &usherv1.TelephonyConfig{},
 		RoomDefaults: &usherv1.RoomDefaults{
 			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
 		},
@@ -88,6 +92,30 @@ func (p *parts) callersService() *callers.Service {
 	return &callers.Service{
 		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
 	}
+}
+
+func (p *parts) telephonyService() *telephony.Service {
+	c := p.config
+	return &telephony.Service{
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, RotateLimit: c.Limits.RotatePIN, LiveKit: p.livekit, Log: p.log,
+		Trunks: &telephony.Trunks{
+			LiveKit: p.livekit, Enabled: c.Telephony.Enabled, Configured: c.Telephony.Trunks, National: c.Telephony.NationalNumbers, Log: p.log,
+		},
+		Invitations: noInvitations{}, Metrics: telephony.NewMetrics(p.metrics), Random: rand.Reader,
+		PINLength: c.Telephony.PINLength, Rest: c.Telephony.PINRest, Lease: ruleLease,
+	}
+}
+
+// ruleLease is how long a server that died keeps others from changing how a room is dialled: longer than the few calls to
+// LiveKit take that this needs, each of which is given up after 5 s.
+const ruleLease = 30 * time.Second
+
+// noInvitations stands for the invitations, which this version does not have: nobody has a PIN in a mail.
+type noInvitations struct{}
+
+// PINChanged implements [telephony.Invitations].
+func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (int, error) {
+	return 0, nil
 }
 
 func (p *parts) participantsService() *participants.Service {

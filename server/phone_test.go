@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -39,7 +40,10 @@ type phoned struct {
 // own, and says that callers wait if they do.
 func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config)) *phoned {
 	t.Helper()
-	return startPhonedOn(t, testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)}), access, policy, change...)
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
+	change = append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)
+	return startPhonedOn(t, lk, access, policy, change...)
 }
 
 func startPhonedOn(
@@ -150,13 +154,18 @@ func (p *phoned) isHeld(c *phone.Call) bool {
 // silent checks that a held caller and the meeting do not hear each other for a while.
 func (p *phoned) silent(c *phone.Call) {
 	p.t.Helper()
+	p.silentTo(c, p.web)
+}
+
+func (p *phoned) silentTo(c *phone.Call, other *meeting.Participant) {
+	p.t.Helper()
 	time.Sleep(300 * time.Millisecond) // what is on its way arrives
-	caller, web := c.Heard(p.web.Identity()), p.web.Heard(c.Identity())
+	caller, web := c.Heard(other.Identity()), other.Heard(c.Identity())
 	time.Sleep(time.Second)
-	if got := c.Heard(p.web.Identity()) - caller; got > 0 {
+	if got := c.Heard(other.Identity()) - caller; got > 0 {
 		p.t.Errorf("the held caller heard %d frames", got)
 	}
-	if got := p.web.Heard(c.Identity()) - web; got > 0 {
+	if got := other.Heard(c.Identity()) - web; got > 0 {
 		p.t.Errorf("the meeting heard %d frames of the held caller", got)
 	}
 }
@@ -207,30 +216,115 @@ const (
 // Without a word of LiveKit's, the sweep finds callers: they are held within two seconds, wait, and are let in.
 func TestPhoneSweep(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, restrictedRoom, phonesWait)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
+	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
 	p.open(true)
 	call := p.bridge.MustDial("+4917012345678", dialled, pin)
 	began := time.Now()
 	p.untilHeld(call)
 	t.Logf("held by the sweep after %v", time.Since(began).Round(time.Millisecond))
 	p.silent(call)
-	e := p.waitingCall()
-	if e.GetKind() != usherv1.EntryKind_ENTRY_KIND_PHONE || e.GetDisplayName() != "Phone ··· 5678" || e.GetPosition() != 1 {
-		t.Errorf("entry = %v", e)
+	if _, err := p.decide(allow); err != nil {
+		t.Fatal(err)
 	}
-	if x := p.heldInList(); !x.GetHeld() || x.GetDisplayName() != "Phone ··· 5678" || x.GetCanSubscribe() {
+	p.hearEachOther(call)
+	call.HangUp()
+}
+
+// People on the phone wait in front of a restricted room, deaf and mute, whatever happens meanwhile, until a host decides.
+func TestPhoneLobby(t *testing.T) {
+	t.Parallel()
+	listen, webhook := listenForWebhooks(t)
+	events := newRelay(t, webhook)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{events.URL}})
+	api := newFaultyLiveKit(t, lk)
+	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *server.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
+	p.open(true)
+	p.measureHolds(events, api)
+
+	first := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.untilHeld(first)
+	p.silent(first)
+	e := p.waitingCall()
+	if e.GetKind() != usherv1.EntryKind_ENTRY_KIND_PHONE || e.GetDisplayName() != "Phone ··· 5678" || e.GetStatus() != waiting {
+		t.Errorf("entry = %v, want a caller who waits, by the end of the number", e)
+	}
+	if x := p.heldInList(); !x.GetHeld() || x.GetDisplayName() != "Phone ··· 5678" || x.GetCanSubscribe() || !x.GetTracks()[0].GetMuted() {
 		t.Errorf("participant = %v, want one who is held", x)
 	}
-	e, err := p.decide(allow)
-	if err != nil || e.GetStatus() != accepted {
-		t.Fatalf("decision = %v, %v", e, err)
+
+	lk.Kill()
+	lk.Restart()
+	before, _ := p.caller(first)
+	p.until("the caller is back, and held", func() bool {
+		x, _ := p.caller(first)
+		return x.SID != before.SID && p.isHeld(first)
+	})
+	other := p.second() // the first one's client may take long to come back
+	p.silentTo(first, other)
+	if again := p.waitingCall(); again.GetId() != e.GetId() {
+		t.Errorf("after the restart %v waits, want entry %s", again, e.GetId())
 	}
-	call.Hears(p.web.Identity())
-	p.web.Hears(call.Identity())
+	if _, err := p.decide(allow); err != nil {
+		t.Fatal(err)
+	}
+	first.Hears(other.Identity())
+	other.Hears(first.Identity())
 	if x := p.heldInList(); x.GetHeld() || !x.GetCanSubscribe() || x.GetTracks()[0].GetMuted() {
 		t.Errorf("participant = %v, want one who was let in", x)
 	}
+
+	// Another call with that number takes the place of the one that was let in, and is not.
+	second := p.bridge.MustDial("+4917012345678", dialled, pin)
+	first.WaitGone()
+	p.untilHeld(second)
+	p.silentTo(second, other)
+	if again := p.waitingCall(); again.GetId() == e.GetId() {
+		t.Errorf("the second call has the entry of the first one")
+	}
+	if e, err := p.decide(deny); err != nil || e.GetStatus() != denied {
+		t.Fatalf("decision = %v, %v", e, err)
+	}
+	second.WaitGone()
 	if waiting := p.list(p.host, p.room); len(waiting) != 0 {
 		t.Errorf("waiting = %v, want nobody", waiting)
 	}
+
+	events.lose()
+	lost := p.bridge.MustDial("+4917087654321", dialled, pin)
+	began := time.Now()
+	p.untilHeld(lost)
+	took := time.Since(began)
+	t.Logf("without the webhook held after %v", took.Round(time.Millisecond))
+	if took > 2*time.Second {
+		t.Errorf("without the webhook held after %v, want 2 s at most", took)
+	}
+	p.silentTo(lost, other)
+}
+
+// measureHolds prints how long it takes to hold a caller, from the arrival of LiveKit's event to its last answer.
+func (p *phoned) measureHolds(events *relay, api *faultyLiveKit) {
+	p.t.Helper()
+	const calls = 20
+	took := make([]time.Duration, 0, calls)
+	heard, overheard := 0, 0
+	for n := range calls {
+		call := p.bridge.MustDial(fmt.Sprintf("+49170%07d", n), dialled, pin)
+		p.untilHeld(call)
+		took = append(took, api.last(call.Identity(), "UpdateParticipant", "MutePublishedTrack").Sub(events.joined(call.Identity())))
+		heard += call.Heard(p.web.Identity())
+		overheard += p.web.Heard(call.Identity())
+		call.HangUp()
+	}
+	p.until("nobody waits", func() bool { return len(p.list(p.host, p.room)) == 0 })
+	slices.Sort(took)
+	p.t.Logf("hold in place after the event, %d calls: median %v, worst %v; heard of the meeting: %d frames of 20 ms, heard by it: %d",
+		calls, took[calls/2].Round(100*time.Microsecond), took[calls-1].Round(100*time.Microsecond), heard, overheard)
+}
+
+// hearEachOther waits until a caller and the meeting do.
+func (p *phoned) hearEachOther(c *phone.Call) {
+	p.t.Helper()
+	c.Hears(p.web.Identity())
+	p.web.Hears(c.Identity())
 }

@@ -37,6 +37,7 @@ import (
 	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Services are the fully qualified names of the services that the server mounts.
@@ -44,6 +45,7 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.TelephonyServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -91,6 +93,8 @@ type parts struct {
 	rooms    *rooms.Service
 	lobby    *lobby.Service
 	callers  *callers.Service
+	// telephony also tells clients and rooms who can be reached by phone.
+	telephony *telephony.Service
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
@@ -141,6 +145,7 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { p.lobby.RunNews(workCtx) })
 	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
+	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
 	defer work.Wait()
 	defer p.inbox.Wait()
 	defer stopWork()
@@ -236,9 +241,10 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.inbox = &events.Inbox{DB: db, Jobs: p.jobs, Log: log}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
-	p.rooms.Lobby = p.lobby
 	p.callers = p.callersService()
 	p.lobby.Callers = p.callers
+	p.telephony = p.telephonyService()
+	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -261,8 +267,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
-	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
+	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
 	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(Services), grpchealth.HealthV1ServiceName)...)
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))

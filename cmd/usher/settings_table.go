@@ -8,6 +8,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // config shortens the places of values in the table.
@@ -413,6 +414,40 @@ var table = []section{
 			doc:  "Name beside that address. Empty: `USHER_BRANDING_NAME`.",
 		},
 	}},
+	{"Telephony", "Calls come through LiveKit's phone bridge: see [telephony.md](telephony.md).", []setting{
+		{
+			name: "USHER_TELEPHONY_ENABLED", standard: "true",
+			set: into(boolean, func(c *config) *bool { return &c.Telephony.Enabled }),
+			doc: "Whether rooms can be reached by phone, as far as there are trunks.",
+		},
+		{
+			name: "USHER_TELEPHONY_TRUNKS",
+			set:  into(trunks, func(c *config) *[]telephony.ConfiguredTrunk { return &c.Telephony.Trunks }),
+			doc: "Ids of LiveKit's inbound trunks to use, each with the numbers to show to people if they are other than LiveKit's: " +
+				"`ST_a,ST_b=+33123456789/+3222222222`. Empty: the only one that LiveKit has; with none or several, telephony is off.",
+		},
+		{
+			name: "USHER_TELEPHONY_NUMBER_FORMAT", standard: "international",
+			set: into(oneOf(map[string]bool{"international": false, "national": true}),
+				func(c *config) *bool { return &c.Telephony.NationalNumbers }),
+			doc: "How numbers are shown: `international` (`+33 1 23 45 67 89`) or `national` (`01 23 45 67 89`).",
+		},
+		{
+			name: "USHER_TELEPHONY_PIN_LENGTH", standard: "10",
+			set: into(pinLength, func(c *config) *int { return &c.Telephony.PINLength }),
+			doc: "Digits of a new PIN, 4 to 16. Every digit less makes guessing one ten times easier.",
+		},
+		{
+			name: "USHER_TELEPHONY_PIN_REST", standard: "8760h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Telephony.PINRest }),
+			doc: "How long a PIN that a room gave up is given to no other: it stands in mails.",
+		},
+		{
+			name: "USHER_TELEPHONY_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Telephony.Sweep }),
+			doc: "How often meetings, dispatch rules and rooms are compared, and repaired.",
+		},
+	}},
 	{"Branding", "", []setting{
 		{
 			name: "USHER_BRANDING_NAME", standard: "Usher",
@@ -459,6 +494,8 @@ var table = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.CreateRoom }),
 		limit("USHER_LIMIT_EMAIL_LOOKUP", "60/1h", "email-lookup", "Searches for people by one user.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.EmailLookup }),
+		limit("USHER_LIMIT_ROTATE_PIN", "10/1h", "rotate-pin", "Changes of one room's PIN.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.RotatePIN }),
 		limit("USHER_LIMIT_NOT_FOUND", "60/1m", "not-found", "Answers that something does not exist, for each network: guessing is slow.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.NotFound }),
 		limit("USHER_LIMIT_SIGN_IN", "60/1m", "sign-in", "Sign-ins that begin, for each network.",

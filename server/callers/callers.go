@@ -94,65 +94,6 @@ type Service struct {
 	known known
 }
 
-// CallerJoined holds somebody on the phone who has just come, or lets them be heard: what LiveKit's event participant_joined
-// tells. Where its dispatch rule says that callers wait, LiveKit is told before anybody is asked.
-func (s *Service) CallerJoined(ctx context.Context, room uuid.UUID, p live.Participant) error {
-	if p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
-		return nil
-	}
-	s.known.addRoom(room)
-	defer s.known.lock(room, p.Identity)()
-	if p.Attributes[live.AttributeLobby] == live.LobbyWaiting {
-		held, err := s.hold(ctx, room, p)
-		if err != nil {
-			return ignoreGone(err)
-		}
-		p = held
-	}
-	return s.look(ctx, room, p)
-}
-
-// TrackPublished mutes what a caller publishes who was not let in: what LiveKit's event track_published tells, which says of
-// nobody that they are on the phone. LiveKit forgets who was muted when it is started again.
-func (s *Service) TrackPublished(ctx context.Context, room uuid.UUID, identity, participantSID, trackSID string) error {
-	if !live.IsCallerIdentity(identity) {
-		return nil
-	}
-	defer s.known.lock(room, identity)()
-	if s.known.isHeld(participantSID) {
-		if err := s.LiveKit.MuteTrack(ctx, room, identity, trackSID); err != nil {
-			s.Log.WarnContext(ctx, "a held caller's track is not muted yet", "room", room, "track", trackSID, "err", err)
-		}
-	}
-	p, err := s.find(ctx, room, identity)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	standing, err := s.standing(ctx, room, p.Call())
-	if standing == live.CallLifted && s.known.isHeld(p.SID) {
-		standing = live.CallAdmitted // by another replica, before the track was muted here
-	}
-	// LiveKit's list may not have the track yet, and may have it as it was before.
-	p.Tracks = []live.Track{{SID: trackSID}}
-	return errors.Join(err, s.settle(ctx, room, p, standing))
-}
-
-// CallerLeft ends the entry of a call that is over: what LiveKit's event participant_left tells.
-func (s *Service) CallerLeft(ctx context.Context, room uuid.UUID, p live.Participant) error {
-	if p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
-		return nil
-	}
-	s.known.forget(p.SID)
-	now, err := s.find(ctx, room, p.Identity)
-	if err == nil && now.Call().ID == p.Call().ID {
-		return nil // connected again since
-	}
-	if err != nil && !errors.Is(err, live.ErrGone) {
-		return err
-	}
-	return s.Lobby.CallEnded(ctx, room, p.Call())
-}
-
 // look asks how a caller stands and settles them.
 func (s *Service) look(ctx context.Context, room uuid.UUID, p live.Participant) error {
 	standing, err := s.standing(ctx, room, p.Call())

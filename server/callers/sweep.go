@@ -99,6 +99,7 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 	if len(calls) == 0 && !s.known.hasRoom(room) {
 		return nil
 	}
+	slices.SortFunc(calls, func(a, b live.Participant) int { return a.JoinTime.Compare(b.JoinTime) })
 	s.known.addRoom(room)
 	standings, err := s.standings(ctx, room, calls)
 	failures := []error{err}

@@ -10,6 +10,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/live"
 )
 
@@ -40,12 +41,7 @@ func (d *DialIn) Follow(ctx context.Context, e live.Event) error {
 		if err != nil {
 			return err
 		}
-		if was {
-			_, err = d.Telephony.OpenDialIn(ctx, &usherv1.OpenDialInRequest{RoomId: e.RoomID.String()})
-		} else {
-			_, err = d.Telephony.CloseDialIn(ctx, &usherv1.CloseDialInRequest{RoomId: e.RoomID.String()})
-		}
-		if err != nil {
+		if err := d.set(ctx, e.RoomID, was); err != nil {
 			return err
 		}
 		is, again := d.attended(ctx, e.RoomID)
@@ -55,6 +51,26 @@ func (d *DialIn) Follow(ctx context.Context, e live.Event) error {
 		was, err = is, again
 	}
 	return fmt.Errorf("people come to %s and go faster than it opens and closes", e.RoomID)
+}
+
+// set opens or closes a room. That it cannot be reached by phone at all is no failure, and neither is that it is gone, or that
+// everybody has left since, which the next look shows.
+func (d *DialIn) set(ctx context.Context, room uuid.UUID, open bool) (err error) {
+	if open {
+		_, err = d.Telephony.OpenDialIn(ctx, &usherv1.OpenDialInRequest{RoomId: room.String()})
+	} else {
+		_, err = d.Telephony.CloseDialIn(ctx, &usherv1.CloseDialInRequest{RoomId: room.String()})
+	}
+	refusal, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	switch refusal.Reason {
+	case usherv1.ErrorReason_ERROR_REASON_TELEPHONY_DISABLED, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND,
+		usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE:
+		return nil
+	}
+	return err
 }
 
 // attended reports whether somebody is in the meeting who is neither on the phone nor a recorder.

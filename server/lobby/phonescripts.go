@@ -9,12 +9,13 @@ var callsScript = newScript(`
 sweep()
 local changed = false
 
-local function enter(c)
+-- Those that are new at the same moment wait in the order in which they came.
+local function enter(c, place)
   return {id = c.id, kind = PHONE, status = WAITING, name = c.name, ticket = 'none', identity = c.identity, user = '',
-    etag = c.etag, asked = text(now), decided = '', meeting = a.meeting, call = c.call, withheld = c.withheld}
+    etag = c.etag, asked = text(now + place), decided = '', meeting = a.meeting, call = c.call, withheld = c.withheld}
 end
 
-local function stand(c)
+local function stand(c, place)
   local e, ends = load(c.id)
   -- What was decided in one meeting does not count in the next.
   if e and (e.status == ENDED or e.status == ACCEPTED and e.meeting ~= a.meeting) then e = nil end
@@ -29,7 +30,7 @@ local function stand(c)
   end
   if a.allow then
     changed = changed or e ~= nil
-    e = e or enter(c)
+    e = e or enter(c, place)
     e.status, e.decided, e.meeting = ACCEPTED, text(now), a.meeting
     store(e, now + ms(a.accepted))
     return 'admitted'
@@ -41,14 +42,14 @@ local function stand(c)
   end
   if redis.call('ZCARD', waiting) >= a.most then return 'full' end
   changed = true
-  store(enter(c), now + ms(a.waiting))
+  store(enter(c, place), now + ms(a.waiting))
   return 'new'
 end
 
 local words, here = {}, {}
 for i, c in ipairs(a.calls or {}) do
   here[c.id] = true
-  words[i] = stand(c)
+  words[i] = stand(c, i)
 end
 if a.complete then
   for _, id in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do
