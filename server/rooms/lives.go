@@ -49,7 +49,7 @@ func (s *Service) FollowMeeting(ctx context.Context, e live.Event) error {
 	if e.Type != live.ParticipantJoined {
 		return nil
 	}
-	return s.Sync(ctx, e.RoomID)
+	return s.syncPeople(ctx, e.RoomID)
 }
 
 // SweepMeetings does for all rooms what [Service.FollowMeeting] does for one: for the events that got lost.
@@ -79,9 +79,22 @@ func (s *Service) SweepMeetings(ctx context.Context) error {
 		failures = append(failures, s.hear(ctx, id, lives...))
 	}
 	for _, m := range meetings {
-		failures = append(failures, s.Sync(ctx, m.Room))
+		failures = append(failures, s.syncPeople(ctx, m.Room))
 	}
 	return errors.Join(failures...)
+}
+
+// syncPeople brings the meeting of a room up to date, if there is one.
+func (s *Service) syncPeople(ctx context.Context, id uuid.UUID) error {
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	if err != nil {
+		if ent.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("find room: %w", err)
+	}
+	_, err = s.syncMeeting(ctx, r)
+	return err
 }
 
 // life is what was heard of one life of a room.
