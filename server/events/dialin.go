@@ -69,8 +69,9 @@ func (d *DialIn) set(ctx context.Context, room uuid.UUID, open bool) (err error)
 	case usherv1.ErrorReason_ERROR_REASON_TELEPHONY_DISABLED, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_FOUND,
 		usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE:
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 // attended reports whether somebody is in the meeting who is neither on the phone nor a recorder.

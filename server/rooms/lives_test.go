@@ -211,12 +211,12 @@ func TestSweepMeetings_beginsMeanwhile(t *testing.T) {
 		s, livekit := newService(t, db)
 		p := mustPeople(t, db)
 		room := uuid.MustParse(p.room(t, s).GetId())
-		livekit.intercept(func(_ context.Context, call string) error {
+		livekit.intercept(func(ctx context.Context, call string) error {
 			if call != "LiveMeetings" {
 				return nil
 			}
 			// Another replica hears of it after LiveKit has made its list, which is empty.
-			return s.hear(t.Context(), room, life{sid: "RM_1", start: time.Now()})
+			return s.hear(ctx, room, life{sid: "RM_1", start: time.Now()})
 		})
 		if err := s.SweepMeetings(t.Context()); err != nil {
 			t.Fatal(err)
