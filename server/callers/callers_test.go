@@ -2,8 +2,11 @@ package callers
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,7 +136,9 @@ func TestTrackPublished(t *testing.T) {
 	call, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	w.until("held", call, isHeld)
-	for name, s := range map[string]*Service{"the same replica": w.callers, "another replica": w.replica()} {
+	other := w.replica()
+	other.Meetings = late{w.client}
+	for name, s := range map[string]*Service{"the same replica": w.callers, "another replica": other} {
 		if err := w.client.UnmuteCaller(t.Context(), w.room, p, p.Tracks[0].SID); err != nil {
 			t.Fatal(err)
 		}
@@ -154,6 +159,17 @@ func TestTrackPublished(t *testing.T) {
 		Type: live.TrackPublished, RoomID: w.room, Participant: &p, Track: &live.Track{SID: p.Tracks[0].SID},
 	})
 	w.until("admitted as before", call, isAdmitted)
+}
+
+// late is a LiveKit whose list does not have tracks yet.
+type late struct{ *livekit.Client }
+
+func (l late) Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error) {
+	people, err := l.Client.Participants(ctx, room)
+	for i := range people {
+		people[i].Tracks = nil
+	}
+	return people, err
 }
 
 // overtaken does something right before LiveKit is told to hold, or to admit, somebody.
@@ -180,17 +196,31 @@ func (o *overtaken) AdmitCaller(ctx context.Context, room uuid.UUID, identity st
 func TestHold_decidedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	call, p := w.calls("+4917012345678")
-	w.joined(w.callers, p)
-	other := w.replica()
-	other.LiveKit = &overtaken{Client: w.client, hold: func() {
-		w.decide(p)
-		if err := w.callers.Admit(t.Context(), w.room, p.Call()); err != nil {
-			t.Error(err)
-		}
-	}}
-	w.joined(other, p) // the event a second time, as it was
-	w.until("admitted", call, isAdmitted)
+	for number, again := range map[string]func(s *Service, p live.Participant){
+		"+4917000000001": w.joined, // the event a second time, as it was
+		"+4917000000002": func(s *Service, p live.Participant) {
+			// As LiveKit forgets mutes.
+			if err := w.client.UnmuteCaller(t.Context(), w.room, p, p.Tracks[0].SID); err != nil {
+				t.Error(err)
+			}
+			if err := s.sweepRoom(t.Context(), w.room); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		call, p := w.calls(number)
+		w.joined(w.callers, p)
+		w.until("held", call, isHeld)
+		other := w.replica()
+		other.LiveKit = &overtaken{Client: w.client, hold: sync.OnceFunc(func() {
+			w.decide(p)
+			if err := w.callers.Admit(t.Context(), w.room, p.Call()); err != nil {
+				t.Error(err)
+			}
+		})}
+		again(other, p)
+		w.until("admitted", call, isAdmitted)
+	}
 }
 
 // Who takes over the identity of an admitted caller at that very moment is not admitted.
@@ -213,6 +243,32 @@ func TestAdmit_takenOver(t *testing.T) {
 	w.until("the second call is held", second, isHeld)
 }
 
+// deafMute is a LiveKit that does not unmute.
+type deafMute struct{ *livekit.Client }
+
+func (deafMute) UnmuteCaller(context.Context, uuid.UUID, live.Participant, string) error {
+	return live.ErrUnavailable
+}
+
+// A hold that cannot be lifted as a whole is whole again when the host is told.
+func TestAdmit_notLifted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	call, p := w.calls("+4917012345678")
+	w.joined(w.callers, p)
+	w.until("held", call, isHeld)
+	w.decide(p)
+	w.callers.LiveKit = deafMute{w.client}
+	if err := w.callers.Admit(t.Context(), w.room, p.Call()); !errors.Is(err, live.ErrUnavailable) {
+		t.Errorf("Admit = %v, want that LiveKit is unavailable", err)
+	}
+	w.until("held again", call, isHeld)
+	standings, err := w.lobby.Calls(t.Context(), w.db.Read.Room.GetX(t.Context(), w.room), []live.Call{p.Call()}, false)
+	if err != nil || standings[0] != live.CallWaiting {
+		t.Errorf("the call stands %v, %v; want it to wait", standings, err)
+	}
+}
+
 // Without Redis nobody can say how a call stands: who comes is held, and who was let in stays.
 func TestHold_withoutRedis(t *testing.T) {
 	t.Parallel()
@@ -225,6 +281,8 @@ func TestHold_withoutRedis(t *testing.T) {
 	}
 	w.redis.Kill()
 	comes, q := w.calls("+4917087654321")
+	q.Attributes = maps.Clone(q.Attributes)
+	delete(q.Attributes, live.AttributeLobby) // or they would be held before anybody is asked
 	w.joined(w.callers, q)
 	w.until("held", comes, isHeld)
 	if err := w.callers.sweepRoom(t.Context(), w.room); err == nil {
