@@ -3,10 +3,10 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -60,7 +60,9 @@ type Options struct {
 	Redis rueidis.Client
 	// SignIn replaces the handlers below /auth/.
 	SignIn func(SignInParts) http.Handler
-	// Front replaces the page at /.
+	// WebApp is the built web app. Nil: there is none, and / says so.
+	WebApp fs.FS
+	// Front is the page of `usher dev`, at /-/development and, without a web app, at /.
 	Front http.Handler
 }
 
@@ -282,13 +284,16 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux.HandleFunc("GET /readyz", p.health.ready)
 	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.mountSignIn(mux, o, provider)
-	mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
+	pages, err := p.pages(o)
+	if err != nil {
+		return nil, err
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if isProcedure(r.URL.Path) {
 			rpc.ServeHTTP(w, r)
 			return
 		}
-		http.NotFound(w, r)
+		pages.ServeHTTP(w, r)
 	})
 	protect, err := auth.ProtectOrigin(p.config.AllowedOrigins)
 	if err != nil {

@@ -41,16 +41,25 @@ func TestClashHeals(t *testing.T) {
 
 		t.Run("the answer to its own creation was lost", func(t *testing.T) {
 			room := ready()
-			w.gate.set(func(call string, forward func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
-				answer := forward()
-				if call == "CreateSIPDispatchRule" {
-					return broken()
-				}
-				return answer
-			})
-			_, err := w.OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: room.String()})
-			wantFault(t, err, fault.ErrLiveKit)
-			w.gate.set(nil)
+			lose := func() {
+				t.Helper()
+				w.gate.set(func(call string, forward func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+					answer := forward()
+					if call == "CreateSIPDispatchRule" {
+						return broken()
+					}
+					return answer
+				})
+				_, err := w.OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: room.String()})
+				wantFault(t, err, fault.ErrLiveKit)
+				w.gate.set(nil)
+			}
+			lose()
+			if n := w.mustClose(room); n != 1 {
+				t.Errorf("closing deleted %d rules, want the one whose answer was lost", n)
+			}
+			w.wantNoRule(room)
+			lose()
 			if w.mustOpen(room).GetCreated() {
 				t.Error("another rule was made")
 			}

@@ -328,20 +328,30 @@ func TestLease_holderDies(t *testing.T) {
 		w.Lease = time.Second
 		room := w.room(direct)
 		w.join(room)
-		p, err := w.ensurePIN(t.Context(), room, w.Trunks.Known())
-		if err != nil {
-			t.Fatal(err)
-		}
 		// It died after LiveKit made the rule, and before it wrote down which.
+		die := func(room, lease uuid.UUID) (rule string) {
+			p, err := w.ensurePIN(t.Context(), room, w.Trunks.Known())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, taken, err := w.tryTake(t.Context(), room, lease); err != nil || !taken {
+				t.Fatalf("take: %t, %v", taken, err)
+			}
+			made := wanted{room: room, pin: p}
+			if rule, err = w.LiveKit.CreateRule(t.Context(), made.rule("")); err != nil {
+				t.Fatal(err)
+			}
+			return rule
+		}
+		closed := w.room(direct)
+		die(closed, uuid.New())
+		if n := w.mustClose(closed); n != 1 {
+			t.Errorf("closing deleted %d rules, want the one that nobody knows of", n)
+		}
+		w.wantNoRule(closed)
+
 		dead := uuid.New()
-		if _, _, taken, err := w.tryTake(t.Context(), room, dead); err != nil || !taken {
-			t.Fatalf("take: %t, %v", taken, err)
-		}
-		made := wanted{room: room, pin: p}
-		id, err := w.LiveKit.CreateRule(t.Context(), made.rule(""))
-		if err != nil {
-			t.Fatal(err)
-		}
+		id := die(room, dead)
 		res := w.mustOpen(room)
 		if res.GetDispatchRuleId() != id || res.GetCreated() {
 			t.Errorf("opened %v, want the rule that was made", res)
