@@ -110,6 +110,21 @@ func (p *parts) telephonyService() *telephony.Service {
 	}
 }
 
+// watchPeriod is how often phone bridges are asked for wrong PINs: several times in the minute over which they count.
+const watchPeriod = 15 * time.Second
+
+func (p *parts) wrongPINWatch() *telephony.Watch {
+	c := p.config.Telephony
+	w := &telephony.Watch{
+		URLs: c.BridgeMetrics, Period: watchPeriod, Alert: c.WrongPINAlert, HTTP: &http.Client{}, Log: p.log,
+		Metrics: telephony.NewWatchMetrics(p.metrics),
+	}
+	if c.WrongPINRotate {
+		w.Alarm = p.telephony.RotateLive
+	}
+	return w
+}
+
 // ruleLease is how long a server that died keeps others from changing how a room is dialled: longer than the few calls to
 // LiveKit take that this needs, each of which is given up after 5 s.
 const ruleLease = 30 * time.Second

@@ -97,6 +97,7 @@ type parts struct {
 	callers  *callers.Service
 	// telephony also tells clients and rooms who can be reached by phone.
 	telephony *telephony.Service
+	wrongPINs *telephony.Watch
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
@@ -148,6 +149,7 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
+	work.Go(func() { p.wrongPINs.Run(workCtx) })
 	defer work.Wait()
 	defer p.inbox.Wait()
 	defer stopWork()
@@ -246,6 +248,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.callers = p.callersService()
 	p.lobby.Callers = p.callers
 	p.telephony = p.telephonyService()
+	p.wrongPINs = p.wrongPINWatch()
 	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
