@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -304,4 +303,3 @@ func TestRecordingTorture(t *testing.T) {
 		t.Logf("%d stories, %d crashes", played, crashes)
 	})
 }
-
