@@ -26,6 +26,8 @@ import (
 type right struct {
 	// anyone: no credential is needed.
 	anyone bool
+	// service: only for services.
+	service bool
 	// participant: only for participants.
 	participant bool
 	// tokenScopes are the scopes of API tokens of which one is needed; none: API tokens are refused.
@@ -196,6 +198,35 @@ var rights = map[string]right{
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
 		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
 	},
+	// LiveKit has no Redis here, and takes no calls.
+	usherv1connect.TelephonyServiceGetDialInProcedure: {
+		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
+		request: func(w *world) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.TelephonyServiceRotatePinProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "TELEPHONY_DISABLED",
+		request: func(w *world) proto.Message { return &usherv1.RotatePinRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.TelephonyServiceOpenDialInProcedure: {
+		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
+		request: func(w *world) proto.Message { return &usherv1.OpenDialInRequest{RoomId: w.room.ID.String()} },
+	},
+	usherv1connect.TelephonyServiceCloseDialInProcedure: {
+		service: true, serviceScope: "telephony",
+		request: func(w *world) proto.Message { return &usherv1.CloseDialInRequest{RoomId: w.room.ID.String()} },
+	},
+	usherv1connect.TelephonyServiceListDispatchRulesProcedure: {
+		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
+		request: func(*world) proto.Message { return &usherv1.ListDispatchRulesRequest{} },
+	},
+	usherv1connect.TelephonyServiceReconcileDialInProcedure: {
+		service: true, serviceScope: "telephony",
+		request: func(*world) proto.Message { return &usherv1.ReconcileDialInRequest{} },
+	},
+	usherv1connect.TelephonyServiceListTrunksProcedure: {
+		service: true, serviceScope: "telephony",
+		request: func(*world) proto.Message { return &usherv1.ListTrunksRequest{} },
+	},
 	usherv1connect.ParticipantsServiceListParticipantsProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
 		request: func(w *world) proto.Message {
@@ -287,6 +318,9 @@ var callerKinds = []callerKind{
 	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
 		return bearer(serviceToken)
 	}},
+	{name: "service telephony", service: true, serviceScopes: []string{"telephony"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+		return bearer(phoneServiceToken)
+	}},
 	{name: "service without scope", service: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
 		return bearer(idleServiceToken)
 	}},
@@ -326,6 +360,8 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 			return ""
 		}
 		return "UNAUTHENTICATED"
+	case r.service && !k.service:
+		return "NOT_PERMITTED"
 	case r.participant && k.name == "nobody":
 		return "SIGN_IN_REQUIRED"
 	case r.participant:

@@ -7,6 +7,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Version of this Usher. Migrations name the oldest version that may run on their schema.
@@ -47,6 +48,9 @@ type Config struct {
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
 	Streams                StreamsConfig
+	Callers                CallersConfig
+	Mail                   MailConfig
+	Telephony              TelephonyConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -85,7 +89,9 @@ type LiveKitConfig struct {
 	URL, PublicURL string
 	Key            string
 	Secret         Secret
-	CAFile         string
+	// WebhookKeys sign LiveKit's webhooks; empty: Key and Secret do.
+	WebhookKeys []LiveKitKey
+	CAFile      string
 	// TokenLife is for how long a token is good for connecting.
 	TokenLife time.Duration
 	// SessionLife is how long a participant may renew a connection.
@@ -94,6 +100,12 @@ type LiveKitConfig struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for no limit.
 	MaxParticipants int
+}
+
+// LiveKitKey is an API key of LiveKit's.
+type LiveKitKey struct {
+	Key    string
+	Secret Secret
 }
 
 // OIDCConfig is how people sign in. Nobody can while Issuer is empty.
@@ -145,12 +157,33 @@ type LobbyConfig struct {
 	MaxWaiting int
 }
 
+// TelephonyConfig is how rooms are reached by phone.
+type TelephonyConfig struct {
+	// Enabled is false when rooms cannot be, whatever LiveKit has.
+	Enabled bool
+	// Trunks are those to use; none: the only one that LiveKit has.
+	Trunks []telephony.ConfiguredTrunk
+	// NationalNumbers are shown as in their own country, others in international form.
+	NationalNumbers bool
+	// PINLength is how many digits a PIN has, and PINRest how long one that a room gave up is given to no other.
+	PINLength int
+	PINRest   time.Duration
+	// Sweep is how often meetings, dispatch rules and rooms are compared.
+	Sweep time.Duration
+}
+
 // StreamsConfig bounds streams.
 type StreamsConfig struct {
 	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
 	Heartbeat, MaxAge time.Duration
 	// PerTicket, PerUser and PerNetwork are how many may be open at the same time, in all servers; 0 for no limit.
 	PerTicket, PerUser, PerNetwork int
+}
+
+// CallersConfig is what becomes of people on the phone.
+type CallersConfig struct {
+	// Grace is how long they may be in a meeting that everybody else has left.
+	Grace time.Duration
 }
 
 // ServiceToken is a program of the operator that may call.
@@ -168,6 +201,37 @@ type LogConfig struct {
 	Text bool
 }
 
+// MailTLS is how the connection to the mail server is protected.
+type MailTLS int
+
+// The modes.
+const (
+	// MailStartTLS begins plain and turns to TLS, which the server must offer.
+	MailStartTLS MailTLS = iota
+	// MailImplicitTLS is TLS from the first byte.
+	MailImplicitTLS
+	// MailNoTLS is for a server on loopback only.
+	MailNoTLS
+)
+
+// MailConfig is how mail is sent. None is while Host is empty.
+type MailConfig struct {
+	Host     string
+	Port     int
+	TLS      MailTLS
+	CAFile   string
+	Username string
+	Password Secret
+	// From is the address that sends, and FromName the name beside it; empty: that of the branding.
+	From, FromName string
+	// Hello is the name with which this server introduces itself; empty: the domain of From.
+	Hello string
+	// Timeout bounds one sending.
+	Timeout time.Duration
+	// PerDomain is how many letters one process has on their way to one domain.
+	PerDomain int
+}
+
 // DirectoryConfig is who can be found.
 type DirectoryConfig struct {
 	// Open lets users search by name.
@@ -177,6 +241,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
+	// RotatePIN is by room.
+	RotatePIN ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
 	KnockNetwork, KnockRoom ratelimit.Limit
 }

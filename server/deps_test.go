@@ -31,14 +31,17 @@ var (
 		// The commands for operators call the same rules as the API.
 		"cmd/usher": "dev server services shared migrations gen",
 		// Runs a whole server with stand-ins around it, and is no part of one.
-		"server/dev": "server shared migrations gen",
+		"server/dev": "server shared migrations catcher gen",
 		"server":     "services adapters shared migrations gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
-		"server/users": "shared gen", "server/config": "shared gen",
+		"server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
+		"server/telephony": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
-		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "",
+		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "", "server/mail": "shared gen",
+		// A mail server that delivers nothing, for development and tests.
+		"server/mail/catcher": "",
 
 		// Shared packages, each above those it lists.
 		"server/auth":        "fault dbtx live ratelimit slug text gen",
@@ -51,11 +54,13 @@ var (
 		"server/fault":       "gen",
 		"server/dbtx":        "sqltx gen",
 		"server/jobs":        "dbtx sqltx gen",
+		"server/events":      "dbtx jobs live gen",
 		"server/live":        "gen",
+		"server/letter":      "gen",
 		"server/slug":        "",
 		"server/text":        "",
 
-		"server/internal/testenv":         "dbtx migrations gen",
+		"server/internal/testenv":         "dbtx migrations catcher gen",
 		"server/internal/testenv/meeting": "",
 		"server/internal/testenv/phone":   "testenv",
 		"server/internal/bench":           "",
@@ -66,9 +71,10 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/participants", "server/users", "server/config"},
-		"adapters":   {"server/livekit", "server/oidc", "server/objectstore"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/ratelimit", "server/slug", "server/live", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
+		"catcher":    {"server/mail/catcher"},
+		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
@@ -80,6 +86,7 @@ var (
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
 		"sqltx":      {"ent/sqltx"},
+		"jobs":       {"server/jobs"},
 	}
 )
 
@@ -98,6 +105,9 @@ var only = []struct {
 	{"github.com/minio/minio-go", "the storage is reached through server/objectstore", []string{"server/objectstore", "server/internal/recorder"}},
 
 	{"github.com/coreos/go-oidc", "the provider is reached through server/oidc", []string{"server/oidc"}},
+	{"github.com/wneessen/go-mail", "mail is sent by server/mail", []string{"server/mail"}},
+	{"github.com/emersion/go-smtp", "it is the mail server of development and tests", []string{"server/mail/catcher"}},
+	{"github.com/arran4/golang-ical", "calendar entries are written by server/mail", []string{"server/mail"}},
 	{"github.com/alicebob/miniredis", "it is not Redis: only what runs without Redis has it", []string{"server/dev"}},
 	{"github.com/alecthomas/kong", "the command line stays at the edge", []string{"cmd/usher"}},
 	{"ariga.io/atlas", "migrations are written on a developer's machine, never by the server", []string{

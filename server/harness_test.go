@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,6 +31,8 @@ const (
 	testSecret = "test-usher-secret-of-32-characters-or-more"
 	// serviceToken is a service with scope rooms.
 	serviceToken = "usher_svc_test-service-token-with-scope-rooms"
+	// phoneServiceToken is a service with scope telephony.
+	phoneServiceToken = "usher_svc_test-service-token-with-scope-telephony"
 	// idleServiceToken is a service without any scope.
 	idleServiceToken = "usher_svc_test-service-token-without-a-scope"
 )
@@ -53,7 +56,21 @@ type instance struct {
 // start runs a server until the end of the test. Its parts are its own.
 func start(t testing.TB, change ...func(*server.Config)) *instance {
 	t.Helper()
-	lk := testenv.LiveKit(t)
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.LiveKit(t, webhook)
+	return startOn(t, lk, append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)...)
+}
+
+// listenForWebhooks is where a server may listen, and where LiveKit then sends its events.
+func listenForWebhooks(t testing.TB) (listen, webhook string) {
+	t.Helper()
+	listen = fmt.Sprint("127.0.0.1:", testenv.Port(t))
+	return listen, "http://" + listen + "/webhooks/livekit"
+}
+
+// startOn is [start] with a livekit-server.
+func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
+	t.Helper()
 	redis := testenv.Redis(t)
 	config := server.Config{
 		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
@@ -77,16 +94,19 @@ func start(t testing.TB, change ...func(*server.Config)) *instance {
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Streams:   server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers:   server.CallersConfig{Grace: 30 * time.Second},
+		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
+			{Name: "phones", Hash: hash(phoneServiceToken), Scopes: []string{"telephony"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},
 		},
 		Languages: []string{"en", "fr"},
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
 		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, Jobs: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
@@ -223,6 +243,7 @@ type clients struct {
 	usherv1connect.RoomsServiceClient
 	usherv1connect.LobbyServiceClient
 	usherv1connect.ParticipantsServiceClient
+	usherv1connect.TelephonyServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -237,6 +258,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
+		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -1,19 +1,27 @@
 package server
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/oidc"
 	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 	"github.com/usher-meet/usher/server/users"
 )
 
@@ -24,9 +32,8 @@ func (p *parts) clientConfig() *usherv1.Config {
 	c := p.config
 	out := &usherv1.Config{
 		Languages: c.Languages,
-		// Both come with services that this version does not have.
+		// It comes with a service that this version does not have.
 		Recording: &usherv1.RecordingConfig{},
-		Telephony: &usherv1.TelephonyConfig{},
 		RoomDefaults: &usherv1.RoomDefaults{
 			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
 		},
@@ -75,11 +82,66 @@ func (p *parts) lobbyService() *lobby.Service {
 	}
 }
 
+// callersTiming is how callers are held. Half a second more is heard (docs/telephony.md); one look a second at each room that
+// can be dialled is what they may cost.
+var callersTiming = callers.Timing{Hold: time.Second, Sweep: time.Second, Search: 10 * time.Second}
+
+func (p *parts) callersService() *callers.Service {
+	timing := callersTiming
+	timing.Grace = p.config.Callers.Grace
+	return &callers.Service{
+		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
+	}
+}
+
+func (p *parts) telephonyService() *telephony.Service {
+	c := p.config
+	return &telephony.Service{
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, RotateLimit: c.Limits.RotatePIN, LiveKit: p.livekit, Log: p.log,
+		Trunks: &telephony.Trunks{
+			LiveKit: p.livekit, Enabled: c.Telephony.Enabled, Configured: c.Telephony.Trunks, National: c.Telephony.NationalNumbers, Log: p.log,
+		},
+		Invitations: noInvitations{}, Metrics: telephony.NewMetrics(p.metrics), Random: rand.Reader,
+		PINLength: c.Telephony.PINLength, Rest: c.Telephony.PINRest, Lease: ruleLease,
+	}
+}
+
+// ruleLease is how long a server that died keeps others from changing how a room is dialled: longer than the few calls to
+// LiveKit take that this needs, each of which is given up after 5 s.
+const ruleLease = 30 * time.Second
+
+// noInvitations stands for the invitations, which this version does not have: nobody has a PIN in a mail.
+type noInvitations struct{}
+
+// PINChanged implements [telephony.Invitations].
+func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (int, error) {
+	return 0, nil
+}
+
 func (p *parts) participantsService() *participants.Service {
 	return &participants.Service{
 		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Lobby: p.lobby, Log: p.log,
 		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
+}
+
+// webhook receives LiveKit's events.
+func (p *parts) webhook() http.Handler {
+	keys := map[string]string{}
+	for _, k := range p.config.LiveKit.WebhookKeys {
+		keys[k.Key] = string(k.Secret)
+	}
+	if len(keys) == 0 {
+		keys[p.config.LiveKit.Key] = string(p.config.LiveKit.Secret)
+	}
+	h := &livekit.Webhook{
+		Keys: keys, Receive: p.inbox.Receive, Wants: p.inbox.Wants,
+		Failed: func(ctx context.Context, err error) {
+			p.log.ErrorContext(ctx, "an event from LiveKit was not stored", "err", err)
+		},
+	}
+	h.Register(p.metrics)
+	return h
 }
 
 func (p *parts) usersService() *users.Service {

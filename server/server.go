@@ -26,14 +26,18 @@ import (
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
+	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // Services are the fully qualified names of the services that the server mounts.
@@ -41,6 +45,7 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.TelephonyServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -84,11 +89,16 @@ type parts struct {
 	limiter  *ratelimit.Limiter
 	metrics  *prometheus.Registry
 	health   *health
+	post     *mail.Post
 	rooms    *rooms.Service
 	lobby    *lobby.Service
+	callers  *callers.Service
+	// telephony also tells clients and rooms who can be reached by phone.
+	telephony *telephony.Service
 	// work is what jobs does: see work.go.
-	work *jobs.Registry
-	jobs *jobs.Client
+	work  *jobs.Registry
+	jobs  *jobs.Client
+	inbox *events.Inbox
 	// draining is closed when the server stops, before it waits for calls to end: streams would never.
 	draining chan struct{}
 }
@@ -133,8 +143,11 @@ func Run(ctx context.Context, o Options) error {
 		}
 	})
 	work.Go(func() { p.lobby.RunNews(workCtx) })
+	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
+	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
 	defer work.Wait()
+	defer p.inbox.Wait()
 	defer stopWork()
 
 	for server, listener := range map[*http.Server]net.Listener{apiServer: api, internalServer: internal} {
@@ -183,6 +196,10 @@ func (p *parts) drain(ctx context.Context, apiServer, internalServer *http.Serve
 // build opens what the server stands on. The returned function closes it again.
 func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), error) {
 	c := o.Config
+	post, err := newPost(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -206,7 +223,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
@@ -221,9 +238,13 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		closeAll()
 		return nil, nil, err
 	}
+	p.inbox = &events.Inbox{DB: db, Jobs: p.jobs, Log: log}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
-	p.rooms.Lobby = p.lobby
+	p.callers = p.callersService()
+	p.lobby.Callers = p.callers
+	p.telephony = p.telephonyService()
+	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -246,8 +267,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
-	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig()}, options...))
+	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
 	reflector := grpcreflect.NewStaticReflector(append(slices.Clone(Services), grpchealth.HealthV1ServiceName)...)
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
@@ -258,6 +280,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
+	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.mountSignIn(mux, o, provider)
 	mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,18 @@
 package server
 
-// registerWork says who does which jobs, and what is done again and again. What jobs do is in the services.
+import (
+	"github.com/usher-meet/usher/server/callers"
+	"github.com/usher-meet/usher/server/events"
+)
+
+// registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
+// services.
 func (p *parts) registerWork() {
+	p.inbox.Handlers = []events.Handler{
+		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
+	}
+	p.inbox.Register(p.work)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
+	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
+	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
 }

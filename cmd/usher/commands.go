@@ -41,6 +41,7 @@ type commands struct {
 	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
 	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
 	Room        roomCommands       `cmd:"" group:"Operate" help:"Look after rooms."`
+	Mail        mailCommands       `cmd:"" group:"Operate" help:"Try whether mail can be sent."`
 	Jobs        jobsCommands       `cmd:"" group:"Operate" help:"See what is to be done, and what failed."`
 }
 
@@ -77,6 +78,7 @@ func advice(err error) string {
 		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},
 		{fault.ErrRedis, "USHER_REDIS_ADDRESSES says where it is"},
 		{server.ErrNoRedis, "USHER_REDIS_ADDRESSES says where it is"},
+		{server.ErrMailOff, "USHER_SMTP_HOST and USHER_MAIL_FROM switch it on"},
 		{server.ErrNoDatabase, "USHER_DATABASE_URL says where it is"},
 	} {
 		if errors.Is(err, a.err) {

@@ -34,6 +34,22 @@ func hostPort(s string) (string, error) {
 	return listenAddress(s)
 }
 
+// mailHost is a bare name or address.
+func mailHost(s string) (string, error) {
+	if strings.ContainsAny(s, "/@ ") || strings.Contains(s, ":") && net.ParseIP(s) == nil {
+		return "", errors.New("want the bare name of the mail server: its port and user have settings of their own")
+	}
+	return s, nil
+}
+
+func portNumber(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is not a port between 1 and 65535", s)
+	}
+	return int(n), nil
+}
+
 // baseURL makes a parser of addresses without a path, of the given schemes. A plain (unencrypted) scheme may be bound to
 // loopback, where browsers treat it as secure.
 func baseURL(secure, plain string, plainOnlyLoopback bool) func(string) (string, error) {

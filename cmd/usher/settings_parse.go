@@ -19,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // into makes the set function of a setting from a parser and the place of the value. Parsers never repeat a value in their
@@ -131,6 +132,16 @@ func liveKitSecret(s string) (server.Secret, error) {
 		return "", fmt.Errorf("is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret)
 	}
 	return server.Secret(s), nil
+}
+
+// liveKitKey reads key:secret. Neither has a colon in LiveKit's own settings.
+func liveKitKey(s string) (server.LiveKitKey, error) {
+	key, text, ok := strings.Cut(s, ":")
+	if !ok || key == "" {
+		return server.LiveKitKey{}, errors.New("want key:secret for each key, as in LiveKit's keys")
+	}
+	secret, err := liveKitSecret(text)
+	return server.LiveKitKey{Key: key, Secret: secret}, err
 }
 
 func readableFile(s string) (string, error) {
@@ -270,4 +281,45 @@ func serviceTokens(s string) ([]server.ServiceToken, error) {
 		seen[t.Name], names[t.Hash] = true, t.Name
 	}
 	return tokens, err
+}
+
+// pinLength: 16 digits are what LiveKit's phone bridge reads at most.
+func pinLength(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 4 || n > 16 {
+		return 0, fmt.Errorf("%q is not a number from 4 to 16", s)
+	}
+	return n, nil
+}
+
+var trunkID = regexp.MustCompile(`^ST_[A-Za-z0-9]+$`)
+
+// trunks reads "ST_a,ST_b=+33123456789/+3222222222".
+func trunks(s string) ([]telephony.ConfiguredTrunk, error) {
+	found, err := list(trunk)(s)
+	for i, t := range found {
+		if slices.ContainsFunc(found[:i], func(o telephony.ConfiguredTrunk) bool { return o.ID == t.ID }) {
+			return nil, fmt.Errorf("names %s twice", t.ID)
+		}
+	}
+	return found, err
+}
+
+func trunk(s string) (telephony.ConfiguredTrunk, error) {
+	id, numbers, some := strings.Cut(s, "=")
+	t := telephony.ConfiguredTrunk{ID: strings.TrimSpace(id)}
+	if !trunkID.MatchString(t.ID) {
+		return t, fmt.Errorf("%q is not the id of a trunk, such as ST_abcDEF123456: ask LiveKit with `lk sip inbound list`", t.ID)
+	}
+	for part := range strings.SplitSeq(numbers, "/") {
+		if !some {
+			break
+		}
+		n, err := telephony.ParseNumber(strings.TrimSpace(part))
+		if err != nil {
+			return t, err
+		}
+		t.Numbers = append(t.Numbers, n)
+	}
+	return t, nil
 }

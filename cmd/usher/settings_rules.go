@@ -3,6 +3,9 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/usher-meet/usher/server"
 )
 
 // crossRule is a rule about settings that are right by themselves but not together. It is asked only when each of them is.
@@ -64,6 +67,28 @@ var crossRules = []crossRule{
 		[]string{"USHER_SESSION_IDLE_TIMEOUT", "USHER_SESSION_MAX_AGE"},
 		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
 		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",
+	},
+	{
+		[]string{"USHER_SMTP_HOST", "USHER_MAIL_FROM"},
+		func(c *config) bool { return c.Mail.Host != "" && c.Mail.From == "" },
+		"USHER_MAIL_FROM is missing: USHER_SMTP_HOST is set",
+	},
+	{
+		[]string{"USHER_SMTP_HOST", "USHER_SMTP_TLS"},
+		func(c *config) bool {
+			return c.Mail.Host != "" && c.Mail.TLS == server.MailNoTLS && !isLoopback(c.Mail.Host)
+		},
+		"USHER_SMTP_TLS=none is for a mail server on loopback only: use starttls or tls",
+	},
+	{
+		[]string{"USHER_SMTP_USERNAME", "USHER_SMTP_PASSWORD"},
+		func(c *config) bool { return (c.Mail.Username == "") != (c.Mail.Password == "") },
+		"USHER_SMTP_USERNAME and USHER_SMTP_PASSWORD go together: set both, or neither",
+	},
+	{
+		[]string{"USHER_SMTP_TIMEOUT"},
+		func(c *config) bool { return c.Mail.Timeout > 25*time.Second },
+		"USHER_SMTP_TIMEOUT is over 25s, which is when the job that sends is interrupted",
 	},
 	{
 		[]string{"USHER_STREAM_HEARTBEAT", "USHER_LOBBY_WAITING"},

@@ -8,6 +8,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // config shortens the places of values in the table.
@@ -140,6 +141,12 @@ var table = []section{
 			name: "USHER_LIVEKIT_SECRET", secret: true, need: serving, ownInDev: true,
 			set: into(liveKitSecret, func(c *config) *server.Secret { return &c.LiveKit.Secret }),
 			doc: "API secret of that key, 32 characters or more.",
+		},
+		{
+			name: "USHER_LIVEKIT_WEBHOOK_KEYS", secret: true, ownInDev: true,
+			set: into(list(liveKitKey), func(c *config) *[]server.LiveKitKey { return &c.LiveKit.WebhookKeys }),
+			doc: "Keys that sign LiveKit's webhooks to `/webhooks/livekit`, each as `key:secret`: the `api_key` of LiveKit's `webhook`, and " +
+				"the one before while it changes. Without them USHER_LIVEKIT_KEY counts.",
 		},
 		{
 			name: "USHER_LIVEKIT_CA_FILE", ownInDev: true,
@@ -317,6 +324,11 @@ var table = []section{
 			doc: "How many people may wait in one room.",
 		},
 		{
+			name: "USHER_PHONE_GRACE", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Callers.Grace }),
+			doc: "How long people on the phone may be in a meeting that everybody else has left. Then it is ended.",
+		},
+		{
 			name: "USHER_STREAM_HEARTBEAT", standard: "10s",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Streams.Heartbeat }),
 			doc: "How often a stream says that it is alive. Well below `USHER_LOBBY_WAITING`, and below the time-outs of proxies.",
@@ -340,6 +352,100 @@ var table = []section{
 			name: "USHER_STREAMS_PER_NETWORK", standard: "500",
 			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
 			doc: "Streams that one network may have open; 0 for no limit.",
+		},
+	}},
+	{"Mail", "Invitations and notices are sent through a mail server. Nothing is while `USHER_SMTP_HOST` is empty: then nobody can be " +
+		"invited. `usher mail test --to ADDRESS` tries it.", []setting{
+		{
+			name: "USHER_SMTP_HOST", ownInDev: true,
+			set: into(mailHost, func(c *config) *string { return &c.Mail.Host }),
+			doc: "Name of the mail server, which its certificate must have.",
+		},
+		{
+			name: "USHER_SMTP_PORT", standard: "587", ownInDev: true,
+			set: into(portNumber, func(c *config) *int { return &c.Mail.Port }),
+			doc: "Port of the mail server: 587 for `starttls`, 465 for `tls`, as a rule.",
+		},
+		{
+			name: "USHER_SMTP_TLS", standard: "starttls", ownInDev: true,
+			set: into(oneOf(map[string]server.MailTLS{
+				"starttls": server.MailStartTLS, "tls": server.MailImplicitTLS, "none": server.MailNoTLS,
+			}), func(c *config) *server.MailTLS { return &c.Mail.TLS }),
+			doc: "`starttls` (the server must offer it), `tls` (from the first byte) or `none` (a server on loopback only).",
+		},
+		{
+			name: "USHER_SMTP_CA_FILE", ownInDev: true,
+			set: into(readableFile, func(c *config) *string { return &c.Mail.CAFile }),
+			doc: "Certificate authorities (PEM) for the mail server, instead of the system's.",
+		},
+		{
+			name: "USHER_SMTP_USERNAME", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Mail.Username }),
+			doc: "User name, if the mail server wants one.",
+		},
+		{
+			name: "USHER_SMTP_PASSWORD", secret: true, ownInDev: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Mail.Password }),
+			doc: "Password of that user.",
+		},
+		{
+			name: "USHER_SMTP_HELLO", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Mail.Hello }),
+			doc: "Name with which this server introduces itself. Empty: the domain of `USHER_MAIL_FROM`.",
+		},
+		{
+			name: "USHER_SMTP_TIMEOUT", standard: "20s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Mail.Timeout }),
+			doc: "How long one sending may take, 25 s at most.",
+		},
+		{
+			name: "USHER_SMTP_PER_DOMAIN", standard: "5",
+			set: into(count, func(c *config) *int { return &c.Mail.PerDomain }),
+			doc: "How many letters to one domain a server has on their way at a time; 0 for no limit.",
+		},
+		{
+			name: "USHER_MAIL_FROM", ownInDev: true,
+			set: into(emailAddress, func(c *config) *string { return &c.Mail.From }),
+			doc: "Address that sends, and organises meetings in calendars. Nobody need read its mail.",
+		},
+		{
+			name: "USHER_MAIL_FROM_NAME",
+			set:  into(anyText, func(c *config) *string { return &c.Mail.FromName }),
+			doc:  "Name beside that address. Empty: `USHER_BRANDING_NAME`.",
+		},
+	}},
+	{"Telephony", "Calls come through LiveKit's phone bridge: see [telephony.md](telephony.md).", []setting{
+		{
+			name: "USHER_TELEPHONY_ENABLED", standard: "true",
+			set: into(boolean, func(c *config) *bool { return &c.Telephony.Enabled }),
+			doc: "Whether rooms can be reached by phone, as far as there are trunks.",
+		},
+		{
+			name: "USHER_TELEPHONY_TRUNKS",
+			set:  into(trunks, func(c *config) *[]telephony.ConfiguredTrunk { return &c.Telephony.Trunks }),
+			doc: "Ids of LiveKit's inbound trunks to use, each with the numbers to show to people if they are other than LiveKit's: " +
+				"`ST_a,ST_b=+33123456789/+3222222222`. Empty: the only one that LiveKit has; with none or several, telephony is off.",
+		},
+		{
+			name: "USHER_TELEPHONY_NUMBER_FORMAT", standard: "international",
+			set: into(oneOf(map[string]bool{"international": false, "national": true}),
+				func(c *config) *bool { return &c.Telephony.NationalNumbers }),
+			doc: "How numbers are shown: `international` (`+33 1 23 45 67 89`) or `national` (`01 23 45 67 89`).",
+		},
+		{
+			name: "USHER_TELEPHONY_PIN_LENGTH", standard: "10",
+			set: into(pinLength, func(c *config) *int { return &c.Telephony.PINLength }),
+			doc: "Digits of a new PIN, 4 to 16. Every digit less makes guessing one ten times easier.",
+		},
+		{
+			name: "USHER_TELEPHONY_PIN_REST", standard: "8760h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Telephony.PINRest }),
+			doc: "How long a PIN that a room gave up is given to no other: it stands in mails.",
+		},
+		{
+			name: "USHER_TELEPHONY_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Telephony.Sweep }),
+			doc: "How often meetings, dispatch rules and rooms are compared, and repaired.",
 		},
 	}},
 	{"Branding", "", []setting{
@@ -388,6 +494,8 @@ var table = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.CreateRoom }),
 		limit("USHER_LIMIT_EMAIL_LOOKUP", "60/1h", "email-lookup", "Searches for people by one user.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.EmailLookup }),
+		limit("USHER_LIMIT_ROTATE_PIN", "10/1h", "rotate-pin", "Changes of one room's PIN.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.RotatePIN }),
 		limit("USHER_LIMIT_NOT_FOUND", "60/1m", "not-found", "Answers that something does not exist, for each network: guessing is slow.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.NotFound }),
 		limit("USHER_LIMIT_SIGN_IN", "60/1m", "sign-in", "Sign-ins that begin, for each network.",

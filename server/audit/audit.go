@@ -66,6 +66,8 @@ const (
 	RecordingUnshared Action = "recording.unshared"
 	// ParticipantRestricted says which fields of what they may do were set.
 	ParticipantRestricted Action = "participant.restricted"
+	// PINRotated says in its detail why, unless somebody asked for it. It has no PIN.
+	PINRotated Action = "pin.rotated"
 )
 
 // Event is something that was done.

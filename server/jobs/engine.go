@@ -21,7 +21,8 @@ import (
 
 // engine hides which transactions River works with: those of pgx, or those of database/sql.
 type engine interface {
-	insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) error
+	// insert reports whether there was no such job already.
+	insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) (fresh bool, err error)
 	maintained
 }
 
@@ -48,16 +49,19 @@ func newEngine(db *dbtx.DB, config *river.Config) (engine, error) {
 
 type sqlite struct{ *river.Client[*sql.Tx] }
 
-func (e sqlite) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) error {
-	_, err := e.InsertTx(ctx, tx.Tx, args, o)
-	return err
+func (e sqlite) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) (fresh bool, err error) {
+	return isFresh(e.InsertTx(ctx, tx.Tx, args, o))
+}
+
+func isFresh(r *rivertype.JobInsertResult, err error) (fresh bool, _ error) {
+	return err == nil && !r.UniqueSkippedAsDuplicate, err
 }
 
 type postgres struct{ *river.Client[pgx.Tx] }
 
 // insert lends River the connection on which the transaction goes on. database/sql keeps everybody else from it meanwhile.
-func (e postgres) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) error {
-	return tx.Conn.Raw(func(driver any) error {
+func (e postgres) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.InsertOpts) (fresh bool, err error) {
+	err = tx.Conn.Raw(func(driver any) error {
 		conn, ok := driver.(*stdlib.Conn)
 		if !ok {
 			return fmt.Errorf("the connection is a %T", driver)
@@ -65,7 +69,7 @@ func (e postgres) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.
 		// Outside a transaction the job would be there whatever becomes of the decision.
 		switch status := conn.Conn().PgConn().TxStatus(); status {
 		case 'T':
-			_, err := e.InsertTx(ctx, lent{conn.Conn()}, args, o)
+			fresh, err = isFresh(e.InsertTx(ctx, lent{conn.Conn()}, args, o))
 			return err
 		case 'E':
 			return errors.New("a statement of the transaction has failed")
@@ -73,6 +77,7 @@ func (e postgres) insert(ctx context.Context, tx *sqltx.Tx, args Args, o *river.
 			return sql.ErrTxDone
 		}
 	})
+	return fresh, err
 }
 
 // lent is a transaction that somebody else begins and ends.

@@ -163,8 +163,8 @@ func KeepTrying(d time.Duration) Option {
 func At(t time.Time) Option { return func(o *river.InsertOpts) { o.ScheduledAt = t } }
 
 // Once writes nothing when there is a job of the same kind and arguments already: one that waits, goes on, or has ended and
-// is still kept. It is for what must not happen twice, never for "the state may have changed": the job that goes on may have
-// looked already.
+// is still kept. When fields of the arguments have the tag `river:"unique"`, only those are compared. It is for what must not
+// happen twice, never for "the state may have changed": the job that goes on may have looked already.
 func Once() Option {
 	return func(o *river.InsertOpts) {
 		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()}
@@ -173,17 +173,28 @@ func Once() Option {
 
 // Enqueue writes a job in a transaction of [dbtx.DB.Run]: it is done after the commit, and never without one.
 func (c *Client) Enqueue(ctx context.Context, tx *ent.Client, args Args, options ...Option) error {
+	_, err := c.enqueue(ctx, tx, args, options)
+	return err
+}
+
+// EnqueueOnce is [Client.Enqueue] with [Once], and reports whether there was no such job yet.
+func (c *Client) EnqueueOnce(ctx context.Context, tx *ent.Client, args Args, options ...Option) (fresh bool, err error) {
+	return c.enqueue(ctx, tx, args, append(options, Once()))
+}
+
+func (c *Client) enqueue(ctx context.Context, tx *ent.Client, args Args, options []Option) (fresh bool, err error) {
 	if tx.SQL == nil {
-		return errors.New("jobs: a job is written in a transaction of dbtx.DB.Run only")
+		return false, errors.New("jobs: a job is written in a transaction of dbtx.DB.Run only")
 	}
 	o := &river.InsertOpts{Queue: queueOf(args.Kind()), MaxAttempts: attemptsWithin(time.Hour)}
 	for _, option := range options {
 		option(o)
 	}
-	if err := c.engine.insert(ctx, tx.SQL, args, o); err != nil {
-		return fmt.Errorf("enqueue %s: %w", args.Kind(), err)
+	fresh, err = c.engine.insert(ctx, tx.SQL, args, o)
+	if err != nil {
+		return false, fmt.Errorf("enqueue %s: %w", args.Kind(), err)
 	}
-	return nil
+	return fresh, nil
 }
 
 // Permanent marks an error that trying again cannot heal: the job is dead at once.

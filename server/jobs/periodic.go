@@ -176,7 +176,7 @@ func (c *Client) hold(ctx context.Context, p periodic, holder uuid.UUID) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- safely(ctx, c.options.Log, p.name, func() error { return p.work(ctx) }) }()
+	go func() { done <- Safely(ctx, c.options.Log, p.name, func() error { return p.work(ctx) }) }()
 	tick := time.NewTicker(lease / 3)
 	defer tick.Stop()
 	kept := time.Now()

@@ -30,7 +30,7 @@ func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.timeout }
 // Work implements river.Worker.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	start := time.Now()
-	err := masked(safely(ctx, w.registry.log, job.Kind, func() error { return w.work(ctx, job.Args) }))
+	err := masked(Safely(ctx, w.registry.log, job.Kind, func() error { return w.work(ctx, job.Args) }))
 	outcome := outcomeOf(ctx, job.JobRow, err)
 	w.registry.meter.job(job.Kind, outcome, time.Since(start))
 	attributes := []any{"kind", job.Kind, "job", job.ID, "attempt", job.Attempt, "err", err}
@@ -66,8 +66,8 @@ func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
 	return outcomeFailed
 }
 
-// safely turns a panic into an error. The stack goes to the log only: what is stored with the job is for operators.
-func safely(ctx context.Context, log *slog.Logger, what string, fn func() error) (err error) {
+// Safely turns a panic of fn into an error. The stack goes to the log only: what is stored with a job is for operators.
+func Safely(ctx context.Context, log *slog.Logger, what string, fn func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			log.ErrorContext(ctx, "panic", "work", what, "panic", mask(fmt.Sprint(v)), "stack", string(debug.Stack()))

@@ -3,7 +3,6 @@ package livekit
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/livekit"
@@ -52,33 +51,16 @@ func (c *Client) setCaller(
 	return participant(res), nil
 }
 
-// UnmuteCaller unmutes the tracks of somebody on the phone, as they are now, and of nobody else: only the phone bridge does
-// not unmute itself. LiveKit refuses it, which is live.ErrUnavailable, unless room.enable_remote_unmute is on.
-func (c *Client) UnmuteCaller(ctx context.Context, room uuid.UUID, identity string) error {
-	people, err := c.Participants(ctx, room)
-	if err != nil {
-		return err
+// UnmuteCaller unmutes a track of somebody on the phone, and of nobody else: only the phone bridge does not unmute itself.
+// LiveKit refuses it, which is live.ErrUnavailable, unless room.enable_remote_unmute is on.
+func (c *Client) UnmuteCaller(ctx context.Context, room uuid.UUID, p live.Participant, sid string) error {
+	if p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
+		return fmt.Errorf("unmute %s, who is not on the phone", p.Identity)
 	}
-	i := slices.IndexFunc(people, func(p live.Participant) bool { return p.Identity == identity })
-	switch {
-	case i < 0:
-		return live.ErrGone
-	case people[i].Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE:
-		return fmt.Errorf("unmute %s, who is not on the phone", identity)
-	}
-	for _, track := range people[i].Tracks {
-		if !track.Muted {
-			continue
-		}
-		err := c.call(ctx, "unmute caller", admin(room), func(ctx context.Context) error {
-			_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
-				Room: room.String(), Identity: identity, TrackSid: track.SID, Muted: false,
-			})
-			return err
+	return c.call(ctx, "unmute caller", admin(room), func(ctx context.Context) error {
+		_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
+			Room: room.String(), Identity: p.Identity, TrackSid: sid, Muted: false,
 		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return err
+	})
 }

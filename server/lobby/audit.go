@@ -67,6 +67,9 @@ const decidedKey = "decided="
 
 func decision(room uuid.UUID, block time.Duration, r *record) audit.Event {
 	e := audit.Event{Room: room, Action: audit.EntryAdmitted, Target: audit.Entry(r.ID), Detail: "identity=" + r.Identity}
+	if r.Kind == kindPhone {
+		e.Detail = "call=" + r.Call // the identity is made from the number
+	}
 	if r.User != "" {
 		e.Detail += " user=" + r.User
 	}

@@ -25,7 +25,7 @@ func (s *Service) host(ctx context.Context, ref string) (*auth.Access, error) {
 // hostOfLobby is [Service.host] of a room that has a lobby.
 func (s *Service) hostOfLobby(ctx context.Context, ref string) (*auth.Access, error) {
 	a, err := s.host(ctx, ref)
-	if err == nil && a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+	if err == nil && !hasLobby(a.Room) {
 		return nil, ErrNoLobby
 	}
 	return a, err
@@ -61,7 +61,11 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 		s.Log.InfoContext(ctx, "entry decided", "room", a.Room.ID, "entry", id, "decision", req.GetDecision().String(),
 			"caller", a.Caller.Key())
 	}
-	if err := s.record(ctx, a.Room.ID, block, out.entry); err != nil {
+	held, err := s.decideCalls(ctx, a.Room.ID, block, out.entry)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.record(ctx, a.Room.ID, block, held...); err != nil {
 		return nil, err
 	}
 	views, err := s.hostViews(ctx, []*record{out.entry})
@@ -90,6 +94,11 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 	if err != nil {
 		return nil, nil, err
 	}
+	// Callers who could not be let in wait as before.
+	stand, err = s.decideCalls(ctx, a.Room.ID, 0, stand...)
+	if err != nil {
+		s.Log.WarnContext(ctx, "callers were not let in", "room", a.Room.ID, "err", err)
+	}
 	decided = entryIDs(stand)
 	for _, id := range ids {
 		if !slices.Contains(decided, id) {
@@ -109,9 +118,9 @@ func entryIDs(records []*record) []string {
 	return ids
 }
 
-// waiting is who waits in a room. Public rooms have no lobby, and Redis is not asked.
+// waiting is who waits in a room. Public rooms have no lobby, unless it is for phone callers, and Redis is not asked.
 func (s *Service) waiting(ctx context.Context, a *auth.Access) ([]*record, error) {
-	if a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC {
+	if !hasLobby(a.Room) {
 		return nil, nil
 	}
 	list, _, err := s.Store.list(ctx, a.Room.ID)

@@ -19,6 +19,9 @@ func (s *Service) view(r *record) *usherv1.Entry {
 		DisplayName: r.Name, Color: live.Color(r.Identity), Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
 		Etag: r.Etag, RequestTime: timestamppb.New(microseconds(r.Asked)), ExpireTime: timestamppb.New(r.ends),
 	}
+	if r.Kind == kindPhone {
+		e.Kind = usherv1.EntryKind_ENTRY_KIND_PHONE
+	}
 	if r.Status == statusWaiting {
 		e.Position = int32(r.position) //nolint:gosec // at most as many as may wait
 	}

@@ -63,6 +63,8 @@ type Service struct {
 	Rooms Rooms
 	// LiveKit knows who is in the call, and takes messages to them.
 	LiveKit LiveKit
+	// Callers makes LiveKit follow what is decided about phone calls.
+	Callers Callers
 	Limiter *ratelimit.Limiter
 	// NetworkLimit and RoomLimit are for new entries: of one network in one room, and of one room.
 	NetworkLimit, RoomLimit ratelimit.Limit
@@ -115,6 +117,9 @@ func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
 	direct := map[uuid.UUID]bool{}
 	ids := make([]string, 0, len(waiting))
 	for _, e := range waiting {
+		if e.Kind == kindPhone {
+			continue // server/callers looks at the phone policy every second
+		}
 		user := e.userID()
 		enters, known := direct[user]
 		if !known {

@@ -12,6 +12,7 @@ import (
 //	waiting  sorted set: id → when they asked; those who wait, and nobody else
 //	expire   sorted set: id → when the entry ends unless there is a sign of life
 //	denials  hash: "entry:"id or "user:"id → how often they were turned away, until when, and for how long that is counted;
+//	         "caller:"identity → the meeting in which that phone number was turned away;
 //	         "void:"identity → until when tickets of somebody who was removed from the meeting are of no use
 //
 // Times are microseconds since 1970. In JSON they are text, because cjson keeps 14 digits of a number. Who lapses leaves the
@@ -25,9 +26,13 @@ const (
 	statusEnded    = 4
 )
 
+// kindPhone is the kind of an entry that stands for a phone call, as in the contract; others have none.
+const kindPhone = 2
+
 // prelude is before every script. ARGV[1] are the arguments in JSON.
 const prelude = `
 local WAITING, ACCEPTED, DENIED, ENDED = 1, 2, 3, 4
+local PHONE = 2
 local entries, waiting, expire, denials = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local a = cjson.decode(ARGV[1])
 local t = redis.call('TIME')
@@ -138,6 +143,8 @@ local function deny(e)
   local value = text(count + 1) .. ' ' .. text(ends) .. ' ' .. text(ends + ms(a.deniedMost))
   redis.call('HSET', denials, 'entry:' .. e.id, value)
   if e.user ~= '' then redis.call('HSET', denials, 'user:' .. e.user, value) end
+  -- All who withhold their number look the same.
+  if e.kind == PHONE and not e.withheld then redis.call('HSET', denials, 'caller:' .. e.identity, a.meeting) end
   keepDenials(ends + ms(a.deniedMost))
   return ends
 end

@@ -62,6 +62,12 @@ type record struct {
 	Decided string `json:"decided"`
 	Meeting string `json:"meeting"`
 
+	// Of phone calls only: LiveKit's id of the call, whether the number is withheld, and whether the hold was lifted.
+	Kind     int    `json:"kind,omitempty"`
+	Call     string `json:"call,omitempty"`
+	Withheld bool   `json:"withheld,omitempty"`
+	Lifted   bool   `json:"lifted,omitempty"`
+
 	ends     time.Time
 	position int
 }
@@ -107,6 +113,11 @@ type arguments struct {
 	Block       int64    `json:"block"`
 	Why         string   `json:"why,omitempty"`
 	Decided     string   `json:"decided,omitempty"`
+
+	// Of the scripts about phone calls: see phonescripts.go.
+	Calls    []callArguments `json:"calls,omitempty"`
+	Complete bool            `json:"complete,omitempty"`
+	Unseen   int64           `json:"unseen,omitempty"`
 	// Before is the number of a meeting; 0 for any.
 	Before int64 `json:"before"`
 }
@@ -212,21 +223,37 @@ func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time,
 
 // takeNotice reports whether the call may be told now, and if not, when to try again. It says yes once a second and room.
 func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again time.Duration, err error) {
-	key := keyPrefix + room.String() + "}:notice"
+	return s.take(ctx, room, "notice", noticeGap)
+}
+
+// take reports whether something of a room is free, and if not, for how long it is still taken. Whoever takes it has it for
+// that time.
+func (s *Store) take(ctx context.Context, room uuid.UUID, what string, d time.Duration) (ok bool, left time.Duration, err error) {
+	key := keyPrefix + room.String() + "}:" + what
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(noticeGap.Milliseconds()).Build()).Error()
+	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(d.Milliseconds()).Build()).Error()
 	if err == nil {
 		return true, 0, nil
 	}
 	if !rueidis.IsRedisNil(err) {
 		return false, 0, fault.ErrRedis.Because(err)
 	}
-	left, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
+	ms, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
 	if err != nil {
 		return false, 0, fault.ErrRedis.Because(err)
 	}
-	return false, max(time.Duration(left)*time.Millisecond, time.Millisecond), nil
+	return false, max(time.Duration(ms)*time.Millisecond, time.Millisecond), nil
+}
+
+// release gives back what was taken.
+func (s *Store) release(ctx context.Context, room uuid.UUID, what string) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := s.Redis.Do(ctx, s.Redis.B().Del().Key(keyPrefix+room.String()+"}:"+what).Build()).Error(); err != nil {
+		return fault.ErrRedis.Because(err)
+	}
+	return nil
 }
 
 // subscribe tells of changes in all rooms until ctx is done or Redis is gone: one connection for the whole process.

@@ -55,7 +55,7 @@ func (s *Service) watchWaiting(ctx context.Context, req *usherv1.WatchWaitingReq
 }
 
 func (w *waitingStream) public() bool {
-	return w.access.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC
+	return !hasLobby(w.access.Room)
 }
 
 // follow watches the room while it has a lobby.

@@ -71,6 +71,10 @@ func view(p live.Participant) *usherv1.Participant {
 	v := &usherv1.Participant{
 		Identity: p.Identity, Sid: p.SID, DisplayName: p.DisplayName, Role: roleOf(p), Kind: p.Kind,
 		JoinTime: timestamppb.New(p.JoinTime), CanPublishSources: p.Sources, CanSubscribe: !p.NoSubscribe,
+		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Attributes[live.AttributeLobby] == live.LobbyWaiting,
+	}
+	if v.GetKind() == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
+		v.DisplayName = p.Call().Name
 	}
 	if raised, err := time.Parse(time.RFC3339Nano, p.Attributes[attributeHand]); err == nil {
 		v.HandRaiseTime = timestamppb.New(raised)

@@ -14,12 +14,37 @@ import (
 	"github.com/usher-meet/usher/server/text"
 )
 
-// liveView is a room as its caller may see it, with its meeting.
-func (s *Service) liveView(ctx context.Context, a *auth.Access) *usherv1.Room {
-	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
-		return s.view(a, nil)
+// liveView is a room as its caller may see it, with its meeting and how to reach it by phone.
+func (s *Service) liveView(ctx context.Context, a *auth.Access) (*usherv1.Room, error) {
+	views, err := s.liveViews(ctx, a)
+	if err != nil {
+		return nil, err
 	}
-	return s.view(a, s.LiveKit.Live(ctx, a.Room.ID))
+	return views[0], nil
+}
+
+// liveViews are rooms as their callers may see them, with their meetings and how to reach them by phone.
+func (s *Service) liveViews(ctx context.Context, all ...*auth.Access) ([]*usherv1.Room, error) {
+	var direct []*ent.Room
+	for _, a := range all {
+		if a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT {
+			direct = append(direct, a.Room)
+		}
+	}
+	phones, err := s.Telephony.DialIns(ctx, direct...)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]*usherv1.Room, len(all))
+	for i, a := range all {
+		if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
+			views[i] = s.view(a, nil)
+			continue
+		}
+		views[i] = s.view(a, s.LiveKit.Live(ctx, a.Room.ID))
+		views[i].DialIn = phones[a.Room.ID]
+	}
+	return views, nil
 }
 
 // view is a room as its caller may see it: those who have to wait learn only what the door says.

@@ -45,7 +45,7 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 	livekit := &fakeLiveKit{meetings: map[uuid.UUID]*fakeMeeting{}, tokens: map[string]fakeToken{}, updated: map[string]bool{}}
 	return &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: livekit, Lobby: noLobby{}, Log: slog.New(slog.DiscardHandler),
+		LiveKit: livekit, Lobby: noLobby{}, Telephony: noTelephony{}, Log: slog.New(slog.DiscardHandler),
 		PublicURL: "https://meet.example.org", LiveKitURL: "wss://livekit.example.org",
 		Defaults: Defaults{
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
@@ -179,6 +179,14 @@ func (noLobby) Rejudge(context.Context, *ent.Room) error { return nil }
 func (noLobby) Clear(context.Context, uuid.UUID) error   { return nil }
 
 func (noLobby) RoomFinished(context.Context, uuid.UUID) error { return nil }
+
+// noTelephony is that of an instance without trunks; server/telephony tests what it does with them.
+type noTelephony struct{}
+
+func (noTelephony) DialIns(context.Context, ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error) {
+	return nil, nil
+}
+func (noTelephony) Settle(context.Context, uuid.UUID) error { return nil }
 
 // fakeLiveKit keeps meetings in memory like LiveKit: a token makes the meeting when it is used, with the metadata that it
 // carries, and brings the participant in as it says.

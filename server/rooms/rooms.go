@@ -55,8 +55,9 @@ type Service struct {
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
 	// Lobby is told when it may have changed who has to wait.
-	Lobby Lobby
-	Log   *slog.Logger
+	Lobby     Lobby
+	Telephony Telephony
+	Log       *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
 	// LiveKitURL is LiveKit's address for clients.
@@ -105,6 +106,14 @@ type Lobby interface {
 	Clear(ctx context.Context, room uuid.UUID) error
 	// RoomFinished ends those of the meetings that are over.
 	RoomFinished(ctx context.Context, room uuid.UUID) error
+}
+
+// Telephony is what this package asks of telephony. server/telephony implements it.
+type Telephony interface {
+	// DialIns are how to reach rooms by phone; those that cannot be are left out.
+	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)
+	// Settle has LiveKit take the calls for a room that it should take now, and no others, also when the room is gone.
+	Settle(ctx context.Context, room uuid.UUID) error
 }
 
 // newRoom is a room to be made.

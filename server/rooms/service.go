@@ -44,7 +44,11 @@ func (s *Service) GetRoom(ctx context.Context, req *usherv1.GetRoomRequest) (*us
 	if err != nil {
 		return nil, err
 	}
-	return &usherv1.GetRoomResponse{Room: s.liveView(ctx, a)}, nil
+	view, err := s.liveView(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.GetRoomResponse{Room: view}, nil
 }
 
 // ListRooms implements [usherv1connect.RoomsServiceHandler].
@@ -57,11 +61,11 @@ func (s *Service) ListRooms(ctx context.Context, req *usherv1.ListRoomsRequest) 
 	if err != nil {
 		return nil, err
 	}
-	res := &usherv1.ListRoomsResponse{NextPageToken: next}
-	for _, a := range found {
-		res.Rooms = append(res.Rooms, s.liveView(ctx, a))
+	views, err := s.liveViews(ctx, found...)
+	if err != nil {
+		return nil, err
 	}
-	return res, nil
+	return &usherv1.ListRoomsResponse{Rooms: views, NextPageToken: next}, nil
 }
 
 // UpdateRoom implements [usherv1connect.RoomsServiceHandler].
@@ -72,7 +76,11 @@ func (s *Service) UpdateRoom(ctx context.Context, req *usherv1.UpdateRoomRequest
 	}
 	s.Wake()
 	s.Log.InfoContext(ctx, "room updated", "room", a.Room.ID, "caller", a.Caller.Key(), "version", a.Room.Version)
-	return &usherv1.UpdateRoomResponse{Room: s.liveView(ctx, a)}, nil
+	view, err := s.liveView(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.UpdateRoomResponse{Room: view}, nil
 }
 
 // DeleteRoom implements [usherv1connect.RoomsServiceHandler].
@@ -99,8 +107,12 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	phones, err := s.Telephony.DialIns(ctx, a.Room)
+	if err != nil {
+		return nil, err
+	}
 	s.Log.InfoContext(ctx, "room joined", "room", a.Room.ID, "participant", connection.GetParticipantIdentity())
-	return &usherv1.JoinRoomResponse{Connection: connection}, nil
+	return &usherv1.JoinRoomResponse{Connection: connection, DialIn: phones[a.Room.ID]}, nil
 }
 
 // RenewConnection implements [usherv1connect.RoomsServiceHandler].

@@ -41,7 +41,7 @@ type participantEditor interface {
 func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	cleared := s.Lobby.Clear(ctx, id)
 	changed, err = s.closeLive(ctx, id)
-	return changed, errors.Join(cleared, err)
+	return changed, errors.Join(cleared, err, s.Telephony.Settle(ctx, id))
 }
 
 // closeLive ends whatever LiveKit has of a room, and reports whether there was something.
@@ -63,7 +63,7 @@ func (s *Service) Sync(ctx context.Context, id uuid.UUID) error {
 }
 
 // syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
-// and what its participants may do. It reports whether something in LiveKit was not.
+// what its participants may do, and whether it can be dialled. It reports whether something in LiveKit was not.
 func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	if ent.IsNotFound(err) {
@@ -72,10 +72,11 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 	if err != nil {
 		return false, fmt.Errorf("find room: %w", err)
 	}
-	// Who waits does not depend on LiveKit, nor LiveKit on them: one that fails does not keep the other from it.
+	// Who waits, who is in the meeting and who may call do not depend on each other: one that fails does not keep the others
+	// from it.
 	judged := s.Lobby.Rejudge(ctx, r)
 	changed, err = s.syncMeeting(ctx, r)
-	return changed, errors.Join(judged, err)
+	return changed, errors.Join(judged, err, s.Telephony.Settle(ctx, id))
 }
 
 // syncMeeting brings the meeting of a room up to date, if there is one, and reports whether something was not.

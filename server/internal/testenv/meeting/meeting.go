@@ -3,6 +3,7 @@
 package meeting
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,10 @@ import (
 
 // patience is how long a test waits for something that LiveKit does in milliseconds.
 const patience = 20 * time.Second
+
+// speech is a frame as participants send it. What is in it matters to nobody, but that it arrives: LiveKit sends frames of
+// silence of its own in the place of tracks that are muted.
+var speech = []byte{0xf8, 0xff, 0xfe, 's', 'o', 'u', 'n', 'd'}
 
 // Participant is somebody in a meeting, until the end of the test.
 type Participant struct {
@@ -68,8 +73,12 @@ func TryJoin(t testing.TB, url, token string, options ...lksdk.ConnectOption) (*
 
 func (p *Participant) listen(track *webrtc.TrackRemote, from string) {
 	for {
-		if _, _, err := track.ReadRTP(); err != nil {
+		packet, _, err := track.ReadRTP()
+		if err != nil {
 			return
+		}
+		if !bytes.Equal(packet.Payload, speech) {
+			continue
 		}
 		p.mu.Lock()
 		p.heard[from]++
@@ -93,7 +102,7 @@ func (p *Participant) Listen() {
 	}
 }
 
-// Heard is how many packets the participant has received from identity so far.
+// Heard is how many frames of speech the participant has received from identity so far.
 func (p *Participant) Heard(identity string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,8 +138,7 @@ func (p *Participant) TrySpeak() error {
 				return
 			case <-tick.C:
 			}
-			// A frame of Opus silence: what is in it matters to nobody, that it arrives does.
-			_ = track.WriteSample(webrtcmedia.Sample{Data: []byte{0xf8, 0xff, 0xfe}, Duration: 20 * time.Millisecond}, nil)
+			_ = track.WriteSample(webrtcmedia.Sample{Data: speech, Duration: 20 * time.Millisecond}, nil)
 		}
 	}()
 	return nil

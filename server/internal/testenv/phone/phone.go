@@ -110,6 +110,16 @@ type Rule struct {
 // AddRule makes a dispatch rule and returns its id, as Usher's would be or not.
 func (b *Bridge) AddRule(r Rule) string {
 	b.t.Helper()
+	id, err := b.TryAddRule(r)
+	if err != nil {
+		b.t.Fatalf("make dispatch rule: %v", err)
+	}
+	return id
+}
+
+// TryAddRule is [Bridge.AddRule] for a rule that LiveKit may refuse.
+func (b *Bridge) TryAddRule(r Rule) (string, error) {
+	b.t.Helper()
 	ctx, cancel := b.admin()
 	defer cancel()
 	rule, err := b.sip.CreateSIPDispatchRule(ctx, &livekit.CreateSIPDispatchRuleRequest{DispatchRule: &livekit.SIPDispatchRuleInfo{
@@ -118,10 +128,7 @@ func (b *Bridge) AddRule(r Rule) string {
 			DispatchRuleDirect: &livekit.SIPDispatchRuleDirect{RoomName: r.Room, Pin: r.PIN},
 		}},
 	}})
-	if err != nil {
-		b.t.Fatalf("make dispatch rule: %v", err)
-	}
-	return rule.GetSipDispatchRuleId()
+	return rule.GetSipDispatchRuleId(), err
 }
 
 // DeleteRule deletes a dispatch rule behind everybody's back.

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/letter"
+)
+
+type mailCommands struct {
+	Test mailTestCommand `cmd:"" help:"Send a test letter, with the settings of the server."`
+}
+
+type mailTestCommand struct {
+	To       string `required:"" placeholder:"ADDRESS" help:"Who gets it."`
+	Language string `placeholder:"TAG" help:"Language of the letter. Default: the first of USHER_LANGUAGES."`
+}
+
+// Help adds examples.
+func (mailTestCommand) Help() string {
+	return `That the mail server took the letter does not mean that it arrived: look into the mailbox.
+
+Examples:
+  usher mail test --to ada@example.org
+  usher mail test --to ada@example.org --language fr --json`
+}
+
+// Run implements `usher mail test`.
+func (c mailTestCommand) Run(ctx context.Context, p *program) error {
+	s, err := p.settings(nothing)
+	if err != nil {
+		return err
+	}
+	if _, err := emailAddress(c.To); err != nil {
+		return usageError("--to " + err.Error())
+	}
+	err = server.SendTestMail(ctx, s.config, c.To, c.Language)
+	switch {
+	case errors.Is(err, letter.ErrUnavailable):
+		return fmt.Errorf("%w\nUSHER_SMTP_HOST and the settings beside it say how it is reached", err)
+	case err != nil:
+		return err
+	}
+	return p.print(map[string]any{"sent": true, "server": s.config.Mail.Host}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s took the letter.\n", s.config.Mail.Host)
+		return err
+	})
+}

@@ -1,0 +1,103 @@
+package callers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// Events are what this package wants LiveKit to tell: of whoever comes on the phone, what they publish, and that they left.
+var Events = []live.EventType{live.ParticipantJoined, live.TrackPublished, live.ParticipantLeft, live.ParticipantAborted}
+
+// Immediately is the first try to hold a caller, beside the answer to LiveKit's event: each millisecond is heard.
+func (s *Service) Immediately(ctx context.Context, e live.Event) {
+	if e.Participant == nil {
+		return
+	}
+	var err error
+	switch {
+	case e.Type == live.ParticipantJoined && isCaller(*e.Participant):
+		err = s.callerJoined(ctx, e.RoomID, *e.Participant)
+	case e.Type == live.TrackPublished && e.Track != nil:
+		err = s.trackPublished(ctx, e.RoomID, e.Participant.Identity, e.Participant.SID, e.Track.SID)
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "a caller is not settled yet", "room", e.RoomID, "event", e.Type, "err", err)
+	}
+}
+
+// Handle is the second try, some time after the event: it goes by what LiveKit says now.
+func (s *Service) Handle(ctx context.Context, e live.Event) error {
+	if e.Participant == nil {
+		return nil
+	}
+	switch {
+	case e.Type == live.TrackPublished && live.IsCallerIdentity(e.Participant.Identity),
+		e.Type == live.ParticipantJoined && isCaller(*e.Participant):
+		return s.sweepRoom(ctx, e.RoomID)
+	case (e.Type == live.ParticipantLeft || e.Type == live.ParticipantAborted) && isCaller(*e.Participant):
+		return s.callerLeft(ctx, e.RoomID, *e.Participant)
+	}
+	return nil
+}
+
+func isCaller(p live.Participant) bool {
+	return p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE
+}
+
+// callerJoined holds somebody on the phone who has just come, or lets them be heard. Where the dispatch rule says that callers
+// wait, LiveKit is told before anybody is asked.
+func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p live.Participant) error {
+	s.known.addRoom(room)
+	defer s.known.lock(room, p.Identity)()
+	if p.Attributes[live.AttributeLobby] == live.LobbyWaiting {
+		held, err := s.hold(ctx, room, p)
+		if err != nil {
+			return ignoreGone(err)
+		}
+		p = held
+	}
+	return s.look(ctx, room, p)
+}
+
+// trackPublished mutes what a caller publishes who was not let in. LiveKit's event says of nobody that they are on the phone,
+// but callers are known by their identity. LiveKit forgets who was muted when it is started again.
+func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, participantSID, trackSID string) error {
+	if !live.IsCallerIdentity(identity) {
+		return nil
+	}
+	defer s.known.lock(room, identity)()
+	if s.known.isHeld(participantSID) {
+		if err := s.LiveKit.MuteTrack(ctx, room, identity, trackSID); err != nil {
+			s.Log.WarnContext(ctx, "a held caller's track is not muted yet", "room", room, "track", trackSID, "err", err)
+		}
+	}
+	p, err := s.find(ctx, room, identity)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	standing, err := s.standing(ctx, room, p.Call())
+	if standing == live.CallLifted && s.known.isHeld(p.SID) {
+		standing = live.CallAdmitted // by another replica, before the track was muted here
+	}
+	// LiveKit's list may not have the track yet, and may have it as it was before.
+	p.Tracks = []live.Track{{SID: trackSID}}
+	return errors.Join(err, s.settle(ctx, room, p, standing))
+}
+
+// callerLeft ends the entry of a call that is over.
+func (s *Service) callerLeft(ctx context.Context, room uuid.UUID, p live.Participant) error {
+	s.known.forget(p.SID)
+	now, err := s.find(ctx, room, p.Identity)
+	if err == nil && now.Call().ID == p.Call().ID {
+		return nil // connected again since
+	}
+	if err != nil && !errors.Is(err, live.ErrGone) {
+		return err
+	}
+	return s.Lobby.CallEnded(ctx, room, p.Call())
+}

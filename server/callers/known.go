@@ -1,0 +1,109 @@
+package callers
+
+import (
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// known is what this process remembers, so that it need not ask. Nothing is decided by it.
+type known struct {
+	mu sync.Mutex
+	// rooms have callers, or had some a moment ago.
+	rooms map[uuid.UUID]bool
+	// held are the sids of callers who are held: of one connection each, so whoever takes over an identity is not among them.
+	held map[string]bool
+	// locks are the identities about which something is being done.
+	locks map[lockKey]*lock
+}
+
+type lockKey struct {
+	room     uuid.UUID
+	identity string
+}
+
+type lock struct {
+	mu    sync.Mutex
+	users int
+}
+
+// lock has one caller settled by one goroutine of this process at a time. It returns what unlocks them.
+func (k *known) lock(room uuid.UUID, identity string) (unlock func()) {
+	key := lockKey{room, identity}
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[lockKey]*lock{}
+	}
+	l := k.locks[key]
+	if l == nil {
+		l = &lock{}
+		k.locks[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.mu.Lock()
+	return func() {
+		l.mu.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.locks, key)
+		}
+	}
+}
+
+func (k *known) addHeld(sid string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		k.held = map[string]bool{}
+	}
+	k.held[sid] = true
+}
+
+func (k *known) isHeld(sid string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.held[sid]
+}
+
+func (k *known) forget(sid string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, sid)
+}
+
+func (k *known) addRoom(room uuid.UUID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.rooms == nil {
+		k.rooms = map[uuid.UUID]bool{}
+	}
+	k.rooms[room] = true
+}
+
+func (k *known) hasRoom(room uuid.UUID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rooms[room]
+}
+
+func (k *known) forgetRoom(room uuid.UUID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.rooms, room)
+	if len(k.rooms) == 0 {
+		k.held = nil // whoever was held is in none of them
+	}
+}
+
+// allRooms are the rooms that are known.
+func (k *known) allRooms() []uuid.UUID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rooms := make([]uuid.UUID, 0, len(k.rooms))
+	for room := range k.rooms {
+		rooms = append(rooms, room)
+	}
+	return rooms
+}

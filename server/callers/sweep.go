@@ -1,0 +1,187 @@
+package callers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/live"
+)
+
+const (
+	// sweepTimeout bounds one look at one room.
+	sweepTimeout = 5 * time.Second
+	// atOnce is how many rooms are looked at at the same time.
+	atOnce = 16
+)
+
+// Run looks after callers until ctx is done, whatever became of LiveKit's events. Any number of replicas may run it: each
+// room is looked at by one of them at a time.
+func (s *Service) Run(ctx context.Context) {
+	tick := time.NewTicker(s.Timing.Sweep)
+	defer tick.Stop()
+	var searched time.Time
+	for {
+		search := time.Since(searched) >= s.Timing.Search
+		if search {
+			searched = time.Now()
+		}
+		if err := s.sweep(ctx, search); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "callers cannot be looked after", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sweep looks at every room that can be dialled or is known to have callers; with search, at every meeting.
+func (s *Service) sweep(ctx context.Context, search bool) error {
+	rooms, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.RuleIDNEQ("")).IDs(ctx)
+	if err != nil {
+		err = fmt.Errorf("list rooms that can be dialled: %w", err)
+	}
+	rooms = append(rooms, s.known.allRooms()...)
+	if search {
+		all, searchErr := s.Meetings.LiveRooms(ctx)
+		rooms, err = append(rooms, all...), errors.Join(err, searchErr)
+	}
+	slices.SortFunc(rooms, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
+	var (
+		running sync.WaitGroup
+		free    = make(chan struct{}, atOnce)
+	)
+	for _, room := range slices.Compact(rooms) {
+		free <- struct{}{}
+		running.Go(func() {
+			defer func() { <-free }()
+			bounded, cancel := context.WithTimeout(ctx, sweepTimeout)
+			defer cancel()
+			// A little less than the period, so that the replica whose turn it is finds it free again.
+			if !s.Turns.TakeTurn(bounded, room, s.Timing.Sweep*3/4) {
+				return
+			}
+			if err := s.sweepRoom(bounded, room); err != nil && ctx.Err() == nil {
+				s.Log.WarnContext(ctx, "callers of a room cannot be looked after", "room", room, "err", err)
+			}
+		})
+	}
+	running.Wait()
+	return err
+}
+
+// sweepRoom settles all callers of one room.
+func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
+	people, err := s.Meetings.Participants(ctx, room)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	var calls []live.Participant
+	company := false
+	for _, p := range people {
+		switch p.Kind {
+		case usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE:
+			calls = append(calls, p)
+		case usherv1.ParticipantKind_PARTICIPANT_KIND_WEB:
+			company = true
+		default: // recorders and agents are no company
+		}
+	}
+	if len(calls) == 0 && !s.known.hasRoom(room) {
+		return nil
+	}
+	slices.SortFunc(calls, func(a, b live.Participant) int { return a.JoinTime.Compare(b.JoinTime) })
+	s.known.addRoom(room)
+	standings, err := s.standings(ctx, room, calls)
+	failures := []error{err}
+	for i, p := range calls {
+		failures = append(failures, s.settleSeen(ctx, room, p, standings[i]))
+	}
+	if len(calls) == 0 {
+		if err == nil {
+			s.known.forgetRoom(room)
+		}
+		company = true // of nobody
+	}
+	return errors.Join(append(failures, s.endAlone(ctx, room, !company))...)
+}
+
+// standings are how all calls of a room stand: unknown with an error.
+func (s *Service) standings(ctx context.Context, room uuid.UUID, calls []live.Participant) ([]live.Standing, error) {
+	unknown := make([]live.Standing, len(calls))
+	r, err := s.room(ctx, room)
+	if err != nil {
+		return unknown, err
+	}
+	if r == nil {
+		return slices.Repeat([]live.Standing{live.CallRefused}, len(calls)), nil
+	}
+	ids := make([]live.Call, len(calls))
+	for i, p := range calls {
+		ids[i] = p.Call()
+	}
+	standings, err := s.Lobby.Calls(ctx, r, ids, true)
+	if err != nil {
+		return unknown, err
+	}
+	return standings, nil
+}
+
+// settleSeen settles a caller whom a sweep has seen. Whoever was busy with them may have changed everything.
+func (s *Service) settleSeen(ctx context.Context, room uuid.UUID, p live.Participant, standing live.Standing) error {
+	defer s.known.lock(room, p.Identity)()
+	if settled(p, standing) {
+		if standing == live.CallLifted {
+			s.known.forget(p.SID) // perhaps another replica's doing
+		}
+		return nil
+	}
+	now, err := s.find(ctx, room, p.Identity)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	if standing == live.CallUnknown {
+		return ignoreGone(s.settle(ctx, room, now, standing))
+	}
+	return ignoreGone(s.look(ctx, room, now))
+}
+
+// settled reports whether somebody is as their call stands.
+func settled(p live.Participant, standing live.Standing) bool {
+	admitted := p.Attributes[live.AttributeLobby] == live.LobbyAdmitted && !p.NoSubscribe
+	switch standing {
+	case live.CallWaiting:
+		return isHeld(p)
+	case live.CallLifted:
+		return admitted
+	case live.CallUnknown:
+		return isHeld(p) || admitted
+	case live.CallAdmitted, live.CallRefused:
+	}
+	return false
+}
+
+// endAlone ends a meeting in which nobody is left but callers, to whom nobody would come any more: LiveKit would keep it open
+// for them.
+func (s *Service) endAlone(ctx context.Context, room uuid.UUID, alone bool) error {
+	d, err := s.Turns.CallersAlone(ctx, room, alone)
+	if err != nil || !alone || d < s.Timing.Grace {
+		return err
+	}
+	// LiveKit said so a moment ago. Who comes at this very moment comes to the next meeting.
+	s.Log.InfoContext(ctx, "a meeting ends in which only callers are left", "room", room, "alone", d.Round(time.Second))
+	if err := s.Meetings.CloseRoom(ctx, room); err != nil {
+		return err
+	}
+	_, err = s.Turns.CallersAlone(ctx, room, false)
+	return err
+}

@@ -1,0 +1,102 @@
+package mail
+
+import (
+	"fmt"
+	netmail "net/mail"
+	"strings"
+	"time"
+	"unicode"
+
+	gomail "github.com/wneessen/go-mail"
+
+	"github.com/usher-meet/usher/server/letter"
+)
+
+// Message is a letter as it is sent.
+type Message struct {
+	// ID is the part of the Message-ID before the @. It stays when the same message is sent again.
+	ID string
+	// To is the one address that gets it.
+	To      string
+	Subject string
+	// Text and HTML say the same.
+	Text, HTML string
+	// Calendar is nil for a letter without a date.
+	Calendar *Calendar
+	// Stop is an address that ends mail like this when it is posted to; empty for none.
+	Stop string
+	// Language is that of the text.
+	Language string
+	Date     time.Time
+}
+
+// maxSubject is how long a subject may be, in characters: longer ones are cut by mail clients anyway.
+const maxSubject = 150
+
+// parseAddress reads a bare address.
+func parseAddress(address string) (*netmail.Address, error) {
+	a, err := netmail.ParseAddress("<" + address + ">")
+	if err != nil || a.Address != address {
+		return nil, &letter.RefusedError{}
+	}
+	return a, nil
+}
+
+func domainOf(address string) string {
+	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
+}
+
+// compose makes the message. What came from people is in encoded words and encoded bodies only, so that no line break of
+// theirs is one of the message. It fails with a [letter.RefusedError] for an address that cannot be written.
+func (m *Message) compose(c Config) (*gomail.Msg, error) {
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithEncoding(gomail.EncodingQP))
+	to, err := parseAddress(m.To)
+	if err != nil {
+		return nil, err
+	}
+	from, err := parseAddress(c.From)
+	if err != nil {
+		return nil, err
+	}
+	from.Name = line(c.FromName, maxSubject)
+	msg.FromMailAddress(from)
+	msg.ToMailAddress(to)
+	msg.Subject(line(m.Subject, maxSubject))
+	msg.SetDateWithValue(m.Date)
+	msg.SetMessageIDWithValue(m.ID + "@" + domainOf(c.From))
+	msg.SetGenHeader("Content-Language", line(m.Language, 35))
+	// Nobody wants to know that these people are on holiday (RFC 3834).
+	msg.SetGenHeader("Auto-Submitted", "auto-generated")
+	if m.Stop != "" {
+		msg.SetListUnsubscribe(m.Stop)
+		if strings.HasPrefix(m.Stop, "https://") {
+			msg.SetListUnsubscribePost()
+		}
+	}
+	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
+	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
+	if m.Calendar != nil {
+		text, err := m.Calendar.serialize()
+		if err != nil {
+			return nil, fmt.Errorf("write calendar entry: %w", err)
+		}
+		kind := gomail.ContentType("text/calendar; method=" + string(m.Calendar.method()))
+		msg.AddAlternativeString(kind, text, gomail.WithPartEncoding(gomail.EncodingB64))
+	}
+	return msg, nil
+}
+
+// line is text on one line: what could end a header, or turn it around, is a space.
+func line(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	runes := []rune(strings.Join(strings.Fields(s), " "))
+	if len(runes) > most {
+		runes = append(runes[:most-1], '…')
+	}
+	return string(runes)
+}

@@ -1,0 +1,185 @@
+package telephony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/dispatchrule"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+// LiveKit has no way to make one rule of a name: who asks twice gets two, or a clash. So what is done about one room's rule is
+// done one after another, whichever server does it, also while LiveKit is waited for. A row lock cannot be held that long, and
+// neither can a lock that belongs to a connection of the database, of which SQLite has one; a lock in Redis would have to be
+// compared with what the database says all the same. Hence a lease: a mark in the room's row that others respect until it is
+// taken off, or has lasted so long that whoever set it must have died.
+//
+// A lease proves nothing about what was asked of LiveKit before its holder died. Therefore the row says "doubtful" from the
+// moment in which it is taken until the holder writes down what LiveKit was told, which they can only do while the lease is
+// theirs. Who finds a row that is in doubt asks LiveKit for the rules that it has.
+
+const (
+	// leaseMargin is how much sooner than its end the holder of a lease stops: clocks of servers differ.
+	leaseMargin = 2 * time.Second
+	// maxLeasePause is the longest pause between two looks at a lease that somebody else has.
+	maxLeasePause = 100 * time.Millisecond
+)
+
+// told is what LiveKit was told about a room.
+type told struct {
+	// ruleID is empty when there is no rule.
+	ruleID, trunkID string
+	pinID           uuid.UUID
+	held            bool
+	// doubtful is true when LiveKit may have something else.
+	doubtful bool
+}
+
+// readTold is what the row of a room says; nil is a room that LiveKit was never told about.
+func readTold(row *ent.DispatchRule) told {
+	if row == nil {
+		return told{}
+	}
+	is := told{ruleID: row.RuleID, trunkID: row.TrunkID, held: row.Held, doubtful: row.Doubtful}
+	if row.PinID != nil {
+		is.pinID = *row.PinID
+	}
+	return is
+}
+
+// row is that of a room; nil for none.
+func (s *Service) row(ctx context.Context, room uuid.UUID) (*ent.DispatchRule, error) {
+	row, err := s.DB.Read.DispatchRule.Get(ctx, room)
+	if ent.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find rule of %s: %w", room, err)
+	}
+	return row, nil
+}
+
+// exclusively runs fn while nobody else changes the room's rule. fn gets what LiveKit was told before, and returns what it has
+// been told when it ends, also when it fails. It fails with fault.ErrConflict when others take too long.
+func (s *Service) exclusively(
+	ctx context.Context, room uuid.UUID, fn func(ctx context.Context, was told) (told, error),
+) error {
+	lease := uuid.New()
+	was, until, err := s.take(ctx, room, lease)
+	if err != nil {
+		return err
+	}
+	// Whoever comes when the lease is over must find nobody at work.
+	work, cancel := context.WithDeadline(ctx, until.Add(-min(leaseMargin, s.Lease/4)))
+	defer cancel()
+	is, err := fn(work, was)
+	// A caller who gave up leaves no lease behind.
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), s.Lease)
+	defer cancelLast()
+	return errors.Join(err, s.release(last, room, lease, is))
+}
+
+// take waits for the lease of a room and takes it.
+func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was told, until time.Time, err error) {
+	give, cancel := context.WithTimeout(ctx, 2*s.Lease)
+	defer cancel()
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, maxLeasePause) {
+		row, err := s.row(ctx, room)
+		if err != nil {
+			return told{}, time.Time{}, err
+		}
+		if row == nil || free(row) {
+			was, until, taken, err := s.tryTake(ctx, room, lease)
+			if taken || err != nil {
+				return was, until, err
+			}
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // so that those who wait do not all look at once
+		select {
+		case <-timer.C:
+		case <-give.Done():
+			timer.Stop()
+			if ctx.Err() != nil {
+				return told{}, time.Time{}, ctx.Err()
+			}
+			return told{}, time.Time{}, fault.ErrConflict.Saying("another server is changing how this room is dialled: repeat the call")
+		}
+	}
+}
+
+// free reports whether nobody has the lease of a row.
+func free(row *ent.DispatchRule) bool {
+	return row.Lease == nil || row.LeaseUntil == nil || row.LeaseUntil.Before(now())
+}
+
+// tryTake takes the lease of a room unless somebody has it.
+func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was told, until time.Time, taken bool, err error) {
+	err = s.DB.Run(ctx, func(tx *ent.Client) error {
+		if err := tx.DispatchRule.Create().SetID(room).OnConflictColumns(dispatchrule.FieldID).Ignore().Exec(ctx); err != nil {
+			return fmt.Errorf("insert rule of %s: %w", room, err)
+		}
+		row, err := tx.DispatchRule.Query().Where(dispatchrule.ID(room), dbtx.ForUpdate).Only(ctx)
+		if err != nil {
+			return fmt.Errorf("lock rule of %s: %w", room, err)
+		}
+		if !free(row) {
+			return nil
+		}
+		was, until, taken = readTold(row), now().Add(s.Lease), true
+		return tx.DispatchRule.Update().Where(dispatchrule.ID(room)).
+			SetLease(lease).SetLeaseUntil(until).SetDoubtful(true).Exec(ctx)
+	})
+	return was, until, taken && err == nil, err
+}
+
+// release writes down what LiveKit was told and gives the lease back. Should it not be ours any more, somebody else has
+// thought us dead and may have been told other things since: then all is in doubt.
+func (s *Service) release(ctx context.Context, room, lease uuid.UUID, is told) error {
+	return s.DB.Run(ctx, func(tx *ent.Client) error {
+		update := tx.DispatchRule.Update().Where(dispatchrule.ID(room), dispatchrule.Lease(lease)).ClearLease().ClearLeaseUntil().
+			SetRuleID(is.ruleID).SetTrunkID(is.trunkID).SetHeld(is.held).SetDoubtful(is.doubtful)
+		if is.pinID == uuid.Nil {
+			update.ClearPinID()
+		} else {
+			update.SetPinID(is.pinID)
+		}
+		n, err := update.Save(ctx)
+		if err != nil {
+			return fmt.Errorf("write down rule of %s: %w", room, err)
+		}
+		if n == 0 {
+			s.Log.WarnContext(ctx, "a dispatch rule was changed while another server took over", "room", room)
+			return doubt(ctx, tx, room)
+		}
+		return nil
+	})
+}
+
+// doubt has LiveKit asked for its rules when the room's is next looked after.
+func doubt(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
+	err := tx.DispatchRule.Create().SetID(room).SetDoubtful(true).OnConflictColumns(dispatchrule.FieldID).
+		Update(func(u *ent.DispatchRuleUpsert) { u.SetDoubtful(true) }).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("doubt rule of %s: %w", room, err)
+	}
+	return nil
+}
+
+// forget deletes the row of a room that is gone, once LiveKit has nothing of it.
+func (s *Service) forget(ctx context.Context, room uuid.UUID) error {
+	return s.DB.Run(ctx, func(tx *ent.Client) error {
+		_, err := tx.DispatchRule.Delete().Where(
+			dispatchrule.ID(room), dispatchrule.RuleID(""), dispatchrule.Doubtful(false), dispatchrule.LeaseIsNil()).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("forget rule of %s: %w", room, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,310 @@
+package telephony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// rulePrefix begins the names of our rules, before the id of the room.
+const rulePrefix = "SIP_"
+
+// ruleName is the name of a room's rule.
+func ruleName(room uuid.UUID) string { return rulePrefix + room.String() }
+
+// ruleRoom is the room whose rule has that name. Only the one spelling that we use counts: what is called otherwise is
+// somebody else's.
+func ruleRoom(name string) (uuid.UUID, bool) {
+	text, ok := strings.CutPrefix(name, rulePrefix)
+	id, err := uuid.Parse(text)
+	return id, ok && err == nil && id.String() == text
+}
+
+// wanted is the rule that a room should have.
+type wanted struct {
+	room uuid.UUID
+	pin  *ent.Pin
+	held bool
+	// trunks are those in use.
+	trunks []Trunk
+}
+
+// rule is what LiveKit is told.
+func (w wanted) rule(id string) live.DispatchRule {
+	return live.DispatchRule{
+		ID: id, Name: ruleName(w.room), Room: w.room.String(), PIN: w.pin.Pin, Trunks: []string{w.pin.TrunkID},
+		Held: w.held, HidesNumbers: true,
+	}
+}
+
+// told is what LiveKit has been told once it has that rule.
+func (w wanted) told(id string) told {
+	return told{ruleID: id, trunkID: w.pin.TrunkID, pinID: w.pin.ID, held: w.held}
+}
+
+// matches reports whether a rule that LiveKit has is the wanted one.
+func (w wanted) matches(r live.DispatchRule) bool {
+	return r.Name == ruleName(w.room) && r.Room == w.room.String() && r.PIN == w.pin.Pin && slices.Equal(r.Trunks, []string{w.pin.TrunkID}) &&
+		r.Held == w.held && r.HidesNumbers
+}
+
+// outcome is what was done about the rule of a room.
+type outcome struct {
+	// ruleID is empty when there is none.
+	ruleID           string
+	created, changed bool
+	deleted          int
+}
+
+// wants works out the rule that a room should have now. It fails with auth.ErrRoomNotFound or [ErrDisabled] when it should
+// have none. Whether somebody is in the meeting it leaves open: see [Service.requireLive].
+func (s *Service) wants(ctx context.Context, id uuid.UUID) (wanted, error) {
+	trunks := s.Trunks.inUse(ctx)
+	if len(trunks) == 0 {
+		return wanted{}, ErrDisabled
+	}
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	switch {
+	case ent.IsNotFound(err):
+		return wanted{}, auth.ErrRoomNotFound
+	case err != nil:
+		return wanted{}, fmt.Errorf("find room: %w", err)
+	case !allowed(r):
+		return wanted{}, ErrDisabled
+	}
+	p, err := s.ensurePIN(ctx, id, trunks)
+	if err != nil {
+		return wanted{}, err
+	}
+	return wanted{room: id, pin: p, held: held(r), trunks: trunks}, nil
+}
+
+// requireLive refuses rooms in whose meeting nobody is who came by browser.
+func (s *Service) requireLive(ctx context.Context, id uuid.UUID) error {
+	ok, err := s.isLive(ctx, id)
+	switch {
+	case err != nil:
+		return fault.ErrLiveKit.Because(err)
+	case !ok:
+		return fault.ErrNotLive
+	}
+	return nil
+}
+
+// isLive reports whether somebody is in the meeting of a room who came by browser.
+func (s *Service) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
+	people, err := s.LiveKit.Participants(ctx, id)
+	if err != nil && !errors.Is(err, live.ErrGone) {
+		return false, err
+	}
+	return slices.ContainsFunc(people, func(p live.Participant) bool {
+		return p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_WEB
+	}), nil
+}
+
+// open makes sure that LiveKit has the one rule of a room. What it costs does not depend on how many rules there are, unless
+// something went wrong before: LiveKit is not asked for its rules.
+func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err error) {
+	w, err := s.wants(ctx, id)
+	if err != nil {
+		return done, err
+	}
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return done, err
+	}
+	if is := readTold(row); is.ruleID != "" && is == w.told(is.ruleID) {
+		return outcome{ruleID: is.ruleID}, s.requireLive(ctx, id)
+	}
+	err = s.exclusively(ctx, id, func(ctx context.Context, was told) (told, error) {
+		// Things may have changed while others had the lease.
+		w, err := s.wants(ctx, id)
+		if err == nil {
+			err = s.requireLive(ctx, id)
+		}
+		if err != nil {
+			return was, err
+		}
+		is, err := s.ensure(ctx, was, w, &done)
+		if err != nil {
+			return is, livekitFault(err)
+		}
+		done.ruleID = is.ruleID
+		return is, nil
+	})
+	return done, err
+}
+
+// livekitFault is the refusal for an error of LiveKit's; faults stay what they are.
+func livekitFault(err error) error {
+	for _, theirs := range []error{live.ErrUnavailable, live.ErrNoTelephony, live.ErrClash, context.DeadlineExceeded} {
+		if errors.Is(err, theirs) {
+			return fault.ErrLiveKit.Because(err)
+		}
+	}
+	return err
+}
+
+// ensure makes what LiveKit has the wanted rule. It returns what LiveKit has been told, also when it fails. The lease must be
+// held.
+func (s *Service) ensure(ctx context.Context, was told, w wanted, done *outcome) (is told, err error) {
+	is = was
+	if is.doubtful {
+		if is, err = s.sortOut(ctx, is, w, done); err != nil {
+			return is, err
+		}
+	}
+	for range maxDraws {
+		if is == w.told(is.ruleID) && is.ruleID != "" {
+			return is, nil
+		}
+		next, err := s.tell(ctx, is, w, done)
+		if !errors.Is(err, live.ErrClash) {
+			return next, err
+		}
+		if is, w, err = s.heal(ctx, next, w, done); err != nil {
+			return is, err
+		}
+	}
+	return is, errPair
+}
+
+// tell tells LiveKit the wanted rule: in place if the room has one on that trunk, or else as another one.
+func (s *Service) tell(ctx context.Context, was told, w wanted, done *outcome) (told, error) {
+	if was.ruleID != "" && was.trunkID == w.pin.TrunkID {
+		switch err := s.LiveKit.UpdateRule(ctx, w.rule(was.ruleID)); {
+		case errors.Is(err, live.ErrGone):
+			was = told{} // somebody deleted it
+		case errors.Is(err, live.ErrClash):
+			return was, err
+		case err != nil:
+			was.doubtful = true
+			return was, err
+		default:
+			done.changed = true
+			return w.told(was.ruleID), nil
+		}
+	}
+	id, err := s.LiveKit.CreateRule(ctx, w.rule(""))
+	if err != nil {
+		// Without an answer it may have been made.
+		was.doubtful = was.doubtful || !errors.Is(err, live.ErrClash)
+		return was, err
+	}
+	done.created = true
+	is := w.told(id)
+	if was.ruleID == "" {
+		return is, nil
+	}
+	// The room moved to another trunk.
+	if err := s.delete(ctx, was.ruleID, done); err != nil {
+		is.doubtful = true
+		return is, err
+	}
+	return is, nil
+}
+
+// delete deletes a rule. That it is gone is success.
+func (s *Service) delete(ctx context.Context, id string, done *outcome) error {
+	err := s.LiveKit.DeleteRule(ctx, id)
+	if errors.Is(err, live.ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("rule %s: %w", id, err)
+	}
+	done.deleted++
+	return nil
+}
+
+// close deletes every rule of a room. One that fails does not keep the others from it, and all failures are reported.
+func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err error) {
+	row, err := s.row(ctx, id)
+	if err != nil {
+		return done, err
+	}
+	if row == nil || row.RuleID == "" && !row.Doubtful && row.Lease == nil {
+		return done, nil
+	}
+	err = s.exclusively(ctx, id, func(ctx context.Context, was told) (told, error) {
+		rules, failures := []string{}, []error{}
+		if was.ruleID != "" {
+			rules = append(rules, was.ruleID)
+		}
+		if was.doubtful {
+			found, err := s.rulesOf(ctx, id, was.trunkID)
+			if err != nil {
+				failures = append(failures, err)
+			}
+			for _, r := range found {
+				if r.ID != was.ruleID {
+					rules = append(rules, r.ID)
+				}
+			}
+		}
+		is := told{}
+		for _, r := range rules {
+			if err := s.delete(ctx, r, &done); err != nil {
+				failures = append(failures, err)
+				if r == was.ruleID {
+					is = was
+				}
+			}
+		}
+		if len(failures) > 0 {
+			is.doubtful = true
+			return is, livekitFault(errors.Join(failures...))
+		}
+		return is, nil
+	})
+	return done, err
+}
+
+// rulesOf are the rules of a room that LiveKit has on the trunks in use, and on one more.
+func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]live.DispatchRule, error) {
+	trunks := ids(s.Trunks.inUse(ctx))
+	if trunk != "" && !slices.Contains(trunks, trunk) {
+		trunks = append(trunks, trunk)
+	}
+	if len(trunks) == 0 {
+		return nil, nil // naming none would list those of all
+	}
+	rules, err := s.LiveKit.ListRules(ctx, trunks...)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rules, func(r live.DispatchRule) bool {
+		room, ok := ruleRoom(r.Name)
+		return !ok || room != id || len(r.Trunks) == 0
+	}), nil
+}
+
+// settle makes the rule of a room what it should be now, whatever that is.
+func (s *Service) settle(ctx context.Context, id uuid.UUID) (outcome, error) {
+	done, err := s.open(ctx, id)
+	gone := errors.Is(err, auth.ErrRoomNotFound)
+	if !gone && !errors.Is(err, ErrDisabled) && !errors.Is(err, fault.ErrNotLive) {
+		return done, err
+	}
+	done, err = s.close(ctx, id)
+	if gone && err == nil {
+		err = s.forget(ctx, id)
+	}
+	return done, err
+}
+
+// Settle makes the rule of a room what it should be now: for other parts of the server that changed the room.
+func (s *Service) Settle(ctx context.Context, id uuid.UUID) error {
+	_, err := s.settle(ctx, id)
+	return err
+}

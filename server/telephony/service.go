@@ -1,0 +1,135 @@
+package telephony
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+var _ usherv1connect.TelephonyServiceHandler = (*Service)(nil)
+
+// GetDialIn implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) GetDialIn(ctx context.Context, req *usherv1.GetDialInRequest) (*usherv1.GetDialInResponse, error) {
+	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom())
+	if err != nil {
+		return nil, err
+	}
+	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
+		return nil, auth.ErrLobbyRequired
+	}
+	d, err := s.DialIn(ctx, a.Room.ID)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, ErrDisabled
+	}
+	return &usherv1.GetDialInResponse{DialIn: d}, nil
+}
+
+// RotatePin implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) RotatePin(ctx context.Context, req *usherv1.RotatePinRequest) (*usherv1.RotatePinResponse, error) {
+	d, outstanding, err := s.rotate(ctx, req.GetRoom(), req.GetResendInvitations())
+	if err != nil {
+		return nil, err
+	}
+	return &usherv1.RotatePinResponse{DialIn: d, OutstandingInvitationCount: int32(outstanding)}, nil //nolint:gosec // far below the limit
+}
+
+// OpenDialIn implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) OpenDialIn(ctx context.Context, req *usherv1.OpenDialInRequest) (*usherv1.OpenDialInResponse, error) {
+	id, err := parseRoomID(req.GetRoomId())
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if done.created || done.changed {
+		s.Log.InfoContext(ctx, "dial-in opened", "room", id, "rule", done.ruleID, "created", done.created)
+	}
+	return &usherv1.OpenDialInResponse{DispatchRuleId: done.ruleID, Created: done.created}, nil
+}
+
+// CloseDialIn implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) CloseDialIn(ctx context.Context, req *usherv1.CloseDialInRequest) (*usherv1.CloseDialInResponse, error) {
+	id, err := parseRoomID(req.GetRoomId())
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.close(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if done.deleted > 0 {
+		s.Log.InfoContext(ctx, "dial-in closed", "room", id, "deleted", done.deleted)
+	}
+	return &usherv1.CloseDialInResponse{DeletedCount: int32(done.deleted)}, nil //nolint:gosec // far below the limit
+}
+
+// ListDispatchRules implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) ListDispatchRules(
+	ctx context.Context, req *usherv1.ListDispatchRulesRequest,
+) (*usherv1.ListDispatchRulesResponse, error) {
+	found, next, err := s.listRules(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListDispatchRulesResponse{NextPageToken: next}
+	for _, f := range found {
+		res.Rules = append(res.Rules, &usherv1.DispatchRule{
+			RoomId: f.room.String(), TrunkId: f.trunkID, DispatchRuleId: f.ruleID, State: f.state,
+		})
+	}
+	return res, nil
+}
+
+// ReconcileDialIn implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) ReconcileDialIn(
+	ctx context.Context, _ *usherv1.ReconcileDialInRequest,
+) (*usherv1.ReconcileDialInResponse, error) {
+	done, err := s.reconcile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	//nolint:gosec // far below the limit
+	return &usherv1.ReconcileDialInResponse{
+		CreatedCount: int32(done.created), DeletedCount: int32(done.deleted), RepairedCount: int32(done.repaired),
+	}, nil
+}
+
+// ListTrunks implements [usherv1connect.TelephonyServiceHandler].
+func (s *Service) ListTrunks(ctx context.Context, _ *usherv1.ListTrunksRequest) (*usherv1.ListTrunksResponse, error) {
+	trunks := s.Trunks.inUse(ctx)
+	counts, err := s.roomCounts(ctx, trunks)
+	if err != nil {
+		return nil, err
+	}
+	res := &usherv1.ListTrunksResponse{}
+	for _, t := range trunks {
+		view := &usherv1.Trunk{Id: t.ID, RoomCount: counts[t.ID]}
+		for _, n := range t.Numbers {
+			view.Numbers = append(view.Numbers, n.GetE164())
+		}
+		if len(t.Numbers) > 0 {
+			view.Country = t.Numbers[0].GetCountry()
+		}
+		res.Trunks = append(res.Trunks, view)
+	}
+	return res, nil
+}
+
+// parseRoomID reads the id of a room. Calls from within this server are not validated beforehand.
+func parseRoomID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.Nil, fault.Invalid("room_id", "must be the id of a room")
+	}
+	return id, nil
+}

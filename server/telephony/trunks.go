@@ -1,0 +1,231 @@
+package telephony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/live"
+)
+
+const (
+	// checkEvery is how often LiveKit is asked for its trunks, and checkAgain how soon after it did not answer.
+	checkEvery, checkAgain = time.Minute, 5 * time.Second
+)
+
+// Trunks are the connections to the telephone network that rooms are reached over: those of the settings, or else the only
+// one that LiveKit has. Telephony is off while there are none. Every field is required.
+type Trunks struct {
+	LiveKit interface {
+		// InboundTrunks fails with live.ErrNoTelephony when LiveKit takes no calls.
+		InboundTrunks(ctx context.Context) ([]live.Trunk, error)
+	}
+	// Enabled is false when the operator switched telephony off.
+	Enabled bool
+	// Configured are the trunks of the settings; none: the only one that LiveKit has.
+	Configured []ConfiguredTrunk
+	// National has numbers displayed as in their own country, not in international form.
+	National bool
+	Log      *slog.Logger
+
+	current atomic.Pointer[trunkState]
+	mu      sync.Mutex
+	asked   time.Time
+}
+
+// ConfiguredTrunk is a trunk of the settings.
+type ConfiguredTrunk struct {
+	// ID is LiveKit's.
+	ID string
+	// Numbers in E.164 form that people call, in the order in which they are shown; none: those that LiveKit has.
+	Numbers []string
+}
+
+// Trunk is a trunk in use.
+type Trunk struct {
+	ID      string
+	Numbers []*usherv1.DialInNumber
+}
+
+// trunkState is what LiveKit's answer and the settings make together.
+type trunkState struct {
+	trunks   []Trunk
+	problems []string
+	// answered is false as long as LiveKit has said nothing.
+	answered bool
+}
+
+// Known are the trunks in use as far as it is known. It asks nobody.
+func (t *Trunks) Known() []Trunk {
+	if state := t.current.Load(); state != nil {
+		return state.trunks
+	}
+	return t.combine(nil, nil).trunks
+}
+
+// inUse are the trunks in use. LiveKit is asked if it never answered and nobody asked a moment ago.
+func (t *Trunks) inUse(ctx context.Context) []Trunk {
+	if state := t.current.Load(); t.Enabled && (state == nil || !state.answered) {
+		t.mu.Lock()
+		state = t.current.Load()
+		if (state == nil || !state.answered) && time.Since(t.asked) > checkAgain {
+			_ = t.check(ctx) // told in the log, and what is known counts
+		}
+		t.mu.Unlock()
+	}
+	return t.Known()
+}
+
+// Check asks LiveKit for its trunks and returns what is wrong with those in use, as sentences for the operator. It fails
+// when LiveKit does not answer.
+func (t *Trunks) Check(ctx context.Context) (problems []string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err = t.check(ctx)
+	if state := t.current.Load(); state != nil {
+		problems = state.problems
+	}
+	return problems, err
+}
+
+// check is [Trunks.Check] for whoever holds the lock.
+func (t *Trunks) check(ctx context.Context) error {
+	if !t.Enabled {
+		return nil
+	}
+	t.asked = time.Now()
+	listed, err := t.LiveKit.InboundTrunks(ctx)
+	if errors.Is(err, live.ErrUnavailable) || ctx.Err() != nil {
+		return err // what was known goes on counting
+	}
+	next := t.combine(listed, err)
+	next.answered = true
+	was := t.current.Swap(next)
+	if was == nil || !slices.Equal(was.problems, next.problems) {
+		level := slog.LevelWarn
+		if len(next.trunks) == 0 {
+			level = slog.LevelInfo // nobody asked for telephony
+		}
+		for _, problem := range next.problems {
+			t.Log.Log(ctx, level, "telephony trunks", "problem", problem)
+		}
+	}
+	return nil
+}
+
+// Run keeps up with LiveKit's trunks until ctx is done.
+func (t *Trunks) Run(ctx context.Context) {
+	for t.Enabled && ctx.Err() == nil {
+		wait := checkEvery
+		if _, err := t.Check(ctx); err != nil {
+			wait = checkAgain
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// combine is what the settings and LiveKit's answer make together; err is why it has none.
+func (t *Trunks) combine(listed []live.Trunk, err error) *trunkState {
+	state := &trunkState{}
+	configured := t.Configured
+	switch {
+	case !t.Enabled:
+		return state
+	case len(configured) > 0:
+	case err != nil:
+		state.problem("telephony is off: LiveKit takes no calls, because it has no Redis")
+	case len(listed) == 1:
+		configured = []ConfiguredTrunk{{ID: listed[0].ID}}
+	case len(listed) == 0:
+		state.problem("telephony is off: LiveKit has no inbound trunk")
+	default:
+		state.problem("telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed))
+	}
+	for _, c := range configured {
+		i := slices.IndexFunc(listed, func(l live.Trunk) bool { return l.ID == c.ID })
+		numbers := c.Numbers
+		switch {
+		case err != nil:
+			state.problem("trunk %s is of no use: LiveKit takes no calls, because it has no Redis", c.ID)
+		case i < 0:
+			state.problem("trunk %s is in USHER_TELEPHONY_TRUNKS and LiveKit does not have it", c.ID)
+		default:
+			numbers = state.judge(listed[i], numbers)
+		}
+		trunk := Trunk{ID: c.ID}
+		for _, n := range numbers {
+			trunk.Numbers = append(trunk.Numbers, numberView(n, t.National))
+		}
+		state.trunks = append(state.trunks, trunk)
+	}
+	return state
+}
+
+// judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
+func (s *trunkState) judge(l live.Trunk, numbers []string) []string {
+	if !l.Bounded && !l.Authenticated {
+		s.problem("trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID)
+	}
+	if len(l.Numbers) == 0 {
+		s.problem("trunk %s answers at every number: give it its numbers in LiveKit", l.ID)
+	}
+	if len(numbers) > 0 {
+		return numbers
+	}
+	for _, n := range l.Numbers {
+		if e164, err := ParseNumber(n); err == nil {
+			numbers = append(numbers, e164)
+		}
+	}
+	if len(numbers) == 0 {
+		s.problem("trunk %s has no number to show to people: put it as %s=+33123456789 in USHER_TELEPHONY_TRUNKS", l.ID, l.ID)
+	}
+	return numbers
+}
+
+func (s *trunkState) problem(format string, args ...any) {
+	s.problems = append(s.problems, fmt.Sprintf(format, args...))
+}
+
+// Config is what clients may know.
+func (t *Trunks) Config() *usherv1.TelephonyConfig {
+	trunks := t.Known()
+	c := &usherv1.TelephonyConfig{Enabled: len(trunks) > 0}
+	for _, trunk := range trunks {
+		for _, n := range trunk.Numbers {
+			if n.GetCountry() != "" && !slices.Contains(c.GetCountries(), n.GetCountry()) {
+				c.Countries = append(c.Countries, n.GetCountry())
+			}
+		}
+	}
+	return c
+}
+
+// ids are the ids of trunks.
+func ids(trunks []Trunk) []string {
+	out := make([]string, len(trunks))
+	for i, t := range trunks {
+		out[i] = t.ID
+	}
+	return out
+}
+
+// find is the trunk of that id.
+func find(trunks []Trunk, id string) (Trunk, bool) {
+	i := slices.IndexFunc(trunks, func(t Trunk) bool { return t.ID == id })
+	if i < 0 {
+		return Trunk{}, false
+	}
+	return trunks[i], true
+}
