@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/recordings"
 )
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
@@ -10,8 +11,10 @@ import (
 func (p *parts) registerWork() {
 	p.inbox.Handlers = []events.Handler{
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
+		{Name: "recordings", Types: recordings.Events, Handle: p.recordings.Handle},
 	}
 	p.inbox.Register(p.work)
+	p.recordings.Register(p.work, p.config.Recording.Sweep)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)

@@ -140,28 +140,22 @@ func (s *Service) delete(ctx context.Context, id string) (*ent.Recording, error)
 
 // RoomDeleted deletes all recordings of a room that is deleted, in the transaction that does it. One that goes on is stopped.
 func (s *Service) RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
-	n, err := ForgetRoom(ctx, tx, room)
-	if err != nil || n == 0 {
-		return err
-	}
-	return s.Jobs.Enqueue(ctx, tx, RoomJob{RoomID: room})
-}
-
-// ForgetRoom is [Service.RoomDeleted] for a program that writes no jobs: the sweep does the rest.
-func ForgetRoom(ctx context.Context, tx *ent.Client, room uuid.UUID) (int, error) {
 	_, err := tx.RecordingAccess.Delete().Where(recordingaccess.HasRecordingWith(recording.RoomID(room))).Exec(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("delete accesses to recordings of %s: %w", room, err)
+		return fmt.Errorf("delete accesses to recordings of %s: %w", room, err)
 	}
 	_, err = tx.Recording.Update().Where(recording.RoomID(room), recording.StatusIn(occupying...), recording.StopTimeIsNil()).
 		SetStopTime(now()).Save(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("stop recordings of %s: %w", room, err)
+		return fmt.Errorf("stop recordings of %s: %w", room, err)
 	}
 	n, err := tx.Recording.Update().Where(recording.RoomID(room), recording.DeleteTimeIsNil()).
 		SetDeleteTime(now()).SetPurgeTime(now()).SetRoomName("").SetFailureDetail("").Save(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("delete recordings of %s: %w", room, err)
+		return fmt.Errorf("delete recordings of %s: %w", room, err)
 	}
-	return n, nil
+	if n == 0 {
+		return nil
+	}
+	return s.Jobs.Enqueue(ctx, tx, RoomJob{RoomID: room})
 }

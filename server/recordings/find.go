@@ -114,6 +114,8 @@ func (s *Service) expired(r *ent.Recording) bool {
 func (s *Service) mayDownload(a *access) error {
 	transcript := a.Mode == usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT
 	switch {
+	case s.Files == nil:
+		return ErrDisabled
 	case !hasFile(a.Recording):
 		return ErrNotSaved
 	case s.expired(a.Recording):

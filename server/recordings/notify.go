@@ -28,6 +28,8 @@ type Notice struct {
 	RoomName    string
 	// StartTime is when recording began; ExpireTime when the file expires, zero for never.
 	StartTime, ExpireTime time.Time
+	// Duration is how long the recording is; 0 when that is not known.
+	Duration time.Duration
 	// To is the person, with language and time zone.
 	To *ent.User
 }
@@ -137,7 +139,8 @@ func (s *Service) mail(ctx context.Context, r *ent.Recording, a *ent.RecordingAc
 		return false, nil
 	}
 	return true, s.Notifier.RecordingReady(ctx, Notice{
-		ID: a.ID, RecordingID: r.ID, RoomName: r.RoomName, StartTime: startTime(r), ExpireTime: s.expireTime(r), To: a.Edges.User,
+		ID: a.ID, RecordingID: r.ID, RoomName: r.RoomName, StartTime: startTime(r), ExpireTime: s.expireTime(r),
+		Duration: time.Duration(r.DurationMs) * time.Millisecond, To: a.Edges.User,
 	})
 }
 

@@ -24,6 +24,9 @@ const maxMoves = 8
 // stops what must not run and deletes what must not be there. It may be called at any time and by several at once. hint is what
 // LiveKit just said about the egress; nil to ask.
 func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) error {
+	if s.Files == nil {
+		return nil // switched off: it waits until it is switched on again
+	}
 	for range maxMoves {
 		r, err := s.DB.Read.Recording.Get(ctx, id)
 		if ent.IsNotFound(err) {

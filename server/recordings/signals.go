@@ -42,6 +42,20 @@ func (s *Service) Register(r *jobs.Registry, sweepEvery time.Duration) {
 	r.Every("recordings.sweep", sweepEvery, s.Sweep)
 }
 
+// Events are what this package wants LiveKit to tell.
+var Events = []live.EventType{live.EgressStarted, live.EgressUpdated, live.EgressEnded, live.RoomFinished}
+
+// Handle takes what LiveKit tells.
+func (s *Service) Handle(ctx context.Context, e live.Event) error {
+	if e.Type == live.RoomFinished {
+		return s.RoomFinished(ctx, e.RoomID)
+	}
+	if e.Egress == nil {
+		return nil
+	}
+	return s.EgressChanged(ctx, *e.Egress)
+}
+
 // EgressChanged is LiveKit's word about a recorder: the first signal. That it has ended is final; all else may be old.
 func (s *Service) EgressChanged(ctx context.Context, e live.Egress) error {
 	id, ok := s.recordingOf(e)
