@@ -29,10 +29,10 @@ const module = "github.com/usher-meet/usher/"
 var (
 	layers = map[string]string{
 		// The commands for operators call the same rules as the API.
-		"cmd/usher": "dev server services shared migrations gen",
+		"cmd/usher": "dev server services shared migrations gen web",
 		// Runs a whole server with stand-ins around it, and is no part of one.
 		"server/dev": "server shared migrations catcher gen",
-		"server":     "services adapters shared migrations gen",
+		"server":     "services adapters shared migrations webapp gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
 		"server/recordings": "shared gen", "server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
@@ -66,6 +66,9 @@ var (
 		"server/internal/bench":           "",
 		"server/internal/recorder":        "",
 
+		// The web app: its files, and how they are served.
+		"web": "", "server/webapp": "",
+
 		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
 	}
 	sets = map[string][]string{
@@ -85,6 +88,8 @@ var (
 		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
 		"migrations": {"ent/migrations"},
 		"plan":       {"ent/migrations/plan"},
+		"webapp":     {"server/webapp"},
+		"web":        {"web"},
 		"sqltx":      {"ent/sqltx"},
 		"jobs":       {"server/jobs"},
 	}
@@ -358,7 +363,11 @@ func usedModules(t *testing.T) map[string]dependency {
 	if err != nil || len(npm) == 0 {
 		t.Fatalf("no npm packages: %v", err)
 	}
-	for _, path := range npm {
+	workspaces, err := filepath.Glob("../web/*/package.json")
+	if err != nil || len(workspaces) == 0 {
+		t.Fatalf("no npm workspaces: %v", err)
+	}
+	for _, path := range append(append(npm, "../web/package.json"), workspaces...) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -369,6 +378,12 @@ func usedModules(t *testing.T) map[string]dependency {
 		}
 		for _, group := range []map[string]string{manifest.Dependencies, manifest.DevDependencies} {
 			for name, version := range group {
+				if strings.HasPrefix(name, "@usher-meet/") {
+					continue // ours
+				}
+				if other, ok := used["npm:"+name]; ok && other.version != version {
+					t.Errorf("%s wants %s %s, and another package.json wants %s", path, name, version, other.version)
+				}
 				used["npm:"+name] = dependency{version: version, direct: true}
 			}
 		}

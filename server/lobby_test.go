@@ -37,6 +37,7 @@ const (
 func (i *instance) sibling(change ...func(*server.Config)) *instance {
 	i.t.Helper()
 	config := i.Config
+	config.Listen = "127.0.0.1:0" // the first one has its address, to which LiveKit sends events
 	for _, c := range change {
 		c(&config)
 	}
@@ -50,6 +51,17 @@ func (i *instance) restricted(u *ent.User) *usherv1.Room {
 	return must[*usherv1.CreateRoomResponse](i.t)(c.CreateRoom(i.t.Context(), &usherv1.CreateRoomRequest{
 		Name: "Board", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
 	})).GetRoom()
+}
+
+// member gives u a role in a room.
+func (i *instance) member(u *ent.User, room string, role usherv1.Role) {
+	i.t.Helper()
+	err := i.DB.Run(i.t.Context(), func(tx *ent.Client) error {
+		return tx.Member.Create().SetRoomID(uuid.MustParse(room)).SetUserID(u.ID).SetRole(role).Exec(i.t.Context())
+	})
+	if err != nil {
+		i.t.Fatal(err)
+	}
 }
 
 // knock asks for entry and returns the entry.

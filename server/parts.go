@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -23,6 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/telephony"
 	"github.com/usher-meet/usher/server/users"
+	"github.com/usher-meet/usher/server/webapp"
 )
 
 // This file turns settings into the parts of the server, one function a part.
@@ -39,6 +41,8 @@ func (p *parts) clientConfig() *usherv1.Config {
 		Livekit:  &usherv1.LiveKitConfig{ServerUrl: c.LiveKit.PublicURL},
 		Branding: c.Branding,
 		Version:  Version,
+
+		Development: c.Development,
 	}
 	if c.OIDC.Issuer != "" || c.Development {
 		out.SignInUrl = c.PublicURL + "/auth/login"
@@ -103,6 +107,21 @@ func (p *parts) telephonyService() *telephony.Service {
 		Invitations: noInvitations{}, Metrics: telephony.NewMetrics(p.metrics), Random: rand.Reader,
 		PINLength: c.Telephony.PINLength, Rest: c.Telephony.PINRest, Lease: ruleLease,
 	}
+}
+
+// watchPeriod is how often phone bridges are asked for wrong PINs: several times in the minute over which they count.
+const watchPeriod = 15 * time.Second
+
+func (p *parts) wrongPINWatch() *telephony.Watch {
+	c := p.config.Telephony
+	w := &telephony.Watch{
+		URLs: c.BridgeMetrics, Period: watchPeriod, Alert: c.WrongPINAlert, HTTP: &http.Client{}, Log: p.log,
+		Metrics: telephony.NewWatchMetrics(p.metrics),
+	}
+	if c.WrongPINRotate {
+		w.Alarm = p.telephony.RotateLive
+	}
+	return w
 }
 
 // ruleLease is how long a server that died keeps others from changing how a room is dialled: longer than the few calls to
@@ -201,10 +220,32 @@ func (p *parts) mountSignIn(mux *http.ServeMux, o Options, provider *oidc.Provid
 	s.Mount(mux)
 }
 
+// pages are all addresses that people open, but for sign-in: the web app, or a word about it not being there.
+func (p *parts) pages(o Options) (http.Handler, error) {
+	mux := http.NewServeMux()
+	if o.Front != nil {
+		mux.Handle("GET /-/development", o.Front)
+	}
+	if o.WebApp == nil {
+		mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
+		return mux, nil
+	}
+	app, err := webapp.New(o.WebApp, webapp.Options{
+		LiveKitURL: p.config.LiveKit.PublicURL, LogoURL: p.config.Branding.GetLogoUrl(), SignOutURL: p.config.OIDC.Issuer,
+		SessionCookie: auth.CookieName(strings.HasPrefix(p.config.PublicURL, "https://")),
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/", app)
+	return mux, nil
+}
+
 // front is the page at / of a server without a web app.
 func (p *parts) front(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	fmt.Fprintf(w, "Usher %s\n\nThis is the API of a video-meeting service. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
+	fmt.Fprintf(w, "Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
+		"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
 		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n", Version, p.config.PublicURL)
 }

@@ -3,10 +3,10 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -62,7 +62,9 @@ type Options struct {
 	Redis rueidis.Client
 	// SignIn replaces the handlers below /auth/.
 	SignIn func(SignInParts) http.Handler
-	// Front replaces the page at /.
+	// WebApp is the built web app. Nil: there is none, and / says so.
+	WebApp fs.FS
+	// Front is the page of `usher dev`, at /-/development and, without a web app, at /.
 	Front http.Handler
 }
 
@@ -102,6 +104,7 @@ type parts struct {
 	recordings *recordings.Service
 	// media is made with the handler, which knows who calls.
 	media *recordings.Media
+	wrongPINs *telephony.Watch
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
@@ -153,6 +156,7 @@ func Run(ctx context.Context, o Options) error {
 	work.Go(func() { p.callers.Run(workCtx) })
 	work.Go(func() { p.lobby.RunStreams(workCtx) })
 	work.Go(func() { p.telephony.Trunks.Run(workCtx) })
+	work.Go(func() { p.wrongPINs.Run(workCtx) })
 	defer work.Wait()
 	defer p.inbox.Wait()
 	defer stopWork()
@@ -261,6 +265,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p.rooms.Lobby, p.rooms.Telephony, p.rooms.Recordings = p.lobby, p.telephony, p.recordings
+	p.wrongPINs = p.wrongPINWatch()
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -301,13 +306,16 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
-	mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
+	pages, err := p.pages(o)
+	if err != nil {
+		return nil, err
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if isProcedure(r.URL.Path) {
 			rpc.ServeHTTP(w, r)
 			return
 		}
-		http.NotFound(w, r)
+		pages.ServeHTTP(w, r)
 	})
 	protect, err := auth.ProtectOrigin(p.config.AllowedOrigins)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/usher-meet/usher/server/dev"
+	"github.com/usher-meet/usher/web"
 )
 
 type devCommand struct {
@@ -45,7 +46,7 @@ func (c devCommand) Run(ctx context.Context, p *program) error {
 	return dev.Run(ctx, dev.Options{
 		Config: s.config, Data: c.Data, Host: c.Listen, Insecure: c.InsecureListen,
 		Port: c.Port, InternalPort: c.InternalPort, LiveKitPort: c.LivekitPort, LiveKitServer: c.liveKitServer(p),
-		Out: p.stdout, Log: p.logger(s.config.Log),
+		WebApp: web.Files(), Out: p.stdout, Log: p.logger(s.config.Log),
 	})
 }
 

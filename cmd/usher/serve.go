@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/web"
 )
 
 type serveCommand struct{}
@@ -25,7 +26,7 @@ func (serveCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	log := p.logger(s.config.Log)
-	return server.Run(ctx, server.Options{Config: s.config, Log: log, Ready: func(a server.Addresses) {
+	return server.Run(ctx, server.Options{Config: s.config, Log: log, WebApp: web.Files(), Ready: func(a server.Addresses) {
 		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", server.Version)
 	}})
 }

@@ -580,6 +580,23 @@ var table = []section{
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Telephony.Sweep }),
 			doc: "How often meetings, dispatch rules and rooms are compared, and repaired.",
 		},
+		{
+			name: "USHER_TELEPHONY_BRIDGE_METRICS",
+			set:  into(list(webURL), func(c *config) *[]string { return &c.Telephony.BridgeMetrics }),
+			doc: "Addresses of the metrics of LiveKit's phone bridges (`prometheus_port` of livekit-sip), such as " +
+				"`http://livekit-sip:8090/metrics`. They alone tell of wrong PINs.",
+		},
+		{
+			name: "USHER_TELEPHONY_WRONG_PIN_ALERT", standard: "30",
+			set: into(count, func(c *config) *int { return &c.Telephony.WrongPINAlert }),
+			doc: "How many wrong PINs in a minute are too many: then `usher_wrong_pin_alert` is 1. 0: never.",
+		},
+		{
+			name: "USHER_TELEPHONY_WRONG_PIN_ROTATE", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.Telephony.WrongPINRotate }),
+			doc: "Whether too many wrong PINs change the PINs of all rooms that can be dialled at that moment, once in 10 minutes. " +
+				"People who were given the PIN before need the new one.",
+		},
 	}},
 	{"Branding", "", []setting{
 		{

@@ -73,7 +73,7 @@ func (s *Service) hold(ctx context.Context, room uuid.UUID, p live.Participant) 
 	if standing, unknown := s.standing(ctx, room, p.Call()); unknown == nil && (standing == live.CallAdmitted || standing == live.CallLifted) {
 		return p, s.lift(ctx, room, p.Call())
 	}
-	s.Log.ErrorContext(ctx, "a caller is removed because they cannot be held", "room", room, "err", err)
+	s.Log.WarnContext(ctx, "a caller is removed because they cannot be held", "room", room, "err", err)
 	if err := s.LiveKit.RemoveParticipant(ctx, room, p.Identity); err != nil {
 		return p, fmt.Errorf("remove a caller who cannot be held: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -40,6 +41,8 @@ type Options struct {
 	Port, InternalPort, LiveKitPort int
 	// LiveKitServer is the path of livekit-server.
 	LiveKitServer string
+	// WebApp is the built web app, or nil.
+	WebApp fs.FS
 	// Out is where the welcome goes.
 	Out io.Writer
 	Log *slog.Logger
@@ -85,6 +88,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Log:    o.Log,
 		SignIn: people.handler,
 		Front:  &front{people: people, folder: e.folder.path},
+		WebApp: o.WebApp,
 		Ready: func(server.Addresses) {
 			if err := e.welcome(ctx, o.Out, people); err != nil {
 				cancel(err)
@@ -274,7 +278,7 @@ func (e *environment) welcome(ctx context.Context, w io.Writer, p *people) error
 	_, err = fmt.Fprintf(w, `
 Usher %s is running, for development: everybody who reaches it may sign in as anybody.
 
-  %-34s  this server: API, sign-in, a page to begin with
+  %-34s  this server: web app, API, sign-in; /-/development has calls to copy
   %-34s  metrics; /readyz beside it
   %-34s  LiveKit: a real livekit-server, log in %s
   %-34s  data: SQLite, the keys of Redis, secrets

@@ -158,9 +158,9 @@ func (m *model) host(until time.Time, room uuid.UUID, stores []*Store, random *r
 	}
 }
 
-// Many guests and hosts do what they like, through three processes: no entry is lost, no decision is undone or made twice,
-// and nobody is admitted without one. USHER_TEST_SEED repeats the choices, if not their order.
-func TestLobbyModel(t *testing.T) {
+// Guests and hosts do what they like as fast as Redis lets them, through three clients: no entry is lost, no decision is
+// undone or made twice, and nobody is admitted without one. USHER_TEST_SEED repeats the choices, if not their order.
+func TestStore_model(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("USHER_TEST_SEED"); text != "" {

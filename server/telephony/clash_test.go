@@ -40,6 +40,7 @@ func TestClashHeals(t *testing.T) {
 		}
 
 		t.Run("the answer to its own creation was lost", func(t *testing.T) {
+			defer w.in(t)()
 			room := ready()
 			lose := func() {
 				t.Helper()
@@ -66,6 +67,7 @@ func TestClashHeals(t *testing.T) {
 			w.wantOneRule(room)
 		})
 		t.Run("its own rule, which nobody knows of", func(t *testing.T) {
+			defer w.in(t)()
 			room := ready()
 			id := add(ruleName(room), room.String(), w.pinOf(room))
 			if got := w.mustOpen(room).GetDispatchRuleId(); got != id {
@@ -74,6 +76,7 @@ func TestClashHeals(t *testing.T) {
 			w.wantOneRule(room)
 		})
 		t.Run("that of a room that was deleted", func(t *testing.T) {
+			defer w.in(t)()
 			room := ready()
 			stale := uuid.New()
 			id := add(ruleName(stale), stale.String(), w.pinOf(room))
@@ -84,6 +87,7 @@ func TestClashHeals(t *testing.T) {
 			}
 		})
 		t.Run("that of a room in which nobody is", func(t *testing.T) {
+			defer w.in(t)()
 			room, empty := ready(), w.room(direct)
 			id := add(ruleName(empty), empty.String(), w.pinOf(room))
 			w.mustOpen(room)
@@ -92,6 +96,7 @@ func TestClashHeals(t *testing.T) {
 			}
 		})
 		t.Run("that of a room that is dialled", func(t *testing.T) {
+			defer w.in(t)()
 			room, other := ready(), ready()
 			pin := w.pinOf(room)
 			id := add(ruleName(other), other.String(), pin)
@@ -106,6 +111,7 @@ func TestClashHeals(t *testing.T) {
 			w.bridge.DeleteRule(id)
 		})
 		t.Run("one of another program", func(t *testing.T) {
+			defer w.in(t)()
 			for _, name := range []string{"", "front desk", "SIP_front-desk", "sip_" + uuid.NewString()} {
 				room := ready()
 				pin := w.pinOf(room)
@@ -117,6 +123,7 @@ func TestClashHeals(t *testing.T) {
 			}
 		})
 		t.Run("for all trunks", func(t *testing.T) {
+			defer w.in(t)()
 			room := ready()
 			pin := w.pinOf(room)
 			id := w.bridge.AddRule(phone.Rule{Name: "everywhere", Room: "front-desk", PIN: pin})
@@ -128,6 +135,7 @@ func TestClashHeals(t *testing.T) {
 			w.wantAccepted(room, numbers[0], pin)
 		})
 		t.Run("when a PIN is rotated", func(t *testing.T) {
+			defer w.in(t)()
 			room := ready()
 			owner := w.owner(room)
 			id := w.mustOpen(room).GetDispatchRuleId()

@@ -87,6 +87,13 @@ func (w *world) another(db *dbtx.DB) (*Service, *livekit.Client) {
 	return s, c
 }
 
+// in has failures reported as those of a part of the test, until the returned function is called.
+func (w *world) in(t *testing.T) func() {
+	was := w.t
+	w.t = t
+	return func() { w.t = was }
+}
+
 type noInvitations struct{}
 
 func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (int, error) {
@@ -362,6 +369,7 @@ func newGate(t *testing.T, target string) *gate {
 	}
 	g := &gate{calls: map[string]int{}}
 	proxy := httputil.NewSingleHostReverseProxy(u)
+	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // callers give up on purpose
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := path.Base(r.URL.Path)
 		g.mu.Lock()

@@ -58,12 +58,14 @@ func TestSweep(t *testing.T) {
 		w.wantSweep("created 0, deleted 0, repaired 0")
 
 		t.Run("somebody deleted the rule", func(t *testing.T) {
+			defer w.in(t)()
 			w.bridge.DeleteRule(w.rules(room)[0].ID)
 			w.wantStates(room, "missing")
 			w.wantSweep("created 1, deleted 0, repaired 0")
 			w.wantOneRule(room)
 		})
 		t.Run("somebody made another one", func(t *testing.T) {
+			defer w.in(t)()
 			id := w.bridge.AddRule(phone.Rule{Name: ruleName(room), Room: room.String(), PIN: "999999", TrunkIDs: w.trunks})
 			w.wantStates(room, "in_sync", "duplicate")
 			w.wantSweep("created 0, deleted 1, repaired 0")
@@ -72,12 +74,14 @@ func TestSweep(t *testing.T) {
 			}
 		})
 		t.Run("a rule says something else", func(t *testing.T) {
+			defer w.in(t)()
 			w.setPolicy(room, waiting) // and nobody told anybody
 			w.wantStates(room, "missing")
 			w.wantSweep("created 0, deleted 0, repaired 1")
 			w.wantOneRule(room)
 		})
 		t.Run("the event of the first who came was lost", func(t *testing.T) {
+			defer w.in(t)()
 			late := w.room(direct)
 			bob := w.join(late)
 			w.wantStates(late, "missing")
@@ -89,12 +93,14 @@ func TestSweep(t *testing.T) {
 			w.wantNoRule(late)
 		})
 		t.Run("only callers are left", func(t *testing.T) {
+			defer w.in(t)()
 			w.bridge.MustDial("+33600000001", numbers[0], w.pinOf(room))
 			w.leave(room, ada)
 			w.wantSweep("created 0, deleted 1, repaired 0")
 			w.wantNoRule(room)
 		})
 		t.Run("the room is gone", func(t *testing.T) {
+			defer w.in(t)()
 			stale := uuid.New()
 			w.bridge.AddRule(phone.Rule{Name: ruleName(stale), Room: stale.String(), PIN: "777777", TrunkIDs: w.trunks})
 			w.wantStates(stale, "orphaned")
@@ -105,6 +111,7 @@ func TestSweep(t *testing.T) {
 			}
 		})
 		t.Run("our row says what is not so", func(t *testing.T) {
+			defer w.in(t)()
 			err := db.Run(t.Context(), func(tx *ent.Client) error {
 				return tx.DispatchRule.Create().SetID(room).SetRuleID("SDR_gone").SetTrunkID(w.trunks[0]).
 					OnConflictColumns("id").UpdateNewValues().Exec(t.Context())
@@ -116,6 +123,7 @@ func TestSweep(t *testing.T) {
 			w.wantNoRule(room)
 		})
 		t.Run("LiveKit lost all", func(t *testing.T) {
+			defer w.in(t)()
 			for _, r := range w.bridge.Rules() {
 				if _, ours := ruleRoom(r.Name); ours && len(r.TrunkIDs) > 0 {
 					w.bridge.DeleteRule(r.ID)
@@ -310,27 +318,43 @@ func TestTrunks(t *testing.T) {
 		{"no Redis", nil, nil, live.ErrNoTelephony, "", []string{"no Redis"}},
 		{"named, no Redis", []ConfiguredTrunk{{ID: "ST_a"}}, nil, live.ErrNoTelephony, "ST_a=", []string{"ST_a is of no use"}},
 		{
-			"one of several", []ConfiguredTrunk{{ID: "ST_b"}},
-			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}}, nil, "ST_b=+3222222222", nil,
+			"one of several",
+			[]ConfiguredTrunk{{ID: "ST_b"}},
+			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
+			nil, "ST_b=+3222222222",
+			nil,
 		},
 		{
-			"in the order of the settings", []ConfiguredTrunk{{ID: "ST_b"}, {ID: "ST_a"}},
-			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}}, nil, "ST_b=+3222222222, ST_a=+33123456789", nil,
+			"in the order of the settings",
+			[]ConfiguredTrunk{{ID: "ST_b"}, {ID: "ST_a"}},
+			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
+			nil, "ST_b=+3222222222, ST_a=+33123456789",
+			nil,
 		},
 		{
-			"with numbers of the settings", []ConfiguredTrunk{{ID: "ST_a", Numbers: []string{"+4930123456", "+3222222222"}}},
-			[]live.Trunk{good}, nil, "ST_a=+4930123456/+3222222222", nil,
+			"with numbers of the settings",
+			[]ConfiguredTrunk{{ID: "ST_a", Numbers: []string{"+4930123456", "+3222222222"}}},
+			[]live.Trunk{good},
+			nil, "ST_a=+4930123456/+3222222222", nil,
 		},
 		{
-			"unknown to LiveKit", []ConfiguredTrunk{{ID: "ST_c", Numbers: []string{"+4930123456"}}}, []live.Trunk{good}, nil,
-			"ST_c=+4930123456", []string{"LiveKit does not have it"},
+			"unknown to LiveKit",
+			[]ConfiguredTrunk{{ID: "ST_c", Numbers: []string{"+4930123456"}}},
+			[]live.Trunk{good},
+			nil,
+			"ST_c=+4930123456",
+			[]string{"LiveKit does not have it"},
 		},
 		{
-			"open to everybody, for every number", nil, []live.Trunk{{ID: "ST_a"}}, nil, "ST_a=",
+			"open to everybody, for every number", nil,
+			[]live.Trunk{{ID: "ST_a"}},
+			nil, "ST_a=",
 			[]string{"anybody on the internet", "every number", "no number to show"},
 		},
 		{
-			"with numbers that are none", nil, []live.Trunk{{ID: "ST_a", Numbers: []string{"0033", "1000"}, Bounded: true}}, nil, "ST_a=",
+			"with numbers that are none", nil,
+			[]live.Trunk{{ID: "ST_a", Numbers: []string{"0033", "1000"}, Bounded: true}},
+			nil, "ST_a=",
 			[]string{"no number to show"},
 		},
 	}

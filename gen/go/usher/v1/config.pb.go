@@ -40,7 +40,9 @@ type Config struct {
 	// Name, logo and links of this instance.
 	Branding *Branding `protobuf:"bytes,7,opt,name=branding,proto3" json:"branding,omitempty"`
 	// Version of the server.
-	Version       string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	// Whether this is `usher dev`, where everybody may sign in as anybody. Clients mark every page with it.
+	Development   bool `protobuf:"varint,9,opt,name=development,proto3" json:"development,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,13 @@ func (x *Config) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Config) GetDevelopment() bool {
+	if x != nil {
+		return x.Development
+	}
+	return false
 }
 
 // RecordingConfig is how recording is set up.
@@ -547,7 +556,7 @@ var File_usher_v1_config_proto protoreflect.FileDescriptor
 
 const file_usher_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x15usher/v1/config.proto\x12\busher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19usher/v1/recordings.proto\x1a\x14usher/v1/rooms.proto\"\xf2\x02\n" +
+	"\x15usher/v1/config.proto\x12\busher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19usher/v1/recordings.proto\x1a\x14usher/v1/rooms.proto\"\x94\x03\n" +
 	"\x06Config\x12\x1e\n" +
 	"\vsign_in_url\x18\x01 \x01(\tR\tsignInUrl\x12\x1c\n" +
 	"\tlanguages\x18\x02 \x03(\tR\tlanguages\x127\n" +
@@ -556,7 +565,8 @@ const file_usher_v1_config_proto_rawDesc = "" +
 	"\rroom_defaults\x18\x05 \x01(\v2\x16.usher.v1.RoomDefaultsR\froomDefaults\x121\n" +
 	"\alivekit\x18\x06 \x01(\v2\x17.usher.v1.LiveKitConfigR\alivekit\x12.\n" +
 	"\bbranding\x18\a \x01(\v2\x12.usher.v1.BrandingR\bbranding\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"\xb9\x01\n" +
+	"\aversion\x18\b \x01(\tR\aversion\x12 \n" +
+	"\vdevelopment\x18\t \x01(\bR\vdevelopment\"\xb9\x01\n" +
 	"\x0fRecordingConfig\x12\x18\n" +
 	"\aenabled\x18\x01 \x01(\bR\aenabled\x12-\n" +
 	"\x05modes\x18\x02 \x03(\x0e2\x17.usher.v1.RecordingModeR\x05modes\x12\x1f\n" +

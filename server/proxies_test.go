@@ -1,0 +1,182 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usher-meet/usher/gen/ent"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// documentedNginx is the configuration of docs/proxies.md.
+func documentedNginx(t *testing.T) string {
+	t.Helper()
+	text := string(must[[]byte](t)(os.ReadFile("../docs/proxies.md")))
+	_, text, found := strings.Cut(text, "```nginx\n")
+	text, _, ended := strings.Cut(text, "```")
+	if !found || !ended {
+		t.Fatal("docs/proxies.md has no configuration of nginx")
+	}
+	return text
+}
+
+// replaced replaces what must be there once.
+func replaced(t *testing.T, text, old, by string) string {
+	t.Helper()
+	if strings.Count(text, old) != 1 {
+		t.Fatalf("%q is in the configuration %d times, want once", old, strings.Count(text, old))
+	}
+	return strings.Replace(text, old, by, 1)
+}
+
+// proxied is a server behind nginx.
+type proxied struct {
+	*instance
+	ada  *ent.User
+	room string
+	// browser speaks HTTP/2 to nginx.
+	browser *http.Client
+	url     string
+}
+
+// behindNginx starts both, with the documented configuration as change leaves it.
+func behindNginx(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+	t.Helper()
+	p := &proxied{instance: start(t, config)}
+	p.ada = p.user("Ada Behind A Proxy")
+	p.room = p.restricted(p.ada).GetId()
+	port := testenv.Port(t)
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	certificate, key, roots := testenv.CertificateFiles(t, "meet.example.org")
+	text := documentedNginx(t)
+	text = replaced(t, text, "server 127.0.0.1:8080;", "server "+strings.TrimPrefix(p.URL, "http://")+";")
+	text = replaced(t, text, "listen 443 ssl http2;", "listen "+address+" ssl http2;")
+	text = replaced(t, text, "/etc/ssl/meet.example.org.pem", certificate)
+	text = replaced(t, text, "/etc/ssl/meet.example.org.key", key)
+	testenv.Nginx(t, change(text), port)
+	p.browser, p.url = browserOf(t, address, roots), "https://meet.example.org"
+	return p
+}
+
+func browserOf(t *testing.T, address string, roots *x509.CertPool) *http.Client {
+	t.Helper()
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			// From another address than nginx's own, which is trusted.
+			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext(ctx, network, address)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// through are clients on the other side of the proxy.
+func (p *proxied) through() *clients {
+	c := *p.instance
+	c.URL = p.url
+	return c.clientsOver(p.browser)
+}
+
+func asDocumented(text string) string { return text }
+
+// The configuration in docs/proxies.md: HTTP/2 in front, messages as they are sent, and the client's own address.
+func TestProxies_nginx(t *testing.T) {
+	t.Parallel()
+	p := behindNginx(t, func(c *server.Config) {
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 2, Period: time.Hour}
+	}, asDocumented)
+	res := must[*http.Response](t)(p.browser.Get(p.url + "/healthz"))
+	defer res.Body.Close()
+	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
+		t.Errorf("%s %s in front, want HTTP/2", res.Proto, res.Status)
+	}
+	host, guest := p.clients(bearer(p.apiToken(p.ada, "rooms"))), p.through()
+	e := p.knock(guest, p.room, "Grace Guest", "")
+	stream := watchEntry(t, guest, p.room, e.GetTicket())
+	untilEntry(stream, waiting)
+	list := watchWaiting(t, p.throughAs(p.ada), p.room)
+	untilList(list, "Grace Guest")
+	p.decide(host, p.room, e, allow)
+	if in := untilEntry(stream, accepted); in.GetConnection().GetToken() == "" {
+		t.Error("the guest was let in without a connection")
+	}
+	untilList(list)
+	// The address that nginx passes on is the client's, whatever the client says.
+	liar := *p.instance
+	liar.URL = p.url
+	for n := range 2 {
+		c := liar.clientsOver(p.browser, header("X-Forwarded-For", "192.0.2."+strconv.Itoa(n)))
+		_, err := c.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{Room: p.room, DisplayName: "Liar"})
+		if want := []string{"", "RATE_LIMITED"}[n]; reason(err) != want {
+			t.Errorf("knock %d from behind the proxy: %v, want %q", n+2, err, want)
+		}
+	}
+}
+
+func (p *proxied) throughAs(u *ent.User) *clients {
+	c := *p.instance
+	c.URL = p.url
+	return c.clientsOver(p.browser, bearer(p.apiToken(u, "rooms")))
+}
+
+// An nginx that buffers, and asks Usher with HTTP/1.0 as it does unless told otherwise, heeds X-Accel-Buffering; where it must
+// not, a guest sees nothing.
+func TestProxies_nginxBuffering(t *testing.T) {
+	t.Parallel()
+	on := func(text string) string {
+		return replaced(t, replaced(t, text, "proxy_buffering off;", "proxy_buffering on;"), "proxy_http_version 1.1;", "proxy_http_version 1.0;")
+	}
+	p := behindNginx(t, func(*server.Config) {}, on)
+	e := p.knock(p.clients(), p.room, "Grace Guest", "")
+	untilEntry(watchEntry(t, p.through(), p.room, e.GetTicket()), waiting)
+
+	deaf := behindNginx(t, func(*server.Config) {}, func(text string) string {
+		return replaced(t, on(text), "proxy_read_timeout", "proxy_ignore_headers X-Accel-Buffering;\n        proxy_read_timeout")
+	})
+	e = deaf.knock(deaf.clients(), deaf.room, "Grace Guest", "")
+	got := make(chan bool, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	go func() {
+		stream, err := deaf.through().WatchEntry(ctx, &usherv1.WatchEntryRequest{Room: deaf.room, Ticket: e.GetTicket()})
+		got <- err == nil && stream.Receive()
+	}()
+	if <-got {
+		t.Error("a message arrived that nginx should hold back: what the header does is not proven")
+	}
+}
+
+// Heartbeats keep a stream open past the proxy's read time-out; without them it is cut.
+func TestProxies_nginxTimeout(t *testing.T) {
+	t.Parallel()
+	short := func(text string) string {
+		return replaced(t, text, "proxy_read_timeout 60s;", "proxy_read_timeout 4s;")
+	}
+	const lives = 12 * time.Second
+	p := behindNginx(t, func(c *server.Config) { c.Streams.Heartbeat = 500 * time.Millisecond }, short)
+	e := p.knock(p.clients(), p.room, "Grace Guest", "")
+	began, stream := time.Now(), watchEntry(t, p.through(), p.room, e.GetTicket())
+	untilEntry(stream, waiting)
+	silent := behindNginx(t, func(c *server.Config) { c.Streams.Heartbeat = time.Hour }, short)
+	other := silent.knock(silent.clients(), silent.room, "Grace Guest", "")
+	if err := watchEntry(t, silent.through(), silent.room, other.GetTicket()).end(); err == nil {
+		t.Error("a silent stream was not cut by the proxy's time-out: the heartbeat proves nothing")
+	}
+	stream.until("heartbeat", func(m *usherv1.WatchEntryResponse) bool { return m.GetHeartbeat() != nil && time.Since(began) > lives })
+	p.decide(p.clients(bearer(p.apiToken(p.ada, "rooms"))), p.room, e, allow)
+	untilEntry(stream, accepted)
+}
