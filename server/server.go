@@ -103,7 +103,7 @@ type parts struct {
 	files      storage
 	recordings *recordings.Service
 	// media is made with the handler, which knows who calls.
-	media *recordings.Media
+	media     *recordings.Media
 	wrongPINs *telephony.Watch
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry

@@ -499,7 +499,7 @@ func (g *gallery) wantProxySecret(t *testing.T, path string) {
 }
 
 func (g *gallery) proxy(who, original string) *httptest.ResponseRecorder {
-	r := httptest.NewRequestWithContext(g.fixture.t.Context(), http.MethodGet, "/media-auth", nil)
+	r := httptest.NewRequestWithContext(g.t.Context(), http.MethodGet, "/media-auth", nil)
 	r.Header.Set("X-Test-Caller", who)
 	r.Header.Set("X-Original-URL", original)
 	r.Header.Set(ProxySecretHeader, "test-proxy-secret")
@@ -509,7 +509,7 @@ func (g *gallery) proxy(who, original string) *httptest.ResponseRecorder {
 }
 
 func (g *gallery) direct(who, path string, header http.Header) *httptest.ResponseRecorder {
-	r := httptest.NewRequestWithContext(g.fixture.t.Context(), http.MethodGet, path, nil)
+	r := httptest.NewRequestWithContext(g.t.Context(), http.MethodGet, path, nil)
 	r.Header.Set("X-Test-Caller", who)
 	for name, values := range header {
 		r.Header[name] = values
@@ -526,7 +526,7 @@ func TestExpiredIsNotServed(t *testing.T) {
 	if got := g.direct("ada", path, nil).Code; got != 200 {
 		t.Fatalf("before: %d", got)
 	}
-	g.fixture.Rules.Life = time.Nanosecond
+	g.Rules.Life = time.Nanosecond
 	if direct, proxy := g.direct("ada", path, nil).Code, g.proxy("ada", path).Code; direct != 404 || proxy != 403 {
 		t.Errorf("after: %d directly, %d through a proxy, want 404 and 403", direct, proxy)
 	}

@@ -35,7 +35,7 @@ type Media struct {
 }
 
 // ProxySecretHeader is how a proxy shows that it is one.
-const ProxySecretHeader = "X-Usher-Proxy-Secret"
+const ProxySecretHeader = "X-Usher-Proxy-Secret" //nolint:gosec // its name
 
 // parseMediaPath reads the key of a file from the path of a request as it was sent. Only the one spelling that this server
 // writes counts, without dots, encodings or anything else that a proxy and a storage could read in two ways.

@@ -121,7 +121,7 @@ const downloadLife = 5 * time.Minute
 
 // CreateDownloadUrl implements [usherv1connect.RecordingsServiceHandler].
 //
-//nolint:revive,staticcheck // named by the contract
+//nolint:staticcheck // named by the contract
 func (s *Service) CreateDownloadUrl(
 	ctx context.Context, req *usherv1.CreateDownloadUrlRequest,
 ) (*usherv1.CreateDownloadUrlResponse, error) {

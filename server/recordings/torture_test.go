@@ -277,7 +277,7 @@ func TestRecordingTorture(t *testing.T) {
 			}
 			return crashed
 		}
-		rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a choice that is the same every time
+		rng := rand.New(rand.NewPCG(1, 2)) // a choice that is the same every time
 		all := orders()
 		for _, e := range endings {
 			for _, script := range all {
