@@ -3,12 +3,15 @@ package server
 import (
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/live"
 )
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
 func (p *parts) registerWork() {
 	p.inbox.Handlers = []events.Handler{
+		// Nobody handles it: `usher doctor` looks whether it came.
+		{Name: "doctor", Types: []live.EventType{live.RoomFinished}},
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
 	}
 	p.inbox.Register(p.work)
