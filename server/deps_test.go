@@ -54,7 +54,7 @@ var (
 		"server/fault":       "gen",
 		"server/dbtx":        "sqltx gen",
 		"server/jobs":        "dbtx sqltx gen",
-		"server/events":      "dbtx jobs live gen",
+		"server/events":      "auth dbtx fault jobs live gen",
 		"server/live":        "gen",
 		"server/letter":      "gen",
 		"server/slug":        "",

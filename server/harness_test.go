@@ -120,8 +120,11 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 // serve starts a server with the given settings.
 func serve(t testing.TB, config server.Config, redis rueidis.Client, lk *testenv.LiveKitServer) *instance {
 	t.Helper()
+	// Another server with the same settings listens elsewhere.
+	others := config
+	others.Listen = "127.0.0.1:0"
 	i := &instance{
-		t: t, Redis: redis, LiveKit: lk, Config: config,
+		t: t, Redis: redis, LiveKit: lk, Config: others,
 		Keys: auth.NewKeys([]byte(config.Secret), []byte(config.SecretPrevious)),
 		log:  &testenv.Log{}, secrets: &secrets{},
 	}

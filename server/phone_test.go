@@ -50,7 +50,9 @@ func startPhonedOn(
 	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config),
 ) *phoned {
 	t.Helper()
-	i := startOn(t, lk, change...)
+	// The rules are the test's: the server would make one of its own, with another PIN, in their place.
+	own := func(c *server.Config) { c.Telephony.Enabled, c.Telephony.Sweep = false, time.Hour }
+	i := startOn(t, lk, append([]func(*server.Config){own}, change...)...)
 	p := &phoned{instance: i, bridge: phone.New(t, lk)}
 	p.host = i.clients(bearer(i.apiToken(i.user("Ada Of Phones"), "rooms", "read")))
 	p.room = must[*usherv1.CreateRoomResponse](t)(p.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{

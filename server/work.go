@@ -1,20 +1,33 @@
 package server
 
 import (
+	"time"
+
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/live"
 )
 
+// sweepEvery is how often all meetings are looked at, for the events that got lost.
+const sweepEvery = 30 * time.Second
+
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
 func (p *parts) registerWork() {
+	dialIn := &events.DialIn{LiveKit: p.livekit, Telephony: p.telephony}
 	p.inbox.Handlers = []events.Handler{
-		// Nobody handles it: `usher doctor` looks whether it came.
-		{Name: "doctor", Types: []live.EventType{live.RoomFinished}},
+		{
+			Name: "rooms", Handle: p.rooms.FollowMeeting,
+			Types: []live.EventType{live.RoomStarted, live.RoomFinished, live.ParticipantJoined},
+		},
+		{
+			Name: "dial-in", Handle: dialIn.Follow,
+			Types: []live.EventType{live.RoomFinished, live.ParticipantJoined, live.ParticipantLeft, live.ParticipantAborted},
+		},
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
 	}
 	p.inbox.Register(p.work)
+	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)

@@ -29,6 +29,11 @@ func (Room) Fields() []ent.Field {
 		field.String("configuration").GoType(&usherv1.RoomConfiguration{}).ValueScanner(roomConfiguration).Optional(),
 		// Counts the lives of the room in LiveKit. Connections of people who were not direct end with theirs.
 		field.Int64("meeting").Default(0),
+		// LiveKit's sid of the life that has this number, once it was heard of.
+		field.String("meeting_sid").MaxLen(100).Optional().Nillable(),
+		// When that life began, if it was heard of before the end of the one before it: who was let in since belongs to it,
+		// though under the number before.
+		field.Time("meeting_since").Optional().Nillable(),
 		// Grows with every change; the etag shows it.
 		field.Int64("version").Default(1),
 		createTimeField(),
@@ -46,6 +51,7 @@ func (Room) Edges() []ent.Edge {
 	return []ent.Edge{
 		edge.To("members", Member.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("creation_callbacks", CreationCallback.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
+		edge.To("lives", MeetingLife.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("participant_states", ParticipantState.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		// It outlives the room: the PIN rests.
 		edge.To("pin", Pin.Type).Unique().Annotations(entsql.OnDelete(entsql.SetNull)),

@@ -23,6 +23,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/periodicwork"
@@ -52,6 +53,8 @@ type Client struct {
 	IdempotencyKey *IdempotencyKeyClient
 	// LiveTask is the client for interacting with the LiveTask builders.
 	LiveTask *LiveTaskClient
+	// MeetingLife is the client for interacting with the MeetingLife builders.
+	MeetingLife *MeetingLifeClient
 	// Member is the client for interacting with the Member builders.
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
@@ -89,6 +92,7 @@ func (c *Client) init() {
 	c.DispatchRule = NewDispatchRuleClient(c.config)
 	c.IdempotencyKey = NewIdempotencyKeyClient(c.config)
 	c.LiveTask = NewLiveTaskClient(c.config)
+	c.MeetingLife = NewMeetingLifeClient(c.config)
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
 	c.PeriodicWork = NewPeriodicWorkClient(c.config)
@@ -205,6 +209,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
+		MeetingLife:      NewMeetingLifeClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
 		PeriodicWork:     NewPeriodicWorkClient(cfg),
@@ -240,6 +245,7 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
+		MeetingLife:      NewMeetingLifeClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
 		PeriodicWork:     NewPeriodicWorkClient(cfg),
@@ -280,8 +286,8 @@ func (c *Client) Close() error {
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
-		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
+		c.LiveTask, c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
+		c.Recording, c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
 	}
@@ -292,8 +298,8 @@ func (c *Client) Use(hooks ...Hook) {
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin, c.Recording,
-		c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
+		c.LiveTask, c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
+		c.Recording, c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -314,6 +320,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.IdempotencyKey.mutate(ctx, m)
 	case *LiveTaskMutation:
 		return c.LiveTask.mutate(ctx, m)
+	case *MeetingLifeMutation:
+		return c.MeetingLife.mutate(ctx, m)
 	case *MemberMutation:
 		return c.Member.mutate(ctx, m)
 	case *ParticipantStateMutation:
@@ -1166,6 +1174,155 @@ func (c *LiveTaskClient) mutate(ctx context.Context, m *LiveTaskMutation) (Value
 		return (&LiveTaskDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown LiveTask mutation op: %q", m.Op())
+	}
+}
+
+// MeetingLifeClient is a client for the MeetingLife schema.
+type MeetingLifeClient struct {
+	config
+}
+
+// NewMeetingLifeClient returns a client for the MeetingLife from the given config.
+func NewMeetingLifeClient(c config) *MeetingLifeClient {
+	return &MeetingLifeClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `meetinglife.Hooks(f(g(h())))`.
+func (c *MeetingLifeClient) Use(hooks ...Hook) {
+	c.hooks.MeetingLife = append(c.hooks.MeetingLife, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `meetinglife.Intercept(f(g(h())))`.
+func (c *MeetingLifeClient) Intercept(interceptors ...Interceptor) {
+	c.inters.MeetingLife = append(c.inters.MeetingLife, interceptors...)
+}
+
+// Create returns a builder for creating a MeetingLife entity.
+func (c *MeetingLifeClient) Create() *MeetingLifeCreate {
+	mutation := newMeetingLifeMutation(c.config, OpCreate)
+	return &MeetingLifeCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of MeetingLife entities.
+func (c *MeetingLifeClient) CreateBulk(builders ...*MeetingLifeCreate) *MeetingLifeCreateBulk {
+	return &MeetingLifeCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *MeetingLifeClient) MapCreateBulk(slice any, setFunc func(*MeetingLifeCreate, int)) *MeetingLifeCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &MeetingLifeCreateBulk{err: fmt.Errorf("calling to MeetingLifeClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*MeetingLifeCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &MeetingLifeCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for MeetingLife.
+func (c *MeetingLifeClient) Update() *MeetingLifeUpdate {
+	mutation := newMeetingLifeMutation(c.config, OpUpdate)
+	return &MeetingLifeUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *MeetingLifeClient) UpdateOne(_m *MeetingLife) *MeetingLifeUpdateOne {
+	mutation := newMeetingLifeMutation(c.config, OpUpdateOne, withMeetingLife(_m))
+	return &MeetingLifeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *MeetingLifeClient) UpdateOneID(id string) *MeetingLifeUpdateOne {
+	mutation := newMeetingLifeMutation(c.config, OpUpdateOne, withMeetingLifeID(id))
+	return &MeetingLifeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for MeetingLife.
+func (c *MeetingLifeClient) Delete() *MeetingLifeDelete {
+	mutation := newMeetingLifeMutation(c.config, OpDelete)
+	return &MeetingLifeDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *MeetingLifeClient) DeleteOne(_m *MeetingLife) *MeetingLifeDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *MeetingLifeClient) DeleteOneID(id string) *MeetingLifeDeleteOne {
+	builder := c.Delete().Where(meetinglife.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &MeetingLifeDeleteOne{builder}
+}
+
+// Query returns a query builder for MeetingLife.
+func (c *MeetingLifeClient) Query() *MeetingLifeQuery {
+	return &MeetingLifeQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeMeetingLife},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a MeetingLife entity by its id.
+func (c *MeetingLifeClient) Get(ctx context.Context, id string) (*MeetingLife, error) {
+	return c.Query().Where(meetinglife.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *MeetingLifeClient) GetX(ctx context.Context, id string) *MeetingLife {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryRoom queries the room edge of a MeetingLife.
+func (c *MeetingLifeClient) QueryRoom(_m *MeetingLife) *RoomQuery {
+	query := (&RoomClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(meetinglife.Table, meetinglife.FieldID, id),
+			sqlgraph.To(room.Table, room.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, meetinglife.RoomTable, meetinglife.RoomColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *MeetingLifeClient) Hooks() []Hook {
+	return c.hooks.MeetingLife
+}
+
+// Interceptors returns the client interceptors.
+func (c *MeetingLifeClient) Interceptors() []Interceptor {
+	return c.inters.MeetingLife
+}
+
+func (c *MeetingLifeClient) mutate(ctx context.Context, m *MeetingLifeMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&MeetingLifeCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&MeetingLifeUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&MeetingLifeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&MeetingLifeDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown MeetingLife mutation op: %q", m.Op())
 	}
 }
 
@@ -2235,6 +2392,22 @@ func (c *RoomClient) QueryCreationCallbacks(_m *Room) *CreationCallbackQuery {
 	return query
 }
 
+// QueryLives queries the lives edge of a Room.
+func (c *RoomClient) QueryLives(_m *Room) *MeetingLifeQuery {
+	query := (&MeetingLifeClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, id),
+			sqlgraph.To(meetinglife.Table, meetinglife.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, room.LivesTable, room.LivesColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // QueryParticipantStates queries the participant_states edge of a Room.
 func (c *RoomClient) QueryParticipantStates(_m *Room) *ParticipantStateQuery {
 	query := (&ParticipantStateClient{config: c.config}).Query()
@@ -2759,12 +2932,12 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 type (
 	hooks struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
-		SchemaVersion, Trunk, User []ent.Hook
+		MeetingLife, Member, ParticipantState, PeriodicWork, Pin, Recording,
+		RecordingAccess, Room, SchemaVersion, Trunk, User []ent.Hook
 	}
 	inters struct {
 		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
-		Member, ParticipantState, PeriodicWork, Pin, Recording, RecordingAccess, Room,
-		SchemaVersion, Trunk, User []ent.Interceptor
+		MeetingLife, Member, ParticipantState, PeriodicWork, Pin, Recording,
+		RecordingAccess, Room, SchemaVersion, Trunk, User []ent.Interceptor
 	}
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/periodicwork"
@@ -94,6 +95,7 @@ func checkColumn(t, c string) error {
 			dispatchrule.Table:     dispatchrule.ValidColumn,
 			idempotencykey.Table:   idempotencykey.ValidColumn,
 			livetask.Table:         livetask.ValidColumn,
+			meetinglife.Table:      meetinglife.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,
 			periodicwork.Table:     periodicwork.ValidColumn,

@@ -18,6 +18,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/periodicwork"
@@ -47,6 +48,7 @@ const (
 	TypeDispatchRule     = "DispatchRule"
 	TypeIdempotencyKey   = "IdempotencyKey"
 	TypeLiveTask         = "LiveTask"
+	TypeMeetingLife      = "MeetingLife"
 	TypeMember           = "Member"
 	TypeParticipantState = "ParticipantState"
 	TypePeriodicWork     = "PeriodicWork"
@@ -3939,6 +3941,554 @@ func (m *LiveTaskMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *LiveTaskMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown LiveTask edge %s", name)
+}
+
+// MeetingLifeMutation represents an operation that mutates the MeetingLife nodes in the graph.
+type MeetingLifeMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	start_time    *time.Time
+	over          *bool
+	create_time   *time.Time
+	clearedFields map[string]struct{}
+	room          *uuid.UUID
+	clearedroom   bool
+	done          bool
+	oldValue      func(context.Context) (*MeetingLife, error)
+	predicates    []predicate.MeetingLife
+}
+
+var _ ent.Mutation = (*MeetingLifeMutation)(nil)
+
+// meetinglifeOption allows management of the mutation configuration using functional options.
+type meetinglifeOption func(*MeetingLifeMutation)
+
+// newMeetingLifeMutation creates new mutation for the MeetingLife entity.
+func newMeetingLifeMutation(c config, op Op, opts ...meetinglifeOption) *MeetingLifeMutation {
+	m := &MeetingLifeMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeMeetingLife,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withMeetingLifeID sets the ID field of the mutation.
+func withMeetingLifeID(id string) meetinglifeOption {
+	return func(m *MeetingLifeMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *MeetingLife
+		)
+		m.oldValue = func(ctx context.Context) (*MeetingLife, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().MeetingLife.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withMeetingLife sets the old MeetingLife of the mutation.
+func withMeetingLife(node *MeetingLife) meetinglifeOption {
+	return func(m *MeetingLifeMutation) {
+		m.oldValue = func(context.Context) (*MeetingLife, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m MeetingLifeMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m MeetingLifeMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of MeetingLife entities.
+func (m *MeetingLifeMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *MeetingLifeMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *MeetingLifeMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().MeetingLife.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRoomID sets the "room_id" field.
+func (m *MeetingLifeMutation) SetRoomID(u uuid.UUID) {
+	m.room = &u
+}
+
+// RoomID returns the value of the "room_id" field in the mutation.
+func (m *MeetingLifeMutation) RoomID() (r uuid.UUID, exists bool) {
+	v := m.room
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRoomID returns the old "room_id" field's value of the MeetingLife entity.
+// If the MeetingLife object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MeetingLifeMutation) OldRoomID(ctx context.Context) (v uuid.UUID, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRoomID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRoomID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRoomID: %w", err)
+	}
+	return oldValue.RoomID, nil
+}
+
+// ResetRoomID resets all changes to the "room_id" field.
+func (m *MeetingLifeMutation) ResetRoomID() {
+	m.room = nil
+}
+
+// SetStartTime sets the "start_time" field.
+func (m *MeetingLifeMutation) SetStartTime(t time.Time) {
+	m.start_time = &t
+}
+
+// StartTime returns the value of the "start_time" field in the mutation.
+func (m *MeetingLifeMutation) StartTime() (r time.Time, exists bool) {
+	v := m.start_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStartTime returns the old "start_time" field's value of the MeetingLife entity.
+// If the MeetingLife object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MeetingLifeMutation) OldStartTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStartTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStartTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStartTime: %w", err)
+	}
+	return oldValue.StartTime, nil
+}
+
+// ResetStartTime resets all changes to the "start_time" field.
+func (m *MeetingLifeMutation) ResetStartTime() {
+	m.start_time = nil
+}
+
+// SetOver sets the "over" field.
+func (m *MeetingLifeMutation) SetOver(b bool) {
+	m.over = &b
+}
+
+// Over returns the value of the "over" field in the mutation.
+func (m *MeetingLifeMutation) Over() (r bool, exists bool) {
+	v := m.over
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOver returns the old "over" field's value of the MeetingLife entity.
+// If the MeetingLife object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MeetingLifeMutation) OldOver(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOver is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOver requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOver: %w", err)
+	}
+	return oldValue.Over, nil
+}
+
+// ResetOver resets all changes to the "over" field.
+func (m *MeetingLifeMutation) ResetOver() {
+	m.over = nil
+}
+
+// SetCreateTime sets the "create_time" field.
+func (m *MeetingLifeMutation) SetCreateTime(t time.Time) {
+	m.create_time = &t
+}
+
+// CreateTime returns the value of the "create_time" field in the mutation.
+func (m *MeetingLifeMutation) CreateTime() (r time.Time, exists bool) {
+	v := m.create_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreateTime returns the old "create_time" field's value of the MeetingLife entity.
+// If the MeetingLife object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MeetingLifeMutation) OldCreateTime(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreateTime: %w", err)
+	}
+	return oldValue.CreateTime, nil
+}
+
+// ResetCreateTime resets all changes to the "create_time" field.
+func (m *MeetingLifeMutation) ResetCreateTime() {
+	m.create_time = nil
+}
+
+// ClearRoom clears the "room" edge to the Room entity.
+func (m *MeetingLifeMutation) ClearRoom() {
+	m.clearedroom = true
+	m.clearedFields[meetinglife.FieldRoomID] = struct{}{}
+}
+
+// RoomCleared reports if the "room" edge to the Room entity was cleared.
+func (m *MeetingLifeMutation) RoomCleared() bool {
+	return m.clearedroom
+}
+
+// RoomIDs returns the "room" edge IDs in the mutation.
+// Note that IDs always returns len(IDs) <= 1 for unique edges, and you should use
+// RoomID instead. It exists only for internal usage by the builders.
+func (m *MeetingLifeMutation) RoomIDs() (ids []uuid.UUID) {
+	if id := m.room; id != nil {
+		ids = append(ids, *id)
+	}
+	return
+}
+
+// ResetRoom resets all changes to the "room" edge.
+func (m *MeetingLifeMutation) ResetRoom() {
+	m.room = nil
+	m.clearedroom = false
+}
+
+// Where appends a list predicates to the MeetingLifeMutation builder.
+func (m *MeetingLifeMutation) Where(ps ...predicate.MeetingLife) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the MeetingLifeMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *MeetingLifeMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.MeetingLife, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *MeetingLifeMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *MeetingLifeMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (MeetingLife).
+func (m *MeetingLifeMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *MeetingLifeMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.room != nil {
+		fields = append(fields, meetinglife.FieldRoomID)
+	}
+	if m.start_time != nil {
+		fields = append(fields, meetinglife.FieldStartTime)
+	}
+	if m.over != nil {
+		fields = append(fields, meetinglife.FieldOver)
+	}
+	if m.create_time != nil {
+		fields = append(fields, meetinglife.FieldCreateTime)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *MeetingLifeMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case meetinglife.FieldRoomID:
+		return m.RoomID()
+	case meetinglife.FieldStartTime:
+		return m.StartTime()
+	case meetinglife.FieldOver:
+		return m.Over()
+	case meetinglife.FieldCreateTime:
+		return m.CreateTime()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *MeetingLifeMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case meetinglife.FieldRoomID:
+		return m.OldRoomID(ctx)
+	case meetinglife.FieldStartTime:
+		return m.OldStartTime(ctx)
+	case meetinglife.FieldOver:
+		return m.OldOver(ctx)
+	case meetinglife.FieldCreateTime:
+		return m.OldCreateTime(ctx)
+	}
+	return nil, fmt.Errorf("unknown MeetingLife field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *MeetingLifeMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case meetinglife.FieldRoomID:
+		v, ok := value.(uuid.UUID)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRoomID(v)
+		return nil
+	case meetinglife.FieldStartTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStartTime(v)
+		return nil
+	case meetinglife.FieldOver:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOver(v)
+		return nil
+	case meetinglife.FieldCreateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreateTime(v)
+		return nil
+	}
+	return fmt.Errorf("unknown MeetingLife field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *MeetingLifeMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *MeetingLifeMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *MeetingLifeMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown MeetingLife numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *MeetingLifeMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *MeetingLifeMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *MeetingLifeMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown MeetingLife nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *MeetingLifeMutation) ResetField(name string) error {
+	switch name {
+	case meetinglife.FieldRoomID:
+		m.ResetRoomID()
+		return nil
+	case meetinglife.FieldStartTime:
+		m.ResetStartTime()
+		return nil
+	case meetinglife.FieldOver:
+		m.ResetOver()
+		return nil
+	case meetinglife.FieldCreateTime:
+		m.ResetCreateTime()
+		return nil
+	}
+	return fmt.Errorf("unknown MeetingLife field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *MeetingLifeMutation) AddedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.room != nil {
+		edges = append(edges, meetinglife.EdgeRoom)
+	}
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *MeetingLifeMutation) AddedIDs(name string) []ent.Value {
+	switch name {
+	case meetinglife.EdgeRoom:
+		if id := m.room; id != nil {
+			return []ent.Value{*id}
+		}
+	}
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *MeetingLifeMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 1)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *MeetingLifeMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *MeetingLifeMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 1)
+	if m.clearedroom {
+		edges = append(edges, meetinglife.EdgeRoom)
+	}
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *MeetingLifeMutation) EdgeCleared(name string) bool {
+	switch name {
+	case meetinglife.EdgeRoom:
+		return m.clearedroom
+	}
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *MeetingLifeMutation) ClearEdge(name string) error {
+	switch name {
+	case meetinglife.EdgeRoom:
+		m.ClearRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown MeetingLife unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *MeetingLifeMutation) ResetEdge(name string) error {
+	switch name {
+	case meetinglife.EdgeRoom:
+		m.ResetRoom()
+		return nil
+	}
+	return fmt.Errorf("unknown MeetingLife edge %s", name)
 }
 
 // MemberMutation represents an operation that mutates the Member nodes in the graph.
@@ -9439,6 +9989,8 @@ type RoomMutation struct {
 	configuration             **usherv1.RoomConfiguration
 	meeting                   *int64
 	addmeeting                *int64
+	meeting_sid               *string
+	meeting_since             *time.Time
 	version                   *int64
 	addversion                *int64
 	create_time               *time.Time
@@ -9450,6 +10002,9 @@ type RoomMutation struct {
 	creation_callbacks        map[uuid.UUID]struct{}
 	removedcreation_callbacks map[uuid.UUID]struct{}
 	clearedcreation_callbacks bool
+	lives                     map[string]struct{}
+	removedlives              map[string]struct{}
+	clearedlives              bool
 	participant_states        map[uuid.UUID]struct{}
 	removedparticipant_states map[uuid.UUID]struct{}
 	clearedparticipant_states bool
@@ -9833,6 +10388,104 @@ func (m *RoomMutation) ResetMeeting() {
 	m.addmeeting = nil
 }
 
+// SetMeetingSid sets the "meeting_sid" field.
+func (m *RoomMutation) SetMeetingSid(s string) {
+	m.meeting_sid = &s
+}
+
+// MeetingSid returns the value of the "meeting_sid" field in the mutation.
+func (m *RoomMutation) MeetingSid() (r string, exists bool) {
+	v := m.meeting_sid
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeetingSid returns the old "meeting_sid" field's value of the Room entity.
+// If the Room object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RoomMutation) OldMeetingSid(ctx context.Context) (v *string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeetingSid is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeetingSid requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeetingSid: %w", err)
+	}
+	return oldValue.MeetingSid, nil
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (m *RoomMutation) ClearMeetingSid() {
+	m.meeting_sid = nil
+	m.clearedFields[room.FieldMeetingSid] = struct{}{}
+}
+
+// MeetingSidCleared returns if the "meeting_sid" field was cleared in this mutation.
+func (m *RoomMutation) MeetingSidCleared() bool {
+	_, ok := m.clearedFields[room.FieldMeetingSid]
+	return ok
+}
+
+// ResetMeetingSid resets all changes to the "meeting_sid" field.
+func (m *RoomMutation) ResetMeetingSid() {
+	m.meeting_sid = nil
+	delete(m.clearedFields, room.FieldMeetingSid)
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (m *RoomMutation) SetMeetingSince(t time.Time) {
+	m.meeting_since = &t
+}
+
+// MeetingSince returns the value of the "meeting_since" field in the mutation.
+func (m *RoomMutation) MeetingSince() (r time.Time, exists bool) {
+	v := m.meeting_since
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMeetingSince returns the old "meeting_since" field's value of the Room entity.
+// If the Room object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RoomMutation) OldMeetingSince(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMeetingSince is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMeetingSince requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMeetingSince: %w", err)
+	}
+	return oldValue.MeetingSince, nil
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (m *RoomMutation) ClearMeetingSince() {
+	m.meeting_since = nil
+	m.clearedFields[room.FieldMeetingSince] = struct{}{}
+}
+
+// MeetingSinceCleared returns if the "meeting_since" field was cleared in this mutation.
+func (m *RoomMutation) MeetingSinceCleared() bool {
+	_, ok := m.clearedFields[room.FieldMeetingSince]
+	return ok
+}
+
+// ResetMeetingSince resets all changes to the "meeting_since" field.
+func (m *RoomMutation) ResetMeetingSince() {
+	m.meeting_since = nil
+	delete(m.clearedFields, room.FieldMeetingSince)
+}
+
 // SetVersion sets the "version" field.
 func (m *RoomMutation) SetVersion(i int64) {
 	m.version = &i
@@ -10069,6 +10722,60 @@ func (m *RoomMutation) ResetCreationCallbacks() {
 	m.removedcreation_callbacks = nil
 }
 
+// AddLifeIDs adds the "lives" edge to the MeetingLife entity by ids.
+func (m *RoomMutation) AddLifeIDs(ids ...string) {
+	if m.lives == nil {
+		m.lives = make(map[string]struct{})
+	}
+	for i := range ids {
+		m.lives[ids[i]] = struct{}{}
+	}
+}
+
+// ClearLives clears the "lives" edge to the MeetingLife entity.
+func (m *RoomMutation) ClearLives() {
+	m.clearedlives = true
+}
+
+// LivesCleared reports if the "lives" edge to the MeetingLife entity was cleared.
+func (m *RoomMutation) LivesCleared() bool {
+	return m.clearedlives
+}
+
+// RemoveLifeIDs removes the "lives" edge to the MeetingLife entity by IDs.
+func (m *RoomMutation) RemoveLifeIDs(ids ...string) {
+	if m.removedlives == nil {
+		m.removedlives = make(map[string]struct{})
+	}
+	for i := range ids {
+		delete(m.lives, ids[i])
+		m.removedlives[ids[i]] = struct{}{}
+	}
+}
+
+// RemovedLives returns the removed IDs of the "lives" edge to the MeetingLife entity.
+func (m *RoomMutation) RemovedLivesIDs() (ids []string) {
+	for id := range m.removedlives {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// LivesIDs returns the "lives" edge IDs in the mutation.
+func (m *RoomMutation) LivesIDs() (ids []string) {
+	for id := range m.lives {
+		ids = append(ids, id)
+	}
+	return
+}
+
+// ResetLives resets all changes to the "lives" edge.
+func (m *RoomMutation) ResetLives() {
+	m.lives = nil
+	m.clearedlives = false
+	m.removedlives = nil
+}
+
 // AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by ids.
 func (m *RoomMutation) AddParticipantStateIDs(ids ...uuid.UUID) {
 	if m.participant_states == nil {
@@ -10196,7 +10903,7 @@ func (m *RoomMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *RoomMutation) Fields() []string {
-	fields := make([]string, 0, 9)
+	fields := make([]string, 0, 11)
 	if m.name != nil {
 		fields = append(fields, room.FieldName)
 	}
@@ -10214,6 +10921,12 @@ func (m *RoomMutation) Fields() []string {
 	}
 	if m.meeting != nil {
 		fields = append(fields, room.FieldMeeting)
+	}
+	if m.meeting_sid != nil {
+		fields = append(fields, room.FieldMeetingSid)
+	}
+	if m.meeting_since != nil {
+		fields = append(fields, room.FieldMeetingSince)
 	}
 	if m.version != nil {
 		fields = append(fields, room.FieldVersion)
@@ -10244,6 +10957,10 @@ func (m *RoomMutation) Field(name string) (ent.Value, bool) {
 		return m.Configuration()
 	case room.FieldMeeting:
 		return m.Meeting()
+	case room.FieldMeetingSid:
+		return m.MeetingSid()
+	case room.FieldMeetingSince:
+		return m.MeetingSince()
 	case room.FieldVersion:
 		return m.Version()
 	case room.FieldCreateTime:
@@ -10271,6 +10988,10 @@ func (m *RoomMutation) OldField(ctx context.Context, name string) (ent.Value, er
 		return m.OldConfiguration(ctx)
 	case room.FieldMeeting:
 		return m.OldMeeting(ctx)
+	case room.FieldMeetingSid:
+		return m.OldMeetingSid(ctx)
+	case room.FieldMeetingSince:
+		return m.OldMeetingSince(ctx)
 	case room.FieldVersion:
 		return m.OldVersion(ctx)
 	case room.FieldCreateTime:
@@ -10327,6 +11048,20 @@ func (m *RoomMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetMeeting(v)
+		return nil
+	case room.FieldMeetingSid:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeetingSid(v)
+		return nil
+	case room.FieldMeetingSince:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMeetingSince(v)
 		return nil
 	case room.FieldVersion:
 		v, ok := value.(int64)
@@ -10421,6 +11156,12 @@ func (m *RoomMutation) ClearedFields() []string {
 	if m.FieldCleared(room.FieldConfiguration) {
 		fields = append(fields, room.FieldConfiguration)
 	}
+	if m.FieldCleared(room.FieldMeetingSid) {
+		fields = append(fields, room.FieldMeetingSid)
+	}
+	if m.FieldCleared(room.FieldMeetingSince) {
+		fields = append(fields, room.FieldMeetingSince)
+	}
 	return fields
 }
 
@@ -10437,6 +11178,12 @@ func (m *RoomMutation) ClearField(name string) error {
 	switch name {
 	case room.FieldConfiguration:
 		m.ClearConfiguration()
+		return nil
+	case room.FieldMeetingSid:
+		m.ClearMeetingSid()
+		return nil
+	case room.FieldMeetingSince:
+		m.ClearMeetingSince()
 		return nil
 	}
 	return fmt.Errorf("unknown Room nullable field %s", name)
@@ -10464,6 +11211,12 @@ func (m *RoomMutation) ResetField(name string) error {
 	case room.FieldMeeting:
 		m.ResetMeeting()
 		return nil
+	case room.FieldMeetingSid:
+		m.ResetMeetingSid()
+		return nil
+	case room.FieldMeetingSince:
+		m.ResetMeetingSince()
+		return nil
 	case room.FieldVersion:
 		m.ResetVersion()
 		return nil
@@ -10479,12 +11232,15 @@ func (m *RoomMutation) ResetField(name string) error {
 
 // AddedEdges returns all edge names that were set/added in this mutation.
 func (m *RoomMutation) AddedEdges() []string {
-	edges := make([]string, 0, 4)
+	edges := make([]string, 0, 5)
 	if m.members != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.creation_callbacks != nil {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.lives != nil {
+		edges = append(edges, room.EdgeLives)
 	}
 	if m.participant_states != nil {
 		edges = append(edges, room.EdgeParticipantStates)
@@ -10511,6 +11267,12 @@ func (m *RoomMutation) AddedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgeLives:
+		ids := make([]ent.Value, 0, len(m.lives))
+		for id := range m.lives {
+			ids = append(ids, id)
+		}
+		return ids
 	case room.EdgeParticipantStates:
 		ids := make([]ent.Value, 0, len(m.participant_states))
 		for id := range m.participant_states {
@@ -10527,12 +11289,15 @@ func (m *RoomMutation) AddedIDs(name string) []ent.Value {
 
 // RemovedEdges returns all edge names that were removed in this mutation.
 func (m *RoomMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 4)
+	edges := make([]string, 0, 5)
 	if m.removedmembers != nil {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.removedcreation_callbacks != nil {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.removedlives != nil {
+		edges = append(edges, room.EdgeLives)
 	}
 	if m.removedparticipant_states != nil {
 		edges = append(edges, room.EdgeParticipantStates)
@@ -10556,6 +11321,12 @@ func (m *RoomMutation) RemovedIDs(name string) []ent.Value {
 			ids = append(ids, id)
 		}
 		return ids
+	case room.EdgeLives:
+		ids := make([]ent.Value, 0, len(m.removedlives))
+		for id := range m.removedlives {
+			ids = append(ids, id)
+		}
+		return ids
 	case room.EdgeParticipantStates:
 		ids := make([]ent.Value, 0, len(m.removedparticipant_states))
 		for id := range m.removedparticipant_states {
@@ -10568,12 +11339,15 @@ func (m *RoomMutation) RemovedIDs(name string) []ent.Value {
 
 // ClearedEdges returns all edge names that were cleared in this mutation.
 func (m *RoomMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 4)
+	edges := make([]string, 0, 5)
 	if m.clearedmembers {
 		edges = append(edges, room.EdgeMembers)
 	}
 	if m.clearedcreation_callbacks {
 		edges = append(edges, room.EdgeCreationCallbacks)
+	}
+	if m.clearedlives {
+		edges = append(edges, room.EdgeLives)
 	}
 	if m.clearedparticipant_states {
 		edges = append(edges, room.EdgeParticipantStates)
@@ -10592,6 +11366,8 @@ func (m *RoomMutation) EdgeCleared(name string) bool {
 		return m.clearedmembers
 	case room.EdgeCreationCallbacks:
 		return m.clearedcreation_callbacks
+	case room.EdgeLives:
+		return m.clearedlives
 	case room.EdgeParticipantStates:
 		return m.clearedparticipant_states
 	case room.EdgePin:
@@ -10620,6 +11396,9 @@ func (m *RoomMutation) ResetEdge(name string) error {
 		return nil
 	case room.EdgeCreationCallbacks:
 		m.ResetCreationCallbacks()
+		return nil
+	case room.EdgeLives:
+		m.ResetLives()
 		return nil
 	case room.EdgeParticipantStates:
 		m.ResetParticipantStates()

@@ -32,6 +32,10 @@ type Room struct {
 	Configuration *usherv1.RoomConfiguration `json:"configuration,omitempty"`
 	// Meeting holds the value of the "meeting" field.
 	Meeting int64 `json:"meeting,omitempty"`
+	// MeetingSid holds the value of the "meeting_sid" field.
+	MeetingSid *string `json:"meeting_sid,omitempty"`
+	// MeetingSince holds the value of the "meeting_since" field.
+	MeetingSince *time.Time `json:"meeting_since,omitempty"`
 	// Version holds the value of the "version" field.
 	Version int64 `json:"version,omitempty"`
 	// CreateTime holds the value of the "create_time" field.
@@ -50,13 +54,15 @@ type RoomEdges struct {
 	Members []*Member `json:"members,omitempty"`
 	// CreationCallbacks holds the value of the creation_callbacks edge.
 	CreationCallbacks []*CreationCallback `json:"creation_callbacks,omitempty"`
+	// Lives holds the value of the lives edge.
+	Lives []*MeetingLife `json:"lives,omitempty"`
 	// ParticipantStates holds the value of the participant_states edge.
 	ParticipantStates []*ParticipantState `json:"participant_states,omitempty"`
 	// Pin holds the value of the pin edge.
 	Pin *Pin `json:"pin,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [4]bool
+	loadedTypes [5]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -77,10 +83,19 @@ func (e RoomEdges) CreationCallbacksOrErr() ([]*CreationCallback, error) {
 	return nil, &NotLoadedError{edge: "creation_callbacks"}
 }
 
+// LivesOrErr returns the Lives value or an error if the edge
+// was not loaded in eager-loading.
+func (e RoomEdges) LivesOrErr() ([]*MeetingLife, error) {
+	if e.loadedTypes[2] {
+		return e.Lives, nil
+	}
+	return nil, &NotLoadedError{edge: "lives"}
+}
+
 // ParticipantStatesOrErr returns the ParticipantStates value or an error if the edge
 // was not loaded in eager-loading.
 func (e RoomEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
-	if e.loadedTypes[2] {
+	if e.loadedTypes[3] {
 		return e.ParticipantStates, nil
 	}
 	return nil, &NotLoadedError{edge: "participant_states"}
@@ -91,7 +106,7 @@ func (e RoomEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
 func (e RoomEdges) PinOrErr() (*Pin, error) {
 	if e.Pin != nil {
 		return e.Pin, nil
-	} else if e.loadedTypes[3] {
+	} else if e.loadedTypes[4] {
 		return nil, &NotFoundError{label: pin.Label}
 	}
 	return nil, &NotLoadedError{edge: "pin"}
@@ -104,9 +119,9 @@ func (*Room) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case room.FieldAccessLevel, room.FieldMeeting, room.FieldVersion:
 			values[i] = new(sql.NullInt64)
-		case room.FieldName, room.FieldNameKey, room.FieldSlug:
+		case room.FieldName, room.FieldNameKey, room.FieldSlug, room.FieldMeetingSid:
 			values[i] = new(sql.NullString)
-		case room.FieldCreateTime, room.FieldUpdateTime:
+		case room.FieldMeetingSince, room.FieldCreateTime, room.FieldUpdateTime:
 			values[i] = new(sql.NullTime)
 		case room.FieldID:
 			values[i] = new(uuid.UUID)
@@ -169,6 +184,20 @@ func (_m *Room) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.Meeting = value.Int64
 			}
+		case room.FieldMeetingSid:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field meeting_sid", values[i])
+			} else if value.Valid {
+				_m.MeetingSid = new(string)
+				*_m.MeetingSid = value.String
+			}
+		case room.FieldMeetingSince:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field meeting_since", values[i])
+			} else if value.Valid {
+				_m.MeetingSince = new(time.Time)
+				*_m.MeetingSince = value.Time
+			}
 		case room.FieldVersion:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
 				return fmt.Errorf("unexpected type %T for field version", values[i])
@@ -208,6 +237,11 @@ func (_m *Room) QueryMembers() *MemberQuery {
 // QueryCreationCallbacks queries the "creation_callbacks" edge of the Room entity.
 func (_m *Room) QueryCreationCallbacks() *CreationCallbackQuery {
 	return NewRoomClient(_m.config).QueryCreationCallbacks(_m)
+}
+
+// QueryLives queries the "lives" edge of the Room entity.
+func (_m *Room) QueryLives() *MeetingLifeQuery {
+	return NewRoomClient(_m.config).QueryLives(_m)
 }
 
 // QueryParticipantStates queries the "participant_states" edge of the Room entity.
@@ -260,6 +294,16 @@ func (_m *Room) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("meeting=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Meeting))
+	builder.WriteString(", ")
+	if v := _m.MeetingSid; v != nil {
+		builder.WriteString("meeting_sid=")
+		builder.WriteString(*v)
+	}
+	builder.WriteString(", ")
+	if v := _m.MeetingSince; v != nil {
+		builder.WriteString("meeting_since=")
+		builder.WriteString(v.Format(time.ANSIC))
+	}
 	builder.WriteString(", ")
 	builder.WriteString("version=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Version))

@@ -14,6 +14,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/pin"
@@ -69,6 +70,34 @@ func (_c *RoomCreate) SetMeeting(v int64) *RoomCreate {
 func (_c *RoomCreate) SetNillableMeeting(v *int64) *RoomCreate {
 	if v != nil {
 		_c.SetMeeting(*v)
+	}
+	return _c
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (_c *RoomCreate) SetMeetingSid(v string) *RoomCreate {
+	_c.mutation.SetMeetingSid(v)
+	return _c
+}
+
+// SetNillableMeetingSid sets the "meeting_sid" field if the given value is not nil.
+func (_c *RoomCreate) SetNillableMeetingSid(v *string) *RoomCreate {
+	if v != nil {
+		_c.SetMeetingSid(*v)
+	}
+	return _c
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (_c *RoomCreate) SetMeetingSince(v time.Time) *RoomCreate {
+	_c.mutation.SetMeetingSince(v)
+	return _c
+}
+
+// SetNillableMeetingSince sets the "meeting_since" field if the given value is not nil.
+func (_c *RoomCreate) SetNillableMeetingSince(v *time.Time) *RoomCreate {
+	if v != nil {
+		_c.SetMeetingSince(*v)
 	}
 	return _c
 }
@@ -157,6 +186,21 @@ func (_c *RoomCreate) AddCreationCallbacks(v ...*CreationCallback) *RoomCreate {
 		ids[i] = v[i].ID
 	}
 	return _c.AddCreationCallbackIDs(ids...)
+}
+
+// AddLifeIDs adds the "lives" edge to the MeetingLife entity by IDs.
+func (_c *RoomCreate) AddLifeIDs(ids ...string) *RoomCreate {
+	_c.mutation.AddLifeIDs(ids...)
+	return _c
+}
+
+// AddLives adds the "lives" edges to the MeetingLife entity.
+func (_c *RoomCreate) AddLives(v ...*MeetingLife) *RoomCreate {
+	ids := make([]string, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _c.AddLifeIDs(ids...)
 }
 
 // AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
@@ -282,6 +326,11 @@ func (_c *RoomCreate) check() error {
 	if _, ok := _c.mutation.Meeting(); !ok {
 		return &ValidationError{Name: "meeting", err: errors.New(`ent: missing required field "Room.meeting"`)}
 	}
+	if v, ok := _c.mutation.MeetingSid(); ok {
+		if err := room.MeetingSidValidator(v); err != nil {
+			return &ValidationError{Name: "meeting_sid", err: fmt.Errorf(`ent: validator failed for field "Room.meeting_sid": %w`, err)}
+		}
+	}
 	if _, ok := _c.mutation.Version(); !ok {
 		return &ValidationError{Name: "version", err: errors.New(`ent: missing required field "Room.version"`)}
 	}
@@ -358,6 +407,14 @@ func (_c *RoomCreate) createSpec() (*Room, *sqlgraph.CreateSpec, error) {
 		_spec.SetField(room.FieldMeeting, field.TypeInt64, value)
 		_node.Meeting = value
 	}
+	if value, ok := _c.mutation.MeetingSid(); ok {
+		_spec.SetField(room.FieldMeetingSid, field.TypeString, value)
+		_node.MeetingSid = &value
+	}
+	if value, ok := _c.mutation.MeetingSince(); ok {
+		_spec.SetField(room.FieldMeetingSince, field.TypeTime, value)
+		_node.MeetingSince = &value
+	}
 	if value, ok := _c.mutation.Version(); ok {
 		_spec.SetField(room.FieldVersion, field.TypeInt64, value)
 		_node.Version = value
@@ -395,6 +452,22 @@ func (_c *RoomCreate) createSpec() (*Room, *sqlgraph.CreateSpec, error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(creationcallback.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges = append(_spec.Edges, edge)
+	}
+	if nodes := _c.mutation.LivesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
 			},
 		}
 		for _, k := range nodes {
@@ -573,6 +646,42 @@ func (u *RoomUpsert) UpdateMeeting() *RoomUpsert {
 // AddMeeting adds v to the "meeting" field.
 func (u *RoomUpsert) AddMeeting(v int64) *RoomUpsert {
 	u.Add(room.FieldMeeting, v)
+	return u
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (u *RoomUpsert) SetMeetingSid(v string) *RoomUpsert {
+	u.Set(room.FieldMeetingSid, v)
+	return u
+}
+
+// UpdateMeetingSid sets the "meeting_sid" field to the value that was provided on create.
+func (u *RoomUpsert) UpdateMeetingSid() *RoomUpsert {
+	u.SetExcluded(room.FieldMeetingSid)
+	return u
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (u *RoomUpsert) ClearMeetingSid() *RoomUpsert {
+	u.SetNull(room.FieldMeetingSid)
+	return u
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (u *RoomUpsert) SetMeetingSince(v time.Time) *RoomUpsert {
+	u.Set(room.FieldMeetingSince, v)
+	return u
+}
+
+// UpdateMeetingSince sets the "meeting_since" field to the value that was provided on create.
+func (u *RoomUpsert) UpdateMeetingSince() *RoomUpsert {
+	u.SetExcluded(room.FieldMeetingSince)
+	return u
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (u *RoomUpsert) ClearMeetingSince() *RoomUpsert {
+	u.SetNull(room.FieldMeetingSince)
 	return u
 }
 
@@ -759,6 +868,48 @@ func (u *RoomUpsertOne) AddMeeting(v int64) *RoomUpsertOne {
 func (u *RoomUpsertOne) UpdateMeeting() *RoomUpsertOne {
 	return u.Update(func(s *RoomUpsert) {
 		s.UpdateMeeting()
+	})
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (u *RoomUpsertOne) SetMeetingSid(v string) *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.SetMeetingSid(v)
+	})
+}
+
+// UpdateMeetingSid sets the "meeting_sid" field to the value that was provided on create.
+func (u *RoomUpsertOne) UpdateMeetingSid() *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.UpdateMeetingSid()
+	})
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (u *RoomUpsertOne) ClearMeetingSid() *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.ClearMeetingSid()
+	})
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (u *RoomUpsertOne) SetMeetingSince(v time.Time) *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.SetMeetingSince(v)
+	})
+}
+
+// UpdateMeetingSince sets the "meeting_since" field to the value that was provided on create.
+func (u *RoomUpsertOne) UpdateMeetingSince() *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.UpdateMeetingSince()
+	})
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (u *RoomUpsertOne) ClearMeetingSince() *RoomUpsertOne {
+	return u.Update(func(s *RoomUpsert) {
+		s.ClearMeetingSince()
 	})
 }
 
@@ -1120,6 +1271,48 @@ func (u *RoomUpsertBulk) AddMeeting(v int64) *RoomUpsertBulk {
 func (u *RoomUpsertBulk) UpdateMeeting() *RoomUpsertBulk {
 	return u.Update(func(s *RoomUpsert) {
 		s.UpdateMeeting()
+	})
+}
+
+// SetMeetingSid sets the "meeting_sid" field.
+func (u *RoomUpsertBulk) SetMeetingSid(v string) *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.SetMeetingSid(v)
+	})
+}
+
+// UpdateMeetingSid sets the "meeting_sid" field to the value that was provided on create.
+func (u *RoomUpsertBulk) UpdateMeetingSid() *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.UpdateMeetingSid()
+	})
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (u *RoomUpsertBulk) ClearMeetingSid() *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.ClearMeetingSid()
+	})
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (u *RoomUpsertBulk) SetMeetingSince(v time.Time) *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.SetMeetingSince(v)
+	})
+}
+
+// UpdateMeetingSince sets the "meeting_since" field to the value that was provided on create.
+func (u *RoomUpsertBulk) UpdateMeetingSince() *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.UpdateMeetingSince()
+	})
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (u *RoomUpsertBulk) ClearMeetingSince() *RoomUpsertBulk {
+	return u.Update(func(s *RoomUpsert) {
+		s.ClearMeetingSince()
 	})
 }
 

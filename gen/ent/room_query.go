@@ -15,6 +15,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/pin"
@@ -31,6 +32,7 @@ type RoomQuery struct {
 	predicates            []predicate.Room
 	withMembers           *MemberQuery
 	withCreationCallbacks *CreationCallbackQuery
+	withLives             *MeetingLifeQuery
 	withParticipantStates *ParticipantStateQuery
 	withPin               *PinQuery
 	modifiers             []func(*sql.Selector)
@@ -107,6 +109,28 @@ func (_q *RoomQuery) QueryCreationCallbacks() *CreationCallbackQuery {
 			sqlgraph.From(room.Table, room.FieldID, selector),
 			sqlgraph.To(creationcallback.Table, creationcallback.FieldID),
 			sqlgraph.Edge(sqlgraph.O2M, false, room.CreationCallbacksTable, room.CreationCallbacksColumn),
+		)
+		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
+		return fromU, nil
+	}
+	return query
+}
+
+// QueryLives chains the current query on the "lives" edge.
+func (_q *RoomQuery) QueryLives() *MeetingLifeQuery {
+	query := (&MeetingLifeClient{config: _q.config}).Query()
+	query.path = func(ctx context.Context) (fromU *sql.Selector, err error) {
+		if err := _q.prepareQuery(ctx); err != nil {
+			return nil, err
+		}
+		selector := _q.sqlQuery(ctx)
+		if err := selector.Err(); err != nil {
+			return nil, err
+		}
+		step := sqlgraph.NewStep(
+			sqlgraph.From(room.Table, room.FieldID, selector),
+			sqlgraph.To(meetinglife.Table, meetinglife.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, room.LivesTable, room.LivesColumn),
 		)
 		fromU = sqlgraph.SetNeighbors(_q.driver.Dialect(), step)
 		return fromU, nil
@@ -352,6 +376,7 @@ func (_q *RoomQuery) Clone() *RoomQuery {
 		predicates:            append([]predicate.Room{}, _q.predicates...),
 		withMembers:           _q.withMembers.Clone(),
 		withCreationCallbacks: _q.withCreationCallbacks.Clone(),
+		withLives:             _q.withLives.Clone(),
 		withParticipantStates: _q.withParticipantStates.Clone(),
 		withPin:               _q.withPin.Clone(),
 		// clone intermediate query.
@@ -380,6 +405,17 @@ func (_q *RoomQuery) WithCreationCallbacks(opts ...func(*CreationCallbackQuery))
 		opt(query)
 	}
 	_q.withCreationCallbacks = query
+	return _q
+}
+
+// WithLives tells the query-builder to eager-load the nodes that are connected to
+// the "lives" edge. The optional arguments are used to configure the query builder of the edge.
+func (_q *RoomQuery) WithLives(opts ...func(*MeetingLifeQuery)) *RoomQuery {
+	query := (&MeetingLifeClient{config: _q.config}).Query()
+	for _, opt := range opts {
+		opt(query)
+	}
+	_q.withLives = query
 	return _q
 }
 
@@ -483,9 +519,10 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 	var (
 		nodes       = []*Room{}
 		_spec       = _q.querySpec()
-		loadedTypes = [4]bool{
+		loadedTypes = [5]bool{
 			_q.withMembers != nil,
 			_q.withCreationCallbacks != nil,
+			_q.withLives != nil,
 			_q.withParticipantStates != nil,
 			_q.withPin != nil,
 		}
@@ -522,6 +559,13 @@ func (_q *RoomQuery) sqlAll(ctx context.Context, hooks ...queryHook) ([]*Room, e
 		if err := _q.loadCreationCallbacks(ctx, query, nodes,
 			func(n *Room) { n.Edges.CreationCallbacks = []*CreationCallback{} },
 			func(n *Room, e *CreationCallback) { n.Edges.CreationCallbacks = append(n.Edges.CreationCallbacks, e) }); err != nil {
+			return nil, err
+		}
+	}
+	if query := _q.withLives; query != nil {
+		if err := _q.loadLives(ctx, query, nodes,
+			func(n *Room) { n.Edges.Lives = []*MeetingLife{} },
+			func(n *Room, e *MeetingLife) { n.Edges.Lives = append(n.Edges.Lives, e) }); err != nil {
 			return nil, err
 		}
 	}
@@ -586,6 +630,36 @@ func (_q *RoomQuery) loadCreationCallbacks(ctx context.Context, query *CreationC
 	}
 	query.Where(predicate.CreationCallback(func(s *sql.Selector) {
 		s.Where(sql.InValues(s.C(room.CreationCallbacksColumn), fks...))
+	}))
+	neighbors, err := query.All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbors {
+		fk := n.RoomID
+		node, ok := nodeids[fk]
+		if !ok {
+			return fmt.Errorf(`unexpected referenced foreign-key "room_id" returned %v for node %v`, fk, n.ID)
+		}
+		assign(node, n)
+	}
+	return nil
+}
+func (_q *RoomQuery) loadLives(ctx context.Context, query *MeetingLifeQuery, nodes []*Room, init func(*Room), assign func(*Room, *MeetingLife)) error {
+	fks := make([]driver.Value, 0, len(nodes))
+	nodeids := make(map[uuid.UUID]*Room)
+	for i := range nodes {
+		fks = append(fks, nodes[i].ID)
+		nodeids[nodes[i].ID] = nodes[i]
+		if init != nil {
+			init(nodes[i])
+		}
+	}
+	if len(query.ctx.Fields) > 0 {
+		query.ctx.AppendFieldOnce(meetinglife.FieldRoomID)
+	}
+	query.Where(predicate.MeetingLife(func(s *sql.Selector) {
+		s.Where(sql.InValues(s.C(room.LivesColumn), fks...))
 	}))
 	neighbors, err := query.All(ctx)
 	if err != nil {

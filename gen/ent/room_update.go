@@ -13,6 +13,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/pin"
@@ -131,6 +132,46 @@ func (_u *RoomUpdate) AddMeeting(v int64) *RoomUpdate {
 	return _u
 }
 
+// SetMeetingSid sets the "meeting_sid" field.
+func (_u *RoomUpdate) SetMeetingSid(v string) *RoomUpdate {
+	_u.mutation.SetMeetingSid(v)
+	return _u
+}
+
+// SetNillableMeetingSid sets the "meeting_sid" field if the given value is not nil.
+func (_u *RoomUpdate) SetNillableMeetingSid(v *string) *RoomUpdate {
+	if v != nil {
+		_u.SetMeetingSid(*v)
+	}
+	return _u
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (_u *RoomUpdate) ClearMeetingSid() *RoomUpdate {
+	_u.mutation.ClearMeetingSid()
+	return _u
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (_u *RoomUpdate) SetMeetingSince(v time.Time) *RoomUpdate {
+	_u.mutation.SetMeetingSince(v)
+	return _u
+}
+
+// SetNillableMeetingSince sets the "meeting_since" field if the given value is not nil.
+func (_u *RoomUpdate) SetNillableMeetingSince(v *time.Time) *RoomUpdate {
+	if v != nil {
+		_u.SetMeetingSince(*v)
+	}
+	return _u
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (_u *RoomUpdate) ClearMeetingSince() *RoomUpdate {
+	_u.mutation.ClearMeetingSince()
+	return _u
+}
+
 // SetVersion sets the "version" field.
 func (_u *RoomUpdate) SetVersion(v int64) *RoomUpdate {
 	_u.mutation.ResetVersion()
@@ -186,6 +227,21 @@ func (_u *RoomUpdate) AddCreationCallbacks(v ...*CreationCallback) *RoomUpdate {
 		ids[i] = v[i].ID
 	}
 	return _u.AddCreationCallbackIDs(ids...)
+}
+
+// AddLifeIDs adds the "lives" edge to the MeetingLife entity by IDs.
+func (_u *RoomUpdate) AddLifeIDs(ids ...string) *RoomUpdate {
+	_u.mutation.AddLifeIDs(ids...)
+	return _u
+}
+
+// AddLives adds the "lives" edges to the MeetingLife entity.
+func (_u *RoomUpdate) AddLives(v ...*MeetingLife) *RoomUpdate {
+	ids := make([]string, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddLifeIDs(ids...)
 }
 
 // AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
@@ -269,6 +325,27 @@ func (_u *RoomUpdate) RemoveCreationCallbacks(v ...*CreationCallback) *RoomUpdat
 	return _u.RemoveCreationCallbackIDs(ids...)
 }
 
+// ClearLives clears all "lives" edges to the MeetingLife entity.
+func (_u *RoomUpdate) ClearLives() *RoomUpdate {
+	_u.mutation.ClearLives()
+	return _u
+}
+
+// RemoveLifeIDs removes the "lives" edge to MeetingLife entities by IDs.
+func (_u *RoomUpdate) RemoveLifeIDs(ids ...string) *RoomUpdate {
+	_u.mutation.RemoveLifeIDs(ids...)
+	return _u
+}
+
+// RemoveLives removes "lives" edges to MeetingLife entities.
+func (_u *RoomUpdate) RemoveLives(v ...*MeetingLife) *RoomUpdate {
+	ids := make([]string, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveLifeIDs(ids...)
+}
+
 // ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
 func (_u *RoomUpdate) ClearParticipantStates() *RoomUpdate {
 	_u.mutation.ClearParticipantStates()
@@ -349,6 +426,11 @@ func (_u *RoomUpdate) check() error {
 			return &ValidationError{Name: "slug", err: fmt.Errorf(`ent: validator failed for field "Room.slug": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.MeetingSid(); ok {
+		if err := room.MeetingSidValidator(v); err != nil {
+			return &ValidationError{Name: "meeting_sid", err: fmt.Errorf(`ent: validator failed for field "Room.meeting_sid": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -400,6 +482,18 @@ func (_u *RoomUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.AddedMeeting(); ok {
 		_spec.AddField(room.FieldMeeting, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.MeetingSid(); ok {
+		_spec.SetField(room.FieldMeetingSid, field.TypeString, value)
+	}
+	if _u.mutation.MeetingSidCleared() {
+		_spec.ClearField(room.FieldMeetingSid, field.TypeString)
+	}
+	if value, ok := _u.mutation.MeetingSince(); ok {
+		_spec.SetField(room.FieldMeetingSince, field.TypeTime, value)
+	}
+	if _u.mutation.MeetingSinceCleared() {
+		_spec.ClearField(room.FieldMeetingSince, field.TypeTime)
 	}
 	if value, ok := _u.mutation.Version(); ok {
 		_spec.SetField(room.FieldVersion, field.TypeInt64, value)
@@ -493,6 +587,51 @@ func (_u *RoomUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(creationcallback.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if _u.mutation.LivesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedLivesIDs(); len(nodes) > 0 && !_u.mutation.LivesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.LivesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
 			},
 		}
 		for _, k := range nodes {
@@ -692,6 +831,46 @@ func (_u *RoomUpdateOne) AddMeeting(v int64) *RoomUpdateOne {
 	return _u
 }
 
+// SetMeetingSid sets the "meeting_sid" field.
+func (_u *RoomUpdateOne) SetMeetingSid(v string) *RoomUpdateOne {
+	_u.mutation.SetMeetingSid(v)
+	return _u
+}
+
+// SetNillableMeetingSid sets the "meeting_sid" field if the given value is not nil.
+func (_u *RoomUpdateOne) SetNillableMeetingSid(v *string) *RoomUpdateOne {
+	if v != nil {
+		_u.SetMeetingSid(*v)
+	}
+	return _u
+}
+
+// ClearMeetingSid clears the value of the "meeting_sid" field.
+func (_u *RoomUpdateOne) ClearMeetingSid() *RoomUpdateOne {
+	_u.mutation.ClearMeetingSid()
+	return _u
+}
+
+// SetMeetingSince sets the "meeting_since" field.
+func (_u *RoomUpdateOne) SetMeetingSince(v time.Time) *RoomUpdateOne {
+	_u.mutation.SetMeetingSince(v)
+	return _u
+}
+
+// SetNillableMeetingSince sets the "meeting_since" field if the given value is not nil.
+func (_u *RoomUpdateOne) SetNillableMeetingSince(v *time.Time) *RoomUpdateOne {
+	if v != nil {
+		_u.SetMeetingSince(*v)
+	}
+	return _u
+}
+
+// ClearMeetingSince clears the value of the "meeting_since" field.
+func (_u *RoomUpdateOne) ClearMeetingSince() *RoomUpdateOne {
+	_u.mutation.ClearMeetingSince()
+	return _u
+}
+
 // SetVersion sets the "version" field.
 func (_u *RoomUpdateOne) SetVersion(v int64) *RoomUpdateOne {
 	_u.mutation.ResetVersion()
@@ -747,6 +926,21 @@ func (_u *RoomUpdateOne) AddCreationCallbacks(v ...*CreationCallback) *RoomUpdat
 		ids[i] = v[i].ID
 	}
 	return _u.AddCreationCallbackIDs(ids...)
+}
+
+// AddLifeIDs adds the "lives" edge to the MeetingLife entity by IDs.
+func (_u *RoomUpdateOne) AddLifeIDs(ids ...string) *RoomUpdateOne {
+	_u.mutation.AddLifeIDs(ids...)
+	return _u
+}
+
+// AddLives adds the "lives" edges to the MeetingLife entity.
+func (_u *RoomUpdateOne) AddLives(v ...*MeetingLife) *RoomUpdateOne {
+	ids := make([]string, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.AddLifeIDs(ids...)
 }
 
 // AddParticipantStateIDs adds the "participant_states" edge to the ParticipantState entity by IDs.
@@ -828,6 +1022,27 @@ func (_u *RoomUpdateOne) RemoveCreationCallbacks(v ...*CreationCallback) *RoomUp
 		ids[i] = v[i].ID
 	}
 	return _u.RemoveCreationCallbackIDs(ids...)
+}
+
+// ClearLives clears all "lives" edges to the MeetingLife entity.
+func (_u *RoomUpdateOne) ClearLives() *RoomUpdateOne {
+	_u.mutation.ClearLives()
+	return _u
+}
+
+// RemoveLifeIDs removes the "lives" edge to MeetingLife entities by IDs.
+func (_u *RoomUpdateOne) RemoveLifeIDs(ids ...string) *RoomUpdateOne {
+	_u.mutation.RemoveLifeIDs(ids...)
+	return _u
+}
+
+// RemoveLives removes "lives" edges to MeetingLife entities.
+func (_u *RoomUpdateOne) RemoveLives(v ...*MeetingLife) *RoomUpdateOne {
+	ids := make([]string, len(v))
+	for i := range v {
+		ids[i] = v[i].ID
+	}
+	return _u.RemoveLifeIDs(ids...)
 }
 
 // ClearParticipantStates clears all "participant_states" edges to the ParticipantState entity.
@@ -923,6 +1138,11 @@ func (_u *RoomUpdateOne) check() error {
 			return &ValidationError{Name: "slug", err: fmt.Errorf(`ent: validator failed for field "Room.slug": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.MeetingSid(); ok {
+		if err := room.MeetingSidValidator(v); err != nil {
+			return &ValidationError{Name: "meeting_sid", err: fmt.Errorf(`ent: validator failed for field "Room.meeting_sid": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -991,6 +1211,18 @@ func (_u *RoomUpdateOne) sqlSave(ctx context.Context) (_node *Room, err error) {
 	}
 	if value, ok := _u.mutation.AddedMeeting(); ok {
 		_spec.AddField(room.FieldMeeting, field.TypeInt64, value)
+	}
+	if value, ok := _u.mutation.MeetingSid(); ok {
+		_spec.SetField(room.FieldMeetingSid, field.TypeString, value)
+	}
+	if _u.mutation.MeetingSidCleared() {
+		_spec.ClearField(room.FieldMeetingSid, field.TypeString)
+	}
+	if value, ok := _u.mutation.MeetingSince(); ok {
+		_spec.SetField(room.FieldMeetingSince, field.TypeTime, value)
+	}
+	if _u.mutation.MeetingSinceCleared() {
+		_spec.ClearField(room.FieldMeetingSince, field.TypeTime)
 	}
 	if value, ok := _u.mutation.Version(); ok {
 		_spec.SetField(room.FieldVersion, field.TypeInt64, value)
@@ -1084,6 +1316,51 @@ func (_u *RoomUpdateOne) sqlSave(ctx context.Context) (_node *Room, err error) {
 			Bidi:    false,
 			Target: &sqlgraph.EdgeTarget{
 				IDSpec: sqlgraph.NewFieldSpec(creationcallback.FieldID, field.TypeUUID),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Add = append(_spec.Edges.Add, edge)
+	}
+	if _u.mutation.LivesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
+			},
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.RemovedLivesIDs(); len(nodes) > 0 && !_u.mutation.LivesCleared() {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
+			},
+		}
+		for _, k := range nodes {
+			edge.Target.Nodes = append(edge.Target.Nodes, k)
+		}
+		_spec.Edges.Clear = append(_spec.Edges.Clear, edge)
+	}
+	if nodes := _u.mutation.LivesIDs(); len(nodes) > 0 {
+		edge := &sqlgraph.EdgeSpec{
+			Rel:     sqlgraph.O2M,
+			Inverse: false,
+			Table:   room.LivesTable,
+			Columns: []string{room.LivesColumn},
+			Bidi:    false,
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec(meetinglife.FieldID, field.TypeString),
 			},
 		}
 		for _, k := range nodes {

@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
 	"github.com/usher-meet/usher/gen/ent/periodicwork"
@@ -155,6 +156,38 @@ func init() {
 	livetaskDescID := livetaskFields[0].Descriptor()
 	// livetask.DefaultID holds the default value on creation for the id field.
 	livetask.DefaultID = livetaskDescID.Default.(func() uuid.UUID)
+	meetinglifeFields := schema.MeetingLife{}.Fields()
+	_ = meetinglifeFields
+	// meetinglifeDescStartTime is the schema descriptor for start_time field.
+	meetinglifeDescStartTime := meetinglifeFields[2].Descriptor()
+	// meetinglife.DefaultStartTime holds the default value on creation for the start_time field.
+	meetinglife.DefaultStartTime = meetinglifeDescStartTime.Default.(func() time.Time)
+	// meetinglifeDescOver is the schema descriptor for over field.
+	meetinglifeDescOver := meetinglifeFields[3].Descriptor()
+	// meetinglife.DefaultOver holds the default value on creation for the over field.
+	meetinglife.DefaultOver = meetinglifeDescOver.Default.(bool)
+	// meetinglifeDescCreateTime is the schema descriptor for create_time field.
+	meetinglifeDescCreateTime := meetinglifeFields[4].Descriptor()
+	// meetinglife.DefaultCreateTime holds the default value on creation for the create_time field.
+	meetinglife.DefaultCreateTime = meetinglifeDescCreateTime.Default.(func() time.Time)
+	// meetinglifeDescID is the schema descriptor for id field.
+	meetinglifeDescID := meetinglifeFields[0].Descriptor()
+	// meetinglife.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	meetinglife.IDValidator = func() func(string) error {
+		validators := meetinglifeDescID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(id string) error {
+			for _, fn := range fns {
+				if err := fn(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
 	memberFields := schema.Member{}.Fields()
 	_ = memberFields
 	// memberDescEmail is the schema descriptor for email field.
@@ -376,16 +409,20 @@ func init() {
 	roomDescMeeting := roomFields[6].Descriptor()
 	// room.DefaultMeeting holds the default value on creation for the meeting field.
 	room.DefaultMeeting = roomDescMeeting.Default.(int64)
+	// roomDescMeetingSid is the schema descriptor for meeting_sid field.
+	roomDescMeetingSid := roomFields[7].Descriptor()
+	// room.MeetingSidValidator is a validator for the "meeting_sid" field. It is called by the builders before save.
+	room.MeetingSidValidator = roomDescMeetingSid.Validators[0].(func(string) error)
 	// roomDescVersion is the schema descriptor for version field.
-	roomDescVersion := roomFields[7].Descriptor()
+	roomDescVersion := roomFields[9].Descriptor()
 	// room.DefaultVersion holds the default value on creation for the version field.
 	room.DefaultVersion = roomDescVersion.Default.(int64)
 	// roomDescCreateTime is the schema descriptor for create_time field.
-	roomDescCreateTime := roomFields[8].Descriptor()
+	roomDescCreateTime := roomFields[10].Descriptor()
 	// room.DefaultCreateTime holds the default value on creation for the create_time field.
 	room.DefaultCreateTime = roomDescCreateTime.Default.(func() time.Time)
 	// roomDescUpdateTime is the schema descriptor for update_time field.
-	roomDescUpdateTime := roomFields[9].Descriptor()
+	roomDescUpdateTime := roomFields[11].Descriptor()
 	// room.DefaultUpdateTime holds the default value on creation for the update_time field.
 	room.DefaultUpdateTime = roomDescUpdateTime.Default.(func() time.Time)
 	// room.UpdateDefaultUpdateTime holds the default value on update for the update_time field.

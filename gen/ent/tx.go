@@ -24,6 +24,8 @@ type Tx struct {
 	IdempotencyKey *IdempotencyKeyClient
 	// LiveTask is the client for interacting with the LiveTask builders.
 	LiveTask *LiveTaskClient
+	// MeetingLife is the client for interacting with the MeetingLife builders.
+	MeetingLife *MeetingLifeClient
 	// Member is the client for interacting with the Member builders.
 	Member *MemberClient
 	// ParticipantState is the client for interacting with the ParticipantState builders.
@@ -181,6 +183,7 @@ func (tx *Tx) init() {
 	tx.DispatchRule = NewDispatchRuleClient(tx.config)
 	tx.IdempotencyKey = NewIdempotencyKeyClient(tx.config)
 	tx.LiveTask = NewLiveTaskClient(tx.config)
+	tx.MeetingLife = NewMeetingLifeClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)
 	tx.PeriodicWork = NewPeriodicWorkClient(tx.config)

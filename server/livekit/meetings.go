@@ -24,26 +24,40 @@ func (c *Client) Meeting(ctx context.Context, room uuid.UUID) (*live.Meeting, er
 	if len(rooms) == 0 {
 		return nil, live.ErrGone
 	}
-	r := rooms[0]
-	return &live.Meeting{
-		Room: room, SID: r.GetSid(), StartTime: startTime(r), ParticipantCount: int(r.GetNumParticipants()), Metadata: r.GetMetadata(),
-	}, nil
+	m := meeting(room, rooms[0])
+	return &m, nil
+}
+
+func meeting(id uuid.UUID, r *livekit.Room) live.Meeting {
+	return live.Meeting{
+		Room: id, SID: r.GetSid(), StartTime: startTime(r), ParticipantCount: int(r.GetNumParticipants()), Metadata: r.GetMetadata(),
+	}
 }
 
 // LiveRooms are the rooms of this Usher, by their name, that have a meeting now. Others that use the same LiveKit are left
 // out.
 func (c *Client) LiveRooms(ctx context.Context) ([]uuid.UUID, error) {
+	meetings, err := c.LiveMeetings(ctx)
+	ids := make([]uuid.UUID, 0, len(meetings))
+	for _, m := range meetings {
+		ids = append(ids, m.Room)
+	}
+	return ids, err
+}
+
+// LiveMeetings are the meetings of this Usher's rooms that go on now.
+func (c *Client) LiveMeetings(ctx context.Context) ([]live.Meeting, error) {
 	rooms, err := c.listRooms(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]uuid.UUID, 0, len(rooms))
+	meetings := make([]live.Meeting, 0, len(rooms))
 	for _, r := range rooms {
 		if id, ok := roomID(r.GetName()); ok {
-			ids = append(ids, id)
+			meetings = append(meetings, meeting(id, r))
 		}
 	}
-	return ids, nil
+	return meetings, nil
 }
 
 // Participants are those who are in a room now, recorders and phone callers included: none when it has no meeting.

@@ -54,12 +54,16 @@ func (s *Service) endMeeting(ctx context.Context, ref string) (id uuid.UUID, end
 // sid; empty for none. The room must be locked.
 func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room, number int64, sid string) (bool, error) {
 	// The update time stays: the room itself is as it was, and so is its etag.
-	n, err := tx.Room.Update().Where(room.ID(r.ID), room.Meeting(number)).AddMeeting(1).SetUpdateTime(r.UpdateTime).Save(ctx)
+	n, err := tx.Room.Update().Where(room.ID(r.ID), room.Meeting(number)).AddMeeting(1).SetUpdateTime(r.UpdateTime).
+		ClearMeetingSid().ClearMeetingSince().Save(ctx)
 	if err != nil {
 		return false, fmt.Errorf("count meeting of %s: %w", r.ID, err)
 	}
 	if n == 0 {
 		return false, nil
+	}
+	if err := endLives(ctx, tx, r.ID, sid); err != nil {
+		return false, err
 	}
 	if sid != "" {
 		// Not kept: tokens from before bring back no life that has this sid, and who may enter may begin another one.

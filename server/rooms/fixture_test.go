@@ -357,6 +357,16 @@ func (f *fakeLiveKit) LiveRooms(ctx context.Context) (out []uuid.UUID, err error
 	return out, err
 }
 
+func (f *fakeLiveKit) LiveMeetings(ctx context.Context) (out []live.Meeting, err error) {
+	err = f.api(ctx, "LiveMeetings", func() error {
+		for id, m := range f.meetings {
+			out = append(out, live.Meeting{Room: id, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata})
+		}
+		return nil
+	})
+	return out, err
+}
+
 func (f *fakeLiveKit) CloseRoom(ctx context.Context, room uuid.UUID) error {
 	return f.api(ctx, "CloseRoom", func() error {
 		delete(f.meetings, room)

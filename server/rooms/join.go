@@ -197,7 +197,7 @@ func (s *Service) participant(
 
 // sameMeeting refuses a session whose meeting is over.
 func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.ParticipantSession) error {
-	if session.Meeting != r.Meeting {
+	if !inMeeting(r, session.Meeting, session.JoinTime) {
 		return auth.ErrLobbyRequired
 	}
 	m, err := s.LiveKit.Meeting(ctx, r.ID)
@@ -223,6 +223,7 @@ func (s *Service) connection(
 		DisplayName: cmp.Or(state.Name, s.DisplayName(a.Caller, session.DisplayName)),
 		Attributes: map[string]string{
 			auth.AttributeRole: auth.RoleAttribute(a.Role),
+			attributeMeeting:   meetingAttribute(&session),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
 			"color":            live.Color(session.Identity),
 		},

@@ -178,8 +178,13 @@ func TestJoinRoom_grants(t *testing.T) {
 			if diff := cmp.Diff(tt.sources, token.grant.Sources); diff != "" {
 				t.Errorf("%s: sources: -want +got\n%s", tt.name, diff)
 			}
+			session, err := s.Keys.VerifySession(c.GetSessionToken())
+			if err != nil {
+				t.Fatal(err)
+			}
 			want := map[string]string{
 				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": live.Color(c.GetParticipantIdentity()),
+				"meeting": fmt.Sprintf("0/%d", session.JoinTime.Unix()),
 			}
 			if diff := cmp.Diff(want, token.grant.Attributes); diff != "" {
 				t.Errorf("%s: attributes: -want +got\n%s", tt.name, diff)

@@ -20,6 +20,7 @@ import (
 // meetingEditor is what the worker needs of LiveKit about meetings.
 type meetingEditor interface {
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
+	LiveMeetings(ctx context.Context) ([]live.Meeting, error)
 	// CloseRoom ends a meeting. That there is none is success.
 	CloseRoom(ctx context.Context, room uuid.UUID) error
 	// SetRoomMetadata fails with live.ErrGone when there is no meeting.
@@ -102,7 +103,8 @@ func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, e
 	return changed || stale, err
 }
 
-// syncParticipants gives every participant that is ours what their role allows today, and reports whether somebody had not.
+// syncParticipants gives every participant that is ours what their role allows today, removes those who must not be there,
+// and reports whether there was something to do.
 // One that fails does not keep the others from it.
 func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bool, err error) {
 	participants, err := s.LiveKit.Participants(ctx, r.ID)
@@ -131,7 +133,7 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 		id, ours := users[p.Identity]
 		state := states.Of(p.Identity, id)
 		switch {
-		case state.Blocked:
+		case state.Blocked, ours && lateGuest(r, p, id, roles[id]):
 			changed = true
 			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, r.ID, p.Identity))
 		case ours: // and not a recorder, an agent, a phone caller

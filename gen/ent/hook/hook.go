@@ -81,6 +81,18 @@ func (f LiveTaskFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, er
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.LiveTaskMutation", m)
 }
 
+// The MeetingLifeFunc type is an adapter to allow the use of ordinary
+// function as MeetingLife mutator.
+type MeetingLifeFunc func(context.Context, *ent.MeetingLifeMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f MeetingLifeFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.MeetingLifeMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.MeetingLifeMutation", m)
+}
+
 // The MemberFunc type is an adapter to allow the use of ordinary
 // function as Member mutator.
 type MemberFunc func(context.Context, *ent.MemberMutation) (ent.Value, error)

@@ -180,6 +180,40 @@ var (
 			},
 		},
 	}
+	// MeetingLivesColumns holds the columns for the "meeting_lives" table.
+	MeetingLivesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, Size: 100},
+		{Name: "start_time", Type: field.TypeTime},
+		{Name: "over", Type: field.TypeBool, Default: false},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "room_id", Type: field.TypeUUID},
+	}
+	// MeetingLivesTable holds the schema information for the "meeting_lives" table.
+	MeetingLivesTable = &schema.Table{
+		Name:       "meeting_lives",
+		Columns:    MeetingLivesColumns,
+		PrimaryKey: []*schema.Column{MeetingLivesColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "meeting_lives_rooms_lives",
+				Columns:    []*schema.Column{MeetingLivesColumns[4]},
+				RefColumns: []*schema.Column{RoomsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "meetinglife_over_create_time",
+				Unique:  false,
+				Columns: []*schema.Column{MeetingLivesColumns[2], MeetingLivesColumns[3]},
+			},
+			{
+				Name:    "meetinglife_room_id",
+				Unique:  false,
+				Columns: []*schema.Column{MeetingLivesColumns[4]},
+			},
+		},
+	}
 	// MembersColumns holds the columns for the "members" table.
 	MembersColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -455,6 +489,8 @@ var (
 		{Name: "access_level", Type: field.TypeInt32},
 		{Name: "configuration", Type: field.TypeString, Nullable: true},
 		{Name: "meeting", Type: field.TypeInt64, Default: 0},
+		{Name: "meeting_sid", Type: field.TypeString, Nullable: true, Size: 100},
+		{Name: "meeting_since", Type: field.TypeTime, Nullable: true},
 		{Name: "version", Type: field.TypeInt64, Default: 1},
 		{Name: "create_time", Type: field.TypeTime},
 		{Name: "update_time", Type: field.TypeTime},
@@ -532,6 +568,7 @@ var (
 		DispatchRulesTable,
 		IdempotencyKeysTable,
 		LiveTasksTable,
+		MeetingLivesTable,
 		MembersTable,
 		ParticipantStatesTable,
 		PeriodicWorksTable,
@@ -548,6 +585,7 @@ var (
 func init() {
 	APITokensTable.ForeignKeys[0].RefTable = UsersTable
 	CreationCallbacksTable.ForeignKeys[0].RefTable = RoomsTable
+	MeetingLivesTable.ForeignKeys[0].RefTable = RoomsTable
 	MembersTable.ForeignKeys[0].RefTable = RoomsTable
 	MembersTable.ForeignKeys[1].RefTable = UsersTable
 	MembersTable.Annotation = &entsql.Annotation{}

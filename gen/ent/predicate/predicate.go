@@ -24,6 +24,9 @@ type IdempotencyKey func(*sql.Selector)
 // LiveTask is the predicate function for livetask builders.
 type LiveTask func(*sql.Selector)
 
+// MeetingLife is the predicate function for meetinglife builders.
+type MeetingLife func(*sql.Selector)
+
 // Member is the predicate function for member builders.
 type Member func(*sql.Selector)
 

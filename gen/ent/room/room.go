@@ -29,6 +29,10 @@ const (
 	FieldConfiguration = "configuration"
 	// FieldMeeting holds the string denoting the meeting field in the database.
 	FieldMeeting = "meeting"
+	// FieldMeetingSid holds the string denoting the meeting_sid field in the database.
+	FieldMeetingSid = "meeting_sid"
+	// FieldMeetingSince holds the string denoting the meeting_since field in the database.
+	FieldMeetingSince = "meeting_since"
 	// FieldVersion holds the string denoting the version field in the database.
 	FieldVersion = "version"
 	// FieldCreateTime holds the string denoting the create_time field in the database.
@@ -39,6 +43,8 @@ const (
 	EdgeMembers = "members"
 	// EdgeCreationCallbacks holds the string denoting the creation_callbacks edge name in mutations.
 	EdgeCreationCallbacks = "creation_callbacks"
+	// EdgeLives holds the string denoting the lives edge name in mutations.
+	EdgeLives = "lives"
 	// EdgeParticipantStates holds the string denoting the participant_states edge name in mutations.
 	EdgeParticipantStates = "participant_states"
 	// EdgePin holds the string denoting the pin edge name in mutations.
@@ -59,6 +65,13 @@ const (
 	CreationCallbacksInverseTable = "creation_callbacks"
 	// CreationCallbacksColumn is the table column denoting the creation_callbacks relation/edge.
 	CreationCallbacksColumn = "room_id"
+	// LivesTable is the table that holds the lives relation/edge.
+	LivesTable = "meeting_lives"
+	// LivesInverseTable is the table name for the MeetingLife entity.
+	// It exists in this package in order to avoid circular dependency with the "meetinglife" package.
+	LivesInverseTable = "meeting_lives"
+	// LivesColumn is the table column denoting the lives relation/edge.
+	LivesColumn = "room_id"
 	// ParticipantStatesTable is the table that holds the participant_states relation/edge.
 	ParticipantStatesTable = "participant_states"
 	// ParticipantStatesInverseTable is the table name for the ParticipantState entity.
@@ -84,6 +97,8 @@ var Columns = []string{
 	FieldAccessLevel,
 	FieldConfiguration,
 	FieldMeeting,
+	FieldMeetingSid,
+	FieldMeetingSince,
 	FieldVersion,
 	FieldCreateTime,
 	FieldUpdateTime,
@@ -108,6 +123,8 @@ var (
 	SlugValidator func(string) error
 	// DefaultMeeting holds the default value on creation for the "meeting" field.
 	DefaultMeeting int64
+	// MeetingSidValidator is a validator for the "meeting_sid" field. It is called by the builders before save.
+	MeetingSidValidator func(string) error
 	// DefaultVersion holds the default value on creation for the "version" field.
 	DefaultVersion int64
 	// DefaultCreateTime holds the default value on creation for the "create_time" field.
@@ -162,6 +179,16 @@ func ByMeeting(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldMeeting, opts...).ToFunc()
 }
 
+// ByMeetingSid orders the results by the meeting_sid field.
+func ByMeetingSid(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMeetingSid, opts...).ToFunc()
+}
+
+// ByMeetingSince orders the results by the meeting_since field.
+func ByMeetingSince(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMeetingSince, opts...).ToFunc()
+}
+
 // ByVersion orders the results by the version field.
 func ByVersion(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldVersion, opts...).ToFunc()
@@ -205,6 +232,20 @@ func ByCreationCallbacks(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption
 	}
 }
 
+// ByLivesCount orders the results by lives count.
+func ByLivesCount(opts ...sql.OrderTermOption) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborsCount(s, newLivesStep(), opts...)
+	}
+}
+
+// ByLives orders the results by lives terms.
+func ByLives(term sql.OrderTerm, terms ...sql.OrderTerm) OrderOption {
+	return func(s *sql.Selector) {
+		sqlgraph.OrderByNeighborTerms(s, newLivesStep(), append([]sql.OrderTerm{term}, terms...)...)
+	}
+}
+
 // ByParticipantStatesCount orders the results by participant_states count.
 func ByParticipantStatesCount(opts ...sql.OrderTermOption) OrderOption {
 	return func(s *sql.Selector) {
@@ -237,6 +278,13 @@ func newCreationCallbacksStep() *sqlgraph.Step {
 		sqlgraph.From(Table, FieldID),
 		sqlgraph.To(CreationCallbacksInverseTable, FieldID),
 		sqlgraph.Edge(sqlgraph.O2M, false, CreationCallbacksTable, CreationCallbacksColumn),
+	)
+}
+func newLivesStep() *sqlgraph.Step {
+	return sqlgraph.NewStep(
+		sqlgraph.From(Table, FieldID),
+		sqlgraph.To(LivesInverseTable, FieldID),
+		sqlgraph.Edge(sqlgraph.O2M, false, LivesTable, LivesColumn),
 	)
 }
 func newParticipantStatesStep() *sqlgraph.Step {

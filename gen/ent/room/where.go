@@ -90,6 +90,16 @@ func Meeting(v int64) predicate.Room {
 	return predicate.Room(sql.FieldEQ(FieldMeeting, v))
 }
 
+// MeetingSid applies equality check predicate on the "meeting_sid" field. It's identical to MeetingSidEQ.
+func MeetingSid(v string) predicate.Room {
+	return predicate.Room(sql.FieldEQ(FieldMeetingSid, v))
+}
+
+// MeetingSince applies equality check predicate on the "meeting_since" field. It's identical to MeetingSinceEQ.
+func MeetingSince(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldEQ(FieldMeetingSince, v))
+}
+
 // Version applies equality check predicate on the "version" field. It's identical to VersionEQ.
 func Version(v int64) predicate.Room {
 	return predicate.Room(sql.FieldEQ(FieldVersion, v))
@@ -518,6 +528,131 @@ func MeetingLTE(v int64) predicate.Room {
 	return predicate.Room(sql.FieldLTE(FieldMeeting, v))
 }
 
+// MeetingSidEQ applies the EQ predicate on the "meeting_sid" field.
+func MeetingSidEQ(v string) predicate.Room {
+	return predicate.Room(sql.FieldEQ(FieldMeetingSid, v))
+}
+
+// MeetingSidNEQ applies the NEQ predicate on the "meeting_sid" field.
+func MeetingSidNEQ(v string) predicate.Room {
+	return predicate.Room(sql.FieldNEQ(FieldMeetingSid, v))
+}
+
+// MeetingSidIn applies the In predicate on the "meeting_sid" field.
+func MeetingSidIn(vs ...string) predicate.Room {
+	return predicate.Room(sql.FieldIn(FieldMeetingSid, vs...))
+}
+
+// MeetingSidNotIn applies the NotIn predicate on the "meeting_sid" field.
+func MeetingSidNotIn(vs ...string) predicate.Room {
+	return predicate.Room(sql.FieldNotIn(FieldMeetingSid, vs...))
+}
+
+// MeetingSidGT applies the GT predicate on the "meeting_sid" field.
+func MeetingSidGT(v string) predicate.Room {
+	return predicate.Room(sql.FieldGT(FieldMeetingSid, v))
+}
+
+// MeetingSidGTE applies the GTE predicate on the "meeting_sid" field.
+func MeetingSidGTE(v string) predicate.Room {
+	return predicate.Room(sql.FieldGTE(FieldMeetingSid, v))
+}
+
+// MeetingSidLT applies the LT predicate on the "meeting_sid" field.
+func MeetingSidLT(v string) predicate.Room {
+	return predicate.Room(sql.FieldLT(FieldMeetingSid, v))
+}
+
+// MeetingSidLTE applies the LTE predicate on the "meeting_sid" field.
+func MeetingSidLTE(v string) predicate.Room {
+	return predicate.Room(sql.FieldLTE(FieldMeetingSid, v))
+}
+
+// MeetingSidContains applies the Contains predicate on the "meeting_sid" field.
+func MeetingSidContains(v string) predicate.Room {
+	return predicate.Room(sql.FieldContains(FieldMeetingSid, v))
+}
+
+// MeetingSidHasPrefix applies the HasPrefix predicate on the "meeting_sid" field.
+func MeetingSidHasPrefix(v string) predicate.Room {
+	return predicate.Room(sql.FieldHasPrefix(FieldMeetingSid, v))
+}
+
+// MeetingSidHasSuffix applies the HasSuffix predicate on the "meeting_sid" field.
+func MeetingSidHasSuffix(v string) predicate.Room {
+	return predicate.Room(sql.FieldHasSuffix(FieldMeetingSid, v))
+}
+
+// MeetingSidIsNil applies the IsNil predicate on the "meeting_sid" field.
+func MeetingSidIsNil() predicate.Room {
+	return predicate.Room(sql.FieldIsNull(FieldMeetingSid))
+}
+
+// MeetingSidNotNil applies the NotNil predicate on the "meeting_sid" field.
+func MeetingSidNotNil() predicate.Room {
+	return predicate.Room(sql.FieldNotNull(FieldMeetingSid))
+}
+
+// MeetingSidEqualFold applies the EqualFold predicate on the "meeting_sid" field.
+func MeetingSidEqualFold(v string) predicate.Room {
+	return predicate.Room(sql.FieldEqualFold(FieldMeetingSid, v))
+}
+
+// MeetingSidContainsFold applies the ContainsFold predicate on the "meeting_sid" field.
+func MeetingSidContainsFold(v string) predicate.Room {
+	return predicate.Room(sql.FieldContainsFold(FieldMeetingSid, v))
+}
+
+// MeetingSinceEQ applies the EQ predicate on the "meeting_since" field.
+func MeetingSinceEQ(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldEQ(FieldMeetingSince, v))
+}
+
+// MeetingSinceNEQ applies the NEQ predicate on the "meeting_since" field.
+func MeetingSinceNEQ(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldNEQ(FieldMeetingSince, v))
+}
+
+// MeetingSinceIn applies the In predicate on the "meeting_since" field.
+func MeetingSinceIn(vs ...time.Time) predicate.Room {
+	return predicate.Room(sql.FieldIn(FieldMeetingSince, vs...))
+}
+
+// MeetingSinceNotIn applies the NotIn predicate on the "meeting_since" field.
+func MeetingSinceNotIn(vs ...time.Time) predicate.Room {
+	return predicate.Room(sql.FieldNotIn(FieldMeetingSince, vs...))
+}
+
+// MeetingSinceGT applies the GT predicate on the "meeting_since" field.
+func MeetingSinceGT(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldGT(FieldMeetingSince, v))
+}
+
+// MeetingSinceGTE applies the GTE predicate on the "meeting_since" field.
+func MeetingSinceGTE(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldGTE(FieldMeetingSince, v))
+}
+
+// MeetingSinceLT applies the LT predicate on the "meeting_since" field.
+func MeetingSinceLT(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldLT(FieldMeetingSince, v))
+}
+
+// MeetingSinceLTE applies the LTE predicate on the "meeting_since" field.
+func MeetingSinceLTE(v time.Time) predicate.Room {
+	return predicate.Room(sql.FieldLTE(FieldMeetingSince, v))
+}
+
+// MeetingSinceIsNil applies the IsNil predicate on the "meeting_since" field.
+func MeetingSinceIsNil() predicate.Room {
+	return predicate.Room(sql.FieldIsNull(FieldMeetingSince))
+}
+
+// MeetingSinceNotNil applies the NotNil predicate on the "meeting_since" field.
+func MeetingSinceNotNil() predicate.Room {
+	return predicate.Room(sql.FieldNotNull(FieldMeetingSince))
+}
+
 // VersionEQ applies the EQ predicate on the "version" field.
 func VersionEQ(v int64) predicate.Room {
 	return predicate.Room(sql.FieldEQ(FieldVersion, v))
@@ -676,6 +811,29 @@ func HasCreationCallbacks() predicate.Room {
 func HasCreationCallbacksWith(preds ...predicate.CreationCallback) predicate.Room {
 	return predicate.Room(func(s *sql.Selector) {
 		step := newCreationCallbacksStep()
+		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
+			for _, p := range preds {
+				p(s)
+			}
+		})
+	})
+}
+
+// HasLives applies the HasEdge predicate on the "lives" edge.
+func HasLives() predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := sqlgraph.NewStep(
+			sqlgraph.From(Table, FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, LivesTable, LivesColumn),
+		)
+		sqlgraph.HasNeighbors(s, step)
+	})
+}
+
+// HasLivesWith applies the HasEdge predicate on the "lives" edge with a given conditions (other predicates).
+func HasLivesWith(preds ...predicate.MeetingLife) predicate.Room {
+	return predicate.Room(func(s *sql.Selector) {
+		step := newLivesStep()
 		sqlgraph.HasNeighborsWith(s, step, func(s *sql.Selector) {
 			for _, p := range preds {
 				p(s)

@@ -1,0 +1,39 @@
+package schema
+
+import (
+	"time"
+
+	"entgo.io/ent"
+	"entgo.io/ent/schema/edge"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+	"github.com/google/uuid"
+)
+
+// MeetingLife is one life of a room in LiveKit that was heard of. Events about it come late and twice, and also after the next
+// life has begun; the row says whether its end was counted.
+type MeetingLife struct{ ent.Schema }
+
+// Fields of the MeetingLife.
+func (MeetingLife) Fields() []ent.Field {
+	return []ent.Field{
+		// LiveKit's sid of the room: never used again.
+		field.String("id").NotEmpty().MaxLen(100).Immutable(),
+		field.UUID("room_id", uuid.UUID{}).Immutable(),
+		// When it began, as LiveKit says. Zero when that was never heard.
+		field.Time("start_time").Default(time.Time{}.UTC).Immutable(),
+		// Whether it is over, and counted.
+		field.Bool("over").Default(false),
+		createTimeField(),
+	}
+}
+
+// Indexes of the MeetingLife.
+func (MeetingLife) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("over", "create_time"), index.Fields("room_id")}
+}
+
+// Edges of the MeetingLife.
+func (MeetingLife) Edges() []ent.Edge {
+	return []ent.Edge{edge.From("room", Room.Type).Ref("lives").Field("room_id").Unique().Required().Immutable()}
+}

@@ -1,0 +1,286 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/meetinglife"
+	"github.com/usher-meet/usher/gen/ent/room"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// A meeting is one life of a room in LiveKit, and Room.meeting counts those that are over. LiveKit tells of beginnings and
+// ends late, twice, in any order or not at all, and knows for sure only which life goes on at present. So each life that is
+// heard of is a row, and its end is counted once, whoever hears of it first: an event of its own, an event of a later one, or
+// the sweep.
+
+// keepLives is how long ended lives are remembered: longer than an event can be late.
+const keepLives = 24 * time.Hour
+
+// FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over, and
+// who has to leave, because hosts put them out or the meeting that they were let into is over.
+func (s *Service) FollowMeeting(ctx context.Context, e live.Event) error {
+	present, err := s.presentLife(ctx, e.RoomID)
+	if err != nil {
+		return err
+	}
+	heard := []life{present}
+	if e.RoomSID != present.sid {
+		// A room has one life at a time. Should LiveKit not list it yet, it still began before it was told of.
+		heard = append(heard, life{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == live.RoomFinished})
+	}
+	if e.Type == live.RoomFinished && e.RoomSID == present.sid {
+		heard = []life{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
+	}
+	if err := s.hear(ctx, e.RoomID, heard...); err != nil {
+		return err
+	}
+	if e.Type != live.ParticipantJoined {
+		return nil
+	}
+	return s.syncPeople(ctx, e.RoomID)
+}
+
+// SweepMeetings does for all rooms what [Service.FollowMeeting] does for one: for the events that got lost.
+func (s *Service) SweepMeetings(ctx context.Context) error {
+	// Before LiveKit is asked: a life that begins in between is not listed and not over.
+	open, err := s.DB.Read.MeetingLife.Query().Where(meetinglife.Over(false)).All(ctx)
+	if err != nil {
+		return fmt.Errorf("find meetings: %w", err)
+	}
+	meetings, err := s.LiveKit.LiveMeetings(ctx)
+	if err != nil {
+		return err
+	}
+	going := make(map[string]bool, len(meetings))
+	heard := map[uuid.UUID][]life{}
+	for _, m := range meetings {
+		going[m.SID] = true
+		heard[m.Room] = append(heard[m.Room], life{sid: m.SID, start: m.StartTime})
+	}
+	for _, l := range open {
+		if !going[l.ID] {
+			heard[l.RoomID] = append(heard[l.RoomID], life{sid: l.ID, start: l.StartTime, over: true})
+		}
+	}
+	var failures []error
+	for id, lives := range heard {
+		failures = append(failures, s.hear(ctx, id, lives...))
+	}
+	for _, m := range meetings {
+		failures = append(failures, s.syncPeople(ctx, m.Room))
+	}
+	return errors.Join(failures...)
+}
+
+// syncPeople brings the meeting of a room up to date, if there is one.
+func (s *Service) syncPeople(ctx context.Context, id uuid.UUID) error {
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	if err != nil {
+		if ent.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("find room: %w", err)
+	}
+	_, err = s.syncMeeting(ctx, r)
+	return err
+}
+
+// life is what was heard of one life of a room.
+type life struct {
+	// sid is empty for none.
+	sid string
+	// start is zero when it is not known.
+	start time.Time
+	over  bool
+}
+
+// presentLife is the life that goes on; without a sid when there is none.
+func (s *Service) presentLife(ctx context.Context, id uuid.UUID) (life, error) {
+	m, err := s.LiveKit.Meeting(ctx, id)
+	if errors.Is(err, live.ErrGone) {
+		return life{}, nil
+	}
+	if err != nil {
+		return life{}, err
+	}
+	return life{sid: m.SID, start: m.StartTime}, nil
+}
+
+// hear takes note of lives of a room and counts the meetings that are over by that; then their lobby ends.
+func (s *Service) hear(ctx context.Context, id uuid.UUID, lives ...life) error {
+	err := s.DB.Run(ctx, func(tx *ent.Client) error {
+		r, err := tx.Room.Query().Where(room.ID(id), dbtx.ForUpdate).Only(ctx)
+		if err != nil {
+			return err
+		}
+		c := counting{Room: r}
+		for _, l := range lives {
+			if err := c.hear(ctx, tx, l); err != nil {
+				return err
+			}
+		}
+		return c.save(ctx, tx)
+	})
+	if ent.IsNotFound(err) {
+		return nil // deleted: another task closes it
+	}
+	if err != nil {
+		return fmt.Errorf("count meetings of %s: %w", id, err)
+	}
+	// Every time: a try before this one may have counted and failed here.
+	return s.Lobby.RoomFinished(ctx, id)
+}
+
+// endLives takes note that the lives of a room which were heard of are over and counted, and the one called sid, too.
+func endLives(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) error {
+	err := tx.MeetingLife.Update().Where(meetinglife.RoomID(id), meetinglife.Over(false)).SetOver(true).Exec(ctx)
+	if err == nil && sid != "" {
+		err = tx.MeetingLife.Create().SetID(sid).SetRoomID(id).SetOver(true).
+			OnConflict(sql.ConflictColumns(meetinglife.FieldID)).SetOver(true).Exec(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("end meetings of %s: %w", id, err)
+	}
+	return nil
+}
+
+// forgetLives forgets lives that ended long ago.
+func forgetLives(ctx context.Context, tx *ent.Client) error {
+	_, err := tx.MeetingLife.Delete().Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepLives))).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("delete meetings that are over: %w", err)
+	}
+	return nil
+}
+
+// counting is a locked room whose meetings are counted.
+type counting struct {
+	*ent.Room
+	changed bool
+}
+
+// hear takes note of one life.
+func (c *counting) hear(ctx context.Context, tx *ent.Client, l life) error {
+	if l.sid == "" {
+		return nil
+	}
+	known, err := tx.MeetingLife.Get(ctx, l.sid)
+	switch {
+	case ent.IsNotFound(err):
+		return c.hearNew(ctx, tx, l)
+	case err != nil:
+		return err
+	case known.Over || !l.over:
+		return nil
+	}
+	return c.end(ctx, tx, known.ID, nil)
+}
+
+// hearNew takes note of a life that was not heard of before.
+func (c *counting) hearNew(ctx context.Context, tx *ent.Client, l life) error {
+	var present *ent.MeetingLife
+	if c.MeetingSid != nil {
+		var err error
+		if present, err = tx.MeetingLife.Get(ctx, *c.MeetingSid); err != nil {
+			return err
+		}
+	}
+	// Older than the one that has the number: over, though nobody said so. It had the number, too.
+	older := present != nil && !l.start.After(present.StartTime)
+	err := tx.MeetingLife.Create().SetID(l.sid).SetRoomID(c.ID).SetStartTime(l.start.UTC()).SetOver(l.over || older).Exec(ctx)
+	switch {
+	case err != nil:
+		return err
+	case older:
+		c.advance(&present.StartTime)
+	case l.over && present == nil:
+		c.advance(nil)
+	case l.over: // it was whole between two that were heard of
+		c.advance(nil)
+		return c.end(ctx, tx, present.ID, nil)
+	default:
+		if present != nil {
+			if err := c.end(ctx, tx, present.ID, &l.start); err != nil {
+				return err
+			}
+		}
+		c.MeetingSid, c.changed = &l.sid, true
+	}
+	return nil
+}
+
+// end counts the end of a life that has the number. next is when the one after it began, if that is known.
+func (c *counting) end(ctx context.Context, tx *ent.Client, sid string, next *time.Time) error {
+	c.advance(next)
+	if c.MeetingSid != nil && *c.MeetingSid == sid {
+		c.MeetingSid = nil
+	}
+	return tx.MeetingLife.UpdateOneID(sid).SetOver(true).Exec(ctx)
+}
+
+// advance begins the next meeting. since is when it began in LiveKit, if that was before this is counted.
+func (c *counting) advance(since *time.Time) {
+	c.Meeting++
+	c.MeetingSince, c.changed = nil, true
+	if since != nil {
+		// Sessions count in whole seconds. Rounded up: who was let in during that second belongs to neither.
+		up := since.UTC().Add(time.Second - 1).Truncate(time.Second)
+		c.MeetingSince = &up
+	}
+}
+
+// save writes the number down. The update time stays: the room itself is as it was, and so is its etag.
+func (c *counting) save(ctx context.Context, tx *ent.Client) error {
+	if !c.changed {
+		return nil
+	}
+	change := tx.Room.UpdateOneID(c.ID).SetMeeting(c.Meeting).SetUpdateTime(c.UpdateTime).
+		SetNillableMeetingSid(c.MeetingSid).SetNillableMeetingSince(c.MeetingSince)
+	if c.MeetingSid == nil {
+		change.ClearMeetingSid()
+	}
+	if c.MeetingSince == nil {
+		change.ClearMeetingSince()
+	}
+	return change.Exec(ctx)
+}
+
+// inMeeting reports whether somebody who was let in at a time, when a room's meeting had that number, belongs to the meeting
+// that goes on. That one may have begun before the end of the one before was counted.
+func inMeeting(r *ent.Room, number int64, joined time.Time) bool {
+	return number == r.Meeting || number == r.Meeting-1 && r.MeetingSince != nil && !joined.Before(*r.MeetingSince)
+}
+
+// attributeMeeting says of participants in which meeting, and when, they were let in: only this server gives attributes.
+const attributeMeeting = "meeting"
+
+// meetingAttribute is what it says.
+func meetingAttribute(session *auth.ParticipantSession) string {
+	return strconv.FormatInt(session.Meeting, 10) + "/" + strconv.FormatInt(session.JoinTime.Unix(), 10)
+}
+
+// lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this one.
+func lateGuest(r *ent.Room, p live.Participant, user uuid.UUID, role usherv1.Role) bool {
+	direct := role != usherv1.Role_ROLE_UNSPECIFIED || r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
+		r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && user != uuid.Nil
+	text, ok := p.Attributes[attributeMeeting]
+	if direct || !ok {
+		return false
+	}
+	before, after, _ := strings.Cut(text, "/")
+	number, err1 := strconv.ParseInt(before, 10, 64)
+	joined, err2 := strconv.ParseInt(after, 10, 64)
+	return err1 != nil || err2 != nil || !inMeeting(r, number, time.Unix(joined, 0))
+}
