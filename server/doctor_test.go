@@ -123,12 +123,16 @@ func TestDoctor_bad(t *testing.T) {
 		{
 			"a forgetful Redis", healthy,
 			func(c *server.Config) { c.Redis.Addresses = []string{testenv.Redis(t, "--appendonly", "no").Address} },
-			time.Minute, []string{"redis-aof"}, "appendonly yes",
+			time.Minute,
+			[]string{"redis-aof"},
+			"appendonly yes",
 		},
 		{"no LiveKit", healthy, func(c *server.Config) { c.LiveKit.URL = "http://127.0.0.1:1" }, time.Minute, []string{"livekit"}, "USHER_LIVEKIT_URL"},
 		{
 			"another secret", healthy, func(c *server.Config) { c.LiveKit.Secret = "test-another-secret-of-32-characters-or-more" },
-			time.Minute, []string{"livekit-key"}, "USHER_LIVEKIT_SECRET",
+			time.Minute,
+			[]string{"livekit-key"},
+			"USHER_LIVEKIT_SECRET",
 		},
 		{"callers cannot be let in", unmutable, nil, 0, []string{"webhook", "remote-unmute"}, "enable_remote_unmute"},
 	}

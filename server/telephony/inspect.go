@@ -22,7 +22,8 @@ func (s *Service) Inspect(ctx context.Context) (problems []string, err error) {
 		}
 		for _, f := range x.findings() {
 			if f.state != inSync {
-				problems = append(problems, fmt.Sprintf("rule %q of room %s on trunk %s is %s: a running server repairs that with its next sweep",
+				problems = append(problems, fmt.Sprintf(
+					"rule %q of room %s on trunk %s is %s: a running server repairs that with its next sweep",
 					f.ruleID, f.room, f.trunkID, stateName(f.state)))
 			}
 		}
