@@ -38,6 +38,7 @@ type commands struct {
 	Migrate     migrateCommands    `cmd:"" group:"Run" help:"Bring the database up to date."`
 	Config      configCommand      `cmd:"" group:"Run" help:"Show the settings in effect, without secrets."`
 	Healthcheck healthcheckCommand `cmd:"" group:"Run" help:"Ask the running server whether it is ready."`
+	Doctor      doctorCommand      `cmd:"" group:"Run" help:"Look at what the server stands on: LiveKit, webhooks, trunks, database, Redis."`
 	Version     versionCommand     `cmd:"" group:"Run" help:"Show the version."`
 	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
 	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
