@@ -247,6 +247,7 @@ type clients struct {
 	usherv1connect.LobbyServiceClient
 	usherv1connect.ParticipantsServiceClient
 	usherv1connect.TelephonyServiceClient
+	usherv1connect.InvitationsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -262,6 +263,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
 		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
+		usherv1connect.NewInvitationsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/live"
 )
 
@@ -29,6 +30,9 @@ func (p *parts) registerWork() {
 	p.inbox.Register(p.work)
 	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
+	jobs.Handle(p.work, p.invitations.Send)
+	p.work.Every("invitations.sweep", time.Minute, p.invitations.Sweep)
+	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
 }
