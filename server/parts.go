@@ -31,8 +31,7 @@ func (p *parts) clientConfig() *usherv1.Config {
 	c := p.config
 	out := &usherv1.Config{
 		Languages: c.Languages,
-		// It comes with a service that this version does not have.
-		Recording: &usherv1.RecordingConfig{},
+		Recording: recordingConfig(c),
 		RoomDefaults: &usherv1.RoomDefaults{
 			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
 		},

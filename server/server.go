@@ -37,6 +37,7 @@ import (
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -46,6 +47,7 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.RecordingsServiceName,
 	usherv1connect.TelephonyServiceName,
 	usherv1connect.InvitationsServiceName,
 	usherv1connect.UsersServiceName,
@@ -98,9 +100,14 @@ type parts struct {
 	lobby    *lobby.Service
 	callers  *callers.Service
 	// telephony also tells clients and rooms who can be reached by phone.
-	telephony   *telephony.Service
 	invitations *invitations.Service
-	wrongPINs   *telephony.Watch
+	telephony   *telephony.Service
+	// files are nil where nothing is recorded.
+	files      storage
+	recordings *recordings.Service
+	// media is made with the handler, which knows who calls.
+	media     *recordings.Media
+	wrongPINs *telephony.Watch
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
@@ -207,6 +214,10 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
+	files, err := openStorage(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -223,14 +234,14 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	lk, err := livekit.New(livekit.Config{
 		URL: c.LiveKit.URL, Key: c.LiveKit.Key, Secret: string(c.LiveKit.Secret), CAFile: c.LiveKit.CAFile,
 		TokenLife: c.LiveKit.TokenLife, EmptyTimeout: c.LiveKit.EmptyTimeout, DepartureTimeout: c.LiveKit.DepartureTimeout,
-		MaxParticipants: c.LiveKit.MaxParticipants,
+		MaxParticipants: c.LiveKit.MaxParticipants, Egress: egressStorage(c),
 	})
 	if err != nil {
 		closeAll()
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post, files: files,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
@@ -251,8 +262,13 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.callers = p.callersService()
 	p.lobby.Callers = p.callers
 	p.telephony = p.telephonyService()
+	if p.recordings, err = p.recordingsService(); err != nil {
+		lk.Close()
+		closeAll()
+		return nil, nil, err
+	}
+	p.rooms.Lobby, p.rooms.Telephony, p.rooms.Recordings = p.lobby, p.telephony, p.recordings
 	p.wrongPINs = p.wrongPINWatch()
-	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
 	p.invitations = p.invitationsService()
 	p.rooms.Invitations, p.telephony.Invitations = p.invitations, p.invitations
 	p.registerWork()
@@ -277,6 +293,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewRecordingsServiceHandler(p.recordings, options...))
 	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
 	calls.Handle(usherv1connect.NewInvitationsServiceHandler(p.invitations, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
@@ -286,13 +303,15 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	calls.HandleFunc("/", unknownProcedure)
-	rpc := p.authenticator(provider, observed).Wrap(boundRequest(calls))
+	authenticator := p.authenticator(provider, observed)
+	rpc := authenticator.Wrap(boundRequest(calls))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
 	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.invitations.Mount(mux)
+	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)
 	if err != nil {
@@ -320,6 +339,7 @@ func (p *parts) internalHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.readyDetail)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /media-auth", p.media.ServeInternal)
 	return patienceOf(readyTimeout).wrap(recoverPanics(p.log, mux))
 }
 

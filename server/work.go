@@ -7,6 +7,7 @@ import (
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/recordings"
 )
 
 // sweepEvery is how often all meetings are looked at, for the events that got lost.
@@ -26,8 +27,10 @@ func (p *parts) registerWork() {
 			Types: []live.EventType{live.RoomFinished, live.ParticipantJoined, live.ParticipantLeft, live.ParticipantAborted},
 		},
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
+		{Name: "recordings", Types: recordings.Events, Handle: p.recordings.Handle},
 	}
 	p.inbox.Register(p.work)
+	p.recordings.Register(p.work, p.config.Recording.Sweep)
 	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	jobs.Handle(p.work, p.invitations.Send)

@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/recordings"
 )
 
 const description = `The control plane of self-hosted video meetings on LiveKit.
@@ -42,6 +43,7 @@ type commands struct {
 	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
 	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
 	Room        roomCommands       `cmd:"" group:"Operate" help:"Look after rooms."`
+	Recording   recordingCommands  `cmd:"" group:"Operate" help:"Look after recordings."`
 	Mail        mailCommands       `cmd:"" group:"Operate" help:"Try whether mail can be sent."`
 	Jobs        jobsCommands       `cmd:"" group:"Operate" help:"See what is to be done, and what failed."`
 }
@@ -74,6 +76,7 @@ func advice(err error) string {
 		{auth.ErrNoUser, "see usher user list"},
 		{auth.ErrRoomNotFound, "see usher room list"},
 		{auth.ErrNoToken, "see usher token list"},
+		{recordings.ErrUnknown, "see usher recording list"},
 		{jobs.ErrNoJob, "see usher jobs list --state=all"},
 		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
 		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},

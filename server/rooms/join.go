@@ -249,7 +249,8 @@ func (s *Service) connection(
 	if session.Invited {
 		grant.Attributes[live.AttributeInvited] = "true"
 	}
-	metadata, err := roomMetadata(a.Room)
+	// Only a room that LiveKit makes on this join has it from the token, and nothing of that can be recorded before.
+	metadata, err := roomMetadata(a.Room, recordingLabel{})
 	if err != nil {
 		return nil, err
 	}
