@@ -2,6 +2,7 @@ import { type Client, createClient, type Interceptor, type Transport } from "@co
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { UsherError } from "./errors.js";
 import { ConfigService } from "./gen/usher/v1/config_pb.js";
+import { InvitationsService } from "./gen/usher/v1/invitations_pb.js";
 import type { Entry, WaitingSnapshot } from "./gen/usher/v1/lobby_pb.js";
 import { LobbyService } from "./gen/usher/v1/lobby_pb.js";
 import { ParticipantsService } from "./gen/usher/v1/participants_pb.js";
@@ -32,6 +33,7 @@ export interface UsherClient {
   /** For connect-query, and for clients of other services on the same server. */
   readonly transport: Transport;
   readonly config: Client<typeof ConfigService>;
+  readonly invitations: Client<typeof InvitationsService>;
   readonly lobby: Client<typeof LobbyService>;
   readonly participants: Client<typeof ParticipantsService>;
   readonly recordings: Client<typeof RecordingsService>;
@@ -62,6 +64,7 @@ export function createUsherClient(options: UsherOptions): UsherClient {
     baseUrl: options.baseUrl,
     transport,
     config: createClient(ConfigService, transport),
+    invitations: createClient(InvitationsService, transport),
     lobby,
     participants: createClient(ParticipantsService, transport),
     recordings: createClient(RecordingsService, transport),

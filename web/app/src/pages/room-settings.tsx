@@ -20,6 +20,7 @@ import { Avatar } from "../ui/avatar.tsx";
 import { CopyButton, Dialog, ErrorNotice, Loading, useToaster } from "../ui/feedback.tsx";
 import { Icon } from "../ui/icons.tsx";
 import { MessagePage, Page } from "../ui/page.tsx";
+import { Invitations } from "./invitations-panel.tsx";
 import { DialInDetails } from "./phone-panel.tsx";
 import { RecordingList } from "./recording-list.tsx";
 
@@ -73,6 +74,7 @@ export function RoomSettings({ room: slug }: { room: string }) {
       <InMeeting room={room} />
       {config.telephony?.enabled && <Phone room={room} />}
       <Members room={room} />
+      {config.invitations?.enabled && <Invitations room={room} />}
       {config.recording?.enabled && <RecordingList room={room} />}
       {room.myRole === Role.OWNER && <Danger room={room} />}
     </Page>
