@@ -93,7 +93,8 @@ func (p *parts) callersService() *callers.Service {
 	timing := callersTiming
 	timing.Grace = p.config.Callers.Grace
 	return &callers.Service{
-		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
+		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing,
+		Metrics: callers.NewMetrics(p.metrics), Log: p.log,
 	}
 }
 

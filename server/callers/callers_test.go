@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -78,7 +79,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) replica() *Service {
 	return &Service{
 		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Turns: w.lobby, Log: slog.New(slog.DiscardHandler),
-		Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
+		Metrics: NewMetrics(prometheus.NewRegistry()), Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
 	}
 }
 
