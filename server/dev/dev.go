@@ -194,7 +194,7 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 		return e, err
 	}
 	e.livekit, err = startLiveKit(ctx, liveKitOptions{
-		Bus: e.bus,
+		Bus:     e.bus,
 		Program: o.LiveKitServer, Folder: e.folder.path, Host: host, Port: o.LiveKitPort,
 		Key: s.LiveKitKey, Secret: s.LiveKitSecret,
 		WebhookURL: "http://" + hostPort(local(host), o.Port) + "/webhooks/livekit",
