@@ -1,15 +1,10 @@
 package server
 
 import (
-	"time"
-
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/live"
 )
-
-// sweepEvery is how often all meetings are looked at, for the events that got lost.
-const sweepEvery = 30 * time.Second
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
@@ -27,7 +22,7 @@ func (p *parts) registerWork() {
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
 	}
 	p.inbox.Register(p.work)
-	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
+	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
