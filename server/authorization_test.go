@@ -160,6 +160,59 @@ var rights = map[string]right{
 		tokenScopes: []string{"rooms"}, role: administrator,
 		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
 	},
+	usherv1connect.RecordingsServiceStartRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_DISABLED",
+		request: func(w *world) proto.Message {
+			return &usherv1.StartRecordingRequest{Room: w.room.ID.String(), Mode: usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT}
+		},
+	},
+	usherv1connect.RecordingsServiceStopRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_NOT_ACTIVE",
+		request: func(w *world) proto.Message { return &usherv1.StopRecordingRequest{Room: w.room.ID.String()} },
+	},
+	// What depends on the role in a recording is in TestRecordingAccessMatrix: a role in its room gives none.
+	usherv1connect.RecordingsServiceGetRecordingProcedure: {
+		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceListRecordingsProcedure: {
+		tokenScopes: []string{"read", "recordings"},
+		request:     func(w *world) proto.Message { return &usherv1.ListRecordingsRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.RecordingsServiceUpdateRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateRecordingRequest{RecordingId: w.recording(), Keep: proto.Bool(true)}
+		},
+	},
+	usherv1connect.RecordingsServiceDeleteRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.DeleteRecordingRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.CreateDownloadUrlRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: {
+		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.ListRecordingAccessesRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.GrantRecordingAccessRequest{
+				RecordingId: w.recording(), Role: member, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+			}
+		},
+	},
+	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.RevokeRecordingAccessRequest{
+				RecordingId: w.recording(), Identifier: &usherv1.RevokeRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+			}
+		},
+	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
 		request: func(*world) proto.Message {
@@ -284,8 +337,13 @@ type world struct {
 	room *ent.Room
 	// other is a member of the room, stranger is not.
 	other, stranger *ent.User
-	service         bool
+	// recordingID is a recording of the room.
+	recordingID string
+	service     bool
 }
+
+// recording is one that was made in the room, to which nobody who calls has access.
+func (w *world) recording() string { return w.recordingID }
 
 // callerKind is one way to call.
 type callerKind struct {
@@ -451,6 +509,15 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 			if err := tx.Member.Create().SetRoomID(w.room.ID).SetUserID(caller.ID).SetRole(role).Exec(ctx); err != nil {
 				return err
 			}
+		}
+		rec, err := tx.Recording.Create().SetRoomID(w.room.ID).SetMode(usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING).
+			SetStatus(usherv1.RecordingStatus_RECORDING_STATUS_SAVED).SetObjectKey("recordings/" + uuid.NewString() + ".mp4").Save(ctx)
+		if err != nil {
+			return err
+		}
+		w.recordingID = rec.ID.String()
+		if err := tx.RecordingAccess.Create().SetRecordingID(rec.ID).SetUserID(other.ID).SetRole(owner).Exec(ctx); err != nil {
+			return err
 		}
 		return tx.Member.Create().SetRoomID(w.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
 	})

@@ -51,6 +51,10 @@ type Config struct {
 	Callers                CallersConfig
 	Mail                   MailConfig
 	Telephony              TelephonyConfig
+	Recording              RecordingConfig
+	Storage                StorageConfig
+	Egress                 EgressConfig
+	Summary                SummaryConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -222,6 +226,57 @@ const (
 	MailNoTLS
 )
 
+// RecordingConfig is what is recorded, and how long it is kept.
+type RecordingConfig struct {
+	Modes []usherv1.RecordingMode
+	// Folder in the storage.
+	Folder string
+	// ExpireDays is how long files are kept; 0 for ever. DeleteExpired has this server delete them then.
+	ExpireDays    int
+	DeleteExpired bool
+	// MaxDuration of one recording; 0 for no limit.
+	MaxDuration time.Duration
+	// TranscriptDownload lets the owners of transcripts download their sound.
+	TranscriptDownload bool
+	// Sweep is how often recordings are compared with LiveKit and the storage.
+	Sweep time.Duration
+}
+
+// StorageConfig is where the files of recordings are: in a bucket, or in a folder. Nothing is recorded while both are empty.
+type StorageConfig struct {
+	// Endpoint is for this server, PublicEndpoint for people, and ProxyEndpoint for a proxy. The last two may be empty.
+	Endpoint, PublicEndpoint, ProxyEndpoint string
+	Bucket, Region, Key                     string
+	Secret                                  Secret
+	// VirtualHost puts the bucket into the host name.
+	VirtualHost bool
+	CAFile      string
+	// Folder is a path on this machine, instead of a bucket.
+	Folder string
+	// EventSecret is sent by the storage with its events; without one they are not taken.
+	EventSecret Secret
+	// ProxySecret is sent by a proxy that asks who may have a file; without one only the internal listener may be asked.
+	ProxySecret Secret
+}
+
+// enabled reports whether there is a storage.
+func (c StorageConfig) enabled() bool { return c.Bucket != "" || c.Folder != "" }
+
+// EgressConfig is how LiveKit's egress reaches the storage. What is empty is as for this server.
+type EgressConfig struct {
+	Endpoint, Key string
+	Secret        Secret
+	// Folder is where the storage's folder is on the machine of the egress.
+	Folder string
+}
+
+// SummaryConfig is who makes transcripts. Nobody does while URL is empty.
+type SummaryConfig struct {
+	URL    string
+	Token  Secret
+	CAFile string
+}
+
 // MailConfig is how mail is sent. None is while Host is empty.
 type MailConfig struct {
 	Host     string
@@ -249,8 +304,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
-	// RotatePIN is by room.
-	RotatePIN ratelimit.Limit
+	// RotatePIN and StartRecording are by room.
+	RotatePIN, StartRecording ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
 	KnockNetwork, KnockRoom ratelimit.Limit
 }

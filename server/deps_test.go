@@ -35,7 +35,7 @@ var (
 		"server":     "services adapters shared migrations webapp gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
-		"server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
+		"server/recordings": "shared gen", "server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
 		"server/telephony": "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
@@ -74,7 +74,7 @@ var (
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
 		"server":     {"server"},
-		"services":   {"server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
+		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
 		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},

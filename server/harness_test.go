@@ -106,8 +106,14 @@ func testConfig(p places) server.Config {
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams:   server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
-		Callers:   server.CallersConfig{Grace: 30 * time.Second},
+		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers: server.CallersConfig{Grace: 30 * time.Second},
+		Recording: server.RecordingConfig{
+			Modes: []usherv1.RecordingMode{
+				usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING, usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT,
+			},
+			Folder: "recordings", Sweep: time.Second,
+		},
 		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
@@ -254,6 +260,7 @@ type clients struct {
 	usherv1connect.RoomsServiceClient
 	usherv1connect.LobbyServiceClient
 	usherv1connect.ParticipantsServiceClient
+	usherv1connect.RecordingsServiceClient
 	usherv1connect.TelephonyServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
@@ -269,6 +276,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
+		usherv1connect.NewRecordingsServiceClient(c, i.URL, options...),
 		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),

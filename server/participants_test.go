@@ -77,6 +77,50 @@ func (m *moderated) update(t *testing.T, req *usherv1.UpdateParticipantRequest) 
 	must[*usherv1.UpdateParticipantResponse](t)(m.host.UpdateParticipant(t.Context(), req))
 }
 
+// What a host does to somebody in a meeting of two, as LiveKit itself shows it: muted, renamed, a hand that goes up and down,
+// promoted and demoted, out for good. The tests below look at each more closely.
+func TestModeration(t *testing.T) {
+	t.Parallel()
+	m := moderate(t, usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED, func(i *instance) *clients {
+		return i.clients(bearer(i.apiToken(i.user("Grace Moderated"), "rooms")))
+	})
+	ctx, room, id := t.Context(), m.room.GetId(), m.inside.Identity()
+	m.secrets.add("Named By Host")
+	m.inside.Speak()
+	eventually(t, "the microphone", func() bool { return len(m.seen(t, id).GetTracks()) == 1 })
+	must[*usherv1.MuteParticipantResponse](t)(m.host.MuteParticipant(ctx, &usherv1.MuteParticipantRequest{Room: room, ParticipantIdentity: id}))
+	m.update(t, &usherv1.UpdateParticipantRequest{DisplayName: proto.String("Named By Host")})
+	must[*usherv1.RaiseHandResponse](t)(m.self().RaiseHand(ctx, &usherv1.RaiseHandRequest{Raised: true}))
+	role := func(role usherv1.Role) {
+		t.Helper()
+		must[*usherv1.SetParticipantRoleResponse](t)(m.host.SetParticipantRole(ctx, &usherv1.SetParticipantRoleRequest{
+			Room: room, ParticipantIdentity: id, Role: role,
+		}))
+	}
+	role(administrator)
+	p := m.seen(t, id)
+	if !m.muted(t, id) || p.GetName() != "Named By Host" || p.GetAttributes()["hand_raise_time"] == "" || p.GetAttributes()["room_role"] != "administrator" ||
+		p.GetAttributes()["color"] == "" || p.GetAttributes()["is_authenticated"] != "true" {
+		t.Errorf("after all of it: %v", p)
+	}
+	role(member)
+	must[*usherv1.LowerHandResponse](t)(m.host.LowerHand(ctx, &usherv1.LowerHandRequest{Room: room, ParticipantIdentity: id}))
+	if p := m.seen(t, id); p.GetAttributes()["room_role"] != "member" || p.GetAttributes()["hand_raise_time"] != "" || p.GetName() != "Named By Host" {
+		t.Errorf("after the demotion: %v", p)
+	}
+	must[*usherv1.RemoveParticipantResponse](t)(m.host.RemoveParticipant(ctx, &usherv1.RemoveParticipantRequest{
+		Room: room, ParticipantIdentity: id, BlockDuration: durationpb.New(time.Hour),
+	}))
+	m.inside.WaitGone()
+	if back, err := meeting.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
+		back.WaitGone()
+	}
+	eventually(t, "nobody but the host is there", func() bool { return m.seen(t, id) == nil })
+	if m.seen(t, m.out.Identity()) == nil {
+		t.Error("the host is out")
+	}
+}
+
 func TestModeration_mute(t *testing.T) {
 	t.Parallel()
 	m := moderate(t, usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC, guest)

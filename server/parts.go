@@ -34,8 +34,7 @@ func (p *parts) clientConfig() *usherv1.Config {
 	c := p.config
 	out := &usherv1.Config{
 		Languages: c.Languages,
-		// It comes with a service that this version does not have.
-		Recording: &usherv1.RecordingConfig{},
+		Recording: recordingConfig(c),
 		RoomDefaults: &usherv1.RoomDefaults{
 			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
 		},
@@ -94,7 +93,8 @@ func (p *parts) callersService() *callers.Service {
 	timing := callersTiming
 	timing.Grace = p.config.Callers.Grace
 	return &callers.Service{
-		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing, Log: p.log,
+		DB: p.db, Meetings: p.livekit, LiveKit: p.livekit, Lobby: p.lobby, Turns: p.lobby, Timing: timing,
+		Metrics: callers.NewMetrics(p.metrics), Log: p.log,
 	}
 }
 

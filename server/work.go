@@ -4,6 +4,7 @@ import (
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/recordings"
 )
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
@@ -20,8 +21,10 @@ func (p *parts) registerWork() {
 			Types: []live.EventType{live.RoomFinished, live.ParticipantJoined, live.ParticipantLeft, live.ParticipantAborted},
 		},
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
+		{Name: "recordings", Types: recordings.Events, Handle: p.recordings.Handle},
 	}
 	p.inbox.Register(p.work)
+	p.recordings.Register(p.work, p.config.Recording.Sweep)
 	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)

@@ -72,6 +72,8 @@ func TestLoad_defaults(t *testing.T) {
 		NotFound:    ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
 		SignIn:      ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
 		RotatePIN:   ratelimit.Limit{Name: "rotate-pin", Burst: 10, Period: time.Hour},
+
+		StartRecording: ratelimit.Limit{Name: "start-recording", Burst: 10, Period: time.Hour},
 		// One a second, and five a second.
 		KnockNetwork: ratelimit.Limit{Name: "knock-network", Burst: 200, Period: 200 * time.Second},
 		KnockRoom:    ratelimit.Limit{Name: "knock-room", Burst: 200, Period: 40 * time.Second},

@@ -118,6 +118,17 @@ var policy = map[string]Rule{
 	usherv1connect.TelephonyServiceReconcileDialInProcedure:   telephony,
 	usherv1connect.TelephonyServiceListTrunksProcedure:        telephony,
 
+	usherv1connect.RecordingsServiceStartRecordingProcedure:        users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceStopRecordingProcedure:         users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceGetRecordingProcedure:          users(ScopeRead, ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceListRecordingsProcedure:        users(ScopeRead, ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceUpdateRecordingProcedure:       users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceDeleteRecordingProcedure:       users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure:     users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: users(ScopeRead, ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure:  users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: users(ScopeRecordings).looksUp(),
+
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),
 	usherv1connect.UsersServiceSearchUsersProcedure: users(ScopeRead),

@@ -100,7 +100,9 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 		return nil
 	}
 	slices.SortFunc(calls, func(a, b live.Participant) int { return a.JoinTime.Compare(b.JoinTime) })
-	s.known.addRoom(room)
+	if len(calls) > 0 {
+		s.known.addRoom(room)
+	}
 	standings, err := s.standings(ctx, room, calls)
 	failures := []error{err}
 	for i, p := range calls {
@@ -108,7 +110,7 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 	}
 	if len(calls) == 0 {
 		if err == nil {
-			s.known.forgetRoom(room)
+			s.known.leaveRoom(room)
 		}
 		company = true // of nobody
 	}

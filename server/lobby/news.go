@@ -14,7 +14,7 @@ import (
 const (
 	// hostGap and guestGap are the shortest time between two lists of one room: hosts see newcomers at once, and places
 	// in the queue may be a second old.
-	hostGap, guestGap = 20 * time.Millisecond, time.Second
+	hostGap, guestGap = 10 * time.Millisecond, time.Second
 	// hostRefresh and guestRefresh are how often a room is listed without news: who lapses says nothing, and news may be
 	// lost.
 	hostRefresh, guestRefresh = 2 * time.Second, 10 * time.Second

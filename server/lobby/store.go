@@ -206,16 +206,17 @@ func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time,
 		return nil, time.Time{}, err
 	}
 	values, err := result.AsStrSlice()
-	if err != nil || len(values)%2 != 1 {
+	if err != nil || len(values)%3 != 1 {
 		return nil, time.Time{}, fmt.Errorf("lobby script: %d values: %w", len(values), err)
 	}
 	now := microseconds(values[0])
-	waiting := make([]*record, 0, len(values)/2)
-	for i := 1; i < len(values); i += 2 {
-		r, err := readRecord(values[i], values[i+1], len(waiting)+1)
-		if err != nil {
-			return nil, time.Time{}, err
+	waiting := make([]*record, 0, len(values)/3)
+	for i := 1; i < len(values); i += 3 {
+		r, err := readRecord(values[i+1], values[i+2], len(waiting)+1)
+		if err != nil || r.Status != statusWaiting || r.Etag == "" || r.Ticket == "" || r.Identity == "" {
+			continue // corrupt: it lapses, or the next script that looks into it drops it
 		}
+		r.ID = values[i]
 		waiting = append(waiting, r)
 	}
 	return waiting, now, nil

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -497,4 +500,46 @@ func TestRemove(t *testing.T) {
 		}
 		said(t, "ok")(s.touch(ctx, bob, 1))
 	})
+}
+
+// The list of 200 is one command of ours, and the script reads all records at once.
+func TestList_oneRoundTrip(t *testing.T) {
+	t.Parallel()
+	s := &Store{Redis: testenv.Redis(t).Client(t), Rules: testRules()}
+	room := uuid.New()
+	for range 200 {
+		said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
+	}
+	calls := func() map[string]int {
+		t.Helper()
+		text, err := s.Redis.Do(t.Context(), s.Redis.B().Info().Section("commandstats").Build()).ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := map[string]int{}
+		for line := range strings.Lines(text) {
+			name, rest, ok := strings.Cut(line, ":calls=")
+			count, _, _ := strings.Cut(rest, ",")
+			if n, err := strconv.Atoi(count); ok && err == nil {
+				calls[strings.TrimPrefix(name, "cmdstat_")] = n
+			}
+		}
+		return calls
+	}
+	if len(names(t, s, room)) != 200 { // and Redis knows the script
+		t.Fatal("not all are listed")
+	}
+	before := calls()
+	names(t, s, room)
+	got := calls()
+	for name, n := range before {
+		if got[name] -= n; got[name] == 0 {
+			delete(got, name)
+		}
+	}
+	delete(got, "info") // ours
+	want := map[string]int{"evalsha": 1, "time": 1, "zrangebyscore": 2, "zrange": 1, "hmget": 1, "zmscore": 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("Redis did %v, want %v", got, want)
+	}
 }

@@ -229,7 +229,8 @@ func (s *Service) connection(
 		},
 		Sources: s.sources(a.Room, a.Role, state), NoSubscribe: state.NoSubscribe,
 	}
-	metadata, err := roomMetadata(a.Room)
+	// Only a room that LiveKit makes on this join has it from the token, and nothing of that can be recorded before.
+	metadata, err := roomMetadata(a.Room, recordingLabel{})
 	if err != nil {
 		return nil, err
 	}

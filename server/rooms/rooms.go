@@ -54,6 +54,8 @@ type Service struct {
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
+	// Recordings is told of what ends with a room or a meeting, and says what a meeting shows of its recording.
+	Recordings Recordings
 	// Lobby is told when it may have changed who has to wait.
 	Lobby     Lobby
 	Telephony Telephony
@@ -95,6 +97,15 @@ type LiveKit interface {
 	connector
 	meetingEditor
 	participantEditor
+}
+
+// Recordings is what this package asks of the recordings. server/recordings implements it.
+type Recordings interface {
+	// MeetingEnded and RoomDeleted act in the transaction that ends the meeting, or deletes the room.
+	MeetingEnded(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	// Label is what a meeting that began at since shows; both are empty for nothing.
+	Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error)
 }
 
 // Lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
@@ -273,6 +284,9 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 			return fmt.Errorf("delete room %s: %w", id, err)
 		}
 		if err := audit.Record(ctx, tx, audit.Event{Room: id, Action: audit.RoomDeleted}); err != nil {
+			return err
+		}
+		if err := s.Recordings.RoomDeleted(ctx, tx, id); err != nil {
 			return err
 		}
 		return s.closeLater(ctx, tx, id)

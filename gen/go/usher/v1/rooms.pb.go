@@ -2392,7 +2392,8 @@ type AuditEvent struct {
 	ActorUserId string `protobuf:"bytes,3,opt,name=actor_user_id,json=actorUserId,proto3" json:"actor_user_id,omitempty"`
 	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
 	// "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
-	// "participant.renamed", "participant.restricted" and "pin.rotated". More may come; a name never changes its meaning.
+	// "participant.renamed", "participant.restricted", "pin.rotated", "recording.started", "recording.stopped", "recording.kept",
+	// "recording.shared", "recording.unshared" and "recording.deleted". More may come; a name never changes its meaning.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
 	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
 	// added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in

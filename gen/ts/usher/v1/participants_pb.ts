@@ -694,7 +694,7 @@ export const ParticipantsService: GenService<{
     output: typeof ListParticipantsResponseSchema;
   },
   /**
-   * MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves. Repeating it is
+   * MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
    * harmless.
    *
    * Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the

@@ -1129,7 +1129,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
   /**
    * What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
    * "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
-   * "participant.renamed", "participant.restricted" and "pin.rotated". More may come; a name never changes its meaning.
+   * "participant.renamed", "participant.restricted", "pin.rotated", "recording.started", "recording.stopped", "recording.kept",
+   * "recording.shared", "recording.unshared" and "recording.deleted". More may come; a name never changes its meaning.
    *
    * @generated from field: string action = 4;
    */

@@ -89,8 +89,13 @@ export function Controls({
         />
       </div>
       <div className="group">
-        <Control icon="people" label={t.call.people} on={panel === "people"} onClick={() => toggle("people")}>
-          {waiting > 0 && <span className="count">{waiting}</span>}
+        <Control
+          icon="people"
+          label={waiting > 0 ? `${t.call.people}, ${t.people.waiting(waiting)}` : t.call.people}
+          on={panel === "people"}
+          onClick={() => toggle("people")}
+        >
+          {waiting > 0 && <span className="count" data-count={waiting} />}
         </Control>
         {canInvite && <Control icon="link" label={t.call.info} on={panel === "invite"} onClick={() => toggle("invite")} />}
         <Menu
