@@ -186,7 +186,7 @@ func TestHoldFailsClosed(t *testing.T) {
 	}
 	// Nobody else is.
 	faulty.fail()
-	call := p.bridge.MustDial("+4917000000003", dialled, p.pin)
+	call := p.dial("+4917000000003", dialled, p.pin)
 	p.untilHeld(call)
 	p.web.Hears(p.second().Identity())
 }
@@ -197,7 +197,7 @@ func TestHoldCannotBeLifted(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), NoRemoteUnmute: true})
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
 	p.open()
-	call := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(call)
 	_, err := p.decide(allow)
 	wantReason(t, err, "LIVEKIT_UNAVAILABLE")
@@ -240,12 +240,12 @@ func TestPhonePolicyDirect(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, restrictedRoom, phonesDirect)
 	p.open()
-	call := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	call.Hears(p.web.Identity())
 	p.until("the caller is known", func() bool { x, _ := p.caller(call); return x.Attributes["lobby"] == "admitted" })
 	p.setPolicy(restrictedRoom, usherv1.PhonePolicy_PHONE_POLICY_LOBBY)
-	held := p.bridge.MustDial("+4917087654321", dialled, p.pin)
+	held := p.dial("+4917087654321", dialled, p.pin)
 	p.untilHeld(held)
 	p.web.Hears(call.Identity())
 	call.Hears(p.web.Identity())
@@ -263,11 +263,11 @@ func TestPhonePolicyPublic(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, publicRoom, phonesWait)
 	p.open()
-	call := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	call.HangUp()
 	p.setPolicy(publicRoom, usherv1.PhonePolicy_PHONE_POLICY_LOBBY)
-	call = p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call = p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(call)
 	list := watchWaiting(t, p.host, p.room)
 	untilList(list, "Phone ··· 5678")
@@ -286,7 +286,7 @@ func TestPhoneDenied(t *testing.T) {
 	p.open()
 	turnAway := func(number string) {
 		t.Helper()
-		call := p.bridge.MustDial(number, dialled, p.pin)
+		call := p.dial(number, dialled, p.pin)
 		p.untilHeld(call)
 		e, err := p.decide(deny)
 		if err != nil || e.GetStatus() != denied {
@@ -298,14 +298,34 @@ func TestPhoneDenied(t *testing.T) {
 	turnAway(phone.Withheld)
 
 	p.dialRefused("+4917012345678")
-	other := p.bridge.MustDial("+4917087654321", dialled, p.pin)
+	other := p.dial("+4917087654321", dialled, p.pin)
 	p.untilHeld(other)
-	withheld := p.bridge.MustDial(phone.Withheld, dialled, p.pin)
+	withheld := p.dial(phone.Withheld, dialled, p.pin)
 	p.untilHeld(withheld)
 	want := []string{"Phone ··· 4321", "Phone (withheld)"}
 	p.until("both wait", func() bool { return slices.Equal(p.list(p.host, p.room), want) })
+	for _, e := range p.decisions() {
+		if e.GetAction() != "entry.denied" || !strings.HasPrefix(e.GetDetail(), "call=SCL_") || strings.Contains(e.GetDetail(), "sip_") {
+			t.Errorf("on record is %v, want a denial of a call, and nothing of its number", e)
+		}
+	}
 	other.HangUp()
 	p.until("who hung up does not wait", func() bool { return slices.Equal(p.list(p.host, p.room), want[1:]) })
+}
+
+// decisions are those about entries that are on record.
+func (p *phoned) decisions() (found []*usherv1.AuditEvent) {
+	p.t.Helper()
+	for _, e := range must[*usherv1.ListAuditEventsResponse](p.t)(p.host.ListAuditEvents(
+		p.t.Context(), &usherv1.ListAuditEventsRequest{Room: p.room})).GetEvents() {
+		if strings.HasPrefix(e.GetTarget(), "entry:") {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		p.t.Error("no decision is on record")
+	}
+	return found
 }
 
 // A meeting in which only callers are left ends after the grace, and not when somebody comes back.
@@ -314,7 +334,7 @@ func TestPhoneGrace(t *testing.T) {
 	const grace = 3 * time.Second
 	p := startPhoned(t, restrictedRoom, phonesDirect, func(c *server.Config) { c.Callers.Grace = grace })
 	p.open()
-	call := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	p.web.Room.Disconnect()
 	time.Sleep(grace / 2)

@@ -262,6 +262,7 @@ type clients struct {
 	usherv1connect.ParticipantsServiceClient
 	usherv1connect.RecordingsServiceClient
 	usherv1connect.TelephonyServiceClient
+	usherv1connect.InvitationsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -278,6 +279,7 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
 		usherv1connect.NewRecordingsServiceClient(c, i.URL, options...),
 		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
+		usherv1connect.NewInvitationsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -116,9 +116,17 @@ func (p *phoned) rule() (rule phone.Rule) {
 	return rule
 }
 
+// dial makes a call that gets through. The number is in no log.
+func (p *phoned) dial(number, to, pin string) *phone.Call {
+	p.t.Helper()
+	p.secrets.add(number)
+	return p.bridge.MustDial(number, to, pin)
+}
+
 // dialRefused makes a call that the PIN opens, and that is ended: perhaps before the caller's client has connected.
 func (p *phoned) dialRefused(number string) {
 	p.t.Helper()
+	p.secrets.add(number)
 	call, err := p.bridge.Dial(number, dialled, p.pin)
 	switch {
 	case err == nil:
@@ -233,7 +241,7 @@ func TestPhoneSweep(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
 	p.open()
-	call := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	call := p.dial("+4917012345678", dialled, p.pin)
 	began := time.Now()
 	p.untilHeld(call)
 	t.Logf("held by the sweep after %v", time.Since(began).Round(time.Millisecond))
@@ -283,7 +291,7 @@ func TestPhoneCall(t *testing.T) {
 				t.Errorf("%s: into %q, %v; want %v", what, room, err, c.want)
 			}
 		}
-		call := bridge.MustDial(caller, dialled, rule.PIN)
+		call := p.dial(caller, dialled, rule.PIN)
 		call.Hears(web.Identity())
 		web.Hears(call.Identity())
 
@@ -321,7 +329,7 @@ func TestPhoneLobby(t *testing.T) {
 	p.open()
 	p.measureHolds(events, api)
 
-	first := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	first := p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(first)
 	p.silent(first)
 	e := p.waitingCall()
@@ -354,7 +362,7 @@ func TestPhoneLobby(t *testing.T) {
 	}
 
 	// Another call with that number takes the place of the one that was let in, and is not.
-	second := p.bridge.MustDial("+4917012345678", dialled, p.pin)
+	second := p.dial("+4917012345678", dialled, p.pin)
 	first.WaitGone()
 	p.untilHeld(second)
 	p.silentTo(second, other)
@@ -370,7 +378,7 @@ func TestPhoneLobby(t *testing.T) {
 	}
 
 	events.lose()
-	lost := p.bridge.MustDial("+4917087654321", dialled, p.pin)
+	lost := p.dial("+4917087654321", dialled, p.pin)
 	began := time.Now()
 	p.untilHeld(lost)
 	took := time.Since(began)
@@ -388,7 +396,7 @@ func (p *phoned) measureHolds(events *relay, api *faultyLiveKit) {
 	took := make([]time.Duration, 0, calls)
 	heard, overheard := 0, 0
 	for n := range calls {
-		call := p.bridge.MustDial(fmt.Sprintf("+49170%07d", n), dialled, p.pin)
+		call := p.dial(fmt.Sprintf("+49170%07d", n), dialled, p.pin)
 		p.untilHeld(call)
 		took = append(took, api.last(call.Identity(), "UpdateParticipant", "MutePublishedTrack").Sub(events.joined(call.Identity())))
 		heard += call.Heard(p.web.Identity())

@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/recordings"
 )
@@ -27,6 +28,9 @@ func (p *parts) registerWork() {
 	p.recordings.Register(p.work, p.config.Recording.Sweep)
 	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
+	jobs.Handle(p.work, p.invitations.Send)
+	p.work.Every("invitations.sweep", time.Minute, p.invitations.Sweep)
+	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
 }

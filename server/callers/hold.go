@@ -34,7 +34,7 @@ func (s *Service) settle(ctx context.Context, room uuid.UUID, p live.Participant
 	case live.CallWaiting:
 	}
 	if isHeld(p) {
-		s.known.addHeld(p.SID)
+		s.known.addHeld(room, p.SID)
 		return nil
 	}
 	held, err := s.hold(ctx, room, p)
@@ -108,7 +108,7 @@ func (s *Service) holdOnce(ctx context.Context, room uuid.UUID, identity string)
 		return p, err
 	}
 	// Before the tracks: one that is published from now on is muted when LiveKit tells of it.
-	s.known.addHeld(p.SID)
+	s.known.addHeld(room, p.SID)
 	for i := range p.Tracks {
 		if p.Tracks[i].Muted {
 			continue

@@ -1,6 +1,7 @@
 package callers
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -15,8 +16,9 @@ type known struct {
 	mu sync.Mutex
 	// rooms are those with callers, and when there was one last.
 	rooms map[uuid.UUID]time.Time
-	// held are the sids of callers who are held: of one connection each, so whoever takes over an identity is not among them.
-	held map[string]bool
+	// held are the sids of callers who are held, and their rooms. A sid is one connection, so whoever takes over an identity is
+	// not among them.
+	held map[string]uuid.UUID
 	// locks are the identities about which something is being done.
 	locks map[lockKey]*lock
 }
@@ -56,19 +58,20 @@ func (k *known) lock(room uuid.UUID, identity string) (unlock func()) {
 	}
 }
 
-func (k *known) addHeld(sid string) {
+func (k *known) addHeld(room uuid.UUID, sid string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
-		k.held = map[string]bool{}
+		k.held = map[string]uuid.UUID{}
 	}
-	k.held[sid] = true
+	k.held[sid] = room
 }
 
 func (k *known) isHeld(sid string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.held[sid]
+	_, held := k.held[sid]
+	return held
 }
 
 func (k *known) forget(sid string) {
@@ -97,12 +100,11 @@ func (k *known) hasRoom(room uuid.UUID) bool {
 func (k *known) leaveRoom(room uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if time.Since(k.rooms[room]) > remembered {
-		delete(k.rooms, room)
+	if time.Since(k.rooms[room]) <= remembered {
+		return
 	}
-	if len(k.rooms) == 0 {
-		k.held = nil // whoever was held is in none of them
-	}
+	delete(k.rooms, room)
+	maps.DeleteFunc(k.held, func(_ string, in uuid.UUID) bool { return in == room })
 }
 
 // allRooms are the rooms that are known.

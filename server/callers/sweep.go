@@ -104,10 +104,14 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 		s.known.addRoom(room)
 	}
 	standings, err := s.standings(ctx, room, calls)
-	failures := []error{err}
+	failures := make([]error, len(calls), len(calls)+2)
+	var settling sync.WaitGroup
 	for i, p := range calls {
-		failures = append(failures, s.settleSeen(ctx, room, p, standings[i]))
+		// Side by side: one for whom LiveKit takes long keeps nobody else from being held.
+		settling.Go(func() { failures[i] = s.settleSeen(ctx, room, p, standings[i]) })
 	}
+	settling.Wait()
+	failures = append(failures, err)
 	if len(calls) == 0 {
 		if err == nil {
 			s.known.leaveRoom(room)
