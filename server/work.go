@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/jobs"
