@@ -60,7 +60,7 @@ const (
 
 var rights = map[string]right{
 	usherv1connect.ConfigServiceGetConfigProcedure: {
-		anyone: true, tokenScopes: []string{"read", "rooms", "recordings"}, serviceScope: "-",
+		anyone: true, tokenScopes: []string{"read", "rooms", "recordings", "invitations"}, serviceScope: "-",
 		request: func(*world) proto.Message { return &usherv1.GetConfigRequest{} },
 	},
 	usherv1connect.UsersServiceGetMeProcedure: {
@@ -160,6 +160,59 @@ var rights = map[string]right{
 		tokenScopes: []string{"rooms"}, role: administrator,
 		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
 	},
+	usherv1connect.RecordingsServiceStartRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_DISABLED",
+		request: func(w *world) proto.Message {
+			return &usherv1.StartRecordingRequest{Room: w.room.ID.String(), Mode: usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT}
+		},
+	},
+	usherv1connect.RecordingsServiceStopRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_NOT_ACTIVE",
+		request: func(w *world) proto.Message { return &usherv1.StopRecordingRequest{Room: w.room.ID.String()} },
+	},
+	// What depends on the role in a recording is in TestRecordingAccessMatrix: a role in its room gives none.
+	usherv1connect.RecordingsServiceGetRecordingProcedure: {
+		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceListRecordingsProcedure: {
+		tokenScopes: []string{"read", "recordings"},
+		request:     func(w *world) proto.Message { return &usherv1.ListRecordingsRequest{Room: w.room.ID.String()} },
+	},
+	usherv1connect.RecordingsServiceUpdateRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateRecordingRequest{RecordingId: w.recording(), Keep: proto.Bool(true)}
+		},
+	},
+	usherv1connect.RecordingsServiceDeleteRecordingProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.DeleteRecordingRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.CreateDownloadUrlRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: {
+		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.ListRecordingAccessesRequest{RecordingId: w.recording()} },
+	},
+	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.GrantRecordingAccessRequest{
+				RecordingId: w.recording(), Role: member, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+			}
+		},
+	},
+	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: {
+		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
+		request: func(w *world) proto.Message {
+			return &usherv1.RevokeRecordingAccessRequest{
+				RecordingId: w.recording(), Identifier: &usherv1.RevokeRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+			}
+		},
+	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
 		request: func(*world) proto.Message {
@@ -199,6 +252,47 @@ var rights = map[string]right{
 		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
 	},
 	// LiveKit has no Redis here, and takes no calls.
+	usherv1connect.InvitationsServiceCreateInvitationsProcedure: {
+		tokenScopes: []string{"invitations"}, role: administrator, state: "MAIL_UNAVAILABLE",
+		request: func(w *world) proto.Message {
+			return &usherv1.CreateInvitationsRequest{
+				Room: w.room.ID.String(), Recipients: []*usherv1.Recipient{{Email: "guest@people.example"}},
+			}
+		},
+	},
+	usherv1connect.InvitationsServiceListInvitationsProcedure: {
+		tokenScopes: []string{"read", "invitations"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
+	},
+	// What roles may do with an invitation that is there: TestInvitationRoles.
+	usherv1connect.InvitationsServiceGetInvitationProcedure: {
+		tokenScopes: []string{"read", "invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.GetInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceUpdateInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message {
+			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: uuid.NewString(), Message: "hello"}}
+		},
+	},
+	usherv1connect.InvitationsServiceResendInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.ResendInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceRevokeInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.RevokeInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceResolveInvitationProcedure: {
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.ResolveInvitationRequest{Token: "test-invitation-token"} },
+	},
+	usherv1connect.InvitationsServiceRespondInvitationProcedure: {
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message {
+			return &usherv1.RespondInvitationRequest{Token: "test-invitation-token", Response: usherv1.Attendance_ATTENDANCE_YES}
+		},
+	},
 	usherv1connect.TelephonyServiceGetDialInProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
 		request: func(w *world) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
@@ -284,8 +378,13 @@ type world struct {
 	room *ent.Room
 	// other is a member of the room, stranger is not.
 	other, stranger *ent.User
-	service         bool
+	// recordingID is a recording of the room.
+	recordingID string
+	service     bool
 }
+
+// recording is one that was made in the room, to which nobody who calls has access.
+func (w *world) recording() string { return w.recordingID }
 
 // callerKind is one way to call.
 type callerKind struct {
@@ -314,6 +413,9 @@ var callerKinds = []callerKind{
 	}},
 	{name: "token recordings", user: true, scopes: []string{"recordings"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "recordings"))
+	}},
+	{name: "token invitations", user: true, scopes: []string{"invitations"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		return bearer(m.apiToken(u, "invitations"))
 	}},
 	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
 		return bearer(serviceToken)
@@ -451,6 +553,15 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 			if err := tx.Member.Create().SetRoomID(w.room.ID).SetUserID(caller.ID).SetRole(role).Exec(ctx); err != nil {
 				return err
 			}
+		}
+		rec, err := tx.Recording.Create().SetRoomID(w.room.ID).SetMode(usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING).
+			SetStatus(usherv1.RecordingStatus_RECORDING_STATUS_SAVED).SetObjectKey("recordings/" + uuid.NewString() + ".mp4").Save(ctx)
+		if err != nil {
+			return err
+		}
+		w.recordingID = rec.ID.String()
+		if err := tx.RecordingAccess.Create().SetRecordingID(rec.ID).SetUserID(other.ID).SetRole(owner).Exec(ctx); err != nil {
+			return err
 		}
 		return tx.Member.Create().SetRoomID(w.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
 	})

@@ -173,13 +173,12 @@ func TestHoldFailsClosed(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	faulty := newFaultyLiveKit(t, lk)
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *server.Config) { c.LiveKit.URL = faulty.URL })
-	p.open(true)
+	p.open()
 	for number, method := range map[string]string{"+4917000000001": "UpdateParticipant", "+4917000000002": "MutePublishedTrack"} {
 		faulty.fail(method)
 		before := faulty.count(method)
-		call := p.bridge.MustDial(number, dialled, pin)
 		began := time.Now()
-		call.WaitGone()
+		p.dialRefused(number)
 		t.Logf("%s fails: removed after %v", method, time.Since(began).Round(time.Millisecond))
 		if tries := faulty.count(method) - before; tries < 5 {
 			t.Errorf("%s was tried %d times, want 5 before the caller is removed", method, tries)
@@ -187,7 +186,7 @@ func TestHoldFailsClosed(t *testing.T) {
 	}
 	// Nobody else is.
 	faulty.fail()
-	call := p.bridge.MustDial("+4917000000003", dialled, pin)
+	call := p.dial("+4917000000003", dialled, p.pin)
 	p.untilHeld(call)
 	p.web.Hears(p.second().Identity())
 }
@@ -197,8 +196,8 @@ func TestHoldCannotBeLifted(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), NoRemoteUnmute: true})
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
-	p.open(true)
-	call := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.open()
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(call)
 	_, err := p.decide(allow)
 	wantReason(t, err, "LIVEKIT_UNAVAILABLE")
@@ -218,11 +217,17 @@ func TestHoldCannotBeLifted(t *testing.T) {
 	p.silent(call)
 }
 
-// Who is there in a room that refuses callers is removed; the room's other people stay.
+// A room that refuses callers cannot be called; who is there all the same is removed, and its other people stay.
 func TestPhonePolicyRefuse(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, restrictedRoom, phonesRefused)
-	p.open(false)
+	_, err := p.clients(bearer(phoneServiceToken)).OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: p.room})
+	wantReason(t, err, "TELEPHONY_DISABLED")
+	if rules := p.bridge.Rules(); len(rules) != 0 {
+		t.Errorf("rules = %+v, want none", rules)
+	}
+	p.pin = "9999999999"
+	p.bridge.AddRule(phone.Rule{Name: "somebody else's", Room: p.room, PIN: p.pin, HidesNumber: true})
 	p.dialRefused("+4917012345678")
 	if waiting := p.list(p.host, p.room); len(waiting) != 0 {
 		t.Errorf("waiting = %v, want nobody", waiting)
@@ -234,13 +239,13 @@ func TestPhonePolicyRefuse(t *testing.T) {
 func TestPhonePolicyDirect(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, restrictedRoom, phonesDirect)
-	p.open(false)
-	call := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.open()
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	call.Hears(p.web.Identity())
 	p.until("the caller is known", func() bool { x, _ := p.caller(call); return x.Attributes["lobby"] == "admitted" })
 	p.setPolicy(restrictedRoom, usherv1.PhonePolicy_PHONE_POLICY_LOBBY)
-	held := p.bridge.MustDial("+4917087654321", dialled, pin)
+	held := p.dial("+4917087654321", dialled, p.pin)
 	p.untilHeld(held)
 	p.web.Hears(call.Identity())
 	call.Hears(p.web.Identity())
@@ -257,12 +262,12 @@ func TestPhonePolicyDirect(t *testing.T) {
 func TestPhonePolicyPublic(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, publicRoom, phonesWait)
-	p.open(false)
-	call := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.open()
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	call.HangUp()
 	p.setPolicy(publicRoom, usherv1.PhonePolicy_PHONE_POLICY_LOBBY)
-	call = p.bridge.MustDial("+4917012345678", dialled, pin)
+	call = p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(call)
 	list := watchWaiting(t, p.host, p.room)
 	untilList(list, "Phone ··· 5678")
@@ -278,10 +283,10 @@ func TestPhonePolicyPublic(t *testing.T) {
 func TestPhoneDenied(t *testing.T) {
 	t.Parallel()
 	p := startPhoned(t, restrictedRoom, phonesWait)
-	p.open(true)
+	p.open()
 	turnAway := func(number string) {
 		t.Helper()
-		call := p.bridge.MustDial(number, dialled, pin)
+		call := p.dial(number, dialled, p.pin)
 		p.untilHeld(call)
 		e, err := p.decide(deny)
 		if err != nil || e.GetStatus() != denied {
@@ -293,14 +298,34 @@ func TestPhoneDenied(t *testing.T) {
 	turnAway(phone.Withheld)
 
 	p.dialRefused("+4917012345678")
-	other := p.bridge.MustDial("+4917087654321", dialled, pin)
+	other := p.dial("+4917087654321", dialled, p.pin)
 	p.untilHeld(other)
-	withheld := p.bridge.MustDial(phone.Withheld, dialled, pin)
+	withheld := p.dial(phone.Withheld, dialled, p.pin)
 	p.untilHeld(withheld)
 	want := []string{"Phone ··· 4321", "Phone (withheld)"}
 	p.until("both wait", func() bool { return slices.Equal(p.list(p.host, p.room), want) })
+	for _, e := range p.decisions() {
+		if e.GetAction() != "entry.denied" || !strings.HasPrefix(e.GetDetail(), "call=SCL_") || strings.Contains(e.GetDetail(), "sip_") {
+			t.Errorf("on record is %v, want a denial of a call, and nothing of its number", e)
+		}
+	}
 	other.HangUp()
 	p.until("who hung up does not wait", func() bool { return slices.Equal(p.list(p.host, p.room), want[1:]) })
+}
+
+// decisions are those about entries that are on record.
+func (p *phoned) decisions() (found []*usherv1.AuditEvent) {
+	p.t.Helper()
+	for _, e := range must[*usherv1.ListAuditEventsResponse](p.t)(p.host.ListAuditEvents(
+		p.t.Context(), &usherv1.ListAuditEventsRequest{Room: p.room})).GetEvents() {
+		if strings.HasPrefix(e.GetTarget(), "entry:") {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		p.t.Error("no decision is on record")
+	}
+	return found
 }
 
 // A meeting in which only callers are left ends after the grace, and not when somebody comes back.
@@ -308,8 +333,8 @@ func TestPhoneGrace(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
 	p := startPhoned(t, restrictedRoom, phonesDirect, func(c *server.Config) { c.Callers.Grace = grace })
-	p.open(false)
-	call := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.open()
+	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
 	p.web.Room.Disconnect()
 	time.Sleep(grace / 2)

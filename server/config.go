@@ -51,6 +51,10 @@ type Config struct {
 	Callers                CallersConfig
 	Mail                   MailConfig
 	Telephony              TelephonyConfig
+	Recording              RecordingConfig
+	Storage                StorageConfig
+	Egress                 EgressConfig
+	Summary                SummaryConfig
 	// AllowedOrigins may call the API from other sites, with bearer tokens, and be returned to after sign-in.
 	AllowedOrigins []string
 	// TrustedProxies are believed about X-Forwarded-For.
@@ -100,6 +104,8 @@ type LiveKitConfig struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for no limit.
 	MaxParticipants int
+	// Sweep is how often all meetings are looked at, for the webhooks that got lost.
+	Sweep time.Duration
 }
 
 // LiveKitKey is an API key of LiveKit's.
@@ -220,6 +226,57 @@ const (
 	MailNoTLS
 )
 
+// RecordingConfig is what is recorded, and how long it is kept.
+type RecordingConfig struct {
+	Modes []usherv1.RecordingMode
+	// Folder in the storage.
+	Folder string
+	// ExpireDays is how long files are kept; 0 for ever. DeleteExpired has this server delete them then.
+	ExpireDays    int
+	DeleteExpired bool
+	// MaxDuration of one recording; 0 for no limit.
+	MaxDuration time.Duration
+	// TranscriptDownload lets the owners of transcripts download their sound.
+	TranscriptDownload bool
+	// Sweep is how often recordings are compared with LiveKit and the storage.
+	Sweep time.Duration
+}
+
+// StorageConfig is where the files of recordings are: in a bucket, or in a folder. Nothing is recorded while both are empty.
+type StorageConfig struct {
+	// Endpoint is for this server, PublicEndpoint for people, and ProxyEndpoint for a proxy. The last two may be empty.
+	Endpoint, PublicEndpoint, ProxyEndpoint string
+	Bucket, Region, Key                     string
+	Secret                                  Secret
+	// VirtualHost puts the bucket into the host name.
+	VirtualHost bool
+	CAFile      string
+	// Folder is a path on this machine, instead of a bucket.
+	Folder string
+	// EventSecret is sent by the storage with its events; without one they are not taken.
+	EventSecret Secret
+	// ProxySecret is sent by a proxy that asks who may have a file; without one only the internal listener may be asked.
+	ProxySecret Secret
+}
+
+// enabled reports whether there is a storage.
+func (c StorageConfig) enabled() bool { return c.Bucket != "" || c.Folder != "" }
+
+// EgressConfig is how LiveKit's egress reaches the storage. What is empty is as for this server.
+type EgressConfig struct {
+	Endpoint, Key string
+	Secret        Secret
+	// Folder is where the storage's folder is on the machine of the egress.
+	Folder string
+}
+
+// SummaryConfig is who makes transcripts. Nobody does while URL is empty.
+type SummaryConfig struct {
+	URL    string
+	Token  Secret
+	CAFile string
+}
+
 // MailConfig is how mail is sent. None is while Host is empty.
 type MailConfig struct {
 	Host     string
@@ -236,6 +293,8 @@ type MailConfig struct {
 	Timeout time.Duration
 	// PerDomain is how many letters one process has on their way to one domain.
 	PerDomain int
+	// PerUser and PerInstance are how many letters about invitations may be decided on one day (UTC).
+	PerUser, PerInstance int
 }
 
 // DirectoryConfig is who can be found.
@@ -247,8 +306,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
-	// RotatePIN is by room.
-	RotatePIN ratelimit.Limit
+	// RotatePIN, StartRecording and ResendInvitation are by room.
+	RotatePIN, StartRecording, ResendInvitation ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
 	KnockNetwork, KnockRoom ratelimit.Limit
 }
@@ -260,6 +319,8 @@ type KeepConfig struct {
 	ExpiredTokens time.Duration
 	// Audit is how long it is known who did what in a room.
 	Audit time.Duration
+	// Invitations is how long an invitation is kept after its link has ended.
+	Invitations time.Duration
 	// Jobs is how long jobs that have ended stay listed.
 	Jobs time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.

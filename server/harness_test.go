@@ -72,13 +72,25 @@ func listenForWebhooks(t testing.TB) (listen, webhook string) {
 func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
 	t.Helper()
 	redis := testenv.Redis(t)
-	config := server.Config{
+	config := testConfig(places{Database: testenv.PostgresURL(t), Redis: redis.Address, LiveKit: lk.URL})
+	for _, c := range change {
+		c(&config)
+	}
+	return serve(t, config, redis.Client(t), lk)
+}
+
+// places are where the parts of a server are.
+type places struct{ Database, Redis, LiveKit string }
+
+// testConfig are the settings of a server of the tests.
+func testConfig(p places) server.Config {
+	return server.Config{
 		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
-		DatabaseURL: server.Secret(testenv.PostgresURL(t)),
-		Redis:       server.RedisConfig{Addresses: []string{redis.Address}},
+		DatabaseURL: server.Secret(p.Database),
+		Redis:       server.RedisConfig{Addresses: []string{p.Redis}},
 		Secret:      testSecret,
 		LiveKit: server.LiveKitConfig{
-			URL: lk.URL, PublicURL: strings.Replace(lk.URL, "http", "ws", 1), Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret,
+			URL: p.LiveKit, PublicURL: strings.Replace(p.LiveKit, "http", "ws", 1), Sweep: 30 * time.Second, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret,
 			TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour,
 			EmptyTimeout: 5 * time.Minute, DepartureTimeout: 20 * time.Second,
 		},
@@ -94,8 +106,14 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams:   server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
-		Callers:   server.CallersConfig{Grace: 30 * time.Second},
+		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers: server.CallersConfig{Grace: 30 * time.Second},
+		Recording: server.RecordingConfig{
+			Modes: []usherv1.RecordingMode{
+				usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING, usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT,
+			},
+			Folder: "recordings", Sweep: time.Second,
+		},
 		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
@@ -111,10 +129,6 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
 	}
-	for _, c := range change {
-		c(&config)
-	}
-	return serve(t, config, redis.Client(t), lk)
 }
 
 // serve starts a server with the given settings.
@@ -246,7 +260,9 @@ type clients struct {
 	usherv1connect.RoomsServiceClient
 	usherv1connect.LobbyServiceClient
 	usherv1connect.ParticipantsServiceClient
+	usherv1connect.RecordingsServiceClient
 	usherv1connect.TelephonyServiceClient
+	usherv1connect.InvitationsServiceClient
 	usherv1connect.UsersServiceClient
 	usherv1connect.ConfigServiceClient
 }
@@ -261,7 +277,9 @@ func (i *instance) clientsOver(c connect.HTTPClient, options ...connect.ClientOp
 		usherv1connect.NewRoomsServiceClient(c, i.URL, options...),
 		usherv1connect.NewLobbyServiceClient(c, i.URL, options...),
 		usherv1connect.NewParticipantsServiceClient(c, i.URL, options...),
+		usherv1connect.NewRecordingsServiceClient(c, i.URL, options...),
 		usherv1connect.NewTelephonyServiceClient(c, i.URL, options...),
+		usherv1connect.NewInvitationsServiceClient(c, i.URL, options...),
 		usherv1connect.NewUsersServiceClient(c, i.URL, options...),
 		usherv1connect.NewConfigServiceClient(c, i.URL, options...),
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -17,13 +16,11 @@ import (
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
-const (
-	dialled  = "+4930100"
-	pin      = "1234567890"
-	ruleName = "a rule of the test"
-)
+// dialled is the number of the only trunk.
+const dialled = "+4930100"
 
 // phoned is a server whose rooms can be called, one of its rooms, and somebody in it.
 type phoned struct {
@@ -34,10 +31,11 @@ type phoned struct {
 	room   string
 	id     uuid.UUID
 	web    *meeting.Participant
+	// pin opens the room: see [phoned.open].
+	pin string
 }
 
-// startPhoned starts a server with a room that its owner is in and speaks in. The rule by which it can be called is the test's
-// own, and says that callers wait if they do.
+// startPhoned starts a server with a trunk, and a room that its owner is in and speaks in.
 func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config)) *phoned {
 	t.Helper()
 	listen, webhook := listenForWebhooks(t)
@@ -50,10 +48,18 @@ func startPhonedOn(
 	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config),
 ) *phoned {
 	t.Helper()
-	// The rules are the test's: the server would make one of its own, with another PIN, in their place.
-	own := func(c *server.Config) { c.Telephony.Enabled, c.Telephony.Sweep = false, time.Hour }
-	i := startOn(t, lk, append([]func(*server.Config){own}, change...)...)
-	p := &phoned{instance: i, bridge: phone.New(t, lk)}
+	bridge := phone.New(t, lk)
+	bridge.Trunk("trunk", dialled)
+	return startPhonedWith(t, lk, bridge, access, policy, change...)
+}
+
+func startPhonedWith(
+	t *testing.T, lk *testenv.LiveKitServer, bridge *phone.Bridge, access usherv1.AccessLevel, policy usherv1.PhonePolicy,
+	change ...func(*server.Config),
+) *phoned {
+	t.Helper()
+	i := startOn(t, lk, change...)
+	p := &phoned{instance: i, bridge: bridge}
 	p.host = i.clients(bearer(i.apiToken(i.user("Ada Of Phones"), "rooms", "read")))
 	p.room = must[*usherv1.CreateRoomResponse](t)(p.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
 		Name: "Phones", AccessLevel: access, Configuration: &usherv1.RoomConfiguration{PhonePolicy: policy},
@@ -87,27 +93,41 @@ func (p *phoned) setPolicy(access usherv1.AccessLevel, policy usherv1.PhonePolic
 	}))
 }
 
-// open lets people call the room, as server/telephony does.
-func (p *phoned) open(held bool) {
+// open has the room be open for callers now, whatever became of LiveKit's events.
+func (p *phoned) open() {
 	p.t.Helper()
-	rule := phone.Rule{
-		Name: ruleName, Room: p.room, PIN: pin, TrunkIDs: []string{p.bridge.Trunk("trunk", dialled)}, HidesNumber: true,
-	}
-	if held {
-		rule.Attributes = map[string]string{"lobby": "waiting"}
-	}
-	id := p.bridge.AddRule(rule)
-	if err := p.DB.Run(p.t.Context(), func(tx *ent.Client) error {
-		return tx.DispatchRule.Create().SetID(p.id).SetRuleID(id).Exec(p.t.Context())
-	}); err != nil {
-		p.t.Fatal(err)
-	}
+	phones := p.clients(bearer(phoneServiceToken))
+	must[*usherv1.OpenDialInResponse](p.t)(phones.OpenDialIn(p.t.Context(), &usherv1.OpenDialInRequest{RoomId: p.room}))
+	p.pin = p.rule().PIN
+}
+
+// rule is the dispatch rule of the room, as soon as there is one.
+func (p *phoned) rule() (rule phone.Rule) {
+	p.t.Helper()
+	p.until("there is a dispatch rule", func() bool {
+		rules := p.bridge.Rules()
+		i := slices.IndexFunc(rules, func(r phone.Rule) bool { return r.Room == p.room })
+		if i >= 0 {
+			rule = rules[i]
+		}
+		return i >= 0
+	})
+	p.secrets.add(rule.PIN)
+	return rule
+}
+
+// dial makes a call that gets through. The number is in no log.
+func (p *phoned) dial(number, to, pin string) *phone.Call {
+	p.t.Helper()
+	p.secrets.add(number)
+	return p.bridge.MustDial(number, to, pin)
 }
 
 // dialRefused makes a call that the PIN opens, and that is ended: perhaps before the caller's client has connected.
 func (p *phoned) dialRefused(number string) {
 	p.t.Helper()
-	call, err := p.bridge.Dial(number, dialled, pin)
+	p.secrets.add(number)
+	call, err := p.bridge.Dial(number, dialled, p.pin)
 	switch {
 	case err == nil:
 		call.WaitGone()
@@ -220,8 +240,8 @@ func TestPhoneSweep(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
-	p.open(true)
-	call := p.bridge.MustDial("+4917012345678", dialled, pin)
+	p.open()
+	call := p.dial("+4917012345678", dialled, p.pin)
 	began := time.Now()
 	p.untilHeld(call)
 	t.Logf("held by the sweep after %v", time.Since(began).Round(time.Millisecond))
@@ -233,6 +253,71 @@ func TestPhoneSweep(t *testing.T) {
 	call.HangUp()
 }
 
+// A room can be called exactly while somebody is in its meeting with a browser, with its PIN and on its trunk.
+func TestPhoneCall(t *testing.T) {
+	t.Parallel()
+	const caller, grace = "+4917012345678", 2 * time.Second
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
+	bridge := phone.New(t, lk)
+	trunk, other := bridge.Trunk("trunk", dialled), "+4930200"
+	bridge.Trunk("somebody else's", other)
+	p := startPhonedWith(t, lk, bridge, restrictedRoom, phonesDirect, func(c *server.Config) {
+		c.Listen, c.Callers.Grace = listen, grace
+		c.Telephony.Trunks = []telephony.ConfiguredTrunk{{ID: trunk}}
+	})
+	web := p.web
+	for meetings := range 2 {
+		rule := p.rule()
+		if rule.Name != "SIP_"+p.room || !slices.Equal(rule.TrunkIDs, []string{trunk}) || !rule.HidesNumber || len(rule.PIN) != 10 {
+			t.Errorf("rule of %q on %v, numbers hidden %v, PIN of %d digits", rule.Name, rule.TrunkIDs, rule.HidesNumber, len(rule.PIN))
+		}
+		shown := must[*usherv1.GetDialInResponse](t)(p.host.GetDialIn(t.Context(), &usherv1.GetDialInRequest{Room: p.room})).GetDialIn()
+		if shown.GetPin() != rule.PIN {
+			t.Error("the PIN that is shown is not that of the rule")
+		}
+		for what, c := range map[string]struct {
+			to, pin string
+			want    error
+		}{
+			"another PIN":           {dialled, otherPIN(rule.PIN), phone.ErrWrongPIN},
+			"half of the PIN":       {dialled, rule.PIN[:5], phone.ErrWrongPIN},
+			"another trunk":         {other, rule.PIN, phone.ErrNoAnswer},
+			"a number of no trunk":  {"+4930300", rule.PIN, phone.ErrNoAnswer},
+			"the PIN and the trunk": {dialled, rule.PIN, nil},
+		} {
+			room, _, err := bridge.Ask(caller, c.to, c.pin)
+			if !errors.Is(err, c.want) || err == nil && room != p.room {
+				t.Errorf("%s: into %q, %v; want %v", what, room, err, c.want)
+			}
+		}
+		call := p.dial(caller, dialled, rule.PIN)
+		call.Hears(web.Identity())
+		web.Hears(call.Identity())
+
+		web.Room.Disconnect()
+		left := time.Now()
+		p.until("the rule is gone", func() bool { return len(bridge.Rules()) == 0 })
+		if _, _, err := bridge.Ask(caller, dialled, rule.PIN); !errors.Is(err, phone.ErrNoAnswer) {
+			t.Errorf("without anybody there: %v, want no answer", err)
+		}
+		call.WaitGone()
+		if took := time.Since(left); took < grace {
+			t.Errorf("the caller was out after %v, want %v", took, grace)
+		}
+		p.until("no meeting", func() bool { return len(p.liveRooms(t)) == 0 })
+		if meetings == 0 {
+			web = p.second()
+		}
+	}
+}
+
+// otherPIN is a PIN that differs in one digit.
+func otherPIN(pin string) string {
+	last := (pin[len(pin)-1]-'0'+1)%10 + '0'
+	return pin[:len(pin)-1] + string(last)
+}
+
 // People on the phone wait in front of a restricted room, deaf and mute, whatever happens meanwhile, until a host decides.
 func TestPhoneLobby(t *testing.T) {
 	t.Parallel()
@@ -241,10 +326,10 @@ func TestPhoneLobby(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{events.URL}})
 	api := newFaultyLiveKit(t, lk)
 	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *server.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
-	p.open(true)
+	p.open()
 	p.measureHolds(events, api)
 
-	first := p.bridge.MustDial("+4917012345678", dialled, pin)
+	first := p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(first)
 	p.silent(first)
 	e := p.waitingCall()
@@ -277,7 +362,7 @@ func TestPhoneLobby(t *testing.T) {
 	}
 
 	// Another call with that number takes the place of the one that was let in, and is not.
-	second := p.bridge.MustDial("+4917012345678", dialled, pin)
+	second := p.dial("+4917012345678", dialled, p.pin)
 	first.WaitGone()
 	p.untilHeld(second)
 	p.silentTo(second, other)
@@ -293,7 +378,7 @@ func TestPhoneLobby(t *testing.T) {
 	}
 
 	events.lose()
-	lost := p.bridge.MustDial("+4917087654321", dialled, pin)
+	lost := p.dial("+4917087654321", dialled, p.pin)
 	began := time.Now()
 	p.untilHeld(lost)
 	took := time.Since(began)
@@ -311,7 +396,7 @@ func (p *phoned) measureHolds(events *relay, api *faultyLiveKit) {
 	took := make([]time.Duration, 0, calls)
 	heard, overheard := 0, 0
 	for n := range calls {
-		call := p.bridge.MustDial(fmt.Sprintf("+49170%07d", n), dialled, pin)
+		call := p.dial(fmt.Sprintf("+49170%07d", n), dialled, p.pin)
 		p.untilHeld(call)
 		took = append(took, api.last(call.Identity(), "UpdateParticipant", "MutePublishedTrack").Sub(events.joined(call.Identity())))
 		heard += call.Heard(p.web.Identity())

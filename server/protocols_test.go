@@ -109,6 +109,9 @@ func TestGetMethods(t *testing.T) {
 		usherv1connect.TelephonyServiceListDispatchRulesProcedure,
 		usherv1connect.TelephonyServiceListTrunksProcedure,
 		usherv1connect.UsersServiceGetMeProcedure,
+		usherv1connect.RecordingsServiceGetRecordingProcedure,
+		usherv1connect.RecordingsServiceListRecordingsProcedure,
+		usherv1connect.RecordingsServiceListRecordingAccessesProcedure,
 	}
 	got := map[string]bool{}
 	for _, m := range methods(t) {

@@ -31,11 +31,13 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -45,7 +47,9 @@ var Services = []string{
 	usherv1connect.RoomsServiceName,
 	usherv1connect.LobbyServiceName,
 	usherv1connect.ParticipantsServiceName,
+	usherv1connect.RecordingsServiceName,
 	usherv1connect.TelephonyServiceName,
+	usherv1connect.InvitationsServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -96,7 +100,13 @@ type parts struct {
 	lobby    *lobby.Service
 	callers  *callers.Service
 	// telephony also tells clients and rooms who can be reached by phone.
-	telephony *telephony.Service
+	invitations *invitations.Service
+	telephony   *telephony.Service
+	// files are nil where nothing is recorded.
+	files      storage
+	recordings *recordings.Service
+	// media is made with the handler, which knows who calls.
+	media     *recordings.Media
 	wrongPINs *telephony.Watch
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
@@ -204,6 +214,10 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
+	files, err := openStorage(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	db, err := dbtx.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
@@ -220,14 +234,14 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	lk, err := livekit.New(livekit.Config{
 		URL: c.LiveKit.URL, Key: c.LiveKit.Key, Secret: string(c.LiveKit.Secret), CAFile: c.LiveKit.CAFile,
 		TokenLife: c.LiveKit.TokenLife, EmptyTimeout: c.LiveKit.EmptyTimeout, DepartureTimeout: c.LiveKit.DepartureTimeout,
-		MaxParticipants: c.LiveKit.MaxParticipants,
+		MaxParticipants: c.LiveKit.MaxParticipants, Egress: egressStorage(c),
 	})
 	if err != nil {
 		closeAll()
 		return nil, nil, err
 	}
 	p := &parts{
-		config: c, log: log, db: db, redis: redis, livekit: lk, post: post,
+		config: c, log: log, db: db, redis: redis, livekit: lk, post: post, files: files,
 		keys:     auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
 		sessions: &auth.Sessions{Redis: redis, IdleTimeout: c.Session.IdleTimeout, MaxAge: c.Session.MaxAge},
 		limiter:  &ratelimit.Limiter{Redis: redis},
@@ -248,8 +262,15 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	p.callers = p.callersService()
 	p.lobby.Callers = p.callers
 	p.telephony = p.telephonyService()
+	if p.recordings, err = p.recordingsService(); err != nil {
+		lk.Close()
+		closeAll()
+		return nil, nil, err
+	}
+	p.rooms.Lobby, p.rooms.Telephony, p.rooms.Recordings = p.lobby, p.telephony, p.recordings
 	p.wrongPINs = p.wrongPINWatch()
-	p.rooms.Lobby, p.rooms.Telephony = p.lobby, p.telephony
+	p.invitations = p.invitationsService()
+	p.rooms.Invitations, p.telephony.Invitations = p.invitations, p.invitations
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -272,7 +293,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(p.lobby, options...))
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
+	calls.Handle(usherv1connect.NewRecordingsServiceHandler(p.recordings, options...))
 	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
+	calls.Handle(usherv1connect.NewInvitationsServiceHandler(p.invitations, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
 	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
@@ -280,12 +303,15 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	calls.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	calls.HandleFunc("/", unknownProcedure)
-	rpc := p.authenticator(provider, observed).Wrap(boundRequest(calls))
+	authenticator := p.authenticator(provider, observed)
+	rpc := authenticator.Wrap(boundRequest(calls))
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
 	mux.Handle("POST /webhooks/livekit", p.webhook())
+	p.invitations.Mount(mux)
+	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)
 	if err != nil {
@@ -313,6 +339,7 @@ func (p *parts) internalHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.readyDetail)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /media-auth", p.media.ServeInternal)
 	return patienceOf(readyTimeout).wrap(recoverPanics(p.log, mux))
 }
 

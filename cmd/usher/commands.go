@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/recordings"
 )
 
 const description = `The control plane of self-hosted video meetings on LiveKit.
@@ -37,10 +38,12 @@ type commands struct {
 	Migrate     migrateCommands    `cmd:"" group:"Run" help:"Bring the database up to date."`
 	Config      configCommand      `cmd:"" group:"Run" help:"Show the settings in effect, without secrets."`
 	Healthcheck healthcheckCommand `cmd:"" group:"Run" help:"Ask the running server whether it is ready."`
+	Doctor      doctorCommand      `cmd:"" group:"Run" help:"Look at what the server stands on: LiveKit, webhooks, trunks, database, Redis."`
 	Version     versionCommand     `cmd:"" group:"Run" help:"Show the version."`
 	Token       tokenCommands      `cmd:"" group:"Operate" help:"Make and revoke API tokens."`
 	User        userCommands       `cmd:"" group:"Operate" help:"Look after accounts."`
 	Room        roomCommands       `cmd:"" group:"Operate" help:"Look after rooms."`
+	Recording   recordingCommands  `cmd:"" group:"Operate" help:"Look after recordings."`
 	Mail        mailCommands       `cmd:"" group:"Operate" help:"Try whether mail can be sent."`
 	Jobs        jobsCommands       `cmd:"" group:"Operate" help:"See what is to be done, and what failed."`
 }
@@ -73,6 +76,7 @@ func advice(err error) string {
 		{auth.ErrNoUser, "see usher user list"},
 		{auth.ErrRoomNotFound, "see usher room list"},
 		{auth.ErrNoToken, "see usher token list"},
+		{recordings.ErrUnknown, "see usher recording list"},
 		{jobs.ErrNoJob, "see usher jobs list --state=all"},
 		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
 		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/usher-meet/usher/gen/ent"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/rooms"
@@ -200,14 +199,10 @@ func (c roomSetOwnerCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if err := operator(db, config).SetOwner(ctx, c.Room, u.ID); err != nil {
+	if err := (&rooms.Operator{DB: db, TokenLife: config.LiveKit.TokenLife}).SetOwner(ctx, c.Room, u.ID); err != nil {
 		return err
 	}
 	return showRoom(ctx, p, db, c.Room)
-}
-
-func operator(db *dbtx.DB, config *server.Config) *rooms.Operator {
-	return &rooms.Operator{DB: db, TokenLife: config.LiveKit.TokenLife}
 }
 
 type roomDeleteCommand struct {
@@ -239,7 +234,12 @@ func (c roomDeleteCommand) Run(ctx context.Context, p *program) error {
 	if err := p.confirm(c.Yes, question); err != nil {
 		return err
 	}
-	if err := operator(db, config).Delete(ctx, r.ID.String()); err != nil {
+	recordings, err := operatorRecordings(db, config)
+	if err != nil {
+		return err
+	}
+	operator := &rooms.Operator{DB: db, TokenLife: config.LiveKit.TokenLife, Recordings: recordings}
+	if err := operator.Delete(ctx, r.ID.String()); err != nil {
 		return err
 	}
 	return p.print(map[string]any{"id": r.ID.String(), "deleted": true}, func(w io.Writer) error {

@@ -100,6 +100,29 @@ var crossRules = []crossRule{
 		"USHER_SMTP_TIMEOUT is over 25s, which is when the job that sends is interrupted",
 	},
 	{
+		[]string{"USHER_STORAGE_BUCKET", "USHER_STORAGE_FOLDER"},
+		func(c *config) bool { return c.Storage.Bucket != "" && c.Storage.Folder != "" },
+		"USHER_STORAGE_BUCKET and USHER_STORAGE_FOLDER exclude each other: name one place for recordings",
+	},
+	{
+		[]string{"USHER_STORAGE_BUCKET", "USHER_STORAGE_ENDPOINT", "USHER_STORAGE_REGION", "USHER_STORAGE_KEY", "USHER_STORAGE_SECRET"},
+		func(c *config) bool {
+			s := c.Storage
+			return s.Bucket != "" && (s.Endpoint == "" || s.Region == "" || s.Key == "" || s.Secret == "")
+		},
+		"USHER_STORAGE_BUCKET needs USHER_STORAGE_ENDPOINT, USHER_STORAGE_REGION, USHER_STORAGE_KEY and USHER_STORAGE_SECRET",
+	},
+	{
+		[]string{"USHER_EGRESS_KEY", "USHER_EGRESS_SECRET"},
+		func(c *config) bool { return (c.Egress.Key == "") != (c.Egress.Secret == "") },
+		"USHER_EGRESS_KEY and USHER_EGRESS_SECRET go together: set both, or neither",
+	},
+	{
+		[]string{"USHER_SUMMARY_URL", "USHER_SUMMARY_TOKEN"},
+		func(c *config) bool { return (c.Summary.URL == "") != (c.Summary.Token == "") },
+		"USHER_SUMMARY_URL and USHER_SUMMARY_TOKEN go together: set both, or neither",
+	},
+	{
 		[]string{"USHER_STREAM_HEARTBEAT", "USHER_LOBBY_WAITING"},
 		func(c *config) bool { return 2*c.Streams.Heartbeat > c.Lobby.Waiting },
 		"USHER_STREAM_HEARTBEAT is more than half of USHER_LOBBY_WAITING: one that is late would lose a guest their place",

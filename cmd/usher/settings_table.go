@@ -178,6 +178,11 @@ var table = []section{
 			set: into(count, func(c *config) *int { return &c.LiveKit.MaxParticipants }),
 			doc: "Participants in one room; 0 for no limit.",
 		},
+		{
+			name: "USHER_LIVEKIT_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.Sweep }),
+			doc: "How often all meetings are looked at, for the webhooks that got lost.",
+		},
 	}},
 	{"Sign-in", "People sign in at an OpenID provider. Nobody can while `USHER_OIDC_ISSUER` is empty.", []setting{
 		{
@@ -354,6 +359,139 @@ var table = []section{
 			doc: "Streams that one network may have open; 0 for no limit.",
 		},
 	}},
+	{"Recording", "LiveKit's egress makes the files and puts them into the storage: see [recording.md](recording.md). Nothing is " +
+		"recorded while `USHER_STORAGE_BUCKET` and `USHER_STORAGE_FOLDER` are empty.", []setting{
+		{
+			name: "USHER_RECORDING_MODES", standard: "screen_recording,transcript",
+			set: into(recordingModes, func(c *config) *[]usherv1.RecordingMode { return &c.Recording.Modes }),
+			doc: "What may be recorded: `screen_recording` (MP4), `transcript` (sound for the summary service, OGG), or `none`.",
+		},
+		{
+			name: "USHER_RECORDING_FOLDER", standard: "recordings",
+			set: into(objectFolder, func(c *config) *string { return &c.Recording.Folder }),
+			doc: "Folder of the files in the storage. Files from before a change are found where they are, but not under `/media/`.",
+		},
+		{
+			name: "USHER_RECORDING_EXPIRE_DAYS", standard: "0",
+			set: into(days, func(c *config) *int { return &c.Recording.ExpireDays }),
+			doc: "How many days after it was saved a recording can be downloaded; 0 for ever. People may keep single ones for ever.",
+		},
+		{
+			name: "USHER_RECORDING_DELETE_EXPIRED", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.Recording.DeleteExpired }),
+			doc: "Whether this server deletes the files of expired recordings. Otherwise that is for the life-cycle rules of the bucket.",
+		},
+		{
+			name: "USHER_RECORDING_MAX_DURATION", standard: "0s",
+			set: into(duration, func(c *config) *time.Duration { return &c.Recording.MaxDuration }),
+			doc: "After this long a recording is stopped, give or take a sweep; 0s for no limit. LiveKit's egress has limits of its own.",
+		},
+		{
+			name: "USHER_RECORDING_TRANSCRIPT_DOWNLOAD", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.Recording.TranscriptDownload }),
+			doc: "Whether owners and administrators of a transcript may download its sound.",
+		},
+		{
+			name: "USHER_RECORDING_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Recording.Sweep }),
+			doc: "How often recordings are compared with LiveKit and the storage, for messages of theirs that got lost.",
+		},
+		{
+			name: "USHER_STORAGE_ENDPOINT", ownInDev: true,
+			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.Endpoint }),
+			doc: "Address of the S3 store for this server, without the bucket, such as `https://s3.eu-west-3.amazonaws.com`.",
+		},
+		{
+			name: "USHER_STORAGE_PUBLIC_ENDPOINT", ownInDev: true,
+			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.PublicEndpoint }),
+			doc: "Address of the store for browsers, in download addresses. Empty: `USHER_STORAGE_ENDPOINT`.",
+		},
+		{
+			name: "USHER_STORAGE_PROXY_ENDPOINT", ownInDev: true,
+			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.ProxyEndpoint }),
+			doc: "Address of the store for a proxy that fetches files with the headers of `/media-auth`. Empty: `USHER_STORAGE_ENDPOINT`.",
+		},
+		{
+			name: "USHER_STORAGE_BUCKET", ownInDev: true,
+			set: into(bucketName, func(c *config) *string { return &c.Storage.Bucket }),
+			doc: "Bucket of the recordings.",
+		},
+		{
+			name: "USHER_STORAGE_REGION", standard: "us-east-1", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Storage.Region }),
+			doc: "Region of the bucket. Stores without regions take any, as a rule.",
+		},
+		{
+			name: "USHER_STORAGE_KEY", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Storage.Key }),
+			doc: "Access key of this server, which may read, delete and list the objects of the bucket.",
+		},
+		{
+			name: "USHER_STORAGE_SECRET", secret: true, ownInDev: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Storage.Secret }),
+			doc: "Secret key of that access key.",
+		},
+		{
+			name: "USHER_STORAGE_STYLE", standard: "path", ownInDev: true,
+			set: into(oneOf(map[string]bool{"path": false, "host": true}), func(c *config) *bool { return &c.Storage.VirtualHost }),
+			doc: "Where the bucket is in the addresses of objects: `path` or `host`.",
+		},
+		{
+			name: "USHER_STORAGE_CA_FILE", ownInDev: true,
+			set: into(readableFile, func(c *config) *string { return &c.Storage.CAFile }),
+			doc: "Certificate authorities (PEM) for the store, besides the system's.",
+		},
+		{
+			name: "USHER_STORAGE_FOLDER", ownInDev: true,
+			set: into(absolutePath, func(c *config) *string { return &c.Storage.Folder }),
+			doc: "A folder on this machine instead of a bucket, which LiveKit's egress and all replicas share.",
+		},
+		{
+			name: "USHER_STORAGE_EVENT_SECRET", secret: true, ownInDev: true,
+			set: into(strongSecret, func(c *config) *server.Secret { return &c.Storage.EventSecret }),
+			doc: "What the store sends with its events to `/webhooks/storage`, as bearer token or as password. Empty: it sends none.",
+		},
+		{
+			name: "USHER_PROXY_SECRET", secret: true, ownInDev: true,
+			set: into(strongSecret, func(c *config) *server.Secret { return &c.Storage.ProxySecret }),
+			doc: "What a proxy sends in `X-Usher-Proxy-Secret` to `/media-auth`. Empty: only the internal listener answers there.",
+		},
+		{
+			name: "USHER_EGRESS_ENDPOINT", ownInDev: true,
+			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Egress.Endpoint }),
+			doc: "Address of the S3 store for LiveKit's egress. Empty: `USHER_STORAGE_ENDPOINT`.",
+		},
+		{
+			name: "USHER_EGRESS_KEY", ownInDev: true,
+			set: into(anyText, func(c *config) *string { return &c.Egress.Key }),
+			doc: "Access key for LiveKit's egress, which may put objects into the bucket and nothing else. Empty: that of this server.",
+		},
+		{
+			name: "USHER_EGRESS_SECRET", secret: true, ownInDev: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Egress.Secret }),
+			doc: "Secret key of that access key.",
+		},
+		{
+			name: "USHER_EGRESS_FOLDER", ownInDev: true,
+			set: into(absolutePath, func(c *config) *string { return &c.Egress.Folder }),
+			doc: "Where the folder `USHER_STORAGE_FOLDER` is for LiveKit's egress. Empty: at the same place.",
+		},
+		{
+			name: "USHER_SUMMARY_URL",
+			set:  into(summaryURL, func(c *config) *string { return &c.Summary.URL }),
+			doc:  "Address to which each transcript's sound is announced. Empty: transcripts are only kept.",
+		},
+		{
+			name: "USHER_SUMMARY_TOKEN", secret: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Summary.Token }),
+			doc: "Bearer token for that address.",
+		},
+		{
+			name: "USHER_SUMMARY_CA_FILE",
+			set:  into(readableFile, func(c *config) *string { return &c.Summary.CAFile }),
+			doc:  "Certificate authorities (PEM) for that address, instead of the system's.",
+		},
+	}},
 	{"Mail", "Invitations and notices are sent through a mail server. Nothing is while `USHER_SMTP_HOST` is empty: then nobody can be " +
 		"invited. `usher mail test --to ADDRESS` tries it.", []setting{
 		{
@@ -402,6 +540,16 @@ var table = []section{
 			name: "USHER_SMTP_PER_DOMAIN", standard: "5",
 			set: into(count, func(c *config) *int { return &c.Mail.PerDomain }),
 			doc: "How many letters to one domain a server has on their way at a time; 0 for no limit.",
+		},
+		{
+			name: "USHER_MAIL_PER_USER", standard: "500",
+			set: into(count, func(c *config) *int { return &c.Mail.PerUser }),
+			doc: "How many letters about invitations one user may have sent on a day (UTC).",
+		},
+		{
+			name: "USHER_MAIL_PER_INSTANCE", standard: "2000",
+			set: into(count, func(c *config) *int { return &c.Mail.PerInstance }),
+			doc: "How many letters about invitations all users together may have sent on a day (UTC).",
 		},
 		{
 			name: "USHER_MAIL_FROM", ownInDev: true,
@@ -513,6 +661,10 @@ var table = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.EmailLookup }),
 		limit("USHER_LIMIT_ROTATE_PIN", "10/1h", "rotate-pin", "Changes of one room's PIN.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.RotatePIN }),
+		limit("USHER_LIMIT_RESEND_INVITATION", "10/1h", "resend-invitation", "Letters about invitations to one room that are sent again.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.ResendInvitation }),
+		limit("USHER_LIMIT_START_RECORDING", "10/1h", "start-recording", "Recordings that are started in one room.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.StartRecording }),
 		limit("USHER_LIMIT_NOT_FOUND", "60/1m", "not-found", "Answers that something does not exist, for each network: guessing is slow.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.NotFound }),
 		limit("USHER_LIMIT_SIGN_IN", "60/1m", "sign-in", "Sign-ins that begin, for each network.",
@@ -533,6 +685,11 @@ var table = []section{
 			name: "USHER_KEEP_AUDIT", standard: "8760h",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Audit }),
 			doc: "How long the record of who did what in rooms is kept.",
+		},
+		{
+			name: "USHER_KEEP_INVITATIONS", standard: "2160h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Invitations }),
+			doc: "How long an invitation, with its address, is kept after its link has ended.",
 		},
 		{
 			name: "USHER_KEEP_JOBS", standard: "168h",

@@ -52,8 +52,30 @@ const (
 	ParticipantRemoved Action = "participant.removed"
 	// ParticipantRenamed does not say what the name is.
 	ParticipantRenamed Action = "participant.renamed"
+	// RecordingStarted has the recording as target, and its mode.
+	RecordingStarted Action = "recording.started"
+	// RecordingStopped has the recording as target.
+	RecordingStopped Action = "recording.stopped"
+	// RecordingDeleted has the recording as target.
+	RecordingDeleted Action = "recording.deleted"
+	// RecordingKept says in its detail whether it is kept for ever.
+	RecordingKept Action = "recording.kept"
+	// RecordingShared has the recording as target, and says to whom which role was given.
+	RecordingShared Action = "recording.shared"
+	// RecordingUnshared has the recording as target, and says from whom access was taken.
+	RecordingUnshared Action = "recording.unshared"
 	// ParticipantRestricted says which fields of what they may do were set.
 	ParticipantRestricted Action = "participant.restricted"
+	// InvitationCreated is of each person who was invited, or invited again.
+	InvitationCreated Action = "invitation.created"
+	// InvitationUpdated is of a new schedule or message.
+	InvitationUpdated Action = "invitation.updated"
+	// InvitationResent is of a letter that was sent again.
+	InvitationResent Action = "invitation.resent"
+	// InvitationRevoked is of a link that was withdrawn.
+	InvitationRevoked Action = "invitation.revoked"
+	// InvitationUsed is of a link that let its holder in without waiting. The detail says how often it has.
+	InvitationUsed Action = "invitation.used"
 	// PINRotated says in its detail why, unless somebody asked for it. It has no PIN.
 	PINRotated Action = "pin.rotated"
 )
@@ -73,6 +95,12 @@ func User(id uuid.UUID) string { return "user:" + id.String() }
 
 // Member is the target of what is done to a membership that nobody has claimed.
 func Member(id uuid.UUID) string { return "member:" + id.String() }
+
+// Invitation is the target of what is done to somebody's invitation.
+func Invitation(id uuid.UUID) string { return "invitation:" + id.String() }
+
+// Recording is the target of what is done to a recording.
+func Recording(id uuid.UUID) string { return "recording:" + id.String() }
 
 // Participant is the target of what is done to somebody in a meeting.
 func Participant(identity string) string { return "participant:" + identity }

@@ -21,6 +21,10 @@ const (
 	PurposePageToken          Purpose = "usher page token"
 	PurposeLobbyTicket        Purpose = "usher lobby ticket"
 	PurposeSignIn             Purpose = "usher sign-in state"
+	PurposeInvitation         Purpose = "usher invitation link"
+	PurposeSuppression        Purpose = "usher mail suppression"
+	PurposeMailStop           Purpose = "usher mail stop"
+	PurposeDownload           Purpose = "usher download address"
 )
 
 // Keys derives one key per purpose from the instance's secret (USHER_SECRET), and from the one before it, with which
@@ -32,6 +36,8 @@ type Keys struct {
 // purposes are all purposes.
 var purposes = []Purpose{
 	PurposeAPIToken, PurposeParticipantSession, PurposeIdentity, PurposePageToken, PurposeLobbyTicket, PurposeSignIn,
+	PurposeInvitation, PurposeSuppression, PurposeMailStop,
+	PurposeDownload,
 }
 
 // NewKeys takes the secret and the one before it, which may be empty. All keys are derived here: a token is checked with

@@ -89,6 +89,7 @@ type Service struct {
 	Lobby    Lobby
 	Turns    Turns
 	Timing   Timing
+	Metrics  *Metrics
 	Log      *slog.Logger
 
 	known known

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
@@ -77,7 +79,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) replica() *Service {
 	return &Service{
 		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Turns: w.lobby, Log: slog.New(slog.DiscardHandler),
-		Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
+		Metrics: NewMetrics(prometheus.NewRegistry()), Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
 	}
 }
 
@@ -311,4 +313,39 @@ func TestSweep_turns(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.until("held", call, isHeld)
+}
+
+// A call that ended without a word does not wait for long, though its room is empty when that is seen first.
+func TestSweep_endedUnseen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	call, p := w.calls("+4917012345678")
+	w.joined(w.callers, p)
+	call.HangUp()
+	var host *ent.User
+	err := w.db.Run(t.Context(), func(tx *ent.Client) (err error) {
+		if host, err = tx.User.Create().SetSub("test-host").Save(t.Context()); err != nil {
+			return err
+		}
+		return tx.Member.Create().SetRoomID(w.room).SetUserID(host.ID).SetRole(usherv1.Role_ROLE_OWNER).Exec(t.Context())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := auth.WithCaller(t.Context(), &auth.Caller{Kind: auth.User, User: host})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		if err := w.callers.sweepRoom(t.Context(), w.room); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.lobby.ListWaiting(ctx, &usherv1.ListWaitingRequest{Room: w.room.String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.GetEntries()) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the call waits after 20 s, though nobody is there")
+		}
+	}
 }

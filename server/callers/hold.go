@@ -34,7 +34,7 @@ func (s *Service) settle(ctx context.Context, room uuid.UUID, p live.Participant
 	case live.CallWaiting:
 	}
 	if isHeld(p) {
-		s.known.addHeld(p.SID)
+		s.known.addHeld(room, p.SID)
 		return nil
 	}
 	held, err := s.hold(ctx, room, p)
@@ -73,6 +73,7 @@ func (s *Service) hold(ctx context.Context, room uuid.UUID, p live.Participant) 
 	if standing, unknown := s.standing(ctx, room, p.Call()); unknown == nil && (standing == live.CallAdmitted || standing == live.CallLifted) {
 		return p, s.lift(ctx, room, p.Call())
 	}
+	s.Metrics.removed.Inc()
 	s.Log.WarnContext(ctx, "a caller is removed because they cannot be held", "room", room, "err", err)
 	if err := s.LiveKit.RemoveParticipant(ctx, room, p.Identity); err != nil {
 		return p, fmt.Errorf("remove a caller who cannot be held: %w", err)
@@ -90,7 +91,7 @@ func (s *Service) tryHold(ctx context.Context, room uuid.UUID, identity string) 
 			break
 		}
 		if held, err = s.holdOnce(bounded, room, identity); err == nil {
-			s.Log.DebugContext(ctx, "caller held", "room", room, "duration", time.Since(began))
+			s.Metrics.holds.Observe(time.Since(began).Seconds())
 			return held, nil
 		}
 		if errors.Is(err, live.ErrGone) {
@@ -107,7 +108,7 @@ func (s *Service) holdOnce(ctx context.Context, room uuid.UUID, identity string)
 		return p, err
 	}
 	// Before the tracks: one that is published from now on is muted when LiveKit tells of it.
-	s.known.addHeld(p.SID)
+	s.known.addHeld(room, p.SID)
 	for i := range p.Tracks {
 		if p.Tracks[i].Muted {
 			continue

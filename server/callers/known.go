@@ -1,18 +1,24 @@
 package callers
 
 import (
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
 
+// remembered is for how long a room is known after its last caller.
+const remembered = 15 * time.Second
+
 // known is what this process remembers, so that it need not ask. Nothing is decided by it.
 type known struct {
 	mu sync.Mutex
-	// rooms have callers, or had some a moment ago.
-	rooms map[uuid.UUID]bool
-	// held are the sids of callers who are held: of one connection each, so whoever takes over an identity is not among them.
-	held map[string]bool
+	// rooms are those with callers, and when there was one last.
+	rooms map[uuid.UUID]time.Time
+	// held are the sids of callers who are held, and their rooms. A sid is one connection, so whoever takes over an identity is
+	// not among them.
+	held map[string]uuid.UUID
 	// locks are the identities about which something is being done.
 	locks map[lockKey]*lock
 }
@@ -52,19 +58,20 @@ func (k *known) lock(room uuid.UUID, identity string) (unlock func()) {
 	}
 }
 
-func (k *known) addHeld(sid string) {
+func (k *known) addHeld(room uuid.UUID, sid string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
-		k.held = map[string]bool{}
+		k.held = map[string]uuid.UUID{}
 	}
-	k.held[sid] = true
+	k.held[sid] = room
 }
 
 func (k *known) isHeld(sid string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.held[sid]
+	_, held := k.held[sid]
+	return held
 }
 
 func (k *known) forget(sid string) {
@@ -77,24 +84,27 @@ func (k *known) addRoom(room uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.rooms == nil {
-		k.rooms = map[uuid.UUID]bool{}
+		k.rooms = map[uuid.UUID]time.Time{}
 	}
-	k.rooms[room] = true
+	k.rooms[room] = time.Now()
 }
 
 func (k *known) hasRoom(room uuid.UUID) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.rooms[room]
+	_, has := k.rooms[room]
+	return has
 }
 
-func (k *known) forgetRoom(room uuid.UUID) {
+// leaveRoom forgets a room some time after its last caller: the entries of calls that ended unseen end after some seconds.
+func (k *known) leaveRoom(room uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.rooms, room)
-	if len(k.rooms) == 0 {
-		k.held = nil // whoever was held is in none of them
+	if time.Since(k.rooms[room]) <= remembered {
+		return
 	}
+	delete(k.rooms, room)
+	maps.DeleteFunc(k.held, func(_ string, in uuid.UUID) bool { return in == room })
 }
 
 // allRooms are the rooms that are known.

@@ -100,15 +100,21 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 		return nil
 	}
 	slices.SortFunc(calls, func(a, b live.Participant) int { return a.JoinTime.Compare(b.JoinTime) })
-	s.known.addRoom(room)
-	standings, err := s.standings(ctx, room, calls)
-	failures := []error{err}
-	for i, p := range calls {
-		failures = append(failures, s.settleSeen(ctx, room, p, standings[i]))
+	if len(calls) > 0 {
+		s.known.addRoom(room)
 	}
+	standings, err := s.standings(ctx, room, calls)
+	failures := make([]error, len(calls), len(calls)+2)
+	var settling sync.WaitGroup
+	for i, p := range calls {
+		// Side by side: one for whom LiveKit takes long keeps nobody else from being held.
+		settling.Go(func() { failures[i] = s.settleSeen(ctx, room, p, standings[i]) })
+	}
+	settling.Wait()
+	failures = append(failures, err)
 	if len(calls) == 0 {
 		if err == nil {
-			s.known.forgetRoom(room)
+			s.known.leaveRoom(room)
 		}
 		company = true // of nobody
 	}

@@ -60,6 +60,7 @@ type Client struct {
 	config   Config
 	rooms    livekit.RoomService
 	sip      livekit.SIP
+	address  string
 	egress   livekit.Egress
 	http     *http.Client
 	snapshot snapshot
@@ -98,7 +99,7 @@ func New(c Config) (*Client, error) {
 	}
 	address := strings.TrimSuffix(u.String(), "/")
 	return &Client{
-		config: c, http: client,
+		config: c, http: client, address: address,
 		rooms: livekit.NewRoomServiceProtobufClient(address, client), sip: livekit.NewSIPProtobufClient(address, client),
 		egress: livekit.NewEgressProtobufClient(address, client),
 	}, nil

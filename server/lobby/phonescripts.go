@@ -24,7 +24,7 @@ local function stand(c, place)
     if ends - now < ms(a.accepted) / 2 then store(e, now + ms(a.accepted)) end
     return e.lifted and 'lifted' or 'admitted'
   end
-  if not c.withheld and redis.call('HGET', denials, 'caller:' .. c.identity) == a.meeting then
+  if redis.call('HGET', denials, 'caller:' .. c.identity) == a.meeting then
     forget(c.id)
     return 'refused'
   end

@@ -81,7 +81,7 @@ func TestAccounts_concurrent(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
 		accounts := newLifecycle(t, db)
-		operator := &Operator{DB: db, TokenLife: time.Minute}
+		operator := &Operator{DB: db, TokenLife: time.Minute, Recordings: noRecordings{}}
 		alice := mustUser(t, db, "Alice")
 		for round := range 24 {
 			bob, twin := mustUser(t, db, "Bob"), mustUser(t, db, "Twin")

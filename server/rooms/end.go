@@ -72,6 +72,9 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 			return false, fmt.Errorf("insert task to end a meeting of %s: %w", r.ID, err)
 		}
 	}
+	if err := s.Recordings.MeetingEnded(ctx, tx, r.ID); err != nil {
+		return false, err
+	}
 	detail := fmt.Sprintf("meeting=%d live=%t", number, sid != "")
 	return true, audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.MeetingEnded, Detail: detail})
 }

@@ -45,7 +45,7 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 	livekit := &fakeLiveKit{meetings: map[uuid.UUID]*fakeMeeting{}, tokens: map[string]fakeToken{}, updated: map[string]bool{}}
 	return &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: livekit, Lobby: noLobby{}, Telephony: noTelephony{}, Log: slog.New(slog.DiscardHandler),
+		LiveKit: livekit, Lobby: noLobby{}, Recordings: noRecordings{}, Telephony: noTelephony{}, Log: slog.New(slog.DiscardHandler),
 		PublicURL: "https://meet.example.org", LiveKitURL: "wss://livekit.example.org",
 		Defaults: Defaults{
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
@@ -414,4 +414,15 @@ func (f *fakeLiveKit) SetRoomMetadata(ctx context.Context, room uuid.UUID, metad
 		m.metadata = metadata
 		return nil
 	})
+}
+
+// noRecordings records nothing.
+type noRecordings struct{}
+
+func (noRecordings) MeetingEnded(context.Context, *ent.Client, uuid.UUID) error { return nil }
+
+func (noRecordings) RoomDeleted(context.Context, *ent.Client, uuid.UUID) error { return nil }
+
+func (noRecordings) Label(context.Context, uuid.UUID, time.Time) (mode, status string, err error) {
+	return "", "", nil
 }

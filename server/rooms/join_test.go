@@ -273,12 +273,12 @@ func TestRoomMetadata_isStable(t *testing.T) {
 	r := &ent.Room{AccessLevel: trusted, Configuration: &usherv1.RoomConfiguration{
 		RestrictSources: true, CanPublishSources: []usherv1.TrackSource{camera, microphone}, PhonePolicy: usherv1.PhonePolicy_PHONE_POLICY_LOBBY,
 	}}
-	want, err := roomMetadata(r)
+	want, err := roomMetadata(r, recordingLabel{})
 	if err != nil || !json.Valid([]byte(want)) || strings.Contains(want, " ") {
 		t.Errorf("metadata %q, %v", want, err)
 	}
 	for range 50 {
-		if got, _ := roomMetadata(r); got != want {
+		if got, _ := roomMetadata(r, recordingLabel{}); got != want {
 			t.Fatalf("%s, then %s", want, got)
 		}
 	}

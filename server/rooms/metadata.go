@@ -10,8 +10,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 )
 
-// roomMetadata is what everybody in the meeting may read about the room. Equal rooms give equal text.
-func roomMetadata(r *ent.Room) (string, error) {
+// recordingLabel is what a meeting shows of its recording; empty for nothing.
+type recordingLabel struct{ mode, status string }
+
+// roomMetadata is what everybody in the meeting may read about the room. Equal rooms and labels give equal text.
+func roomMetadata(r *ent.Room, l recordingLabel) (string, error) {
 	configuration, err := protojson.Marshal(configurationOf(r))
 	if err != nil {
 		return "", fmt.Errorf("encode room configuration: %w", err)
@@ -19,7 +22,9 @@ func roomMetadata(r *ent.Room) (string, error) {
 	text, err := json.Marshal(struct {
 		AccessLevel   string          `json:"access_level"`
 		Configuration json.RawMessage `json:"configuration"`
-	}{r.AccessLevel.String(), configuration})
+		Mode          string          `json:"recording_mode,omitempty"`
+		Status        string          `json:"recording_status,omitempty"`
+	}{r.AccessLevel.String(), configuration, l.mode, l.status})
 	if err != nil {
 		return "", fmt.Errorf("encode room metadata: %w", err)
 	}

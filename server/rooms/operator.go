@@ -30,6 +30,11 @@ type Operator struct {
 	DB *dbtx.DB
 	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, a meeting is kept from coming back.
 	TokenLife time.Duration
+	// Recordings is needed to delete rooms only.
+	Recordings interface {
+		// RoomDeleted acts in the transaction that deletes the room.
+		RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	}
 }
 
 // Filter says which rooms to list.
@@ -143,6 +148,9 @@ func (o *Operator) Delete(ctx context.Context, ref string) error {
 			return fmt.Errorf("delete room %s: %w", a.Room.ID, err)
 		}
 		if err := audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RoomDeleted}); err != nil {
+			return err
+		}
+		if err := o.Recordings.RoomDeleted(ctx, tx, a.Room.ID); err != nil {
 			return err
 		}
 		return o.tasks().closeLater(ctx, tx, a.Room.ID)

@@ -18,7 +18,9 @@ import (
 	"github.com/usher-meet/usher/server/internal/testenv"
 )
 
-func newOperator(db *dbtx.DB) *Operator { return &Operator{DB: db, TokenLife: 10 * time.Minute} }
+func newOperator(db *dbtx.DB) *Operator {
+	return &Operator{DB: db, TokenLife: 10 * time.Minute, Recordings: noRecordings{}}
+}
 
 // tasksOf counts the tasks about a room.
 func tasksOf(t *testing.T, db *dbtx.DB, room string, kind livetask.Kind) int {

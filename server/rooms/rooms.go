@@ -29,6 +29,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/idempotency"
+	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -46,14 +47,18 @@ var (
 // maxName is how long a room's name may be, in characters.
 const maxName = 500
 
-// Service serves usher.v1.RoomsService. Every field is required.
+// Service serves usher.v1.RoomsService. Every field is required unless it says otherwise.
 type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
+	// Invitations is nil where nobody can be invited.
+	Invitations Invitations
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
+	// Recordings is told of what ends with a room or a meeting, and says what a meeting shows of its recording.
+	Recordings Recordings
 	// Lobby is told when it may have changed who has to wait.
 	Lobby     Lobby
 	Telephony Telephony
@@ -95,6 +100,23 @@ type LiveKit interface {
 	connector
 	meetingEditor
 	participantEditor
+}
+
+// Invitations is what this package asks of invitations. server/invitations implements it.
+type Invitations interface {
+	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
+	Invited(ctx context.Context, a *auth.Access, token string) (*live.Admission, error)
+	// Admit counts that it did. It fails with auth.ErrLobbyRequired when the link does not any more.
+	Admit(ctx context.Context, a *auth.Access, g *live.Admission) error
+}
+
+// Recordings is what this package asks of the recordings. server/recordings implements it.
+type Recordings interface {
+	// MeetingEnded and RoomDeleted act in the transaction that ends the meeting, or deletes the room.
+	MeetingEnded(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	// Label is what a meeting that began at since shows; both are empty for nothing.
+	Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error)
 }
 
 // Lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
@@ -273,6 +295,9 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 			return fmt.Errorf("delete room %s: %w", id, err)
 		}
 		if err := audit.Record(ctx, tx, audit.Event{Room: id, Action: audit.RoomDeleted}); err != nil {
+			return err
+		}
+		if err := s.Recordings.RoomDeleted(ctx, tx, id); err != nil {
 			return err
 		}
 		return s.closeLater(ctx, tx, id)

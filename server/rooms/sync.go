@@ -89,7 +89,11 @@ func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, e
 	if err != nil {
 		return false, err
 	}
-	metadata, err := roomMetadata(r)
+	var label recordingLabel
+	if label.mode, label.status, err = s.Recordings.Label(ctx, r.ID, meeting.StartTime); err != nil {
+		return false, err
+	}
+	metadata, err := roomMetadata(r, label)
 	if err != nil {
 		return false, err
 	}

@@ -47,13 +47,14 @@ export class Person {
 
   /**
    * @param {Browser} browser
-   * @param {Usher} usher
+   * @param {Usher | string} usher One that runs, or its address.
    * @param {ContextOptions} [options]
    */
   static async open(browser, usher, options = {}) {
-    const context = await browser.newContext({ baseURL: usher.url, viewport: desktop, locale: "en-GB", ...options });
+    const url = typeof usher === "string" ? usher : usher.url;
+    const context = await browser.newContext({ baseURL: url, viewport: desktop, locale: "en-GB", ...options });
     context.setDefaultTimeout(patience);
-    await context.grantPermissions(["camera", "microphone", "clipboard-read", "clipboard-write"], { origin: usher.url });
+    await context.grantPermissions(["camera", "microphone", "clipboard-read", "clipboard-write"], { origin: url });
     const person = new Person(context, await context.newPage());
     person.listen();
     return person;
@@ -111,13 +112,13 @@ export class Person {
 
   /** Opens the panel of people. */
   async people() {
-    await this.page.getByRole("button", { name: "People", exact: true }).click();
+    await this.page.getByRole("button", { name: /^People/ }).click();
     await this.page.getByRole("heading", { name: "People", level: 2 }).waitFor();
   }
 
   /** Lets somebody in who waits. @param {string} name */
   async admit(name) {
-    await this.page.getByRole("button", { name: `Let ${name} in` }).click();
+    await this.page.getByRole("button", { name: `Let in ${name}` }).click();
   }
 
   /**

@@ -72,7 +72,7 @@ for (const [device, options] of /** @type {const} */ ([
     await bob.page.getByRole("button", { name: "Ask to join" }).click();
     await bob.page.getByRole("heading", { name: "You are at the door" }).waitFor();
 
-    await ada.page.getByRole("button", { name: "Turn Bob away" }).click();
+    await ada.page.getByRole("button", { name: "Turn away Bob" }).click();
     await bob.page.getByRole("heading", { name: "You were not let in" }).waitFor();
     await bob.screenshot(`denied, ${device}`);
     assert.equal(await bob.page.getByRole("button", { name: "Ask again" }).isDisabled(), true);

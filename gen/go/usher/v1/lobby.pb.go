@@ -255,7 +255,7 @@ type Entry struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Where it stands.
 	Status EntryStatus `protobuf:"varint,2,opt,name=status,proto3,enum=usher.v1.EntryStatus" json:"status,omitempty"`
-	// The name that is shown to hosts, and after admission to everybody.
+	// The name that is shown to hosts, and after admission to everybody. Of phone callers it has the end of their number.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The colour of the guest, the same in the meeting: `hsl(H, S%, L%)`.
 	Color string `protobuf:"bytes,4,opt,name=color,proto3" json:"color,omitempty"`
@@ -577,7 +577,7 @@ type RequestEntryRequest struct {
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The ticket of the first answer. Empty: a new entry.
 	Ticket string `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// Token of a personal invitation link. It has no effect while invitations are switched off.
+	// Token of a personal invitation link. One with skip_lobby lets its holder enter at once; any other has no effect.
 	InvitationToken string `protobuf:"bytes,4,opt,name=invitation_token,json=invitationToken,proto3" json:"invitation_token,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1395,7 +1395,7 @@ type DecideAllEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ids of the entries about which this decision stands now.
 	Decided []string `protobuf:"bytes,1,rep,name=decided,proto3" json:"decided,omitempty"`
-	// Ids of the others: they are gone, or another decision was made.
+	// Ids of the others: they are gone, or another decision was made, or a phone caller could not be let in.
 	Skipped       []string `protobuf:"bytes,2,rep,name=skipped,proto3" json:"skipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

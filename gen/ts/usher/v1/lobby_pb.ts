@@ -38,7 +38,7 @@ export type Entry = Message<"usher.v1.Entry"> & {
   status: EntryStatus;
 
   /**
-   * The name that is shown to hosts, and after admission to everybody.
+   * The name that is shown to hosts, and after admission to everybody. Of phone callers it has the end of their number.
    *
    * @generated from field: string display_name = 3;
    */
@@ -236,7 +236,7 @@ export type RequestEntryRequest = Message<"usher.v1.RequestEntryRequest"> & {
   ticket: string;
 
   /**
-   * Token of a personal invitation link. It has no effect while invitations are switched off.
+   * Token of a personal invitation link. One with skip_lobby lets its holder enter at once; any other has no effect.
    *
    * @generated from field: string invitation_token = 4;
    */
@@ -628,7 +628,7 @@ export type DecideAllEntriesResponse = Message<"usher.v1.DecideAllEntriesRespons
   decided: string[];
 
   /**
-   * Ids of the others: they are gone, or another decision was made.
+   * Ids of the others: they are gone, or another decision was made, or a phone caller could not be let in.
    *
    * @generated from field: repeated string skipped = 2;
    */
@@ -865,7 +865,8 @@ export const LobbyService: GenService<{
     output: typeof CancelEntryResponseSchema;
   },
   /**
-   * ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby.
+   * ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby unless their phone_policy says
+   * that phone callers wait.
    *
    * Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
    *
@@ -898,10 +899,13 @@ export const LobbyService: GenService<{
    * DecideEntry lets one guest in or turns them away. The etag says which name was seen: nobody is admitted unseen. Making
    * the same decision again succeeds. A guest whose signs of life ended less than 10 s ago is still found.
    *
+   * A phone caller who is let in hears the meeting and is heard when this answers. One who is turned away is out, and that
+   * number stays out for the rest of the meeting.
+   *
    * Callers: administrators and owners of the room (API tokens with scope `rooms`).
    *
    * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NO_LOBBY, ENTRY_NOT_FOUND, ENTRY_ALREADY_DECIDED, CONFLICT (the guest
-   * changed their name).
+   * changed their name), LIVEKIT_UNAVAILABLE (a phone caller could not be let in, and waits as before).
    *
    * @generated from rpc usher.v1.LobbyService.DecideEntry
    */

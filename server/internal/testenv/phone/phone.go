@@ -87,10 +87,16 @@ func (b *Bridge) admin() (context.Context, context.CancelFunc) {
 // Trunk makes an inbound trunk that answers at the given numbers, and returns its id.
 func (b *Bridge) Trunk(name string, numbers ...string) string {
 	b.t.Helper()
+	return b.TrunkWithAddresses(name, nil, numbers...)
+}
+
+// TrunkWithAddresses is [Bridge.Trunk] for one that takes calls from some addresses only.
+func (b *Bridge) TrunkWithAddresses(name string, addresses []string, numbers ...string) string {
+	b.t.Helper()
 	ctx, cancel := b.admin()
 	defer cancel()
 	trunk, err := b.sip.CreateSIPInboundTrunk(ctx, &livekit.CreateSIPInboundTrunkRequest{
-		Trunk: &livekit.SIPInboundTrunkInfo{Name: name, Numbers: numbers},
+		Trunk: &livekit.SIPInboundTrunkInfo{Name: name, Numbers: numbers, AllowedAddresses: addresses},
 	})
 	if err != nil {
 		b.t.Fatalf("make trunk: %v", err)

@@ -2,11 +2,14 @@ import { createContext, type ReactNode, useCallback, useContext, useMemo, useSta
 import type { Texts } from "./en.ts";
 
 /** The languages that there are texts for, as their speakers call them. */
-export const languages = { en: "English" };
+export const languages = { en: "English", fr: "Français", de: "Deutsch", nl: "Nederlands" };
 export type Language = keyof typeof languages;
 
 const load: Record<Language, () => Promise<Texts>> = {
   en: async () => (await import("./en.ts")).en,
+  fr: async () => (await import("./fr.ts")).fr,
+  de: async () => (await import("./de.ts")).de,
+  nl: async () => (await import("./nl.ts")).nl,
 };
 
 const stored = "usher.language";

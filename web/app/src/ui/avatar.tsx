@@ -1,9 +1,13 @@
 /** The initials of a name, in the person's colour. */
 export function Avatar({ name, color, large = false }: { name: string; color?: string | undefined; large?: boolean }) {
+  // The letters are a picture: the style draws them.
   return (
-    <span className={large ? "avatar large" : "avatar"} style={{ backgroundColor: safeColor(color) }} aria-hidden="true">
-      {initials(name)}
-    </span>
+    <span
+      className={large ? "avatar large" : "avatar"}
+      data-initials={initials(name)}
+      style={{ backgroundColor: safeColor(color) }}
+      aria-hidden="true"
+    />
   );
 }
 
@@ -17,6 +21,6 @@ export function initials(name: string): string {
 /** Colours come from other people's clients by way of LiveKit: only the form that Usher makes is taken. */
 function safeColor(color: string | undefined): string | undefined {
   const parts = /^hsl\((\d{1,3}), (\d{1,3})%, (\d{1,3})%\)$/.exec(color ?? "");
-  // Light letters stay readable on it: no lighter than 40%.
-  return parts ? `hsl(${parts[1]}, ${Math.min(Number(parts[2]), 55)}%, ${Math.min(Number(parts[3]), 38)}%)` : undefined;
+  // White letters stay readable on it.
+  return parts ? `hsl(${parts[1]}, ${Math.min(Number(parts[2]), 55)}%, ${Math.min(Number(parts[3]), 30)}%)` : undefined;
 }

@@ -80,7 +80,8 @@ type LobbyServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID.
 	CancelEntry(context.Context, *v1.CancelEntryRequest) (*v1.CancelEntryResponse, error)
-	// ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby.
+	// ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby unless their phone_policy says
+	// that phone callers wait.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
 	//
@@ -97,10 +98,13 @@ type LobbyServiceClient interface {
 	// DecideEntry lets one guest in or turns them away. The etag says which name was seen: nobody is admitted unseen. Making
 	// the same decision again succeeds. A guest whose signs of life ended less than 10 s ago is still found.
 	//
+	// A phone caller who is let in hears the meeting and is heard when this answers. One who is turned away is out, and that
+	// number stays out for the rest of the meeting.
+	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NO_LOBBY, ENTRY_NOT_FOUND, ENTRY_ALREADY_DECIDED, CONFLICT (the guest
-	// changed their name).
+	// changed their name), LIVEKIT_UNAVAILABLE (a phone caller could not be let in, and waits as before).
 	DecideEntry(context.Context, *v1.DecideEntryRequest) (*v1.DecideEntryResponse, error)
 	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, or about whom another
 	// decision was made, are skipped.
@@ -259,7 +263,8 @@ type LobbyServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID.
 	CancelEntry(context.Context, *v1.CancelEntryRequest) (*v1.CancelEntryResponse, error)
-	// ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby.
+	// ListWaiting lists who waits, oldest first. It is empty in public rooms, which have no lobby unless their phone_policy says
+	// that phone callers wait.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `read` or `rooms`).
 	//
@@ -276,10 +281,13 @@ type LobbyServiceHandler interface {
 	// DecideEntry lets one guest in or turns them away. The etag says which name was seen: nobody is admitted unseen. Making
 	// the same decision again succeeds. A guest whose signs of life ended less than 10 s ago is still found.
 	//
+	// A phone caller who is let in hears the meeting and is heard when this answers. One who is turned away is out, and that
+	// number stays out for the rest of the meeting.
+	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NO_LOBBY, ENTRY_NOT_FOUND, ENTRY_ALREADY_DECIDED, CONFLICT (the guest
-	// changed their name).
+	// changed their name), LIVEKIT_UNAVAILABLE (a phone caller could not be let in, and waits as before).
 	DecideEntry(context.Context, *v1.DecideEntryRequest) (*v1.DecideEntryResponse, error)
 	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, or about whom another
 	// decision was made, are skipped.

@@ -70,7 +70,7 @@ type ParticipantsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	ListParticipants(context.Context, *v1.ListParticipantsRequest) (*v1.ListParticipantsResponse, error)
-	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves. Repeating it is
+	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
 	// harmless.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the
@@ -301,7 +301,7 @@ type ParticipantsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	ListParticipants(context.Context, *v1.ListParticipantsRequest) (*v1.ListParticipantsResponse, error)
-	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves. Repeating it is
+	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
 	// harmless.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the

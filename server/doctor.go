@@ -1,0 +1,293 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/usher-meet/usher/ent/migrations"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/ratelimit"
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Detail is what was found, and what to do about it when it is bad. It has no secrets.
+	Detail string `json:"detail"`
+}
+
+// DoctorOptions are what to look at, and for how long.
+type DoctorOptions struct {
+	Config Config
+	// Report is called with each check as it is done.
+	Report func(Check)
+	// WebhookWait is how long LiveKit has to tell about a room that is made for it. It tries for 15 s itself.
+	WebhookWait time.Duration
+}
+
+// doctor looks at the surroundings of a server, one after another. What cannot be looked at, because something before it is
+// bad, is left out.
+type doctor struct {
+	DoctorOptions
+	db      *dbtx.DB
+	livekit *livekit.Client
+	parts   *parts
+}
+
+// Doctor looks at what a server with these settings stands on.
+func Doctor(ctx context.Context, o DoctorOptions) {
+	d := &doctor{DoctorOptions: o}
+	if closeDatabase := d.openDatabase(ctx); closeDatabase != nil {
+		defer closeDatabase()
+	}
+	closeRedis := d.checkRedis(ctx)
+	defer closeRedis()
+	if !d.checkLiveKit(ctx) {
+		return
+	}
+	defer d.livekit.Close()
+	if d.db != nil {
+		d.checkWebhook(ctx)
+		d.checkTelephony(ctx)
+	}
+	d.checkUnmute(ctx)
+}
+
+func (d *doctor) good(name, format string, args ...any) {
+	d.Report(Check{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (d *doctor) bad(name, format string, args ...any) {
+	d.Report(Check{Name: name, Detail: fmt.Sprintf(format, args...)})
+}
+
+// openDatabase checks the database and its schema. It keeps the database only if that fits.
+func (d *doctor) openDatabase(ctx context.Context) (closeDatabase func()) {
+	db, err := dbtx.Open(ctx, string(d.Config.DatabaseURL))
+	if err != nil {
+		d.bad("database", "%v", err)
+		return nil
+	}
+	kind := "PostgreSQL"
+	if db.Dialect == dialect.SQLite {
+		kind = "SQLite"
+	}
+	err = migrations.Check(ctx, db.SQL(), db.Dialect, Version)
+	switch {
+	case errors.Is(err, migrations.ErrOld):
+		d.good("database", "%s answers", kind)
+		d.bad("schema", "%v: run usher migrate up", err)
+	case errors.Is(err, migrations.ErrBreaking):
+		d.good("database", "%s answers", kind)
+		d.bad("schema", "%v: run a newer usher", err)
+	case err != nil:
+		d.bad("database", "%s cannot be used: %v", kind, err)
+	default:
+		d.good("database", "%s answers", kind)
+		d.good("schema", "fits version %s", Version)
+		d.db = db
+		return db.Close
+	}
+	db.Close()
+	return nil
+}
+
+// checkRedis checks that Redis answers, and keeps what it is told.
+func (d *doctor) checkRedis(ctx context.Context) (closeRedis func()) {
+	client, err := OpenRedis(d.Config.Redis)
+	if err != nil {
+		d.bad("redis", "%v: USHER_REDIS_ADDRESSES says where it is", err)
+		return func() {}
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := client.Do(ctx, client.B().Ping().Build()).Error(); err != nil {
+		d.bad("redis", "does not answer: %v", err)
+		return client.Close
+	}
+	d.good("redis", "answers")
+	for node, c := range client.Nodes() {
+		info, err := c.Do(ctx, c.B().Info().Section("persistence").Build()).ToString()
+		switch {
+		case err != nil || !strings.Contains(info, "aof_enabled:"):
+			d.good("redis-aof", "%s does not tell whether it keeps its data: in production it needs appendonly yes", node)
+		case !strings.Contains(info, "aof_enabled:1"):
+			d.bad("redis-aof", "%s forgets sessions and lobbies when it restarts: set appendonly yes", node)
+		default:
+			d.good("redis-aof", "%s keeps its data", node)
+		}
+	}
+	return client.Close
+}
+
+// maxSkew is by how much clocks may differ: tokens of LiveKit's API are refused from a minute on.
+const maxSkew = 10 * time.Second
+
+// checkLiveKit checks that LiveKit can be used.
+func (d *doctor) checkLiveKit(ctx context.Context) bool {
+	c := d.Config.LiveKit
+	var err error
+	d.livekit, err = livekit.New(livekit.Config{URL: c.URL, Key: c.Key, Secret: string(c.Secret), CAFile: c.CAFile})
+	if err != nil {
+		d.bad("livekit", "%v", err)
+		return false
+	}
+	ahead, err := d.livekit.Reach(ctx)
+	if err != nil {
+		d.bad("livekit", "%v: USHER_LIVEKIT_URL says where it is", err)
+		return false
+	}
+	d.good("livekit", "answers at %s", c.URL)
+	if ahead.Abs() > maxSkew {
+		d.bad("clock", "LiveKit's clock differs by %s from this machine's: let both keep the time (NTP)", ahead.Round(time.Second))
+	} else {
+		d.good("clock", "LiveKit's and this machine's agree")
+	}
+	switch err := d.livekit.CheckKey(ctx); {
+	case errors.Is(err, livekit.ErrKey):
+		d.bad("livekit-key", "LiveKit does not take USHER_LIVEKIT_KEY with USHER_LIVEKIT_SECRET: compare them with keys in its settings")
+		return false
+	case err != nil:
+		d.bad("livekit-key", "%v", err)
+		return false
+	}
+	d.good("livekit-key", "LiveKit takes it")
+	return true
+}
+
+// webhookPoll is how often the inbox is looked at.
+const webhookPoll = 100 * time.Millisecond
+
+// checkWebhook makes a room, ends it, and waits for LiveKit's event about that to be stored by a running server.
+func (d *doctor) checkWebhook(ctx context.Context) {
+	const name = "webhook"
+	client, err := jobs.New(d.db, nil, jobs.Options{})
+	if err != nil {
+		d.bad(name, "%v", err)
+		return
+	}
+	room, start := uuid.New(), time.Now()
+	if err := d.livekit.MakeRoom(ctx, room); err != nil {
+		d.bad(name, "%v", err)
+		return
+	}
+	if err := d.livekit.CloseRoom(ctx, room); err != nil {
+		d.bad(name, "%v", err)
+		return
+	}
+	for ; time.Since(start) < d.WebhookWait && ctx.Err() == nil; time.Sleep(webhookPoll) {
+		found, err := client.List(ctx, jobs.Filter{Kind: "livekit.event", Limit: 1000})
+		if err != nil {
+			d.bad(name, "%v", err)
+			return
+		}
+		for _, j := range found {
+			if strings.Contains(string(j.Args), room.String()) {
+				d.good(name, "LiveKit's event came after %s", time.Since(start).Round(time.Millisecond))
+				return
+			}
+		}
+	}
+	d.bad(name, "LiveKit made a room and told nothing of it within %s: is usher serve running, and is "+
+		"{where LiveKit reaches it}/webhooks/livekit among webhook.urls of LiveKit, with webhook.api_key %s?", d.WebhookWait, d.webhookKeys())
+}
+
+// webhookKeys are the names of the keys with which LiveKit may sign.
+func (d *doctor) webhookKeys() string {
+	var names []string
+	for _, k := range d.Config.LiveKit.WebhookKeys {
+		names = append(names, k.Key)
+	}
+	if len(names) == 0 {
+		names = append(names, d.Config.LiveKit.Key)
+	}
+	return strings.Join(names, " or ")
+}
+
+// checkTelephony checks trunks and dispatch rules.
+func (d *doctor) checkTelephony(ctx context.Context) {
+	d.parts = &parts{
+		config: d.Config, log: slog.New(slog.DiscardHandler), db: d.db, livekit: d.livekit, metrics: prometheus.NewRegistry(),
+		keys: auth.NewKeys([]byte(d.Config.Secret), nil), limiter: &ratelimit.Limiter{},
+	}
+	s := d.parts.telephonyService()
+	if !d.Config.Telephony.Enabled {
+		d.good("trunks", "telephony is switched off by USHER_TELEPHONY_ENABLED")
+		return
+	}
+	problems, err := s.Trunks.Check(ctx)
+	trunks := s.Trunks.Known()
+	switch {
+	case err != nil:
+		d.bad("trunks", "%v", err)
+		return
+	case len(trunks) == 0: // as it is without a word about it in the settings
+		d.good("trunks", "%s", strings.Join(problems, "; "))
+		return
+	case len(problems) > 0:
+		for _, problem := range problems {
+			d.bad("trunks", "%s", problem)
+		}
+	default:
+		d.good("trunks", "%d in use", len(trunks))
+	}
+	switch problems, err := s.Inspect(ctx); {
+	case err != nil:
+		d.bad("dispatch-rules", "%v", err)
+	case len(problems) == 0:
+		d.good("dispatch-rules", "none is stray, and none clash")
+	default:
+		for _, problem := range problems {
+			d.bad("dispatch-rules", "%s", problem)
+		}
+	}
+}
+
+// checkUnmute checks the one setting of LiveKit's that phone callers need. It shows only while somebody is in a meeting.
+func (d *doctor) checkUnmute(ctx context.Context) {
+	const name = "remote-unmute"
+	rooms, err := d.livekit.LiveRooms(ctx)
+	if err != nil {
+		d.bad(name, "%v", err)
+		return
+	}
+	for _, room := range rooms {
+		people, err := d.livekit.Participants(ctx, room)
+		if err != nil {
+			d.bad(name, "%v", err)
+			return
+		}
+		for _, p := range people {
+			if p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_WEB {
+				continue
+			}
+			enabled, err := d.livekit.RemoteUnmute(ctx, room, p.Identity)
+			switch {
+			case errors.Is(err, live.ErrGone):
+				continue
+			case err != nil:
+				d.bad(name, "%v", err)
+			case !enabled:
+				d.bad(name, "phone callers who wait cannot be let in: set room.enable_remote_unmute: true in LiveKit's settings")
+			default:
+				d.good(name, "phone callers who wait can be let in")
+			}
+			return
+		}
+	}
+	d.good(name, "not seen, since nobody is in a meeting: phone callers need room.enable_remote_unmute: true in LiveKit's settings")
+}

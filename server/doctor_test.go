@@ -1,0 +1,149 @@
+package server_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/internal/testenv/phone"
+)
+
+// diagnose runs the doctor and returns the names of the bad checks, and the details by name.
+func diagnose(t *testing.T, c server.Config, wait time.Duration) (names, bad []string, details map[string]string) {
+	t.Helper()
+	details = map[string]string{}
+	server.Doctor(t.Context(), server.DoctorOptions{Config: c, WebhookWait: wait, Report: func(check server.Check) {
+		names = append(names, check.Name)
+		if !check.OK {
+			bad = append(bad, check.Name)
+		}
+		details[check.Name] += check.Detail + "\n"
+		if check.Detail == "" || strings.Contains(check.Detail, testenv.LiveKitSecret) || strings.Contains(check.Detail, testSecret) {
+			t.Errorf("%s: detail %q", check.Name, check.Detail)
+		}
+	}})
+	return names, bad, details
+}
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	all := []string{"database", "schema", "redis", "redis-aof", "livekit", "clock", "livekit-key", "webhook", "trunks", "remote-unmute"}
+	names, bad, details := diagnose(t, start(t).Config, time.Minute)
+	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["trunks"], "no Redis") ||
+		!strings.Contains(details["remote-unmute"], "not seen") {
+		t.Errorf("a healthy server: checks %v, bad %v\n%v", names, bad, details)
+	}
+
+	listen, webhook := listenForWebhooks(t)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
+	bridge := phone.New(t, lk)
+	trunk := bridge.TrunkWithAddresses("test", []string{"192.0.2.0/24"}, "+33123456789")
+	i := startOn(t, lk, func(c *server.Config) {
+		c.Listen = listen
+		c.Telephony.Sweep = time.Hour // what is stray stays, for this test
+	})
+	olga := i.clients(bearer(i.apiToken(i.user("Olga Of Doctor"), "rooms")))
+	room := must[*usherv1.CreateRoomResponse](t)(olga.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Visit"})).GetRoom().GetId()
+	i.join(t, olga, room)
+	i.open(room)
+	all = slices.Insert(all, 9, "dispatch-rules")
+	names, bad, details = diagnose(t, i.Config, time.Minute)
+	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["remote-unmute"], "can be let in") ||
+		!strings.Contains(details["trunks"], "1 in use") {
+		t.Errorf("with a trunk and a meeting: checks %v, bad %v\n%v", names, bad, details)
+	}
+
+	stray := uuid.NewString()
+	bridge.AddRule(phone.Rule{Name: "SIP_" + stray, Room: stray, PIN: "424242", TrunkIDs: []string{trunk}})
+	bridge.AddRule(phone.Rule{Name: "front desk", Room: "front-desk", TrunkIDs: []string{trunk}})
+	_, bad, details = diagnose(t, i.Config, time.Minute)
+	if !slices.Equal(bad, []string{"dispatch-rules", "dispatch-rules"}) || !strings.Contains(details["dispatch-rules"], "orphaned") ||
+		!strings.Contains(details["dispatch-rules"], "without a PIN") {
+		t.Errorf("with a stray and an open rule: bad %v\n%v", bad, details)
+	}
+	for _, secret := range []string{"424242", i.pin(room)} {
+		if strings.Contains(fmt.Sprint(details), secret) {
+			t.Errorf("the doctor tells a PIN: %v", details)
+		}
+	}
+}
+
+// open opens the dial-in of a room.
+func (i *instance) open(room string) {
+	i.t.Helper()
+	phones := i.clients(bearer(phoneServiceToken))
+	if _, err := phones.OpenDialIn(i.t.Context(), &usherv1.OpenDialInRequest{RoomId: room}); err != nil {
+		i.t.Fatalf("open: %v", err)
+	}
+}
+
+// pin is the PIN of a room.
+func (i *instance) pin(room string) string {
+	i.t.Helper()
+	r, err := i.DB.Read.Room.Get(i.t.Context(), uuid.MustParse(room))
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	p, err := r.QueryPin().Only(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.secrets.add(p.Pin)
+	return p.Pin
+}
+
+// Whatever is wrong has a line of its own that is bad, and only that.
+func TestDoctor_bad(t *testing.T) {
+	t.Parallel()
+	healthy := start(t)
+	mute := startOn(t, testenv.LiveKit(t, "http://127.0.0.1:1/webhooks/livekit"))
+	unmutable := startOn(t, testenv.NewLiveKit(t, testenv.LiveKitOptions{NoRemoteUnmute: true}))
+	noTelephony := unmutable.clients(bearer(unmutable.apiToken(unmutable.user("Olga Of Mute"), "rooms")))
+	room := must[*usherv1.CreateRoomResponse](t)(noTelephony.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "M"})).GetRoom().GetId()
+	unmutable.join(t, noTelephony, room)
+	tests := []struct {
+		name   string
+		on     *instance
+		change func(c *server.Config)
+		wait   time.Duration
+		want   []string
+		detail string
+	}{
+		{"events go elsewhere", mute, nil, time.Second, []string{"webhook"}, "webhook.urls"},
+		{"no database", healthy, func(c *server.Config) { c.DatabaseURL = "postgres://usher@127.0.0.1:1/x" }, time.Minute, []string{"database"}, "cannot be used"},
+		{"empty database", healthy, func(c *server.Config) { c.DatabaseURL = server.Secret(testenv.EmptyPostgresURL(t)) }, time.Minute, []string{"schema"}, "usher migrate up"},
+		{"no Redis", healthy, func(c *server.Config) { c.Redis.Addresses = []string{"127.0.0.1:1"} }, time.Minute, []string{"redis"}, "USHER_REDIS_ADDRESSES"},
+		{
+			"a forgetful Redis", healthy,
+			func(c *server.Config) { c.Redis.Addresses = []string{testenv.Redis(t, "--appendonly", "no").Address} },
+			time.Minute,
+			[]string{"redis-aof"},
+			"appendonly yes",
+		},
+		{"no LiveKit", healthy, func(c *server.Config) { c.LiveKit.URL = "http://127.0.0.1:1" }, time.Minute, []string{"livekit"}, "USHER_LIVEKIT_URL"},
+		{
+			"another secret", healthy, func(c *server.Config) { c.LiveKit.Secret = "test-another-secret-of-32-characters-or-more" },
+			time.Minute,
+			[]string{"livekit-key"},
+			"USHER_LIVEKIT_SECRET",
+		},
+		{"callers cannot be let in", unmutable, nil, 0, []string{"webhook", "remote-unmute"}, "enable_remote_unmute"},
+	}
+	for _, test := range tests {
+		c := test.on.Config
+		if test.change != nil {
+			test.change(&c)
+		}
+		_, bad, details := diagnose(t, c, test.wait)
+		if !slices.Equal(bad, test.want) || !strings.Contains(details[test.want[len(test.want)-1]], test.detail) {
+			t.Errorf("%s: bad %v, want %v and %q\n%v", test.name, bad, test.want, test.detail, details)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/mail"
+	"github.com/usher-meet/usher/server/objectstore"
+	"github.com/usher-meet/usher/server/recordings"
+)
+
+// storage is where the files of recordings are.
+type storage interface {
+	recordings.Files
+	// Ping reports whether it can be used.
+	Ping(ctx context.Context) error
+	Close()
+}
+
+// openStorage opens the storage that the settings name; nil for none. It does not connect.
+func openStorage(c Config) (storage, error) {
+	s := c.Storage
+	switch {
+	case s.Folder != "":
+		return &objectstore.Folder{
+			Path: s.Folder, URL: c.PublicURL,
+			Secret: auth.NewKeys([]byte(c.Secret), nil).Current(auth.PurposeDownload),
+		}, nil
+	case s.Bucket != "":
+		return objectstore.NewS3(objectstore.S3Config{
+			Endpoint: s.Endpoint, PublicEndpoint: s.PublicEndpoint, ProxyEndpoint: s.ProxyEndpoint, Bucket: s.Bucket, Region: s.Region,
+			Key: s.Key, Secret: string(s.Secret), VirtualHost: s.VirtualHost, CAFile: s.CAFile,
+		})
+	}
+	return nil, nil
+}
+
+// ErrStorageOff means that the settings name no storage for recordings.
+var ErrStorageOff = errors.New("recording is switched off")
+
+// CheckStorage asks the storage whether it can be used. It fails with [ErrStorageOff] where there is none.
+func CheckStorage(ctx context.Context, c Config) error {
+	s, err := openStorage(c)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return ErrStorageOff
+	}
+	defer s.Close()
+	return s.Ping(ctx)
+}
+
+// egressStorage is how LiveKit's egress reaches the storage.
+func egressStorage(c Config) livekit.EgressStorage {
+	s, e := c.Storage, c.Egress
+	if s.Folder != "" {
+		return livekit.EgressStorage{Folder: cmp.Or(e.Folder, s.Folder)}
+	}
+	return livekit.EgressStorage{
+		Endpoint: cmp.Or(e.Endpoint, s.Endpoint), Bucket: s.Bucket, Region: s.Region,
+		Key: cmp.Or(e.Key, s.Key), Secret: cmp.Or(string(e.Secret), string(s.Secret)), VirtualHost: s.VirtualHost,
+	}
+}
+
+// recordingConfig is what ConfigService tells clients about recording.
+func recordingConfig(c Config) *usherv1.RecordingConfig {
+	if !c.Storage.enabled() || len(c.Recording.Modes) == 0 {
+		return &usherv1.RecordingConfig{}
+	}
+	out := &usherv1.RecordingConfig{
+		Enabled: true, Modes: c.Recording.Modes, ExpireDays: int32(c.Recording.ExpireDays), //nolint:gosec // the settings bound it
+	}
+	if c.Recording.MaxDuration > 0 {
+		out.MaxDuration = durationpb.New(c.Recording.MaxDuration)
+	}
+	return out
+}
+
+func (p *parts) recordingsService() (*recordings.Service, error) {
+	c := p.config
+	s := &recordings.Service{
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, StartLimit: c.Limits.StartRecording, LiveKit: p.livekit, Rooms: p.rooms,
+		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency, Timing: recordings.StandardTiming,
+		Rules: recordings.Rules{
+			Modes: c.Recording.Modes, Folder: c.Recording.Folder, Life: time.Duration(c.Recording.ExpireDays) * 24 * time.Hour,
+			DeleteExpired: c.Recording.DeleteExpired, MaxLength: c.Recording.MaxDuration,
+			TranscriptDownload: c.Recording.TranscriptDownload,
+		},
+	}
+	if p.files != nil { // a nil storage in the interface would not be nil
+		s.Files = p.files
+	}
+	if p.post.Sender != nil {
+		s.Notifier = recordingMail{post: p.post, publicURL: c.PublicURL}
+	}
+	if c.Summary.URL != "" {
+		client, err := summaryClient(c.Summary.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		s.Summary = &recordings.SummaryService{URL: c.Summary.URL, Token: string(c.Summary.Token), Client: client}
+	}
+	return s, nil
+}
+
+// summaryClient trusts the certificates of a file, if one is named, instead of the system's.
+func summaryClient(caFile string) (*http.Client, error) {
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // the token is for the address in the settings
+	}}
+	if caFile == "" {
+		return client, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file of the summary service: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the CA file of the summary service, %s, holds no certificate in PEM", caFile)
+	}
+	transport.TLSClientConfig.RootCAs = pool
+	return client, nil
+}
+
+// recordingMail tells people of recordings by mail.
+type recordingMail struct {
+	post      *mail.Post
+	publicURL string
+}
+
+// RecordingReady implements [recordings.Notifier].
+func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) error {
+	return m.post.RecordingReady(ctx, letter.RecordingReady{
+		Envelope: letter.Envelope{ID: n.ID, To: n.To.Email, Language: n.To.Language, Timezone: n.To.Timezone, Time: n.StartTime},
+		Room:     n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
+		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime,
+	})
+}
+
+// mountRecordings mounts what belongs to recordings beside the API: their files, and the storage's events.
+func (p *parts) mountRecordings(mux *http.ServeMux, callers *auth.Authenticator) {
+	downloads := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "usher_recording_downloads_total",
+		Help: "Requests for files of recordings, by way (direct, proxy) and why they were refused; empty for those that were not.",
+	}, []string{"way", "refusal"})
+	p.metrics.MustRegister(downloads)
+	p.media = &recordings.Media{
+		Service: p.recordings, Callers: callers, ProxySecret: string(p.config.Storage.ProxySecret),
+		Count: func(way, refusal string) { downloads.WithLabelValues(way, refusal).Inc() },
+	}
+	mux.HandleFunc("GET /media-auth", p.media.ServeProxy)
+	mux.HandleFunc("GET /media/{folder}/{file}", p.media.ServeFile)
+	if p.config.Storage.EventSecret != "" {
+		mux.Handle("POST /webhooks/storage", recordings.StorageHook{
+			Service: p.recordings, Secret: string(p.config.Storage.EventSecret),
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package recordings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// late deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order whose answer
+// was lost, a recorder that was given up and came back.
+func (s *Service) late(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+	if e == nil {
+		return nil
+	}
+	stored := e.Status == live.EgressComplete || e.Status == live.EgressLimitReached
+	unwanted := !slices.Contains(withFile, r.Status) && (stored || !e.Status.Ended())
+	if unwanted && r.PurgeTime == nil {
+		if err := s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) }); err != nil {
+			return err
+		}
+		t := now()
+		r.PurgeTime = &t
+	}
+	if e.Status.Ended() {
+		return nil
+	}
+	if _, err := s.LiveKit.StopEgress(ctx, e.ID); err != nil {
+		if !errors.Is(err, live.ErrGone) && !errors.Is(err, live.ErrRefused) {
+			s.Log.InfoContext(ctx, "late recorder does not stop; the next sweep asks it again", "recording", r.ID, "egress", e.ID, "err", err)
+		}
+		return nil
+	}
+	s.Log.InfoContext(ctx, "late recorder stopped", "recording", r.ID, "egress", e.ID)
+	return nil
+}
+
+// lateFor is how long after the end of a recording its recorder is looked after. One that died is listed by LiveKit for ever.
+const lateFor = 24 * time.Hour
+
+// purge deletes the file of a recording that must not have one, and then the recording if it was deleted. As long as a recorder
+// may still be somewhere, it does so again with each sweep.
+func (s *Service) purge(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+	if r.PurgeTime == nil {
+		return nil
+	}
+	if err := s.Files.Delete(ctx, r.ObjectKey); err != nil {
+		return fmt.Errorf("%w: %w", errStorage, err)
+	}
+	over := slices.Contains(withFile, r.Status) || e != nil && e.Status.Ended()
+	patience := s.Timing.PurgeFor
+	if e != nil {
+		patience = max(patience, lateFor)
+	}
+	if !over && time.Since(*r.PurgeTime) < patience {
+		return nil
+	}
+	if r.DeleteTime == nil {
+		return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearPurgeTime().SetSizeBytes(0) })
+	}
+	if slices.Contains(unsettled, r.Status) {
+		return nil // its room was deleted while it went on: first it ends
+	}
+	err := s.DB.Run(ctx, func(tx *ent.Client) error {
+		_, err := tx.Recording.Delete().Where(recording.ID(r.ID), recording.DeleteTimeNotNil()).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete recording %s: %w", r.ID, err)
+	}
+	s.Log.InfoContext(ctx, "recording deleted", "recording", r.ID, "room", r.RoomID)
+	return nil
+}

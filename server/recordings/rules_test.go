@@ -1,0 +1,676 @@
+package recordings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/idempotency"
+	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// The statuses of the contract are those of the table: every one can be reached, and final ones lead nowhere but to having been
+// told.
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	reached := map[usherv1.RecordingStatus]bool{initiated: true}
+	for from, all := range moves {
+		for _, to := range all {
+			reached[to] = true
+			if slices.Contains(final, from) && (from != saved || to != notified) {
+				t.Errorf("%s follows %s, which is final", statusName(to), statusName(from))
+			}
+		}
+	}
+	for number, name := range usherv1.RecordingStatus_name {
+		st := usherv1.RecordingStatus(number)
+		if number == 0 {
+			continue
+		}
+		if !reached[st] {
+			t.Errorf("%s is never reached", name)
+		}
+		if slices.Contains(final, st) == slices.Contains(unsettled, st) {
+			t.Errorf("%s must be either final or unsettled", name)
+		}
+	}
+}
+
+// finish ends a recorder as LiveKit would tell, with a file or without.
+func (f *fixture) finish(r *ent.Recording, status live.EgressStatus, file bool) *live.Egress {
+	f.t.Helper()
+	var seen live.Egress
+	if file {
+		f.world.mu.Lock()
+		f.world.files[r.ObjectKey] = 4711
+		f.world.mu.Unlock()
+	}
+	f.world.change(*r.EgressID, func(e *egress) {
+		e.Status, e.EndTime, e.Duration, e.Detail = status, now(), 2*time.Second, "test detail"
+		seen = e.Egress
+	})
+	return &seen
+}
+
+func TestRecording_saved(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		room := f.room(map[any]usherv1.Role{ada: administrator, bob: owner, "carol@example.org": owner})
+		v := f.start(ada, room, screen)
+		if v.GetStatus() != active || v.GetMyRole() != owner || v.GetRoomName() != "Weekly" || v.GetDownloadable() || v.GetStartTime() == nil {
+			t.Errorf("started: %v", v)
+		}
+		if mode, label, err := f.Label(t.Context(), room.ID, time.Time{}); mode != "screen_recording" || label != "started" || err != nil {
+			t.Errorf("label %q %q, %v", mode, label, err)
+		}
+		res, err := f.StopRecording(f.as(bob), &usherv1.StopRecordingRequest{Room: room.ID.String()})
+		if err != nil || res.GetRecording().GetStatus() != stopped || res.GetRecording().GetMyRole() != administrator {
+			t.Fatalf("stopped: %v, %v", res, err)
+		}
+		if _, err := f.StopRecording(f.as(bob), &usherv1.StopRecordingRequest{Room: room.ID.String()}); !errors.Is(err, ErrNotActive) {
+			t.Errorf("stopped twice: %v, want RECORDING_NOT_ACTIVE", err)
+		}
+		e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		for range 3 { // events are repeated
+			if err := f.EgressChanged(t.Context(), *e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := f.wantStatus(v.GetId(), saved)
+		if r.SizeBytes != 4711 || r.DurationMs != 2000 || r.SaveTime == nil || r.EndTime == nil || r.LostTime != nil {
+			t.Errorf("saved: %+v", r)
+		}
+		f.work()
+		f.wantStatus(v.GetId(), notified)
+		// Ada started it; Bob is an administrator of it only, and is not told.
+		if len(f.world.told) != 1 {
+			t.Errorf("told %v, want one", f.world.told)
+		}
+		got, err := f.GetRecording(f.as(bob), &usherv1.GetRecordingRequest{RecordingId: v.GetId()})
+		if err != nil || !got.GetRecording().GetDownloadable() || got.GetRecording().GetMediaPath() != "/media/"+r.ObjectKey {
+			t.Errorf("seen by an owner of the room: %v, %v", got, err)
+		}
+		if _, err := f.GetRecording(f.as(f.user("Carol")), &usherv1.GetRecordingRequest{RecordingId: v.GetId()}); err != nil {
+			t.Errorf("seen by an owner who had not come: %v", err)
+		}
+		if mode, label, err := f.Label(t.Context(), room.ID, time.Time{}); mode+label != "" || err != nil {
+			t.Errorf("label %q %q, %v, want none", mode, label, err)
+		}
+	})
+}
+
+func TestStart_refused(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		room := f.room(map[any]usherv1.Role{ada: owner, bob: plainMember})
+		quiet := f.room(map[any]usherv1.Role{ada: owner})
+		delete(f.world.live, quiet.ID)
+		none := f.room(map[any]usherv1.Role{ada: owner})
+		for name, try := range map[string]struct {
+			u    *ent.User
+			room *ent.Room
+			mode usherv1.RecordingMode
+			want error
+		}{
+			"a member":       {bob, room, screen, auth.ErrInsufficientRole},
+			"no meeting":     {ada, quiet, screen, ErrNotLive},
+			"a mode not had": {ada, none, 9, ErrDisabled},
+		} {
+			_, err := f.StartRecording(f.as(try.u), &usherv1.StartRecordingRequest{Room: try.room.ID.String(), Mode: try.mode})
+			if !errors.Is(err, try.want) {
+				t.Errorf("%s: %v, want %v", name, err, try.want)
+			}
+		}
+		if n, err := db.Read.Recording.Query().Count(t.Context()); err != nil || n != 0 {
+			t.Errorf("%d recordings, %v, want none", n, err)
+		}
+		f.world.startError = live.ErrRefused
+		v := f.start(ada, room, screen)
+		if v.GetStatus() != failedToStart || v.GetFailure().GetReason() != usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED {
+			t.Errorf("refused by LiveKit: %v", v)
+		}
+		f.world.startError = nil
+		f.start(ada, room, screen) // the room is free
+	})
+}
+
+func TestOneRecordingPerRoom_concurrent(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		for round := range 10 {
+			room := f.room(map[any]usherv1.Role{ada: owner, bob: owner})
+			var mu sync.Mutex
+			started, refused := 0, 0
+			var callers sync.WaitGroup
+			for i := range 8 {
+				callers.Go(func() {
+					u := []*ent.User{ada, bob}[i%2]
+					_, err := f.StartRecording(f.as(u), &usherv1.StartRecordingRequest{Room: room.ID.String(), Mode: screen})
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case err == nil:
+						started++
+					case errors.Is(err, ErrInProgress):
+						refused++
+					default:
+						t.Errorf("start: %v", err)
+					}
+				})
+			}
+			callers.Wait()
+			rows, err := db.Read.Recording.Query().Where(recording.RoomID(room.ID)).Count(t.Context())
+			f.world.mu.Lock()
+			recorders := 0
+			for _, e := range f.world.egresses {
+				if e.RoomID == room.ID {
+					recorders++
+				}
+			}
+			f.world.mu.Unlock()
+			if started != 1 || refused != 7 || rows != 1 || recorders != 1 || err != nil {
+				t.Fatalf("round %d: %d started, %d refused, %d rows, %d recorders, %v; want 1, 7, 1, 1",
+					round, started, refused, rows, recorders, err)
+			}
+		}
+	})
+}
+
+func TestStart_requestID(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		req := &usherv1.StartRecordingRequest{Room: room.ID.String(), Mode: screen, RequestId: uuid.NewString()}
+		ids := make([]string, 5)
+		var callers sync.WaitGroup
+		for i := range ids {
+			callers.Go(func() {
+				res, err := f.StartRecording(f.as(ada), req)
+				if err != nil {
+					t.Errorf("start: %v", err)
+				}
+				ids[i] = res.GetRecording().GetId()
+			})
+		}
+		callers.Wait()
+		if slices.Sort(ids); ids[0] == "" || ids[0] != ids[4] {
+			t.Errorf("equal calls started %v", ids)
+		}
+		f.finish(f.row(ids[0]), live.EgressComplete, true)
+		f.sweep()
+		// The answer is the recording as it is, not as it was.
+		if res, err := f.StartRecording(f.as(ada), req); err != nil || res.GetRecording().GetStatus() != saved {
+			t.Errorf("repeated: %v, %v", res, err)
+		}
+		req.Mode = transcript
+		if _, err := f.StartRecording(f.as(ada), req); !errors.Is(err, idempotency.ErrReused) {
+			t.Errorf("another request: %v, want REQUEST_ID_REUSED", err)
+		}
+	})
+}
+
+// After an answer that was lost, a recorder may be there or not: the call says INITIATED, and the sweep finds out.
+func TestStartAnswerLost(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		f.Timing.StartWithin = time.Hour
+		ada := f.user("Ada")
+		there, none := f.room(map[any]usherv1.Role{ada: owner}), f.room(map[any]usherv1.Role{ada: owner})
+		f.world.startError, f.world.startAnyway = live.ErrUnavailable, true
+		v := f.start(ada, there, screen)
+		f.world.startAnyway = false
+		lost := f.start(ada, none, screen)
+		if v.GetStatus() != initiated || lost.GetStatus() != initiated {
+			t.Fatalf("without an answer: %v, %v, want INITIATED", v.GetStatus(), lost.GetStatus())
+		}
+		f.sweep()
+		if r := f.wantStatus(v.GetId(), active); r.EgressID == nil {
+			t.Error("the recorder that came is not known")
+		}
+		f.wantStatus(lost.GetId(), initiated)
+		f.Timing.StartWithin = 0
+		f.sweep()
+		f.wantStatus(v.GetId(), active)
+		if r := f.wantStatus(lost.GetId(), failedToStart); r.FailureReason != usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_NOT_STARTED {
+			t.Errorf("reason %v", r.FailureReason)
+		}
+		f.world.startError = nil
+		f.start(ada, none, screen)
+	})
+}
+
+// A recorder that begins after it was given up is stopped, and what it stores is deleted. The next recording goes on.
+func TestLateEgressIsStopped(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		f.Timing.PurgeFor = time.Hour
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		f.world.startError = live.ErrUnavailable
+		given := f.start(ada, room, screen)
+		f.sweep()
+		r := f.wantStatus(given.GetId(), failedToStart)
+		f.world.startError = nil
+		next := f.start(ada, room, screen)
+
+		late := &egress{Egress: live.Egress{ID: "EG_late", RoomID: room.ID, Path: r.ObjectKey, Status: live.EgressActive, StartTime: now()}}
+		f.world.egresses[late.ID] = late
+		if err := f.EgressChanged(t.Context(), late.Egress); err != nil {
+			t.Fatal(err)
+		}
+		if late.Status != live.EgressEnding {
+			t.Error("the late recorder was not stopped")
+		}
+		// It stores its file, whatever it was told.
+		f.world.files[r.ObjectKey] = 1
+		late.Status = live.EgressComplete
+		f.sweep()
+		if _, there := f.world.files[r.ObjectKey]; there {
+			t.Error("the file of the late recorder is there")
+		}
+		f.wantStatus(given.GetId(), failedToStart)
+		f.wantStatus(next.GetId(), active)
+		if n := f.work(); n != 0 || len(f.world.told) != 0 {
+			t.Errorf("%d jobs failed, told %v, want nobody", n, f.world.told)
+		}
+		if r := f.row(given.GetId()); r.PurgeTime != nil {
+			t.Error("it is still being purged, though the recorder has ended")
+		}
+	})
+}
+
+// A recorder whose machine died is listed as running for ever. Its room is free soon, and its file saved if it left one.
+func TestDeadWorkerFreesRoom(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		f.Timing.LostAfter = time.Hour
+		ada := f.user("Ada")
+		for _, stored := range []bool{false, true} {
+			room := f.room(map[any]usherv1.Role{ada: owner})
+			v := f.start(ada, room, screen)
+			r := f.row(v.GetId())
+			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			if stored {
+				f.world.files[r.ObjectKey] = 12
+			}
+			f.sweep()
+			f.wantStatus(v.GetId(), active) // it may come back
+			f.world.change(*r.EgressID, func(e *egress) { e.dead = false })
+			f.sweep()
+			if r := f.wantStatus(v.GetId(), active); r.LostTime != nil {
+				t.Error("a recorder that is back counts as lost")
+			}
+			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			f.Timing.LostAfter = 0
+			f.sweep()
+			want := failed
+			if stored {
+				want = saved
+			}
+			f.wantStatus(v.GetId(), want)
+			f.Timing.LostAfter = time.Hour
+			f.start(ada, room, screen)
+		}
+	})
+}
+
+// A recorder that does not answer when it is to stop keeps the room until it does, or until it is given up.
+func TestFailedToStop(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		for _, comesBack := range []bool{true, false} {
+			room := f.room(map[any]usherv1.Role{ada: owner})
+			v := f.start(ada, room, screen)
+			r := f.row(v.GetId())
+			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			res, err := f.StopRecording(f.as(ada), &usherv1.StopRecordingRequest{Room: room.ID.String()})
+			if err != nil || res.GetRecording().GetStatus() != failedToStop {
+				t.Fatalf("stopped: %v, %v", res, err)
+			}
+			if _, err := f.StartRecording(f.as(ada), &usherv1.StartRecordingRequest{Room: room.ID.String(), Mode: screen}); !errors.Is(err, ErrInProgress) {
+				t.Errorf("started beside it: %v", err)
+			}
+			f.sweep()
+			f.wantStatus(v.GetId(), failedToStop)
+			if comesBack {
+				f.world.change(*r.EgressID, func(e *egress) { e.dead = false })
+				f.sweep()
+				f.wantStatus(v.GetId(), stopped)
+				continue
+			}
+			f.Timing.GiveUpStop = 0
+			f.sweep()
+			f.wantStatus(v.GetId(), failed)
+			f.Timing.GiveUpStop = time.Hour
+			f.start(ada, room, screen)
+		}
+	})
+}
+
+// While the storage does not answer, nothing is decided about the file, but the room is free.
+func TestStorageDown(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		f.world.storageDown = errors.New("test: no answer")
+		e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		if err := f.EgressChanged(t.Context(), *e); !errors.Is(err, errStorage) {
+			t.Errorf("EgressChanged: %v, want an error, so that it comes again", err)
+		}
+		f.wantStatus(v.GetId(), stopped)
+		f.start(ada, room, screen)
+		f.world.storageDown = nil
+		f.sweep()
+		f.wantStatus(v.GetId(), saved)
+	})
+}
+
+// While LiveKit does not answer, nothing is decided at all.
+func TestLiveKitDown(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		f.world.down = live.ErrUnavailable
+		for range 3 {
+			if err := f.Sweep(t.Context()); !errors.Is(err, live.ErrUnavailable) {
+				t.Errorf("Sweep: %v, want live.ErrUnavailable", err)
+			}
+		}
+		f.wantStatus(v.GetId(), active)
+		if _, err := f.StartRecording(f.as(ada), &usherv1.StartRecordingRequest{Room: room.ID.String(), Mode: screen}); err == nil {
+			t.Error("started while LiveKit is down")
+		}
+		f.world.down = nil
+		f.sweep()
+		f.wantStatus(v.GetId(), active)
+	})
+}
+
+func TestMeetingEnds(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		ended, left, full := f.room(map[any]usherv1.Role{ada: owner}), f.room(map[any]usherv1.Role{ada: owner}), f.room(map[any]usherv1.Role{ada: owner})
+		v, w, x := f.start(ada, ended, screen), f.start(ada, left, screen), f.start(ada, full, screen)
+		run(f, func(tx *ent.Client) (any, error) { return nil, f.MeetingEnded(t.Context(), tx, ended.ID) })
+		f.work()
+		f.wantStatus(v.GetId(), stopped)
+		delete(f.world.live, left.ID)
+		if err := f.RoomFinished(t.Context(), left.ID); err != nil {
+			t.Fatal(err)
+		}
+		f.wantStatus(w.GetId(), stopped)
+		f.wantStatus(x.GetId(), active)
+		f.Rules.MaxLength = time.Nanosecond
+		f.sweep()
+		f.wantStatus(x.GetId(), stopped)
+		if f.world.messages != 1 {
+			t.Errorf("%d messages, want one about the limit", f.world.messages)
+		}
+	})
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		del := &usherv1.DeleteRecordingRequest{RecordingId: v.GetId()}
+		if _, err := f.DeleteRecording(f.as(ada), del); !errors.Is(err, ErrNotFinal) {
+			t.Errorf("deleted while it goes on: %v", err)
+		}
+		r := f.row(v.GetId())
+		f.finish(r, live.EgressComplete, true)
+		f.sweep()
+		f.world.storageDown = errors.New("test: no answer")
+		if _, err := f.DeleteRecording(f.as(ada), del); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: v.GetId()}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("found after it was deleted: %v", err)
+		}
+		f.work()
+		if r := f.row(v.GetId()); r == nil || r.RoomName != "" {
+			t.Errorf("%+v: want a row without a name, as long as the file is there", r)
+		}
+		f.world.storageDown = nil
+		f.sweep()
+		if _, there := f.world.files[r.ObjectKey]; there || f.row(v.GetId()) != nil {
+			t.Error("file or row are still there")
+		}
+		if len(f.world.told) != 0 {
+			t.Errorf("told %v of what was deleted", f.world.told)
+		}
+	})
+}
+
+// With a room go its recordings, one that goes on too, and their files.
+func TestRoomDeleted(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		old := f.start(ada, room, screen)
+		f.finish(f.row(old.GetId()), live.EgressComplete, true)
+		f.sweep()
+		running := f.start(ada, room, screen)
+		r := f.row(running.GetId())
+		run(f, func(tx *ent.Client) (any, error) {
+			if err := tx.Room.DeleteOneID(room.ID).Exec(t.Context()); err != nil {
+				return nil, err
+			}
+			return nil, f.RoomDeleted(t.Context(), tx, room.ID)
+		})
+		f.work()
+		if f.row(old.GetId()) != nil {
+			t.Error("the old recording is still there")
+		}
+		if e := f.world.egresses[*r.EgressID]; e.Status != live.EgressEnding {
+			t.Error("the recorder was not stopped")
+		}
+		f.finish(r, live.EgressComplete, true)
+		f.sweep()
+		if f.row(running.GetId()) != nil || len(f.world.files) != 0 {
+			t.Errorf("row %v, files %v, want none", f.row(running.GetId()), f.world.files)
+		}
+		f.work()
+		if n := len(f.world.told); n != 0 {
+			t.Errorf("%d people were told of what was deleted", n)
+		}
+	})
+}
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		f.Rules.Life = time.Hour
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		ids := [2]string{}
+		for i := range ids {
+			ids[i] = f.start(ada, room, screen).GetId()
+			f.finish(f.row(ids[i]), live.EgressComplete, true)
+			f.sweep()
+		}
+		got, err := f.UpdateRecording(f.as(ada), &usherv1.UpdateRecordingRequest{RecordingId: ids[1], Keep: new(true)})
+		if err != nil || !got.GetRecording().GetKeep() || got.GetRecording().GetExpireTime() != nil {
+			t.Fatalf("kept: %v, %v", got, err)
+		}
+		f.Rules.Life = time.Nanosecond
+		gone, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: ids[0]})
+		if err != nil || !gone.GetRecording().GetExpired() || gone.GetRecording().GetDownloadable() || gone.GetRecording().GetMediaPath() != "" {
+			t.Errorf("expired: %v, %v", gone, err)
+		}
+		if _, err := f.CreateDownloadUrl(f.as(ada), &usherv1.CreateDownloadUrlRequest{RecordingId: ids[0]}); !errors.Is(err, ErrExpired) {
+			t.Errorf("download: %v", err)
+		}
+		if _, err := f.UpdateRecording(f.as(ada), &usherv1.UpdateRecordingRequest{RecordingId: ids[0], Keep: new(true)}); !errors.Is(err, ErrExpired) {
+			t.Errorf("kept after it expired: %v", err)
+		}
+		if _, err := f.CreateDownloadUrl(f.as(ada), &usherv1.CreateDownloadUrlRequest{RecordingId: ids[1]}); err != nil {
+			t.Errorf("download of what is kept: %v", err)
+		}
+		f.sweep()
+		if len(f.world.files) != 2 {
+			t.Error("a file was deleted that the bucket's own rules delete")
+		}
+		f.Rules.DeleteExpired = true
+		f.sweep()
+		if r := f.row(ids[0]); len(f.world.files) != 1 || r.PurgeTime != nil || r.SizeBytes != 0 {
+			t.Errorf("files %v, row %+v, want the kept one only", f.world.files, r)
+		}
+	})
+}
+
+// Recordings whose last account was deleted are nobody's: they go too.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		f.sweep()
+		run(f, func(tx *ent.Client) (any, error) { return nil, tx.User.DeleteOneID(ada.ID).Exec(t.Context()) })
+		f.sweep()
+		if f.row(v.GetId()) != nil || len(f.world.files) != 0 {
+			t.Errorf("row %v, files %v, want none", f.row(v.GetId()), f.world.files)
+		}
+	})
+}
+
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		grant := &usherv1.GrantRecordingAccessRequest{
+			RecordingId: v.GetId(), Role: owner, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: bob.ID.String()},
+		}
+		if _, err := f.GrantRecordingAccess(f.as(ada), grant); err != nil {
+			t.Fatal(err)
+		}
+		f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		f.world.notifyError = errors.New("test: mailbox refuses")
+		f.sweep()
+		if n := f.work(); n != 1 {
+			t.Errorf("%d jobs failed, want one", n)
+		}
+		f.wantStatus(v.GetId(), saved) // the file is there, whoever knows
+		f.world.notifyError = nil
+		f.work()
+		f.wantStatus(v.GetId(), notified)
+		if fmt.Sprint(len(f.world.told)) != "2" {
+			t.Errorf("told %v, want both owners", f.world.told)
+		}
+		f.work()
+		for id, n := range f.world.told {
+			if n != 1 {
+				t.Errorf("%s was told %d times", id, n)
+			}
+		}
+		if err := f.Resend(t.Context(), uuid.MustParse(v.GetId())); err != nil {
+			t.Fatal(err)
+		}
+		f.work()
+		for id, n := range f.world.told {
+			if n != 2 {
+				t.Errorf("%s was told %d times after the operator sent it again", id, n)
+			}
+		}
+	})
+}
+
+func TestTranscriptNotifiesSummaryOnce(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		room := f.room(map[any]usherv1.Role{ada: owner, bob: owner})
+		v := f.start(ada, room, transcript)
+		r := f.row(v.GetId())
+		if !strings.HasSuffix(r.ObjectKey, ".ogg") || v.GetContentType() != "audio/ogg" {
+			t.Errorf("key %s, type %s", r.ObjectKey, v.GetContentType())
+		}
+		e := f.finish(r, live.EgressComplete, true)
+		for range 3 {
+			if err := f.EgressChanged(t.Context(), *e); err != nil {
+				t.Fatal(err)
+			}
+			f.sweep()
+			f.work()
+		}
+		f.wantStatus(v.GetId(), notified)
+		if n := f.world.told[r.ID]; n != 1 || len(f.world.told) != 1 {
+			t.Errorf("told %v, want the summary service once", f.world.told)
+		}
+	})
+}
+
+func TestFail(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		r := f.row(v.GetId())
+		if err := f.Resend(t.Context(), r.ID); !errors.Is(err, ErrNothingToSend) {
+			t.Errorf("resent without a file: %v", err)
+		}
+		if err := f.Fail(t.Context(), r.ID); err != nil {
+			t.Fatal(err)
+		}
+		f.wantStatus(v.GetId(), failed)
+		if err := f.Fail(t.Context(), r.ID); !errors.Is(err, ErrOver) {
+			t.Errorf("failed twice: %v", err)
+		}
+		f.sweep()
+		if e := f.world.egresses[*r.EgressID]; e.Status != live.EgressEnding {
+			t.Error("the recorder of a recording that was given up goes on")
+		}
+		if err := f.Fail(context.Background(), uuid.New()); !errors.Is(err, ErrUnknown) {
+			t.Errorf("failed nothing: %v", err)
+		}
+	})
+}

@@ -1,0 +1,366 @@
+package recordings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// maxMoves is how many moves one look at a recording may make: from INITIATED over ACTIVE to STOPPED and SAVED, and some for
+// others that move it at the same time.
+const maxMoves = 8
+
+// Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that follow,
+// stops what must not run and deletes what must not be there. It may be called at any time and by several at once. hint is what
+// LiveKit just said about the egress; nil to ask.
+func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) error {
+	if s.Files == nil {
+		return nil // switched off: it waits until it is switched on again
+	}
+	for range maxMoves {
+		r, err := s.DB.Read.Recording.Get(ctx, id)
+		if ent.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("find recording: %w", err)
+		}
+		e, err := s.egress(ctx, r, hint)
+		if err != nil {
+			return err
+		}
+		if err := s.remember(ctx, r, e); err != nil {
+			return err
+		}
+		moved, err := s.advance(ctx, r, e)
+		if err != nil {
+			return err
+		}
+		if !moved {
+			return s.purge(ctx, r, e)
+		}
+		if hint != nil && !hint.Status.Ended() {
+			hint = nil // it may have gone on meanwhile
+		}
+	}
+	return nil // others move it: they settle it
+}
+
+// egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint of
+// that is as good as asking.
+func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *live.Egress) (*live.Egress, error) {
+	if hint != nil {
+		return hint, nil
+	}
+	if r.EgressID != nil {
+		e, err := s.LiveKit.Egress(ctx, *r.EgressID)
+		if errors.Is(err, live.ErrGone) {
+			return nil, nil //nolint:nilnil // documented above
+		}
+		return e, err
+	}
+	// The answer to the order was lost, or is on its way: the file that it is to make tells which one it is.
+	list, err := s.LiveKit.RoomEgresses(ctx, r.RoomID)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range list {
+		if isPathOf(e.Path, r) {
+			return &e, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // documented above
+}
+
+// remember keeps the id of a recorder, by which it is found even when LiveKit forgets in which room it was.
+func (s *Service) remember(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+	if e == nil || r.EgressID != nil {
+		return nil
+	}
+	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetEgressID(e.ID) })
+}
+
+// edit changes what depends on no status.
+func (s *Service) edit(ctx context.Context, r *ent.Recording, set func(*ent.RecordingUpdate)) error {
+	err := s.DB.Run(ctx, func(tx *ent.Client) error {
+		update := tx.Recording.Update().Where(recording.ID(r.ID))
+		set(update)
+		return update.Exec(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("update recording %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// advance makes the move that follows from what LiveKit says, if one does.
+func (s *Service) advance(ctx context.Context, r *ent.Recording, e *live.Egress) (moved bool, err error) {
+	switch {
+	case slices.Contains(final, r.Status):
+		return false, s.late(ctx, r, e)
+	case e == nil:
+		return s.unknown(ctx, r)
+	case e.Status.Ended():
+		return s.ended(ctx, r, e)
+	}
+	switch r.Status {
+	case initiated:
+		return s.starting(ctx, r, e)
+	case active:
+		return s.running(ctx, r, e)
+	case failedToStop:
+		if time.Since(stopTime(r)) > s.Timing.GiveUpStop {
+			return s.giveUp(ctx, r, "the recorder did not answer when it was to stop")
+		}
+		return s.stop(ctx, r, e.ID)
+	default:
+		return s.saving(ctx, r, e)
+	}
+}
+
+// ended follows a recorder that has ended.
+func (s *Service) ended(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	switch e.Status {
+	case live.EgressAborted:
+		if mayFollow(r.Status, aborted) {
+			return s.make(ctx, r, move{to: aborted, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
+		}
+		// It had begun, as far as anybody knew, and was asked to stop.
+		return s.make(ctx, r, move{to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
+	case live.EgressFailed:
+		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED
+		return s.make(ctx, r, move{to: failed, reason: reason, detail: e.Detail})
+	default:
+		return s.save(ctx, r, e)
+	}
+}
+
+// save is for recorders that say they have stored the file: the storage has to say so too.
+func (s *Service) save(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	size, err := s.Files.Size(ctx, r.ObjectKey)
+	if err == nil {
+		moved, err := s.makeSaved(ctx, r, e, size)
+		if moved && e.Status == live.EgressLimitReached {
+			s.tellLimit(ctx, r)
+		}
+		return moved, err
+	}
+	// Whatever becomes of the file, nothing is being recorded any more.
+	if moved, freeErr := s.free(ctx, r, e); moved || freeErr != nil {
+		return moved, freeErr
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("%w: %w", errStorage, err)
+	}
+	if over, err := s.lost(ctx, r); !over || err != nil {
+		return false, err
+	}
+	return s.make(ctx, r, move{to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING, detail: e.Detail})
+}
+
+// errStorage is a storage that does not say whether it has a file: the next sweep asks again.
+var errStorage = errors.New("the storage does not answer")
+
+// free makes the room free for another recording, one legal move at a time.
+func (s *Service) free(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	switch r.Status {
+	case initiated:
+		return s.makeActive(ctx, r, e)
+	case active, failedToStop:
+		return s.makeStopped(ctx, r, e)
+	default:
+		return false, nil
+	}
+}
+
+func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	return s.make(ctx, r, move{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }})
+}
+
+func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	return s.make(ctx, r, move{to: stopped, set: func(u *ent.RecordingUpdate) {
+		u.ClearLostTime()
+		if r.StopTime == nil || !e.EndTime.IsZero() {
+			u.SetStopTime(orNow(e.EndTime))
+		}
+	}})
+}
+
+// makeSaved is for a file that is in the storage. e may be nil.
+func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *live.Egress, size int64) (bool, error) {
+	return s.make(ctx, r, move{to: saved, set: func(u *ent.RecordingUpdate) {
+		u.SetSizeBytes(size).SetSaveTime(now())
+		if e != nil && !e.StartTime.IsZero() {
+			u.SetStartTime(e.StartTime)
+		} else if r.StartTime == nil {
+			u.SetStartTime(r.CreateTime)
+		}
+		switch {
+		case e != nil && !e.EndTime.IsZero():
+			u.SetStopTime(e.EndTime)
+		case r.StopTime == nil:
+			u.SetStopTime(now())
+		}
+		if e != nil {
+			u.SetDurationMs(e.Duration.Milliseconds())
+		}
+	}})
+}
+
+// starting follows a recorder that LiveKit lists, of a recording that has not begun.
+func (s *Service) starting(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	switch {
+	case e.Status != live.EgressStarting:
+		return s.makeActive(ctx, r, e)
+	case time.Since(r.CreateTime) > s.Timing.StartWithin:
+		_, _ = s.LiveKit.StopEgress(ctx, e.ID) // until it has ended, each sweep does so
+		return s.notStarted(ctx, r)
+	case r.StopTime != nil:
+		return s.stop(ctx, r, e.ID)
+	}
+	return false, nil
+}
+
+// notStarted gives up waiting for a recorder. One that comes all the same is stopped, and what it stores is deleted.
+func (s *Service) notStarted(ctx context.Context, r *ent.Recording) (bool, error) {
+	return s.make(ctx, r, move{
+		to: failedToStart, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_NOT_STARTED,
+		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
+	})
+}
+
+// running follows a recorder that records.
+func (s *Service) running(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	if r.StopTime != nil || e.Status == live.EgressEnding {
+		return s.stop(ctx, r, e.ID)
+	}
+	over, err := s.isOver(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	if over {
+		return s.stop(ctx, r, e.ID)
+	}
+	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
+	if errors.Is(err, live.ErrGone) {
+		return s.unknown(ctx, r)
+	}
+	if err != nil {
+		return false, err
+	}
+	if answers {
+		return false, s.found(ctx, r)
+	}
+	if over, err := s.lost(ctx, r); !over || err != nil {
+		return false, err
+	}
+	return s.giveUp(ctx, r, "the recorder vanished")
+}
+
+// isOver reports whether there is nothing more to record: the meeting has ended, or the recording is as long as it may be.
+// LiveKit's own recorder ends with the meeting by itself; asking it to is harmless.
+func (s *Service) isOver(ctx context.Context, r *ent.Recording) (bool, error) {
+	if s.Rules.MaxLength > 0 && r.StartTime != nil && time.Since(*r.StartTime) > s.Rules.MaxLength {
+		s.tellLimit(ctx, r)
+		return true, nil
+	}
+	_, err := s.LiveKit.Meeting(ctx, r.RoomID)
+	if errors.Is(err, live.ErrGone) {
+		return true, nil
+	}
+	return false, err
+}
+
+// saving follows a recorder that was asked to stop, and has its file on the way.
+func (s *Service) saving(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+	if time.Since(stopTime(r)) > s.Timing.UploadWithin {
+		return s.giveUp(ctx, r, "the file took too long to get into the storage")
+	}
+	if e.Status == live.EgressEnding {
+		return false, s.found(ctx, r) // nobody can ask it anything any more
+	}
+	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
+	if err != nil && !errors.Is(err, live.ErrGone) {
+		return false, err
+	}
+	if answers {
+		return false, s.found(ctx, r)
+	}
+	if over, err := s.lost(ctx, r); !over || err != nil {
+		return false, err
+	}
+	return s.giveUp(ctx, r, "the recorder vanished")
+}
+
+// unknown follows a recorder of which LiveKit knows nothing.
+func (s *Service) unknown(ctx context.Context, r *ent.Recording) (bool, error) {
+	switch {
+	case r.EgressID == nil && r.Status == initiated:
+		if time.Since(r.CreateTime) <= s.Timing.StartWithin {
+			return false, nil
+		}
+	case r.Status != failedToStop: // which only waits for this
+		if over, err := s.lost(ctx, r); !over || err != nil {
+			return false, err
+		}
+	}
+	return s.giveUp(ctx, r, "LiveKit does not know the recorder any more")
+}
+
+// giveUp ends a recording whose recorder will tell nothing more: with its file if the storage has it, else without.
+func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (bool, error) {
+	size, err := s.Files.Size(ctx, r.ObjectKey)
+	switch {
+	case err == nil:
+		return s.makeSaved(ctx, r, nil, size)
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, fmt.Errorf("%w: %w", errStorage, err)
+	case r.Status == initiated:
+		return s.notStarted(ctx, r)
+	}
+	return s.make(ctx, r, move{
+		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_LOST, detail: why,
+		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
+	})
+}
+
+// lost notes that something is missing, and reports whether it has been for long enough.
+func (s *Service) lost(ctx context.Context, r *ent.Recording) (over bool, err error) {
+	if r.LostTime != nil {
+		return time.Since(*r.LostTime) > s.Timing.LostAfter, nil
+	}
+	return false, s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetLostTime(now()) })
+}
+
+// found notes that nothing is missing any more.
+func (s *Service) found(ctx context.Context, r *ent.Recording) error {
+	if r.LostTime == nil {
+		return nil
+	}
+	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearLostTime() })
+}
+
+// stopTime is when a recording was asked to stop, or when it began for one that nobody asked.
+func stopTime(r *ent.Recording) time.Time {
+	if r.StopTime != nil {
+		return *r.StopTime
+	}
+	return r.CreateTime
+}
+
+func orNow(t time.Time) time.Time {
+	if t.IsZero() {
+		return now()
+	}
+	return t
+}

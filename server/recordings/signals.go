@@ -1,0 +1,187 @@
+package recordings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/live"
+)
+
+// SettleJob has one recording looked at.
+type SettleJob struct {
+	RecordingID uuid.UUID `json:"recording_id"`
+}
+
+// Kind implements jobs.Args.
+func (SettleJob) Kind() string { return "recordings.settle" }
+
+// RoomJob has all recordings of a room looked at that are not settled.
+type RoomJob struct {
+	RoomID uuid.UUID `json:"room_id"`
+}
+
+// Kind implements jobs.Args.
+func (RoomJob) Kind() string { return "recordings.room" }
+
+// Register says what this package does of itself.
+func (s *Service) Register(r *jobs.Registry, sweepEvery time.Duration) {
+	jobs.Handle(r, func(ctx context.Context, j SettleJob) error { return s.Settle(ctx, j.RecordingID, nil) })
+	jobs.Handle(r, s.settleRoom)
+	jobs.Handle(r, s.notify, jobs.Timeout(notifyTimeout))
+	r.Every("recordings.sweep", sweepEvery, s.Sweep)
+}
+
+// Events are what this package wants LiveKit to tell.
+var Events = []live.EventType{live.EgressStarted, live.EgressUpdated, live.EgressEnded, live.RoomFinished}
+
+// Handle takes what LiveKit tells.
+func (s *Service) Handle(ctx context.Context, e live.Event) error {
+	if e.Type == live.RoomFinished {
+		return s.RoomFinished(ctx, e.RoomID)
+	}
+	if e.Egress == nil {
+		return nil
+	}
+	return s.EgressChanged(ctx, *e.Egress)
+}
+
+// EgressChanged is LiveKit's word about a recorder: the first signal. That it has ended is final; all else may be old.
+func (s *Service) EgressChanged(ctx context.Context, e live.Egress) error {
+	id, ok := s.recordingOf(e)
+	if !ok {
+		return nil // somebody else's
+	}
+	if !e.Status.Ended() {
+		return s.Settle(ctx, id, nil)
+	}
+	return s.Settle(ctx, id, &e)
+}
+
+// recordingOf is the recording for which a recorder works: its id is in the name of the file.
+func (s *Service) recordingOf(e live.Egress) (uuid.UUID, bool) {
+	if path.Base(path.Dir(e.Path)) != s.Rules.Folder || e.RoomID == uuid.Nil {
+		return uuid.Nil, false
+	}
+	return parseFile(path.Base(e.Path))
+}
+
+// isPathOf reports whether a path is that of a recording's file, below whatever folder the recorder has.
+func isPathOf(p string, r *ent.Recording) bool {
+	return p == r.ObjectKey || strings.HasSuffix(p, "/"+r.ObjectKey)
+}
+
+// parseFile reads the id of a recording from the name of a file. Only the one spelling that this server writes counts.
+func parseFile(name string) (uuid.UUID, bool) {
+	stem := strings.TrimSuffix(strings.TrimSuffix(name, ".mp4"), ".ogg")
+	id, err := uuid.Parse(stem)
+	return id, err == nil && len(name) == len(stem)+4 && id.String() == stem
+}
+
+// sweepers is how many recordings a sweep looks at at the same time: one that waits for LiveKit does not hold up the others.
+const sweepers = 4
+
+// Sweep looks at everything that is not settled: the third signal, and the one that does not get lost. It is to be run again and
+// again, by one replica at a time.
+func (s *Service) Sweep(ctx context.Context) error {
+	if s.Files == nil {
+		return nil
+	}
+	if err := s.dropForgotten(ctx); err != nil {
+		return err
+	}
+	ids, err := s.DB.Read.Recording.Query().
+		Where(recording.Or(recording.StatusIn(unsettled...), recording.PurgeTimeNotNil())).IDs(ctx)
+	if err != nil {
+		return fmt.Errorf("find recordings: %w", err)
+	}
+	running, listErr := s.LiveKit.RunningEgresses(ctx)
+	late, err := s.lateOnes(ctx, running, ids)
+	return errors.Join(listErr, err, s.settleAll(ctx, append(ids, late...)))
+}
+
+// lateOnes are the recordings of recorders that go on though those have ended.
+func (s *Service) lateOnes(ctx context.Context, running []live.Egress, known []uuid.UUID) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	for _, e := range running {
+		if id, ok := s.recordingOf(e); ok && !slices.Contains(known, id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	found, err := s.DB.Read.Recording.Query().Where(recording.IDIn(ids...), recording.EndTimeGT(now().Add(-lateFor))).IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find late recorders: %w", err)
+	}
+	return found, nil
+}
+
+func (s *Service) settleRoom(ctx context.Context, j RoomJob) error {
+	ids, err := s.DB.Read.Recording.Query().Where(recording.RoomID(j.RoomID),
+		recording.Or(recording.StatusIn(unsettled...), recording.PurgeTimeNotNil())).IDs(ctx)
+	if err != nil {
+		return fmt.Errorf("find recordings of %s: %w", j.RoomID, err)
+	}
+	return s.settleAll(ctx, ids)
+}
+
+// settleAll settles several recordings. One that fails does not keep the others from it.
+func (s *Service) settleAll(ctx context.Context, ids []uuid.UUID) error {
+	var mu sync.Mutex
+	var failures []error
+	next := make(chan uuid.UUID)
+	var workers sync.WaitGroup
+	for range min(sweepers, len(ids)) {
+		workers.Go(func() {
+			for id := range next {
+				if err := s.Settle(ctx, id, nil); err != nil {
+					mu.Lock()
+					failures = append(failures, fmt.Errorf("recording %s: %w", id, err))
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, id := range ids {
+		next <- id
+	}
+	close(next)
+	workers.Wait()
+	return errors.Join(failures...)
+}
+
+// dropForgotten deletes recordings that nobody has access to any more, since their accounts were deleted, and, where the
+// operator wants that, the files of those that have expired.
+func (s *Service) dropForgotten(ctx context.Context) error {
+	return s.DB.Run(ctx, func(tx *ent.Client) error {
+		_, err := tx.Recording.Update().
+			Where(recording.StatusIn(final...), recording.DeleteTimeIsNil(), recording.Not(recording.HasAccesses())).
+			SetDeleteTime(now()).SetPurgeTime(now()).SetRoomName("").SetFailureDetail("").Save(ctx)
+		if err != nil {
+			return fmt.Errorf("delete forgotten recordings: %w", err)
+		}
+		if s.Rules.Life == 0 || !s.Rules.DeleteExpired {
+			return nil
+		}
+		_, err = tx.Recording.Update().
+			Where(recording.StatusIn(withFile...), recording.Keep(false), recording.SaveTimeLT(now().Add(-s.Rules.Life)),
+				recording.PurgeTimeIsNil(), recording.SizeBytesGT(0)).
+			SetPurgeTime(now()).Save(ctx)
+		if err != nil {
+			return fmt.Errorf("delete expired files: %w", err)
+		}
+		return nil
+	})
+}

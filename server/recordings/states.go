@@ -1,0 +1,115 @@
+package recordings
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/recording"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+)
+
+// The statuses, by shorter names.
+const (
+	initiated     = usherv1.RecordingStatus_RECORDING_STATUS_INITIATED
+	active        = usherv1.RecordingStatus_RECORDING_STATUS_ACTIVE
+	stopped       = usherv1.RecordingStatus_RECORDING_STATUS_STOPPED
+	saved         = usherv1.RecordingStatus_RECORDING_STATUS_SAVED
+	notified      = usherv1.RecordingStatus_RECORDING_STATUS_NOTIFICATION_SUCCEEDED
+	aborted       = usherv1.RecordingStatus_RECORDING_STATUS_ABORTED
+	failedToStart = usherv1.RecordingStatus_RECORDING_STATUS_FAILED_TO_START
+	failedToStop  = usherv1.RecordingStatus_RECORDING_STATUS_FAILED_TO_STOP
+	failed        = usherv1.RecordingStatus_RECORDING_STATUS_FAILED
+)
+
+// moves are all that may follow one another. docs/recording.md draws them.
+var moves = map[usherv1.RecordingStatus][]usherv1.RecordingStatus{
+	initiated:    {active, saved, failed, failedToStart, aborted},
+	active:       {stopped, aborted, failedToStop, failed, saved},
+	stopped:      {saved, failed},
+	failedToStop: {stopped, saved, failed},
+	saved:        {notified},
+}
+
+// Groups of statuses.
+var (
+	// occupying keep others from recording the room: the unique index has the same numbers.
+	occupying = []usherv1.RecordingStatus{initiated, active, failedToStop}
+	// unsettled wait for a signal.
+	unsettled = []usherv1.RecordingStatus{initiated, active, failedToStop, stopped}
+	// withFile have one.
+	withFile = []usherv1.RecordingStatus{saved, notified}
+	// final can be deleted.
+	final = []usherv1.RecordingStatus{saved, notified, aborted, failedToStart, failed}
+)
+
+func mayFollow(from, to usherv1.RecordingStatus) bool { return slices.Contains(moves[from], to) }
+
+// move is a recording's next status, and what is known with it.
+type move struct {
+	to     usherv1.RecordingStatus
+	reason usherv1.RecordingFailureReason
+	detail string
+	// set sets more fields; nil for none.
+	set func(*ent.RecordingUpdate)
+}
+
+// make makes a move, unless the recording has another status than r says by now. It is one statement, so of two that decide
+// on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
+func (s *Service) make(ctx context.Context, r *ent.Recording, m move) (made bool, err error) {
+	if !mayFollow(r.Status, m.to) {
+		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, m.to, r.Status)
+	}
+	err = s.DB.Run(ctx, func(tx *ent.Client) error {
+		update := tx.Recording.Update().Where(recording.ID(r.ID), recording.StatusEQ(r.Status)).SetStatus(m.to)
+		if m.reason != 0 {
+			update.SetFailureReason(m.reason).SetFailureDetail(bounded(m.detail))
+		}
+		if slices.Contains(final, m.to) {
+			update.SetEndTime(now()).ClearLostTime()
+		}
+		if m.set != nil {
+			m.set(update)
+		}
+		n, err := update.Save(ctx)
+		if err != nil {
+			return fmt.Errorf("move recording %s: %w", r.ID, err)
+		}
+		if made = n > 0; !made {
+			return nil
+		}
+		return s.follow(ctx, tx, r, m.to)
+	})
+	if err != nil {
+		return false, err
+	}
+	if made {
+		s.Rooms.Wake()
+		s.Log.InfoContext(ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to))
+	}
+	return made, nil
+}
+
+// follow writes what follows from a status: people are told that the file is there, and the meeting sees how far it is.
+func (s *Service) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, to usherv1.RecordingStatus) error {
+	if to == saved && r.DeleteTime == nil {
+		if err := s.notifyLater(ctx, tx, r.ID); err != nil {
+			return err
+		}
+	}
+	if to == notified {
+		return nil // nothing that a meeting shows
+	}
+	return s.Rooms.SyncLater(ctx, tx, r.RoomID)
+}
+
+// maxDetail is how much of what LiveKit says is kept, in characters.
+const maxDetail = 500
+
+func bounded(detail string) string {
+	if text := []rune(detail); len(text) > maxDetail {
+		return string(text[:maxDetail])
+	}
+	return detail
+}

@@ -1,0 +1,72 @@
+package recordings
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// storedObject is an object of which the storage says that it was made.
+type storedObject struct {
+	bucket string
+	// keys are what the event may mean: some stores encode the key, others do not.
+	keys []string
+}
+
+// storageEvent is what S3 stores send, as far as it matters: MinIO and Amazon's own alike.
+type storageEvent struct {
+	// Event is set in the test that Amazon sends when it is set up, instead of Records.
+	Event   string `json:"Event"`
+	Records []struct {
+		EventName string `json:"eventName"`
+		S3        struct {
+			Bucket struct {
+				Name string `json:"name"`
+			} `json:"bucket"`
+			Object struct {
+				Key         string `json:"key"`
+				ContentType string `json:"contentType"`
+			} `json:"object"`
+		} `json:"s3"`
+	} `json:"Records"`
+}
+
+// errEvent is a body that no S3 store sends.
+var errEvent = errors.New("not an event of an S3 store")
+
+// parseStorageEvent reads which objects an event says were made: none for one that tells of something else.
+func parseStorageEvent(body []byte) ([]storedObject, error) {
+	var event storageEvent
+	if err := json.Unmarshal(body, &event); err != nil {
+		return nil, errEvent // the body may be anything, so it is not repeated
+	}
+	if event.Event == "s3:TestEvent" && len(event.Records) == 0 {
+		return nil, nil
+	}
+	if len(event.Records) == 0 {
+		return nil, errEvent
+	}
+	objects := make([]storedObject, 0, len(event.Records))
+	for _, r := range event.Records {
+		if r.EventName == "" || r.EventName != "s3:TestEvent" && (r.S3.Bucket.Name == "" || r.S3.Object.Key == "") {
+			return nil, errEvent
+		}
+		if !strings.HasPrefix(strings.TrimPrefix(r.EventName, "s3:"), "ObjectCreated:") {
+			continue
+		}
+		if kind := r.S3.Object.ContentType; kind != "" && kind != contentTypes[path.Ext(r.S3.Object.Key)] {
+			continue
+		}
+		o := storedObject{bucket: r.S3.Bucket.Name, keys: []string{r.S3.Object.Key}}
+		if plain, err := url.QueryUnescape(r.S3.Object.Key); err == nil && plain != r.S3.Object.Key {
+			o.keys = append(o.keys, plain)
+		}
+		objects = append(objects, o)
+	}
+	return objects, nil
+}
+
+// contentTypes of the files of recordings.
+var contentTypes = map[string]string{".mp4": "video/mp4", ".ogg": "audio/ogg"}
