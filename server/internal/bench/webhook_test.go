@@ -32,8 +32,11 @@ func BenchmarkWebhook(b *testing.B) {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
 	h := &http.Client{Transport: transport}
-	send := func(base string) func(context.Context, usherv1connect.RoomsServiceClient) error {
-		return func(ctx context.Context, _ usherv1connect.RoomsServiceClient) error { return sendEvent(ctx, h, base, s.room) }
+	type call = func(context.Context, usherv1connect.RoomsServiceClient) error
+	send := func(base string) call {
+		return func(ctx context.Context, _ usherv1connect.RoomsServiceClient) error {
+			return sendEvent(ctx, h, base, s.room)
+		}
 	}
 	rate(b, nil, send(s.url))
 	rate(b, nil, send(s.baseline))
@@ -87,8 +90,9 @@ func baselineWebhook(pool *pgxpool.Pool) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}
-		err = pgx.BeginFunc(r.Context(), pool, func(tx pgx.Tx) error {
-			_, err := tx.Exec(r.Context(), "INSERT INTO baseline_events (id, body) VALUES ($1, $2)", event.GetId(), event.GetEvent())
+		ctx := r.Context()
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "INSERT INTO baseline_events (id, body) VALUES ($1, $2)", event.GetId(), event.GetEvent())
 			return err
 		})
 		if err != nil {
