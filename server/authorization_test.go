@@ -60,7 +60,7 @@ const (
 
 var rights = map[string]right{
 	usherv1connect.ConfigServiceGetConfigProcedure: {
-		anyone: true, tokenScopes: []string{"read", "rooms", "recordings"}, serviceScope: "-",
+		anyone: true, tokenScopes: []string{"read", "rooms", "recordings", "invitations"}, serviceScope: "-",
 		request: func(*world) proto.Message { return &usherv1.GetConfigRequest{} },
 	},
 	usherv1connect.UsersServiceGetMeProcedure: {
@@ -252,6 +252,47 @@ var rights = map[string]right{
 		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
 	},
 	// LiveKit has no Redis here, and takes no calls.
+	usherv1connect.InvitationsServiceCreateInvitationsProcedure: {
+		tokenScopes: []string{"invitations"}, role: administrator, state: "MAIL_UNAVAILABLE",
+		request: func(w *world) proto.Message {
+			return &usherv1.CreateInvitationsRequest{
+				Room: w.room.ID.String(), Recipients: []*usherv1.Recipient{{Email: "guest@people.example"}},
+			}
+		},
+	},
+	usherv1connect.InvitationsServiceListInvitationsProcedure: {
+		tokenScopes: []string{"read", "invitations"}, role: administrator,
+		request: func(w *world) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
+	},
+	// What roles may do with an invitation that is there: TestInvitationRoles.
+	usherv1connect.InvitationsServiceGetInvitationProcedure: {
+		tokenScopes: []string{"read", "invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.GetInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceUpdateInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message {
+			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: uuid.NewString(), Message: "hello"}}
+		},
+	},
+	usherv1connect.InvitationsServiceResendInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.ResendInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceRevokeInvitationProcedure: {
+		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.RevokeInvitationRequest{InvitationId: uuid.NewString()} },
+	},
+	usherv1connect.InvitationsServiceResolveInvitationProcedure: {
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message { return &usherv1.ResolveInvitationRequest{Token: "test-invitation-token"} },
+	},
+	usherv1connect.InvitationsServiceRespondInvitationProcedure: {
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
+		request: func(*world) proto.Message {
+			return &usherv1.RespondInvitationRequest{Token: "test-invitation-token", Response: usherv1.Attendance_ATTENDANCE_YES}
+		},
+	},
 	usherv1connect.TelephonyServiceGetDialInProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
 		request: func(w *world) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
@@ -372,6 +413,9 @@ var callerKinds = []callerKind{
 	}},
 	{name: "token recordings", user: true, scopes: []string{"recordings"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "recordings"))
+	}},
+	{name: "token invitations", user: true, scopes: []string{"invitations"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+		return bearer(m.apiToken(u, "invitations"))
 	}},
 	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
 		return bearer(serviceToken)

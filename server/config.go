@@ -104,6 +104,8 @@ type LiveKitConfig struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for no limit.
 	MaxParticipants int
+	// Sweep is how often all meetings are looked at, for the webhooks that got lost.
+	Sweep time.Duration
 }
 
 // LiveKitKey is an API key of LiveKit's.
@@ -291,6 +293,8 @@ type MailConfig struct {
 	Timeout time.Duration
 	// PerDomain is how many letters one process has on their way to one domain.
 	PerDomain int
+	// PerUser and PerInstance are how many letters about invitations may be decided on one day (UTC).
+	PerUser, PerInstance int
 }
 
 // DirectoryConfig is who can be found.
@@ -302,8 +306,8 @@ type DirectoryConfig struct {
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
 	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
-	// RotatePIN and StartRecording are by room.
-	RotatePIN, StartRecording ratelimit.Limit
+	// RotatePIN, StartRecording and ResendInvitation are by room.
+	RotatePIN, StartRecording, ResendInvitation ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
 	KnockNetwork, KnockRoom ratelimit.Limit
 }
@@ -315,6 +319,8 @@ type KeepConfig struct {
 	ExpiredTokens time.Duration
 	// Audit is how long it is known who did what in a room.
 	Audit time.Duration
+	// Invitations is how long an invitation is kept after its link has ended.
+	Invitations time.Duration
 	// Jobs is how long jobs that have ended stay listed.
 	Jobs time.Duration
 	// CleanUpAt is the time of day (UTC) of the nightly clean-up.

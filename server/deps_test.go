@@ -31,12 +31,13 @@ var (
 		// The commands for operators call the same rules as the API.
 		"cmd/usher": "dev server services shared migrations gen web",
 		// Runs a whole server with stand-ins around it, and is no part of one.
-		"server/dev": "server shared migrations catcher gen",
+		"server/dev": "server shared migrations catcher recorder gen",
 		"server":     "services adapters shared migrations webapp gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
 		"server/recordings": "shared gen", "server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
-		"server/telephony": "shared gen",
+		"server/invitations": "shared gen",
+		"server/telephony":   "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
 		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "", "server/mail": "shared gen",
@@ -57,14 +58,16 @@ var (
 		"server/events":      "auth dbtx fault jobs live gen",
 		"server/live":        "gen",
 		"server/letter":      "gen",
+		"server/wording":     "",
 		"server/slug":        "",
 		"server/text":        "",
 
-		"server/internal/testenv":         "dbtx migrations catcher gen",
-		"server/internal/testenv/meeting": "",
-		"server/internal/testenv/phone":   "testenv",
-		"server/internal/bench":           "",
-		"server/internal/recorder":        "",
+		"server/internal/testenv":             "dbtx migrations catcher gen",
+		"server/internal/testenv/meeting":     "",
+		"server/internal/testenv/phone":       "testenv",
+		"server/internal/testenv/wordingtest": "shared",
+		"server/internal/bench":               "",
+		"server/internal/recorder":            "",
 
 		// The web app: its files, and how they are served.
 		"web": "", "server/webapp": "",
@@ -73,11 +76,12 @@ var (
 	}
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
+		"recorder":   {"server/internal/recorder"},
 		"server":     {"server"},
-		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config"},
+		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},

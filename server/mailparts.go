@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/letter"
 	"github.com/usher-meet/usher/server/mail"
 )
@@ -30,6 +31,20 @@ func newPost(c Config) (*mail.Post, error) {
 		Timeout: m.Timeout, PerDomain: m.PerDomain,
 	})
 	return p, err
+}
+
+// invitationRules are the figures of invitations that are no settings.
+var invitationRules = invitations.Rules{KeepTrying: 24 * time.Hour, Life: 30 * 24 * time.Hour, Again: 2 * time.Second}
+
+func (p *parts) invitationsService() *invitations.Service {
+	c, rules := p.config, invitationRules
+	rules.Enabled, rules.PerUser, rules.PerInstance = p.post.Sender != nil, c.Mail.PerUser, c.Mail.PerInstance
+	rules.Keep, rules.IdempotencyLife = c.Keep.Invitations, c.Keep.Idempotency
+	return &invitations.Service{
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, ResendLimit: c.Limits.ResendInvitation, NotFoundLimit: c.Limits.NotFound,
+		Jobs: p.jobs, Rooms: p.rooms, Mailer: p.post, Telephony: p.telephony, Rules: rules,
+		TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: p.log,
+	}
 }
 
 // CheckMail connects to the mail server as for a letter and sends none. It fails with [ErrMailOff] where there is none.

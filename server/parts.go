@@ -10,9 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/callers"
@@ -105,7 +102,7 @@ func (p *parts) telephonyService() *telephony.Service {
 		Trunks: &telephony.Trunks{
 			LiveKit: p.livekit, Enabled: c.Telephony.Enabled, Configured: c.Telephony.Trunks, National: c.Telephony.NationalNumbers, Log: p.log,
 		},
-		Invitations: noInvitations{}, Metrics: telephony.NewMetrics(p.metrics), Random: rand.Reader,
+		Metrics: telephony.NewMetrics(p.metrics), Random: rand.Reader,
 		PINLength: c.Telephony.PINLength, Rest: c.Telephony.PINRest, Lease: ruleLease,
 	}
 }
@@ -128,14 +125,6 @@ func (p *parts) wrongPINWatch() *telephony.Watch {
 // ruleLease is how long a server that died keeps others from changing how a room is dialled: longer than the few calls to
 // LiveKit take that this needs, each of which is given up after 5 s.
 const ruleLease = 30 * time.Second
-
-// noInvitations stands for the invitations, which this version does not have: nobody has a PIN in a mail.
-type noInvitations struct{}
-
-// PINChanged implements [telephony.Invitations].
-func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (int, error) {
-	return 0, nil
-}
 
 func (p *parts) participantsService() *participants.Service {
 	return &participants.Service{

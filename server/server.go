@@ -31,6 +31,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
@@ -48,6 +49,7 @@ var Services = []string{
 	usherv1connect.ParticipantsServiceName,
 	usherv1connect.RecordingsServiceName,
 	usherv1connect.TelephonyServiceName,
+	usherv1connect.InvitationsServiceName,
 	usherv1connect.UsersServiceName,
 	usherv1connect.ConfigServiceName,
 }
@@ -98,7 +100,8 @@ type parts struct {
 	lobby    *lobby.Service
 	callers  *callers.Service
 	// telephony also tells clients and rooms who can be reached by phone.
-	telephony *telephony.Service
+	invitations *invitations.Service
+	telephony   *telephony.Service
 	// files are nil where nothing is recorded.
 	files      storage
 	recordings *recordings.Service
@@ -266,6 +269,8 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 	}
 	p.rooms.Lobby, p.rooms.Telephony, p.rooms.Recordings = p.lobby, p.telephony, p.recordings
 	p.wrongPINs = p.wrongPINWatch()
+	p.invitations = p.invitationsService()
+	p.rooms.Invitations, p.telephony.Invitations = p.invitations, p.invitations
 	p.registerWork()
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, func() { lk.Close(); closeAll() }, nil
@@ -290,6 +295,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	calls.Handle(usherv1connect.NewParticipantsServiceHandler(p.participantsService(), options...))
 	calls.Handle(usherv1connect.NewRecordingsServiceHandler(p.recordings, options...))
 	calls.Handle(usherv1connect.NewTelephonyServiceHandler(p.telephony, options...))
+	calls.Handle(usherv1connect.NewInvitationsServiceHandler(p.invitations, options...))
 	calls.Handle(usherv1connect.NewUsersServiceHandler(p.usersService(), options...))
 	calls.Handle(usherv1connect.NewConfigServiceHandler(&config.Service{Config: p.clientConfig(), Telephony: p.telephony.Trunks}, options...))
 	calls.Handle(grpchealth.NewHandler(p.health, options...))
@@ -304,6 +310,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux.HandleFunc("GET /healthz", p.health.live)
 	mux.HandleFunc("GET /readyz", p.health.ready)
 	mux.Handle("POST /webhooks/livekit", p.webhook())
+	p.invitations.Mount(mux)
 	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)

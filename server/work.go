@@ -5,12 +5,10 @@ import (
 
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/recordings"
 )
-
-// sweepEvery is how often all meetings are looked at, for the events that got lost.
-const sweepEvery = 30 * time.Second
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
@@ -30,8 +28,11 @@ func (p *parts) registerWork() {
 	}
 	p.inbox.Register(p.work)
 	p.recordings.Register(p.work, p.config.Recording.Sweep)
-	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
+	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
+	jobs.Handle(p.work, p.invitations.Send)
+	p.work.Every("invitations.sweep", time.Minute, p.invitations.Sweep)
+	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
 }

@@ -178,6 +178,11 @@ var table = []section{
 			set: into(count, func(c *config) *int { return &c.LiveKit.MaxParticipants }),
 			doc: "Participants in one room; 0 for no limit.",
 		},
+		{
+			name: "USHER_LIVEKIT_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.Sweep }),
+			doc: "How often all meetings are looked at, for the webhooks that got lost.",
+		},
 	}},
 	{"Sign-in", "People sign in at an OpenID provider. Nobody can while `USHER_OIDC_ISSUER` is empty.", []setting{
 		{
@@ -537,6 +542,16 @@ var table = []section{
 			doc: "How many letters to one domain a server has on their way at a time; 0 for no limit.",
 		},
 		{
+			name: "USHER_MAIL_PER_USER", standard: "500",
+			set: into(count, func(c *config) *int { return &c.Mail.PerUser }),
+			doc: "How many letters about invitations one user may have sent on a day (UTC).",
+		},
+		{
+			name: "USHER_MAIL_PER_INSTANCE", standard: "2000",
+			set: into(count, func(c *config) *int { return &c.Mail.PerInstance }),
+			doc: "How many letters about invitations all users together may have sent on a day (UTC).",
+		},
+		{
 			name: "USHER_MAIL_FROM", ownInDev: true,
 			set: into(emailAddress, func(c *config) *string { return &c.Mail.From }),
 			doc: "Address that sends, and organises meetings in calendars. Nobody need read its mail.",
@@ -646,6 +661,8 @@ var table = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.EmailLookup }),
 		limit("USHER_LIMIT_ROTATE_PIN", "10/1h", "rotate-pin", "Changes of one room's PIN.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.RotatePIN }),
+		limit("USHER_LIMIT_RESEND_INVITATION", "10/1h", "resend-invitation", "Letters about invitations to one room that are sent again.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.ResendInvitation }),
 		limit("USHER_LIMIT_START_RECORDING", "10/1h", "start-recording", "Recordings that are started in one room.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.StartRecording }),
 		limit("USHER_LIMIT_NOT_FOUND", "60/1m", "not-found", "Answers that something does not exist, for each network: guessing is slow.",
@@ -668,6 +685,11 @@ var table = []section{
 			name: "USHER_KEEP_AUDIT", standard: "8760h",
 			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Audit }),
 			doc: "How long the record of who did what in rooms is kept.",
+		},
+		{
+			name: "USHER_KEEP_INVITATIONS", standard: "2160h",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Keep.Invitations }),
+			doc: "How long an invitation, with its address, is kept after its link has ended.",
 		},
 		{
 			name: "USHER_KEEP_JOBS", standard: "168h",

@@ -65,15 +65,15 @@ func TestLoad_defaults(t *testing.T) {
 	t.Parallel()
 	c := mustLoad(t, goodSettings()).config
 	want := server.Limits{
-		Calls:       ratelimit.Limit{Name: "calls", Burst: 1200, Period: time.Minute},
-		Join:        ratelimit.Limit{Name: "join", Burst: 120, Period: time.Minute},
-		CreateRoom:  ratelimit.Limit{Name: "create-room", Burst: 30, Period: time.Hour},
-		EmailLookup: ratelimit.Limit{Name: "email-lookup", Burst: 60, Period: time.Hour},
-		NotFound:    ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
-		SignIn:      ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
-		RotatePIN:   ratelimit.Limit{Name: "rotate-pin", Burst: 10, Period: time.Hour},
-
-		StartRecording: ratelimit.Limit{Name: "start-recording", Burst: 10, Period: time.Hour},
+		Calls:            ratelimit.Limit{Name: "calls", Burst: 1200, Period: time.Minute},
+		Join:             ratelimit.Limit{Name: "join", Burst: 120, Period: time.Minute},
+		CreateRoom:       ratelimit.Limit{Name: "create-room", Burst: 30, Period: time.Hour},
+		EmailLookup:      ratelimit.Limit{Name: "email-lookup", Burst: 60, Period: time.Hour},
+		NotFound:         ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
+		SignIn:           ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
+		RotatePIN:        ratelimit.Limit{Name: "rotate-pin", Burst: 10, Period: time.Hour},
+		ResendInvitation: ratelimit.Limit{Name: "resend-invitation", Burst: 10, Period: time.Hour},
+		StartRecording:   ratelimit.Limit{Name: "start-recording", Burst: 10, Period: time.Hour},
 		// One a second, and five a second.
 		KnockNetwork: ratelimit.Limit{Name: "knock-network", Burst: 200, Period: 200 * time.Second},
 		KnockRoom:    ratelimit.Limit{Name: "knock-room", Burst: 200, Period: 40 * time.Second},

@@ -47,6 +47,7 @@ func (User) Indexes() []ent.Index {
 func (User) Edges() []ent.Edge {
 	return []ent.Edge{
 		edge.To("members", Member.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
+		edge.To("invitations", Invitation.Type).Annotations(entsql.OnDelete(entsql.SetNull)),
 		edge.To("api_tokens", APIToken.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("participant_states", ParticipantState.Type).Annotations(entsql.OnDelete(entsql.Cascade)),
 		edge.To("recording_accesses", RecordingAccess.Type).Annotations(entsql.OnDelete(entsql.Cascade)),

@@ -22,7 +22,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+	"github.com/usher-meet/usher/gen/ent/invitation"
+	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/mailquota"
+	"github.com/usher-meet/usher/gen/ent/mailsuppression"
 	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
@@ -51,8 +55,16 @@ type Client struct {
 	DispatchRule *DispatchRuleClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
 	IdempotencyKey *IdempotencyKeyClient
+	// Invitation is the client for interacting with the Invitation builders.
+	Invitation *InvitationClient
+	// InvitationLetter is the client for interacting with the InvitationLetter builders.
+	InvitationLetter *InvitationLetterClient
 	// LiveTask is the client for interacting with the LiveTask builders.
 	LiveTask *LiveTaskClient
+	// MailQuota is the client for interacting with the MailQuota builders.
+	MailQuota *MailQuotaClient
+	// MailSuppression is the client for interacting with the MailSuppression builders.
+	MailSuppression *MailSuppressionClient
 	// MeetingLife is the client for interacting with the MeetingLife builders.
 	MeetingLife *MeetingLifeClient
 	// Member is the client for interacting with the Member builders.
@@ -91,7 +103,11 @@ func (c *Client) init() {
 	c.CreationCallback = NewCreationCallbackClient(c.config)
 	c.DispatchRule = NewDispatchRuleClient(c.config)
 	c.IdempotencyKey = NewIdempotencyKeyClient(c.config)
+	c.Invitation = NewInvitationClient(c.config)
+	c.InvitationLetter = NewInvitationLetterClient(c.config)
 	c.LiveTask = NewLiveTaskClient(c.config)
+	c.MailQuota = NewMailQuotaClient(c.config)
+	c.MailSuppression = NewMailSuppressionClient(c.config)
 	c.MeetingLife = NewMeetingLifeClient(c.config)
 	c.Member = NewMemberClient(c.config)
 	c.ParticipantState = NewParticipantStateClient(c.config)
@@ -208,7 +224,11 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		CreationCallback: NewCreationCallbackClient(cfg),
 		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
+		Invitation:       NewInvitationClient(cfg),
+		InvitationLetter: NewInvitationLetterClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
+		MailQuota:        NewMailQuotaClient(cfg),
+		MailSuppression:  NewMailSuppressionClient(cfg),
 		MeetingLife:      NewMeetingLifeClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
@@ -244,7 +264,11 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		CreationCallback: NewCreationCallbackClient(cfg),
 		DispatchRule:     NewDispatchRuleClient(cfg),
 		IdempotencyKey:   NewIdempotencyKeyClient(cfg),
+		Invitation:       NewInvitationClient(cfg),
+		InvitationLetter: NewInvitationLetterClient(cfg),
 		LiveTask:         NewLiveTaskClient(cfg),
+		MailQuota:        NewMailQuotaClient(cfg),
+		MailSuppression:  NewMailSuppressionClient(cfg),
 		MeetingLife:      NewMeetingLifeClient(cfg),
 		Member:           NewMemberClient(cfg),
 		ParticipantState: NewParticipantStateClient(cfg),
@@ -286,7 +310,8 @@ func (c *Client) Close() error {
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
+		c.Invitation, c.InvitationLetter, c.LiveTask, c.MailQuota, c.MailSuppression,
+		c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
 		c.Recording, c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Use(hooks...)
@@ -298,7 +323,8 @@ func (c *Client) Use(hooks ...Hook) {
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.APIToken, c.AuditEvent, c.CreationCallback, c.DispatchRule, c.IdempotencyKey,
-		c.LiveTask, c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
+		c.Invitation, c.InvitationLetter, c.LiveTask, c.MailQuota, c.MailSuppression,
+		c.MeetingLife, c.Member, c.ParticipantState, c.PeriodicWork, c.Pin,
 		c.Recording, c.RecordingAccess, c.Room, c.SchemaVersion, c.Trunk, c.User,
 	} {
 		n.Intercept(interceptors...)
@@ -318,8 +344,16 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.DispatchRule.mutate(ctx, m)
 	case *IdempotencyKeyMutation:
 		return c.IdempotencyKey.mutate(ctx, m)
+	case *InvitationMutation:
+		return c.Invitation.mutate(ctx, m)
+	case *InvitationLetterMutation:
+		return c.InvitationLetter.mutate(ctx, m)
 	case *LiveTaskMutation:
 		return c.LiveTask.mutate(ctx, m)
+	case *MailQuotaMutation:
+		return c.MailQuota.mutate(ctx, m)
+	case *MailSuppressionMutation:
+		return c.MailSuppression.mutate(ctx, m)
 	case *MeetingLifeMutation:
 		return c.MeetingLife.mutate(ctx, m)
 	case *MemberMutation:
@@ -1044,6 +1078,320 @@ func (c *IdempotencyKeyClient) mutate(ctx context.Context, m *IdempotencyKeyMuta
 	}
 }
 
+// InvitationClient is a client for the Invitation schema.
+type InvitationClient struct {
+	config
+}
+
+// NewInvitationClient returns a client for the Invitation from the given config.
+func NewInvitationClient(c config) *InvitationClient {
+	return &InvitationClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `invitation.Hooks(f(g(h())))`.
+func (c *InvitationClient) Use(hooks ...Hook) {
+	c.hooks.Invitation = append(c.hooks.Invitation, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `invitation.Intercept(f(g(h())))`.
+func (c *InvitationClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Invitation = append(c.inters.Invitation, interceptors...)
+}
+
+// Create returns a builder for creating a Invitation entity.
+func (c *InvitationClient) Create() *InvitationCreate {
+	mutation := newInvitationMutation(c.config, OpCreate)
+	return &InvitationCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Invitation entities.
+func (c *InvitationClient) CreateBulk(builders ...*InvitationCreate) *InvitationCreateBulk {
+	return &InvitationCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *InvitationClient) MapCreateBulk(slice any, setFunc func(*InvitationCreate, int)) *InvitationCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &InvitationCreateBulk{err: fmt.Errorf("calling to InvitationClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*InvitationCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &InvitationCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Invitation.
+func (c *InvitationClient) Update() *InvitationUpdate {
+	mutation := newInvitationMutation(c.config, OpUpdate)
+	return &InvitationUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *InvitationClient) UpdateOne(_m *Invitation) *InvitationUpdateOne {
+	mutation := newInvitationMutation(c.config, OpUpdateOne, withInvitation(_m))
+	return &InvitationUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *InvitationClient) UpdateOneID(id uuid.UUID) *InvitationUpdateOne {
+	mutation := newInvitationMutation(c.config, OpUpdateOne, withInvitationID(id))
+	return &InvitationUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Invitation.
+func (c *InvitationClient) Delete() *InvitationDelete {
+	mutation := newInvitationMutation(c.config, OpDelete)
+	return &InvitationDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *InvitationClient) DeleteOne(_m *Invitation) *InvitationDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *InvitationClient) DeleteOneID(id uuid.UUID) *InvitationDeleteOne {
+	builder := c.Delete().Where(invitation.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &InvitationDeleteOne{builder}
+}
+
+// Query returns a query builder for Invitation.
+func (c *InvitationClient) Query() *InvitationQuery {
+	return &InvitationQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeInvitation},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Invitation entity by its id.
+func (c *InvitationClient) Get(ctx context.Context, id uuid.UUID) (*Invitation, error) {
+	return c.Query().Where(invitation.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *InvitationClient) GetX(ctx context.Context, id uuid.UUID) *Invitation {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryInviter queries the inviter edge of a Invitation.
+func (c *InvitationClient) QueryInviter(_m *Invitation) *UserQuery {
+	query := (&UserClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(invitation.Table, invitation.FieldID, id),
+			sqlgraph.To(user.Table, user.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, invitation.InviterTable, invitation.InviterColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// QueryLetters queries the letters edge of a Invitation.
+func (c *InvitationClient) QueryLetters(_m *Invitation) *InvitationLetterQuery {
+	query := (&InvitationLetterClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(invitation.Table, invitation.FieldID, id),
+			sqlgraph.To(invitationletter.Table, invitationletter.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, invitation.LettersTable, invitation.LettersColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *InvitationClient) Hooks() []Hook {
+	return c.hooks.Invitation
+}
+
+// Interceptors returns the client interceptors.
+func (c *InvitationClient) Interceptors() []Interceptor {
+	return c.inters.Invitation
+}
+
+func (c *InvitationClient) mutate(ctx context.Context, m *InvitationMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&InvitationCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&InvitationUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&InvitationUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&InvitationDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Invitation mutation op: %q", m.Op())
+	}
+}
+
+// InvitationLetterClient is a client for the InvitationLetter schema.
+type InvitationLetterClient struct {
+	config
+}
+
+// NewInvitationLetterClient returns a client for the InvitationLetter from the given config.
+func NewInvitationLetterClient(c config) *InvitationLetterClient {
+	return &InvitationLetterClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `invitationletter.Hooks(f(g(h())))`.
+func (c *InvitationLetterClient) Use(hooks ...Hook) {
+	c.hooks.InvitationLetter = append(c.hooks.InvitationLetter, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `invitationletter.Intercept(f(g(h())))`.
+func (c *InvitationLetterClient) Intercept(interceptors ...Interceptor) {
+	c.inters.InvitationLetter = append(c.inters.InvitationLetter, interceptors...)
+}
+
+// Create returns a builder for creating a InvitationLetter entity.
+func (c *InvitationLetterClient) Create() *InvitationLetterCreate {
+	mutation := newInvitationLetterMutation(c.config, OpCreate)
+	return &InvitationLetterCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of InvitationLetter entities.
+func (c *InvitationLetterClient) CreateBulk(builders ...*InvitationLetterCreate) *InvitationLetterCreateBulk {
+	return &InvitationLetterCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *InvitationLetterClient) MapCreateBulk(slice any, setFunc func(*InvitationLetterCreate, int)) *InvitationLetterCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &InvitationLetterCreateBulk{err: fmt.Errorf("calling to InvitationLetterClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*InvitationLetterCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &InvitationLetterCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for InvitationLetter.
+func (c *InvitationLetterClient) Update() *InvitationLetterUpdate {
+	mutation := newInvitationLetterMutation(c.config, OpUpdate)
+	return &InvitationLetterUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *InvitationLetterClient) UpdateOne(_m *InvitationLetter) *InvitationLetterUpdateOne {
+	mutation := newInvitationLetterMutation(c.config, OpUpdateOne, withInvitationLetter(_m))
+	return &InvitationLetterUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *InvitationLetterClient) UpdateOneID(id uuid.UUID) *InvitationLetterUpdateOne {
+	mutation := newInvitationLetterMutation(c.config, OpUpdateOne, withInvitationLetterID(id))
+	return &InvitationLetterUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for InvitationLetter.
+func (c *InvitationLetterClient) Delete() *InvitationLetterDelete {
+	mutation := newInvitationLetterMutation(c.config, OpDelete)
+	return &InvitationLetterDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *InvitationLetterClient) DeleteOne(_m *InvitationLetter) *InvitationLetterDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *InvitationLetterClient) DeleteOneID(id uuid.UUID) *InvitationLetterDeleteOne {
+	builder := c.Delete().Where(invitationletter.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &InvitationLetterDeleteOne{builder}
+}
+
+// Query returns a query builder for InvitationLetter.
+func (c *InvitationLetterClient) Query() *InvitationLetterQuery {
+	return &InvitationLetterQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeInvitationLetter},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a InvitationLetter entity by its id.
+func (c *InvitationLetterClient) Get(ctx context.Context, id uuid.UUID) (*InvitationLetter, error) {
+	return c.Query().Where(invitationletter.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *InvitationLetterClient) GetX(ctx context.Context, id uuid.UUID) *InvitationLetter {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// QueryInvitation queries the invitation edge of a InvitationLetter.
+func (c *InvitationLetterClient) QueryInvitation(_m *InvitationLetter) *InvitationQuery {
+	query := (&InvitationClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(invitationletter.Table, invitationletter.FieldID, id),
+			sqlgraph.To(invitation.Table, invitation.FieldID),
+			sqlgraph.Edge(sqlgraph.M2O, true, invitationletter.InvitationTable, invitationletter.InvitationColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
+// Hooks returns the client hooks.
+func (c *InvitationLetterClient) Hooks() []Hook {
+	return c.hooks.InvitationLetter
+}
+
+// Interceptors returns the client interceptors.
+func (c *InvitationLetterClient) Interceptors() []Interceptor {
+	return c.inters.InvitationLetter
+}
+
+func (c *InvitationLetterClient) mutate(ctx context.Context, m *InvitationLetterMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&InvitationLetterCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&InvitationLetterUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&InvitationLetterUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&InvitationLetterDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown InvitationLetter mutation op: %q", m.Op())
+	}
+}
+
 // LiveTaskClient is a client for the LiveTask schema.
 type LiveTaskClient struct {
 	config
@@ -1174,6 +1522,272 @@ func (c *LiveTaskClient) mutate(ctx context.Context, m *LiveTaskMutation) (Value
 		return (&LiveTaskDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
 	default:
 		return nil, fmt.Errorf("ent: unknown LiveTask mutation op: %q", m.Op())
+	}
+}
+
+// MailQuotaClient is a client for the MailQuota schema.
+type MailQuotaClient struct {
+	config
+}
+
+// NewMailQuotaClient returns a client for the MailQuota from the given config.
+func NewMailQuotaClient(c config) *MailQuotaClient {
+	return &MailQuotaClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `mailquota.Hooks(f(g(h())))`.
+func (c *MailQuotaClient) Use(hooks ...Hook) {
+	c.hooks.MailQuota = append(c.hooks.MailQuota, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `mailquota.Intercept(f(g(h())))`.
+func (c *MailQuotaClient) Intercept(interceptors ...Interceptor) {
+	c.inters.MailQuota = append(c.inters.MailQuota, interceptors...)
+}
+
+// Create returns a builder for creating a MailQuota entity.
+func (c *MailQuotaClient) Create() *MailQuotaCreate {
+	mutation := newMailQuotaMutation(c.config, OpCreate)
+	return &MailQuotaCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of MailQuota entities.
+func (c *MailQuotaClient) CreateBulk(builders ...*MailQuotaCreate) *MailQuotaCreateBulk {
+	return &MailQuotaCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *MailQuotaClient) MapCreateBulk(slice any, setFunc func(*MailQuotaCreate, int)) *MailQuotaCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &MailQuotaCreateBulk{err: fmt.Errorf("calling to MailQuotaClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*MailQuotaCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &MailQuotaCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for MailQuota.
+func (c *MailQuotaClient) Update() *MailQuotaUpdate {
+	mutation := newMailQuotaMutation(c.config, OpUpdate)
+	return &MailQuotaUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *MailQuotaClient) UpdateOne(_m *MailQuota) *MailQuotaUpdateOne {
+	mutation := newMailQuotaMutation(c.config, OpUpdateOne, withMailQuota(_m))
+	return &MailQuotaUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *MailQuotaClient) UpdateOneID(id uuid.UUID) *MailQuotaUpdateOne {
+	mutation := newMailQuotaMutation(c.config, OpUpdateOne, withMailQuotaID(id))
+	return &MailQuotaUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for MailQuota.
+func (c *MailQuotaClient) Delete() *MailQuotaDelete {
+	mutation := newMailQuotaMutation(c.config, OpDelete)
+	return &MailQuotaDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *MailQuotaClient) DeleteOne(_m *MailQuota) *MailQuotaDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *MailQuotaClient) DeleteOneID(id uuid.UUID) *MailQuotaDeleteOne {
+	builder := c.Delete().Where(mailquota.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &MailQuotaDeleteOne{builder}
+}
+
+// Query returns a query builder for MailQuota.
+func (c *MailQuotaClient) Query() *MailQuotaQuery {
+	return &MailQuotaQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeMailQuota},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a MailQuota entity by its id.
+func (c *MailQuotaClient) Get(ctx context.Context, id uuid.UUID) (*MailQuota, error) {
+	return c.Query().Where(mailquota.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *MailQuotaClient) GetX(ctx context.Context, id uuid.UUID) *MailQuota {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *MailQuotaClient) Hooks() []Hook {
+	return c.hooks.MailQuota
+}
+
+// Interceptors returns the client interceptors.
+func (c *MailQuotaClient) Interceptors() []Interceptor {
+	return c.inters.MailQuota
+}
+
+func (c *MailQuotaClient) mutate(ctx context.Context, m *MailQuotaMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&MailQuotaCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&MailQuotaUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&MailQuotaUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&MailQuotaDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown MailQuota mutation op: %q", m.Op())
+	}
+}
+
+// MailSuppressionClient is a client for the MailSuppression schema.
+type MailSuppressionClient struct {
+	config
+}
+
+// NewMailSuppressionClient returns a client for the MailSuppression from the given config.
+func NewMailSuppressionClient(c config) *MailSuppressionClient {
+	return &MailSuppressionClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `mailsuppression.Hooks(f(g(h())))`.
+func (c *MailSuppressionClient) Use(hooks ...Hook) {
+	c.hooks.MailSuppression = append(c.hooks.MailSuppression, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `mailsuppression.Intercept(f(g(h())))`.
+func (c *MailSuppressionClient) Intercept(interceptors ...Interceptor) {
+	c.inters.MailSuppression = append(c.inters.MailSuppression, interceptors...)
+}
+
+// Create returns a builder for creating a MailSuppression entity.
+func (c *MailSuppressionClient) Create() *MailSuppressionCreate {
+	mutation := newMailSuppressionMutation(c.config, OpCreate)
+	return &MailSuppressionCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of MailSuppression entities.
+func (c *MailSuppressionClient) CreateBulk(builders ...*MailSuppressionCreate) *MailSuppressionCreateBulk {
+	return &MailSuppressionCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *MailSuppressionClient) MapCreateBulk(slice any, setFunc func(*MailSuppressionCreate, int)) *MailSuppressionCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &MailSuppressionCreateBulk{err: fmt.Errorf("calling to MailSuppressionClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*MailSuppressionCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &MailSuppressionCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for MailSuppression.
+func (c *MailSuppressionClient) Update() *MailSuppressionUpdate {
+	mutation := newMailSuppressionMutation(c.config, OpUpdate)
+	return &MailSuppressionUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *MailSuppressionClient) UpdateOne(_m *MailSuppression) *MailSuppressionUpdateOne {
+	mutation := newMailSuppressionMutation(c.config, OpUpdateOne, withMailSuppression(_m))
+	return &MailSuppressionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *MailSuppressionClient) UpdateOneID(id uuid.UUID) *MailSuppressionUpdateOne {
+	mutation := newMailSuppressionMutation(c.config, OpUpdateOne, withMailSuppressionID(id))
+	return &MailSuppressionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for MailSuppression.
+func (c *MailSuppressionClient) Delete() *MailSuppressionDelete {
+	mutation := newMailSuppressionMutation(c.config, OpDelete)
+	return &MailSuppressionDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *MailSuppressionClient) DeleteOne(_m *MailSuppression) *MailSuppressionDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *MailSuppressionClient) DeleteOneID(id uuid.UUID) *MailSuppressionDeleteOne {
+	builder := c.Delete().Where(mailsuppression.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &MailSuppressionDeleteOne{builder}
+}
+
+// Query returns a query builder for MailSuppression.
+func (c *MailSuppressionClient) Query() *MailSuppressionQuery {
+	return &MailSuppressionQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeMailSuppression},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a MailSuppression entity by its id.
+func (c *MailSuppressionClient) Get(ctx context.Context, id uuid.UUID) (*MailSuppression, error) {
+	return c.Query().Where(mailsuppression.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *MailSuppressionClient) GetX(ctx context.Context, id uuid.UUID) *MailSuppression {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *MailSuppressionClient) Hooks() []Hook {
+	return c.hooks.MailSuppression
+}
+
+// Interceptors returns the client interceptors.
+func (c *MailSuppressionClient) Interceptors() []Interceptor {
+	return c.inters.MailSuppression
+}
+
+func (c *MailSuppressionClient) mutate(ctx context.Context, m *MailSuppressionMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&MailSuppressionCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&MailSuppressionUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&MailSuppressionUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&MailSuppressionDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown MailSuppression mutation op: %q", m.Op())
 	}
 }
 
@@ -2855,6 +3469,22 @@ func (c *UserClient) QueryMembers(_m *User) *MemberQuery {
 	return query
 }
 
+// QueryInvitations queries the invitations edge of a User.
+func (c *UserClient) QueryInvitations(_m *User) *InvitationQuery {
+	query := (&InvitationClient{config: c.config}).Query()
+	query.path = func(context.Context) (fromV *sql.Selector, _ error) {
+		id := _m.ID
+		step := sqlgraph.NewStep(
+			sqlgraph.From(user.Table, user.FieldID, id),
+			sqlgraph.To(invitation.Table, invitation.FieldID),
+			sqlgraph.Edge(sqlgraph.O2M, false, user.InvitationsTable, user.InvitationsColumn),
+		)
+		fromV = sqlgraph.Neighbors(_m.driver.Dialect(), step)
+		return fromV, nil
+	}
+	return query
+}
+
 // QueryAPITokens queries the api_tokens edge of a User.
 func (c *UserClient) QueryAPITokens(_m *User) *APITokenQuery {
 	query := (&APITokenClient{config: c.config}).Query()
@@ -2931,12 +3561,14 @@ func (c *UserClient) mutate(ctx context.Context, m *UserMutation) (Value, error)
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey,
+		Invitation, InvitationLetter, LiveTask, MailQuota, MailSuppression,
 		MeetingLife, Member, ParticipantState, PeriodicWork, Pin, Recording,
 		RecordingAccess, Room, SchemaVersion, Trunk, User []ent.Hook
 	}
 	inters struct {
-		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey, LiveTask,
+		APIToken, AuditEvent, CreationCallback, DispatchRule, IdempotencyKey,
+		Invitation, InvitationLetter, LiveTask, MailQuota, MailSuppression,
 		MeetingLife, Member, ParticipantState, PeriodicWork, Pin, Recording,
 		RecordingAccess, Room, SchemaVersion, Trunk, User []ent.Interceptor
 	}

@@ -17,7 +17,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+	"github.com/usher-meet/usher/gen/ent/invitation"
+	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/mailquota"
+	"github.com/usher-meet/usher/gen/ent/mailsuppression"
 	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
@@ -94,7 +98,11 @@ func checkColumn(t, c string) error {
 			creationcallback.Table: creationcallback.ValidColumn,
 			dispatchrule.Table:     dispatchrule.ValidColumn,
 			idempotencykey.Table:   idempotencykey.ValidColumn,
+			invitation.Table:       invitation.ValidColumn,
+			invitationletter.Table: invitationletter.ValidColumn,
 			livetask.Table:         livetask.ValidColumn,
+			mailquota.Table:        mailquota.ValidColumn,
+			mailsuppression.Table:  mailsuppression.ValidColumn,
 			meetinglife.Table:      meetinglife.ValidColumn,
 			member.Table:           member.ValidColumn,
 			participantstate.Table: participantstate.ValidColumn,

@@ -12,7 +12,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent/creationcallback"
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+	"github.com/usher-meet/usher/gen/ent/invitation"
+	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	"github.com/usher-meet/usher/gen/ent/livetask"
+	"github.com/usher-meet/usher/gen/ent/mailquota"
+	"github.com/usher-meet/usher/gen/ent/mailsuppression"
 	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/participantstate"
@@ -134,6 +138,120 @@ func init() {
 	idempotencykeyDescID := idempotencykeyFields[0].Descriptor()
 	// idempotencykey.DefaultID holds the default value on creation for the id field.
 	idempotencykey.DefaultID = idempotencykeyDescID.Default.(func() uuid.UUID)
+	invitationFields := schema.Invitation{}.Fields()
+	_ = invitationFields
+	// invitationDescRoomName is the schema descriptor for room_name field.
+	invitationDescRoomName := invitationFields[2].Descriptor()
+	// invitation.RoomNameValidator is a validator for the "room_name" field. It is called by the builders before save.
+	invitation.RoomNameValidator = invitationDescRoomName.Validators[0].(func(string) error)
+	// invitationDescAddress is the schema descriptor for address field.
+	invitationDescAddress := invitationFields[4].Descriptor()
+	// invitation.AddressValidator is a validator for the "address" field. It is called by the builders before save.
+	invitation.AddressValidator = func() func(string) error {
+		validators := invitationDescAddress.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(address string) error {
+			for _, fn := range fns {
+				if err := fn(address); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// invitationDescOpenKey is the schema descriptor for open_key field.
+	invitationDescOpenKey := invitationFields[5].Descriptor()
+	// invitation.OpenKeyValidator is a validator for the "open_key" field. It is called by the builders before save.
+	invitation.OpenKeyValidator = invitationDescOpenKey.Validators[0].(func(string) error)
+	// invitationDescLanguage is the schema descriptor for language field.
+	invitationDescLanguage := invitationFields[6].Descriptor()
+	// invitation.DefaultLanguage holds the default value on creation for the language field.
+	invitation.DefaultLanguage = invitationDescLanguage.Default.(string)
+	// invitation.LanguageValidator is a validator for the "language" field. It is called by the builders before save.
+	invitation.LanguageValidator = invitationDescLanguage.Validators[0].(func(string) error)
+	// invitationDescInviterLanguage is the schema descriptor for inviter_language field.
+	invitationDescInviterLanguage := invitationFields[7].Descriptor()
+	// invitation.DefaultInviterLanguage holds the default value on creation for the inviter_language field.
+	invitation.DefaultInviterLanguage = invitationDescInviterLanguage.Default.(string)
+	// invitation.InviterLanguageValidator is a validator for the "inviter_language" field. It is called by the builders before save.
+	invitation.InviterLanguageValidator = invitationDescInviterLanguage.Validators[0].(func(string) error)
+	// invitationDescResponse is the schema descriptor for response field.
+	invitationDescResponse := invitationFields[9].Descriptor()
+	// invitation.DefaultResponse holds the default value on creation for the response field.
+	invitation.DefaultResponse = usherv1.Attendance(invitationDescResponse.Default.(int32))
+	// invitationDescSkipLobby is the schema descriptor for skip_lobby field.
+	invitationDescSkipLobby := invitationFields[10].Descriptor()
+	// invitation.DefaultSkipLobby holds the default value on creation for the skip_lobby field.
+	invitation.DefaultSkipLobby = invitationDescSkipLobby.Default.(bool)
+	// invitationDescMessage is the schema descriptor for message field.
+	invitationDescMessage := invitationFields[11].Descriptor()
+	// invitation.DefaultMessage holds the default value on creation for the message field.
+	invitation.DefaultMessage = invitationDescMessage.Default.(string)
+	// invitation.MessageValidator is a validator for the "message" field. It is called by the builders before save.
+	invitation.MessageValidator = invitationDescMessage.Validators[0].(func(string) error)
+	// invitationDescTimezone is the schema descriptor for timezone field.
+	invitationDescTimezone := invitationFields[14].Descriptor()
+	// invitation.DefaultTimezone holds the default value on creation for the timezone field.
+	invitation.DefaultTimezone = invitationDescTimezone.Default.(string)
+	// invitation.TimezoneValidator is a validator for the "timezone" field. It is called by the builders before save.
+	invitation.TimezoneValidator = invitationDescTimezone.Validators[0].(func(string) error)
+	// invitationDescRecurrence is the schema descriptor for recurrence field.
+	invitationDescRecurrence := invitationFields[15].Descriptor()
+	// invitation.DefaultRecurrence holds the default value on creation for the recurrence field.
+	invitation.DefaultRecurrence = invitationDescRecurrence.Default.(string)
+	// invitation.RecurrenceValidator is a validator for the "recurrence" field. It is called by the builders before save.
+	invitation.RecurrenceValidator = invitationDescRecurrence.Validators[0].(func(string) error)
+	// invitationDescSequence is the schema descriptor for sequence field.
+	invitationDescSequence := invitationFields[16].Descriptor()
+	// invitation.DefaultSequence holds the default value on creation for the sequence field.
+	invitation.DefaultSequence = invitationDescSequence.Default.(int)
+	// invitationDescTokenHash is the schema descriptor for token_hash field.
+	invitationDescTokenHash := invitationFields[17].Descriptor()
+	// invitation.TokenHashValidator is a validator for the "token_hash" field. It is called by the builders before save.
+	invitation.TokenHashValidator = invitationDescTokenHash.Validators[0].(func([]byte) error)
+	// invitationDescTokenSealed is the schema descriptor for token_sealed field.
+	invitationDescTokenSealed := invitationFields[18].Descriptor()
+	// invitation.TokenSealedValidator is a validator for the "token_sealed" field. It is called by the builders before save.
+	invitation.TokenSealedValidator = invitationDescTokenSealed.Validators[0].(func([]byte) error)
+	// invitationDescIdentity is the schema descriptor for identity field.
+	invitationDescIdentity := invitationFields[19].Descriptor()
+	// invitation.IdentityValidator is a validator for the "identity" field. It is called by the builders before save.
+	invitation.IdentityValidator = invitationDescIdentity.Validators[0].(func(string) error)
+	// invitationDescAdmissions is the schema descriptor for admissions field.
+	invitationDescAdmissions := invitationFields[20].Descriptor()
+	// invitation.DefaultAdmissions holds the default value on creation for the admissions field.
+	invitation.DefaultAdmissions = invitationDescAdmissions.Default.(int32)
+	// invitationDescCreateTime is the schema descriptor for create_time field.
+	invitationDescCreateTime := invitationFields[23].Descriptor()
+	// invitation.DefaultCreateTime holds the default value on creation for the create_time field.
+	invitation.DefaultCreateTime = invitationDescCreateTime.Default.(func() time.Time)
+	// invitationDescUpdateTime is the schema descriptor for update_time field.
+	invitationDescUpdateTime := invitationFields[24].Descriptor()
+	// invitation.DefaultUpdateTime holds the default value on creation for the update_time field.
+	invitation.DefaultUpdateTime = invitationDescUpdateTime.Default.(func() time.Time)
+	// invitation.UpdateDefaultUpdateTime holds the default value on update for the update_time field.
+	invitation.UpdateDefaultUpdateTime = invitationDescUpdateTime.UpdateDefault.(func() time.Time)
+	// invitationDescID is the schema descriptor for id field.
+	invitationDescID := invitationFields[0].Descriptor()
+	// invitation.DefaultID holds the default value on creation for the id field.
+	invitation.DefaultID = invitationDescID.Default.(func() uuid.UUID)
+	invitationletterFields := schema.InvitationLetter{}.Fields()
+	_ = invitationletterFields
+	// invitationletterDescCode is the schema descriptor for code field.
+	invitationletterDescCode := invitationletterFields[5].Descriptor()
+	// invitationletter.DefaultCode holds the default value on creation for the code field.
+	invitationletter.DefaultCode = invitationletterDescCode.Default.(int)
+	// invitationletterDescCreateTime is the schema descriptor for create_time field.
+	invitationletterDescCreateTime := invitationletterFields[6].Descriptor()
+	// invitationletter.DefaultCreateTime holds the default value on creation for the create_time field.
+	invitationletter.DefaultCreateTime = invitationletterDescCreateTime.Default.(func() time.Time)
+	// invitationletterDescID is the schema descriptor for id field.
+	invitationletterDescID := invitationletterFields[0].Descriptor()
+	// invitationletter.DefaultID holds the default value on creation for the id field.
+	invitationletter.DefaultID = invitationletterDescID.Default.(func() uuid.UUID)
 	livetaskFields := schema.LiveTask{}.Fields()
 	_ = livetaskFields
 	// livetaskDescMeetingSid is the schema descriptor for meeting_sid field.
@@ -156,6 +274,38 @@ func init() {
 	livetaskDescID := livetaskFields[0].Descriptor()
 	// livetask.DefaultID holds the default value on creation for the id field.
 	livetask.DefaultID = livetaskDescID.Default.(func() uuid.UUID)
+	mailquotaFields := schema.MailQuota{}.Fields()
+	_ = mailquotaFields
+	// mailquotaDescKey is the schema descriptor for key field.
+	mailquotaDescKey := mailquotaFields[1].Descriptor()
+	// mailquota.KeyValidator is a validator for the "key" field. It is called by the builders before save.
+	mailquota.KeyValidator = mailquotaDescKey.Validators[0].(func(string) error)
+	// mailquotaDescDay is the schema descriptor for day field.
+	mailquotaDescDay := mailquotaFields[2].Descriptor()
+	// mailquota.DayValidator is a validator for the "day" field. It is called by the builders before save.
+	mailquota.DayValidator = mailquotaDescDay.Validators[0].(func(string) error)
+	// mailquotaDescUsed is the schema descriptor for used field.
+	mailquotaDescUsed := mailquotaFields[3].Descriptor()
+	// mailquota.DefaultUsed holds the default value on creation for the used field.
+	mailquota.DefaultUsed = mailquotaDescUsed.Default.(int)
+	// mailquotaDescID is the schema descriptor for id field.
+	mailquotaDescID := mailquotaFields[0].Descriptor()
+	// mailquota.DefaultID holds the default value on creation for the id field.
+	mailquota.DefaultID = mailquotaDescID.Default.(func() uuid.UUID)
+	mailsuppressionFields := schema.MailSuppression{}.Fields()
+	_ = mailsuppressionFields
+	// mailsuppressionDescAddressHash is the schema descriptor for address_hash field.
+	mailsuppressionDescAddressHash := mailsuppressionFields[1].Descriptor()
+	// mailsuppression.AddressHashValidator is a validator for the "address_hash" field. It is called by the builders before save.
+	mailsuppression.AddressHashValidator = mailsuppressionDescAddressHash.Validators[0].(func([]byte) error)
+	// mailsuppressionDescCreateTime is the schema descriptor for create_time field.
+	mailsuppressionDescCreateTime := mailsuppressionFields[2].Descriptor()
+	// mailsuppression.DefaultCreateTime holds the default value on creation for the create_time field.
+	mailsuppression.DefaultCreateTime = mailsuppressionDescCreateTime.Default.(func() time.Time)
+	// mailsuppressionDescID is the schema descriptor for id field.
+	mailsuppressionDescID := mailsuppressionFields[0].Descriptor()
+	// mailsuppression.DefaultID holds the default value on creation for the id field.
+	mailsuppression.DefaultID = mailsuppressionDescID.Default.(func() uuid.UUID)
 	meetinglifeFields := schema.MeetingLife{}.Fields()
 	_ = meetinglifeFields
 	// meetinglifeDescStartTime is the schema descriptor for start_time field.

@@ -22,8 +22,16 @@ type Tx struct {
 	DispatchRule *DispatchRuleClient
 	// IdempotencyKey is the client for interacting with the IdempotencyKey builders.
 	IdempotencyKey *IdempotencyKeyClient
+	// Invitation is the client for interacting with the Invitation builders.
+	Invitation *InvitationClient
+	// InvitationLetter is the client for interacting with the InvitationLetter builders.
+	InvitationLetter *InvitationLetterClient
 	// LiveTask is the client for interacting with the LiveTask builders.
 	LiveTask *LiveTaskClient
+	// MailQuota is the client for interacting with the MailQuota builders.
+	MailQuota *MailQuotaClient
+	// MailSuppression is the client for interacting with the MailSuppression builders.
+	MailSuppression *MailSuppressionClient
 	// MeetingLife is the client for interacting with the MeetingLife builders.
 	MeetingLife *MeetingLifeClient
 	// Member is the client for interacting with the Member builders.
@@ -182,7 +190,11 @@ func (tx *Tx) init() {
 	tx.CreationCallback = NewCreationCallbackClient(tx.config)
 	tx.DispatchRule = NewDispatchRuleClient(tx.config)
 	tx.IdempotencyKey = NewIdempotencyKeyClient(tx.config)
+	tx.Invitation = NewInvitationClient(tx.config)
+	tx.InvitationLetter = NewInvitationLetterClient(tx.config)
 	tx.LiveTask = NewLiveTaskClient(tx.config)
+	tx.MailQuota = NewMailQuotaClient(tx.config)
+	tx.MailSuppression = NewMailSuppressionClient(tx.config)
 	tx.MeetingLife = NewMeetingLifeClient(tx.config)
 	tx.Member = NewMemberClient(tx.config)
 	tx.ParticipantState = NewParticipantStateClient(tx.config)

@@ -53,6 +53,8 @@ type User struct {
 type UserEdges struct {
 	// Members holds the value of the members edge.
 	Members []*Member `json:"members,omitempty"`
+	// Invitations holds the value of the invitations edge.
+	Invitations []*Invitation `json:"invitations,omitempty"`
 	// APITokens holds the value of the api_tokens edge.
 	APITokens []*APIToken `json:"api_tokens,omitempty"`
 	// ParticipantStates holds the value of the participant_states edge.
@@ -61,7 +63,7 @@ type UserEdges struct {
 	RecordingAccesses []*RecordingAccess `json:"recording_accesses,omitempty"`
 	// loadedTypes holds the information for reporting if a
 	// type was loaded (or requested) in eager-loading or not.
-	loadedTypes [4]bool
+	loadedTypes [5]bool
 }
 
 // MembersOrErr returns the Members value or an error if the edge
@@ -73,10 +75,19 @@ func (e UserEdges) MembersOrErr() ([]*Member, error) {
 	return nil, &NotLoadedError{edge: "members"}
 }
 
+// InvitationsOrErr returns the Invitations value or an error if the edge
+// was not loaded in eager-loading.
+func (e UserEdges) InvitationsOrErr() ([]*Invitation, error) {
+	if e.loadedTypes[1] {
+		return e.Invitations, nil
+	}
+	return nil, &NotLoadedError{edge: "invitations"}
+}
+
 // APITokensOrErr returns the APITokens value or an error if the edge
 // was not loaded in eager-loading.
 func (e UserEdges) APITokensOrErr() ([]*APIToken, error) {
-	if e.loadedTypes[1] {
+	if e.loadedTypes[2] {
 		return e.APITokens, nil
 	}
 	return nil, &NotLoadedError{edge: "api_tokens"}
@@ -85,7 +96,7 @@ func (e UserEdges) APITokensOrErr() ([]*APIToken, error) {
 // ParticipantStatesOrErr returns the ParticipantStates value or an error if the edge
 // was not loaded in eager-loading.
 func (e UserEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
-	if e.loadedTypes[2] {
+	if e.loadedTypes[3] {
 		return e.ParticipantStates, nil
 	}
 	return nil, &NotLoadedError{edge: "participant_states"}
@@ -94,7 +105,7 @@ func (e UserEdges) ParticipantStatesOrErr() ([]*ParticipantState, error) {
 // RecordingAccessesOrErr returns the RecordingAccesses value or an error if the edge
 // was not loaded in eager-loading.
 func (e UserEdges) RecordingAccessesOrErr() ([]*RecordingAccess, error) {
-	if e.loadedTypes[3] {
+	if e.loadedTypes[4] {
 		return e.RecordingAccesses, nil
 	}
 	return nil, &NotLoadedError{edge: "recording_accesses"}
@@ -227,6 +238,11 @@ func (_m *User) Value(name string) (ent.Value, error) {
 // QueryMembers queries the "members" edge of the User entity.
 func (_m *User) QueryMembers() *MemberQuery {
 	return NewUserClient(_m.config).QueryMembers(_m)
+}
+
+// QueryInvitations queries the "invitations" edge of the User entity.
+func (_m *User) QueryInvitations() *InvitationQuery {
+	return NewUserClient(_m.config).QueryInvitations(_m)
 }
 
 // QueryAPITokens queries the "api_tokens" edge of the User entity.

@@ -66,6 +66,16 @@ const (
 	RecordingUnshared Action = "recording.unshared"
 	// ParticipantRestricted says which fields of what they may do were set.
 	ParticipantRestricted Action = "participant.restricted"
+	// InvitationCreated is of each person who was invited, or invited again.
+	InvitationCreated Action = "invitation.created"
+	// InvitationUpdated is of a new schedule or message.
+	InvitationUpdated Action = "invitation.updated"
+	// InvitationResent is of a letter that was sent again.
+	InvitationResent Action = "invitation.resent"
+	// InvitationRevoked is of a link that was withdrawn.
+	InvitationRevoked Action = "invitation.revoked"
+	// InvitationUsed is of a link that let its holder in without waiting. The detail says how often it has.
+	InvitationUsed Action = "invitation.used"
 	// PINRotated says in its detail why, unless somebody asked for it. It has no PIN.
 	PINRotated Action = "pin.rotated"
 )
@@ -85,6 +95,9 @@ func User(id uuid.UUID) string { return "user:" + id.String() }
 
 // Member is the target of what is done to a membership that nobody has claimed.
 func Member(id uuid.UUID) string { return "member:" + id.String() }
+
+// Invitation is the target of what is done to somebody's invitation.
+func Invitation(id uuid.UUID) string { return "invitation:" + id.String() }
 
 // Recording is the target of what is done to a recording.
 func Recording(id uuid.UUID) string { return "recording:" + id.String() }

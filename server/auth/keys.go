@@ -21,6 +21,9 @@ const (
 	PurposePageToken          Purpose = "usher page token"
 	PurposeLobbyTicket        Purpose = "usher lobby ticket"
 	PurposeSignIn             Purpose = "usher sign-in state"
+	PurposeInvitation         Purpose = "usher invitation link"
+	PurposeSuppression        Purpose = "usher mail suppression"
+	PurposeMailStop           Purpose = "usher mail stop"
 	PurposeDownload           Purpose = "usher download address"
 )
 
@@ -33,6 +36,7 @@ type Keys struct {
 // purposes are all purposes.
 var purposes = []Purpose{
 	PurposeAPIToken, PurposeParticipantSession, PurposeIdentity, PurposePageToken, PurposeLobbyTicket, PurposeSignIn,
+	PurposeInvitation, PurposeSuppression, PurposeMailStop,
 	PurposeDownload,
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
+	"github.com/usher-meet/usher/gen/ent/invitation"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/predicate"
@@ -217,6 +218,12 @@ func forget(ctx context.Context, tx *ent.Client, u *ent.User) error {
 	caller := Caller{Kind: User, User: u}
 	if _, err := tx.IdempotencyKey.Delete().Where(idempotencykey.Caller(caller.Key())).Exec(ctx); err != nil {
 		return fmt.Errorf("delete idempotency keys: %w", err)
+	}
+	if u.EmailVerified && u.Email != "" {
+		// Invitations to them. Those that they wrote stay with who got them, and name nobody.
+		if _, err := tx.Invitation.Delete().Where(invitation.AddressEqualFold(u.Email)).Exec(ctx); err != nil {
+			return fmt.Errorf("delete invitations: %w", err)
+		}
 	}
 	if err := tx.User.DeleteOne(u).Exec(ctx); err != nil {
 		return fmt.Errorf("delete user: %w", err)

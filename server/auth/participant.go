@@ -23,6 +23,8 @@ type ParticipantSession struct {
 	DisplayName string
 	// Meeting is the number of the room's meeting in which they joined.
 	Meeting int64
+	// Invited is true of somebody whom a personal invitation let in.
+	Invited bool
 	// JoinTime is when the connection was made, to the second.
 	JoinTime time.Time
 	// ExpireTime is never moved.
@@ -34,6 +36,7 @@ type participantClaims struct {
 	Identity    string `json:"identity"`
 	DisplayName string `json:"name"`
 	Meeting     int64  `json:"meeting"`
+	Invited     bool   `json:"invited,omitempty"`
 }
 
 // SignSession makes the session_token of s.
@@ -44,7 +47,7 @@ func (k *Keys) SignSession(s ParticipantSession) (string, error) {
 			IssuedAt:  jwt.NewNumericDate(s.JoinTime),
 			ExpiresAt: jwt.NewNumericDate(s.ExpireTime),
 		},
-		Identity: s.Identity, DisplayName: s.DisplayName, Meeting: s.Meeting,
+		Identity: s.Identity, DisplayName: s.DisplayName, Meeting: s.Meeting, Invited: s.Invited,
 	}
 	if s.UserID != uuid.Nil {
 		c.Subject = s.UserID.String()
@@ -58,7 +61,9 @@ func (k *Keys) VerifySession(token string) (*ParticipantSession, error) {
 	if err := k.verify(PurposeParticipantSession, token, &c); err != nil {
 		return nil, err
 	}
-	s := &ParticipantSession{Identity: c.Identity, DisplayName: c.DisplayName, Meeting: c.Meeting, ExpireTime: c.ExpiresAt.Time}
+	s := &ParticipantSession{
+		Identity: c.Identity, DisplayName: c.DisplayName, Meeting: c.Meeting, Invited: c.Invited, ExpireTime: c.ExpiresAt.Time,
+	}
 	if c.IssuedAt != nil {
 		s.JoinTime = c.IssuedAt.Time
 	}

@@ -118,6 +118,15 @@ var policy = map[string]Rule{
 	usherv1connect.TelephonyServiceReconcileDialInProcedure:   telephony,
 	usherv1connect.TelephonyServiceListTrunksProcedure:        telephony,
 
+	usherv1connect.InvitationsServiceCreateInvitationsProcedure: users(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceGetInvitationProcedure:     users(ScopeRead, ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceListInvitationsProcedure:   users(ScopeRead, ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceUpdateInvitationProcedure:  users(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceResendInvitationProcedure:  users(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceRevokeInvitationProcedure:  users(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceResolveInvitationProcedure: anyone(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceRespondInvitationProcedure: anyone(ScopeInvitations).looksUp(),
+
 	usherv1connect.RecordingsServiceStartRecordingProcedure:        users(ScopeRecordings).looksUp(),
 	usherv1connect.RecordingsServiceStopRecordingProcedure:         users(ScopeRecordings).looksUp(),
 	usherv1connect.RecordingsServiceGetRecordingProcedure:          users(ScopeRead, ScopeRecordings).looksUp(),

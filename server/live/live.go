@@ -62,6 +62,9 @@ type Grant struct {
 	NoSubscribe bool
 }
 
+// AttributeInvited is the participant attribute that is "true" of those whom a personal invitation let in.
+const AttributeInvited = "invited"
+
 // Meeting is a room as LiveKit knows it now.
 type Meeting struct {
 	Room uuid.UUID
@@ -103,6 +106,8 @@ type Admission struct {
 	UserID uuid.UUID
 	// Time is when they were let in.
 	Time time.Time
+	// Invitation is the one whose link lets them in without waiting; uuid.Nil for those whom somebody let in.
+	Invitation uuid.UUID
 }
 
 // ErrRefused means that LiveKit understood what it was asked and will not do it: nothing was begun.

@@ -34,6 +34,11 @@ func (s *Service) request(ctx context.Context, req *usherv1.RequestEntryRequest)
 	if a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT {
 		return s.enter(ctx, a, t, req.GetDisplayName())
 	}
+	if req.GetInvitationToken() != "" {
+		if e, err := s.enterInvited(ctx, a, t, req); !isOver(err) {
+			return e, err
+		}
+	}
 	if t == nil {
 		return s.requestNew(ctx, a, req.GetDisplayName())
 	}
@@ -42,6 +47,21 @@ func (s *Service) request(ctx context.Context, req *usherv1.RequestEntryRequest)
 		name = s.Rooms.DisplayName(a.Caller, name)
 	}
 	return s.ask(ctx, a, t, name, false)
+}
+
+// enterInvited is for callers whose link lets them in: nothing is stored. Any other token changes nothing.
+func (s *Service) enterInvited(
+	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, req *usherv1.RequestEntryRequest,
+) (*usherv1.Entry, error) {
+	connection, err := s.Rooms.EnterInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
+		// Whoever waited under this ticket does so no more. Should Redis be gone, the entry lapses.
+		_, _ = s.Store.finish(ctx, t, whyCancelled, "")
+	}
+	return s.entered(a, connection, req.GetDisplayName()), nil
 }
 
 // refuseBlocked refuses accounts that a host keeps out: letting them wait would be in vain. It asks the database nothing in
@@ -82,11 +102,16 @@ func (s *Service) enter(ctx context.Context, a *auth.Access, t *auth.LobbyTicket
 	if err != nil {
 		return nil, err
 	}
+	return s.entered(a, connection, name), nil
+}
+
+// entered is the entry of somebody who did not wait.
+func (s *Service) entered(a *auth.Access, connection *usherv1.Connection, name string) *usherv1.Entry {
 	return &usherv1.Entry{
 		Status: usherv1.EntryStatus_ENTRY_STATUS_ACCEPTED, Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
 		DisplayName: s.Rooms.DisplayName(a.Caller, name), Color: live.Color(connection.GetParticipantIdentity()),
 		Connection: connection,
-	}, nil
+	}
 }
 
 // requestNew makes an entry. Its limits are not lenient: without Redis there is no lobby either.

@@ -84,6 +84,9 @@ type Service struct {
 type Rooms interface {
 	// Enter makes the connection of a caller who may enter directly; others it refuses.
 	Enter(ctx context.Context, ref, displayName string) (*usherv1.Connection, error)
+	// EnterInvited makes the connection of a caller who would have to wait, with a link that lets them in. It refuses every
+	// other token with LOBBY_REQUIRED.
+	EnterInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error)
 	// Connect makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is over.
 	Connect(ctx context.Context, r *ent.Room, g live.Admission) (*usherv1.Connection, error)
 	// DisplayName is the name that others see of a caller who asks for one.

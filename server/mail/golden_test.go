@@ -1,11 +1,9 @@
 package mail
 
 import (
-	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +13,9 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/internal/testenv/wordingtest"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/wording"
 )
 
 var update = flag.Bool("update", false, "write testdata/ anew")
@@ -106,7 +106,7 @@ func exampleRecording() letter.RecordingReady {
 
 func TestMailGolden(t *testing.T) {
 	t.Parallel()
-	for _, lang := range Languages {
+	for _, lang := range wording.Languages {
 		l := exampleRecording()
 		l.Language = lang
 		m, err := examplePost(t).WriteRecordingReady(l)
@@ -124,7 +124,7 @@ func TestMailGolden(t *testing.T) {
 
 func TestInvitationGolden(t *testing.T) {
 	t.Parallel()
-	for _, lang := range Languages {
+	for _, lang := range wording.Languages {
 		for kind, name := range map[letter.InvitationKind]string{letter.Invited: "invite", letter.Changed: "update", letter.Cancelled: "cancel"} {
 			l := exampleInvitation()
 			l.Language, l.Kind, l.Schedule.Sequence = lang, kind, int(kind)
@@ -251,7 +251,7 @@ func checkEvent(t *testing.T, e ical.Event, l letter.Invitation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	zone := zoneOf("Europe/Paris")
+	zone := wording.Zone("Europe/Paris")
 	all := set.All()
 	for _, at := range all {
 		if at.In(zone).Hour() != 14 || at.In(zone).Minute() != 30 {
@@ -263,98 +263,9 @@ func checkEvent(t *testing.T, e ical.Event, l letter.Invitation) {
 	}
 }
 
-// Every sentence in every language, with the same names in it, and no sentence that nobody says.
 func TestTranslations(t *testing.T) {
 	t.Parallel()
-	sentences := map[string]map[string]string{}
-	for _, lang := range Languages {
-		text, err := translations.ReadFile("translations/" + lang + ".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := map[string]string{}
-		if err := json.Unmarshal(text, &m); err != nil {
-			t.Fatal(err)
-		}
-		sentences[lang] = m
-	}
-	names := regexp.MustCompile(`{{\.\w+}}`)
-	for id, english := range sentences["en"] {
-		for _, lang := range Languages {
-			other, ok := sentences[lang][id]
-			if !ok || strings.TrimSpace(other) == "" {
-				t.Errorf("%s is missing in %s", id, lang)
-				continue
-			}
-			want, got := map[string]bool{}, map[string]bool{}
-			for _, n := range names.FindAllString(english, -1) {
-				want[n] = true
-			}
-			for _, n := range names.FindAllString(other, -1) {
-				got[n] = true
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s in %s names other things: %s", id, lang, diff)
-			}
-		}
-	}
-	for _, lang := range Languages {
-		for id := range sentences[lang] {
-			if _, ok := sentences["en"][id]; !ok {
-				t.Errorf("%s of %s is not in en", id, lang)
-			}
-		}
-	}
-}
-
-func TestSay_missing(t *testing.T) {
-	t.Parallel()
-	s := newSpeaker("fr", map[string]any{})
-	if s.say("no.such.sentence"); s.err == nil {
-		t.Error("a sentence that is missing is no error")
-	}
-}
-
-func TestMatch(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		wanted   string
-		instance []string
-		want     string
-	}{
-		{"fr", []string{"en", "fr"}, "fr"},
-		{"fr-CA", []string{"en", "fr"}, "fr"},
-		{"de-AT", []string{"en"}, "de"},
-		{"", []string{"nl", "en"}, "nl"},
-		{"ja", []string{"de", "en"}, "de"},
-		{"not a language", []string{"fr"}, "fr"},
-		{"en-US", []string{"fr"}, "en"},
-		{"", []string{"ja"}, "en"},
-	} {
-		if got := match(tt.wanted, tt.instance); got != tt.want {
-			t.Errorf("match(%q, %v) = %s, want %s", tt.wanted, tt.instance, got, tt.want)
-		}
-	}
-}
-
-func TestDates(t *testing.T) {
-	t.Parallel()
-	start := time.Date(2026, 3, 1, 22, 30, 0, 0, time.UTC)
-	for _, tt := range []struct{ lang, zone, want string }{
-		{"en", "America/New_York", "Sunday, March 1, 2026, 5:30 PM – 6:30 PM (America/New York, UTC−5)"},
-		{"fr", "Europe/Paris", "dimanche 1er mars 2026 à 23:30 – lundi 2 mars 2026 à 00:30 (Europe/Paris, UTC+1)"},
-		{"de", "Asia/Kolkata", "Montag, 2. März 2026, 04:00 Uhr – 05:00 Uhr (Asia/Kolkata, UTC+5:30)"},
-		{"nl", "", "zondag 1 maart 2026 om 22:30 – 23:30 (UTC)"},
-		{"nl", "No/Where", "zondag 1 maart 2026 om 22:30 – 23:30 (UTC)"},
-	} {
-		zone := zoneOf(tt.zone)
-		if got := calendars[tt.lang].span(start.In(zone), start.Add(time.Hour).In(zone)); got != tt.want {
-			t.Errorf("%s in %s: %q, want %q", tt.lang, tt.zone, got, tt.want)
-		}
-	}
-	if got := lengthText(65 * time.Second); got != "1:05" {
-		t.Errorf("length %s, want 1:05", got)
-	}
+	wordingtest.Check(t, translations, "translations")
 }
 
 func TestReadableOn(t *testing.T) {

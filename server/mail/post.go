@@ -14,10 +14,17 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/wording"
 )
 
-//go:embed templates
-var templates embed.FS
+var (
+	//go:embed templates
+	templates embed.FS
+	//go:embed translations/*.json
+	translations embed.FS
+
+	sentences = wording.Load(translations, "translations")
+)
 
 var (
 	htmlLetter = htmltemplate.Must(htmltemplate.ParseFS(templates, "templates/letter.html"))
@@ -47,7 +54,7 @@ func (p *Post) RecordingReady(ctx context.Context, l letter.RecordingReady) erro
 func (p *Post) Test(ctx context.Context, e letter.Envelope) error {
 	return p.send(ctx, func() (*Message, error) {
 		s := p.speaker(e, nil)
-		return p.write(e, s, s.say("test.subject"), view{Title: s.say("test.title"), Intro: s.say("test.intro")})
+		return p.write(e, s, s.Say("test.subject"), view{Title: s.Say("test.title"), Intro: s.Say("test.intro")})
 	})
 }
 
@@ -104,22 +111,22 @@ func (p *Post) WriteInvitation(l letter.Invitation) (*Message, error) {
 	})
 	kind := [...]string{"invite", "update", "cancel"}[l.Kind]
 	v := view{
-		Title: s.say(kind + ".title"), Intro: s.say(kind + ".intro"), Quote: paragraph(l.Message),
+		Title: s.Say(kind + ".title"), Intro: s.Say(kind + ".intro"), Quote: paragraph(l.Message),
 		Facts: whenFacts(s, l.Envelope, l.Schedule),
 	}
 	if l.Kind == letter.Cancelled {
 		v.Quote = ""
 	} else {
-		v.Link, v.Button, v.Copy = l.Link, s.say("invite.join"), s.say("invite.copy")
-		v.Notes = []string{s.say("invite.personal")}
+		v.Link, v.Button, v.Copy = l.Link, s.Say("invite.join"), s.Say("invite.copy")
+		v.Notes = []string{s.Say("invite.personal")}
 		v.phone = phoneFacts(s, l.DialIn)
 		v.Facts = append(v.Facts, v.phone...)
-		v.TipsTitle = s.say("invite.tips")
+		v.TipsTitle = s.Say("invite.tips")
 		for _, tip := range []string{"browser", "devices", "network"} {
-			v.Tips = append(v.Tips, s.say("invite.tip."+tip))
+			v.Tips = append(v.Tips, s.Say("invite.tip."+tip))
 		}
 	}
-	m, err := p.write(l.Envelope, s, s.say(kind+".subject"), v)
+	m, err := p.write(l.Envelope, s, s.Say(kind+".subject"), v)
 	if err != nil || l.Schedule == nil || p.Sender == nil {
 		return m, err
 	}
@@ -147,34 +154,34 @@ func calendarText(v view) string {
 }
 
 // whenFacts say when a meeting is, in the zone of the reader.
-func whenFacts(s *speaker, e letter.Envelope, schedule *letter.Schedule) []fact {
+func whenFacts(s *wording.Speaker, e letter.Envelope, schedule *letter.Schedule) []fact {
 	if schedule == nil {
 		return nil
 	}
-	zone := zoneOf(cmp.Or(e.Timezone, schedule.Timezone))
-	facts := []fact{{s.say("invite.when"), []string{s.words.span(schedule.Start.In(zone), schedule.End.In(zone))}}}
+	zone := wording.Zone(cmp.Or(e.Timezone, schedule.Timezone))
+	facts := []fact{{s.Say("invite.when"), []string{s.Span(schedule.Start.In(zone), schedule.End.In(zone))}}}
 	if len(schedule.Next) < 2 {
 		return facts
 	}
-	repeats := fact{Label: s.say("invite.repeats")}
+	repeats := fact{Label: s.Say("invite.repeats")}
 	for _, t := range schedule.Next[1:] {
-		repeats.Lines = append(repeats.Lines, s.words.moment(t.In(zone)))
+		repeats.Lines = append(repeats.Lines, s.Moment(t.In(zone)))
 	}
 	if schedule.More > 0 {
-		repeats.Lines = append(repeats.Lines, s.say("invite.more"))
+		repeats.Lines = append(repeats.Lines, s.Say("invite.more"))
 	}
 	return append(facts, repeats)
 }
 
-func phoneFacts(s *speaker, d *usherv1.DialIn) []fact {
+func phoneFacts(s *wording.Speaker, d *usherv1.DialIn) []fact {
 	if d == nil || len(d.GetNumbers()) == 0 {
 		return nil
 	}
-	numbers := fact{Label: s.say("invite.phone")}
+	numbers := fact{Label: s.Say("invite.phone")}
 	for _, n := range d.GetNumbers() {
 		numbers.Lines = append(numbers.Lines, cmp.Or(n.GetDisplay(), n.GetE164()))
 	}
-	return []fact{numbers, {s.say("invite.pin"), []string{cmp.Or(d.GetPinDisplay(), d.GetPin())}}}
+	return []fact{numbers, {s.Say("invite.pin"), []string{cmp.Or(d.GetPinDisplay(), d.GetPin())}}}
 }
 
 // WriteRecordingReady writes a letter about a recording.
@@ -184,43 +191,43 @@ func (p *Post) WriteRecordingReady(l letter.RecordingReady) (*Message, error) {
 	if l.Transcript {
 		kind = "transcript"
 	}
-	zone := zoneOf(l.Timezone)
+	zone := wording.Zone(l.Timezone)
 	v := view{
-		Title: s.say(kind + ".title"), Intro: s.say(kind + ".intro"),
-		Link: l.Link, Button: s.say(kind + ".open"), Copy: s.say("invite.copy"),
-		Notes: []string{s.say("recording.access")},
+		Title: s.Say(kind + ".title"), Intro: s.Say(kind + ".intro"),
+		Link: l.Link, Button: s.Say(kind + ".open"), Copy: s.Say("invite.copy"),
+		Notes: []string{s.Say("recording.access")},
 	}
 	start := l.Start.In(zone)
-	v.Facts = []fact{{s.say("recording.when"), []string{s.words.moment(start) + " " + zoneText(start)}}}
+	v.Facts = []fact{{s.Say("recording.when"), []string{s.Moment(start) + " " + wording.ZoneText(start)}}}
 	if l.Duration > 0 {
-		v.Facts = append(v.Facts, fact{s.say("recording.length"), []string{lengthText(l.Duration)}})
+		v.Facts = append(v.Facts, fact{s.Say("recording.length"), []string{wording.Length(l.Duration)}})
 	}
 	if !l.Expire.IsZero() {
-		v.Facts = append(v.Facts, fact{s.say("recording.expires"), []string{s.words.day(l.Expire.In(zone))}})
+		v.Facts = append(v.Facts, fact{s.Say("recording.expires"), []string{s.Day(l.Expire.In(zone))}})
 	}
-	return p.write(l.Envelope, s, s.say(kind+".subject"), v)
+	return p.write(l.Envelope, s, s.Say(kind+".subject"), v)
 }
 
 func (p *Post) brand() string { return cmp.Or(line(p.Branding.GetName(), most), "Usher") }
 
 // speaker speaks the language of the reader.
-func (p *Post) speaker(e letter.Envelope, data map[string]any) *speaker {
+func (p *Post) speaker(e letter.Envelope, data map[string]any) *wording.Speaker {
 	if data == nil {
 		data = map[string]any{}
 	}
 	data["Brand"] = p.brand()
-	return newSpeaker(match(e.Language, p.Languages), data)
+	return sentences.Speaker(wording.Match(p.Languages, e.Language), data)
 }
 
 // write fills the templates.
-func (p *Post) write(e letter.Envelope, s *speaker, subject string, v view) (*Message, error) {
+func (p *Post) write(e letter.Envelope, s *wording.Speaker, subject string, v view) (*Message, error) {
 	b := p.Branding
-	v.Language, v.Brand, v.Logo, v.Support, v.Stop = s.language, p.brand(), b.GetLogoUrl(), b.GetSupportEmail(), e.Stop
+	v.Language, v.Brand, v.Logo, v.Support, v.Stop = s.Language, p.brand(), b.GetLogoUrl(), b.GetSupportEmail(), e.Stop
 	v.Color = cmp.Or(b.GetPrimaryColor(), "#1a5fb4")
 	v.OnColor = readableOn(v.Color)
-	v.Sent, v.SupportText, v.StopText = s.say("footer.sent"), s.say("footer.support"), s.say("footer.stop")
-	if s.err != nil {
-		return nil, s.err
+	v.Sent, v.SupportText, v.StopText = s.Say("footer.sent"), s.Say("footer.support"), s.Say("footer.stop")
+	if err := s.Err(); err != nil {
+		return nil, err
 	}
 	var text, html bytes.Buffer
 	if err := textLetter.Execute(&text, v); err != nil {
@@ -231,7 +238,7 @@ func (p *Post) write(e letter.Envelope, s *speaker, subject string, v view) (*Me
 	}
 	return &Message{
 		ID: e.ID.String(), To: e.To, Subject: subject, Text: text.String(), HTML: html.String(), Stop: e.Stop,
-		Language: s.language, Date: cmp.Or(e.Time, time.Now()),
+		Language: s.Language, Date: cmp.Or(e.Time, time.Now()),
 	}, nil
 }
 

@@ -2,10 +2,16 @@ package rooms
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/member"
+	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/live"
 )
@@ -47,4 +53,51 @@ func (s *Service) Connect(ctx context.Context, r *ent.Room, g live.Admission) (*
 		}
 	}
 	return s.connection(a, session, state)
+}
+
+// EnterInvited makes the connection of somebody who would have to wait, with a link that lets them in. It fails with
+// [auth.ErrLobbyRequired] for every other token, and with moderation.ErrBlocked for those who are kept out, link or not.
+func (s *Service) EnterInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error) {
+	if token == "" || s.Invitations == nil {
+		return nil, auth.ErrLobbyRequired
+	}
+	g, err := s.Invitations.Invited(ctx, a, token)
+	if err != nil {
+		return nil, err
+	}
+	if g == nil {
+		return nil, auth.ErrLobbyRequired
+	}
+	joined := g.Time.UTC().Truncate(time.Second)
+	session := auth.ParticipantSession{
+		RoomID: a.Room.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: s.DisplayName(a.Caller, displayName),
+		Meeting: a.Room.Meeting, Invited: true, JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
+	}
+	found, state, err := s.participant(ctx, &session)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Invitations.Admit(ctx, a, g); err != nil {
+		return nil, err
+	}
+	return s.connection(found, session, state)
+}
+
+// AddInvited makes whoever has a verified address a member, unless they have a role or are to have one. The room must be
+// locked.
+func (s *Service) AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error {
+	found, err := tx.Member.Query().Where(member.RoomID(room), member.Or(
+		member.Email(address), member.HasUserWith(user.Email(address), user.EmailVerified(true)),
+	)).Exist(ctx)
+	if err != nil {
+		return fmt.Errorf("find member of %s: %w", room, err)
+	}
+	if found {
+		return nil
+	}
+	m, err := tx.Member.Create().SetRoomID(room).SetRole(usherv1.Role_ROLE_MEMBER).SetEmail(address).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("insert member of %s: %w", room, err)
+	}
+	return recordMember(ctx, tx, audit.MemberAdded, m, "role="+auth.RoleName(m.Role))
 }

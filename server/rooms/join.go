@@ -57,6 +57,23 @@ func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, moderati
 	return a, state, err
 }
 
+// join makes the connection of a caller who may enter now, by themselves or by an invitation.
+func (s *Service) join(ctx context.Context, req *usherv1.JoinRoomRequest) (*auth.Access, *usherv1.Connection, error) {
+	a, state, err := s.enter(ctx, req.GetRoom())
+	if errors.Is(err, auth.ErrLobbyRequired) && req.GetInvitationToken() != "" {
+		if a, err = auth.FindRoom(ctx, s.DB.Read, req.GetRoom()); err != nil {
+			return nil, nil, err
+		}
+		connection, err := s.EnterInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
+		return a, connection, err
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	connection, err := s.connectNew(a, req.GetDisplayName(), state)
+	return a, connection, err
+}
+
 // findOpen finds a room that the caller need not wait for.
 func (s *Service) findOpen(ctx context.Context, ref string) (*auth.Access, error) {
 	a, err := auth.FindRoom(ctx, s.DB.Read, ref, selectPending(auth.FromContext(ctx)), moderation.Select())
@@ -228,6 +245,9 @@ func (s *Service) connection(
 			"color":            live.Color(session.Identity),
 		},
 		Sources: s.sources(a.Room, a.Role, state), NoSubscribe: state.NoSubscribe,
+	}
+	if session.Invited {
+		grant.Attributes[live.AttributeInvited] = "true"
 	}
 	// Only a room that LiveKit makes on this join has it from the token, and nothing of that can be recorded before.
 	metadata, err := roomMetadata(a.Room, recordingLabel{})

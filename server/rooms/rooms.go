@@ -29,6 +29,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/idempotency"
+	"github.com/usher-meet/usher/server/live"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -46,11 +47,13 @@ var (
 // maxName is how long a room's name may be, in characters.
 const maxName = 500
 
-// Service serves usher.v1.RoomsService. Every field is required.
+// Service serves usher.v1.RoomsService. Every field is required unless it says otherwise.
 type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
+	// Invitations is nil where nobody can be invited.
+	Invitations Invitations
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
 	LiveKit                LiveKit
@@ -97,6 +100,14 @@ type LiveKit interface {
 	connector
 	meetingEditor
 	participantEditor
+}
+
+// Invitations is what this package asks of invitations. server/invitations implements it.
+type Invitations interface {
+	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
+	Invited(ctx context.Context, a *auth.Access, token string) (*live.Admission, error)
+	// Admit counts that it did. It fails with auth.ErrLobbyRequired when the link does not any more.
+	Admit(ctx context.Context, a *auth.Access, g *live.Admission) error
 }
 
 // Recordings is what this package asks of the recordings. server/recordings implements it.

@@ -99,11 +99,7 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 	if err := s.limitJoins(ctx); err != nil {
 		return nil, err
 	}
-	a, state, err := s.enter(ctx, req.GetRoom())
-	if err != nil {
-		return nil, err
-	}
-	connection, err := s.connectNew(a, req.GetDisplayName(), state)
+	a, connection, err := s.join(ctx, req)
 	if err != nil {
 		return nil, err
 	}

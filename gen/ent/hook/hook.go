@@ -69,6 +69,30 @@ func (f IdempotencyKeyFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Val
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.IdempotencyKeyMutation", m)
 }
 
+// The InvitationFunc type is an adapter to allow the use of ordinary
+// function as Invitation mutator.
+type InvitationFunc func(context.Context, *ent.InvitationMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f InvitationFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.InvitationMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.InvitationMutation", m)
+}
+
+// The InvitationLetterFunc type is an adapter to allow the use of ordinary
+// function as InvitationLetter mutator.
+type InvitationLetterFunc func(context.Context, *ent.InvitationLetterMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f InvitationLetterFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.InvitationLetterMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.InvitationLetterMutation", m)
+}
+
 // The LiveTaskFunc type is an adapter to allow the use of ordinary
 // function as LiveTask mutator.
 type LiveTaskFunc func(context.Context, *ent.LiveTaskMutation) (ent.Value, error)
@@ -79,6 +103,30 @@ func (f LiveTaskFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, er
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.LiveTaskMutation", m)
+}
+
+// The MailQuotaFunc type is an adapter to allow the use of ordinary
+// function as MailQuota mutator.
+type MailQuotaFunc func(context.Context, *ent.MailQuotaMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f MailQuotaFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.MailQuotaMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.MailQuotaMutation", m)
+}
+
+// The MailSuppressionFunc type is an adapter to allow the use of ordinary
+// function as MailSuppression mutator.
+type MailSuppressionFunc func(context.Context, *ent.MailSuppressionMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f MailSuppressionFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.MailSuppressionMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.MailSuppressionMutation", m)
 }
 
 // The MeetingLifeFunc type is an adapter to allow the use of ordinary

@@ -155,6 +155,102 @@ var (
 			},
 		},
 	}
+	// InvitationsColumns holds the columns for the "invitations" table.
+	InvitationsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "room_id", Type: field.TypeUUID},
+		{Name: "room_name", Type: field.TypeString, Size: 2000},
+		{Name: "address", Type: field.TypeString, Size: 1300},
+		{Name: "open_key", Type: field.TypeString, Unique: true, Nullable: true, Size: 1400},
+		{Name: "language", Type: field.TypeString, Size: 35, Default: ""},
+		{Name: "inviter_language", Type: field.TypeString, Size: 35, Default: ""},
+		{Name: "status", Type: field.TypeInt32},
+		{Name: "response", Type: field.TypeInt32, Default: 0},
+		{Name: "skip_lobby", Type: field.TypeBool, Default: false},
+		{Name: "message", Type: field.TypeString, Size: 8000, Default: ""},
+		{Name: "start_time", Type: field.TypeTime, Nullable: true},
+		{Name: "end_time", Type: field.TypeTime, Nullable: true},
+		{Name: "timezone", Type: field.TypeString, Size: 64, Default: ""},
+		{Name: "recurrence", Type: field.TypeString, Size: 500, Default: ""},
+		{Name: "sequence", Type: field.TypeInt, Default: 0},
+		{Name: "token_hash", Type: field.TypeBytes, Unique: true, Size: 32},
+		{Name: "token_sealed", Type: field.TypeBytes, Nullable: true, Size: 200},
+		{Name: "identity", Type: field.TypeString, Size: 200},
+		{Name: "admissions", Type: field.TypeInt32, Default: 0},
+		{Name: "send_time", Type: field.TypeTime, Nullable: true},
+		{Name: "expire_time", Type: field.TypeTime},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "update_time", Type: field.TypeTime},
+		{Name: "inviter_id", Type: field.TypeUUID, Nullable: true},
+	}
+	// InvitationsTable holds the schema information for the "invitations" table.
+	InvitationsTable = &schema.Table{
+		Name:       "invitations",
+		Columns:    InvitationsColumns,
+		PrimaryKey: []*schema.Column{InvitationsColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "invitations_users_invitations",
+				Columns:    []*schema.Column{InvitationsColumns[24]},
+				RefColumns: []*schema.Column{UsersColumns[0]},
+				OnDelete:   schema.SetNull,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "invitation_room_id_create_time_id",
+				Unique:  false,
+				Columns: []*schema.Column{InvitationsColumns[1], InvitationsColumns[22], InvitationsColumns[0]},
+			},
+			{
+				Name:    "invitation_inviter_id",
+				Unique:  false,
+				Columns: []*schema.Column{InvitationsColumns[24]},
+			},
+			{
+				Name:    "invitation_address",
+				Unique:  false,
+				Columns: []*schema.Column{InvitationsColumns[3]},
+			},
+			{
+				Name:    "invitation_expire_time",
+				Unique:  false,
+				Columns: []*schema.Column{InvitationsColumns[21]},
+			},
+		},
+	}
+	// InvitationLettersColumns holds the columns for the "invitation_letters" table.
+	InvitationLettersColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "kind", Type: field.TypeEnum, Enums: []string{"invited", "changed", "cancelled"}},
+		{Name: "sequence", Type: field.TypeInt},
+		{Name: "state", Type: field.TypeEnum, Enums: []string{"queued", "taken", "refused", "late", "dropped"}, Default: "queued"},
+		{Name: "code", Type: field.TypeInt, Default: 0},
+		{Name: "create_time", Type: field.TypeTime},
+		{Name: "end_time", Type: field.TypeTime, Nullable: true},
+		{Name: "invitation_id", Type: field.TypeUUID},
+	}
+	// InvitationLettersTable holds the schema information for the "invitation_letters" table.
+	InvitationLettersTable = &schema.Table{
+		Name:       "invitation_letters",
+		Columns:    InvitationLettersColumns,
+		PrimaryKey: []*schema.Column{InvitationLettersColumns[0]},
+		ForeignKeys: []*schema.ForeignKey{
+			{
+				Symbol:     "invitation_letters_invitations_letters",
+				Columns:    []*schema.Column{InvitationLettersColumns[7]},
+				RefColumns: []*schema.Column{InvitationsColumns[0]},
+				OnDelete:   schema.Cascade,
+			},
+		},
+		Indexes: []*schema.Index{
+			{
+				Name:    "invitationletter_invitation_id_state",
+				Unique:  false,
+				Columns: []*schema.Column{InvitationLettersColumns[7], InvitationLettersColumns[3]},
+			},
+		},
+	}
 	// LiveTasksColumns holds the columns for the "live_tasks" table.
 	LiveTasksColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
@@ -179,6 +275,43 @@ var (
 				Columns: []*schema.Column{LiveTasksColumns[6]},
 			},
 		},
+	}
+	// MailQuotaColumns holds the columns for the "mail_quota" table.
+	MailQuotaColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "key", Type: field.TypeString, Size: 60},
+		{Name: "day", Type: field.TypeString, Size: 10},
+		{Name: "used", Type: field.TypeInt, Default: 0},
+	}
+	// MailQuotaTable holds the schema information for the "mail_quota" table.
+	MailQuotaTable = &schema.Table{
+		Name:       "mail_quota",
+		Columns:    MailQuotaColumns,
+		PrimaryKey: []*schema.Column{MailQuotaColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "mailquota_key_day",
+				Unique:  true,
+				Columns: []*schema.Column{MailQuotaColumns[1], MailQuotaColumns[2]},
+			},
+			{
+				Name:    "mailquota_day",
+				Unique:  false,
+				Columns: []*schema.Column{MailQuotaColumns[2]},
+			},
+		},
+	}
+	// MailSuppressionsColumns holds the columns for the "mail_suppressions" table.
+	MailSuppressionsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeUUID},
+		{Name: "address_hash", Type: field.TypeBytes, Unique: true, Size: 32},
+		{Name: "create_time", Type: field.TypeTime},
+	}
+	// MailSuppressionsTable holds the schema information for the "mail_suppressions" table.
+	MailSuppressionsTable = &schema.Table{
+		Name:       "mail_suppressions",
+		Columns:    MailSuppressionsColumns,
+		PrimaryKey: []*schema.Column{MailSuppressionsColumns[0]},
 	}
 	// MeetingLivesColumns holds the columns for the "meeting_lives" table.
 	MeetingLivesColumns = []*schema.Column{
@@ -567,7 +700,11 @@ var (
 		CreationCallbacksTable,
 		DispatchRulesTable,
 		IdempotencyKeysTable,
+		InvitationsTable,
+		InvitationLettersTable,
 		LiveTasksTable,
+		MailQuotaTable,
+		MailSuppressionsTable,
 		MeetingLivesTable,
 		MembersTable,
 		ParticipantStatesTable,
@@ -585,6 +722,15 @@ var (
 func init() {
 	APITokensTable.ForeignKeys[0].RefTable = UsersTable
 	CreationCallbacksTable.ForeignKeys[0].RefTable = RoomsTable
+	InvitationsTable.ForeignKeys[0].RefTable = UsersTable
+	InvitationsTable.Annotation = &entsql.Annotation{}
+	InvitationsTable.Annotation.Checks = map[string]string{
+		"invitations_open":     "((open_key IS NULL) = (status IN (4, 5)))",
+		"invitations_response": "response BETWEEN 0 AND 3",
+		"invitations_schedule": "((start_time IS NULL) = (end_time IS NULL))",
+		"invitations_status":   "status BETWEEN 1 AND 5",
+	}
+	InvitationLettersTable.ForeignKeys[0].RefTable = InvitationsTable
 	MeetingLivesTable.ForeignKeys[0].RefTable = RoomsTable
 	MembersTable.ForeignKeys[0].RefTable = RoomsTable
 	MembersTable.ForeignKeys[1].RefTable = UsersTable

@@ -21,8 +21,20 @@ type DispatchRule func(*sql.Selector)
 // IdempotencyKey is the predicate function for idempotencykey builders.
 type IdempotencyKey func(*sql.Selector)
 
+// Invitation is the predicate function for invitation builders.
+type Invitation func(*sql.Selector)
+
+// InvitationLetter is the predicate function for invitationletter builders.
+type InvitationLetter func(*sql.Selector)
+
 // LiveTask is the predicate function for livetask builders.
 type LiveTask func(*sql.Selector)
+
+// MailQuota is the predicate function for mailquota builders.
+type MailQuota func(*sql.Selector)
+
+// MailSuppression is the predicate function for mailsuppression builders.
+type MailSuppression func(*sql.Selector)
 
 // MeetingLife is the predicate function for meetinglife builders.
 type MeetingLife func(*sql.Selector)

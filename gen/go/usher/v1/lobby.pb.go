@@ -577,7 +577,7 @@ type RequestEntryRequest struct {
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// The ticket of the first answer. Empty: a new entry.
 	Ticket string `protobuf:"bytes,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// Token of a personal invitation link. It has no effect while invitations are switched off.
+	// Token of a personal invitation link. One with skip_lobby lets its holder enter at once; any other has no effect.
 	InvitationToken string `protobuf:"bytes,4,opt,name=invitation_token,json=invitationToken,proto3" json:"invitation_token,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

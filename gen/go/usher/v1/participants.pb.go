@@ -114,7 +114,9 @@ type Participant struct {
 	// Whether they see and hear others.
 	CanSubscribe bool `protobuf:"varint,12,opt,name=can_subscribe,json=canSubscribe,proto3" json:"can_subscribe,omitempty"`
 	// What they publish.
-	Tracks        []*ParticipantTrack `protobuf:"bytes,13,rep,name=tracks,proto3" json:"tracks,omitempty"`
+	Tracks []*ParticipantTrack `protobuf:"bytes,13,rep,name=tracks,proto3" json:"tracks,omitempty"`
+	// Whether they came with a personal invitation that admits without waiting.
+	Invited       bool `protobuf:"varint,14,opt,name=invited,proto3" json:"invited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +240,13 @@ func (x *Participant) GetTracks() []*ParticipantTrack {
 		return x.Tracks
 	}
 	return nil
+}
+
+func (x *Participant) GetInvited() bool {
+	if x != nil {
+		return x.Invited
+	}
+	return false
 }
 
 // ParticipantTrack is something that a participant publishes.
@@ -1255,7 +1264,7 @@ var File_usher_v1_participants_proto protoreflect.FileDescriptor
 
 const file_usher_v1_participants_proto_rawDesc = "" +
 	"\n" +
-	"\x1busher/v1/participants.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14usher/v1/rooms.proto\"\xb3\x04\n" +
+	"\x1busher/v1/participants.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14usher/v1/rooms.proto\"\xcd\x04\n" +
 	"\vParticipant\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x10\n" +
 	"\x03sid\x18\x02 \x01(\tR\x03sid\x12!\n" +
@@ -1270,7 +1279,8 @@ const file_usher_v1_participants_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\bjoinTime\x12E\n" +
 	"\x13can_publish_sources\x18\v \x03(\x0e2\x15.usher.v1.TrackSourceR\x11canPublishSources\x12#\n" +
 	"\rcan_subscribe\x18\f \x01(\bR\fcanSubscribe\x122\n" +
-	"\x06tracks\x18\r \x03(\v2\x1a.usher.v1.ParticipantTrackR\x06tracks\"i\n" +
+	"\x06tracks\x18\r \x03(\v2\x1a.usher.v1.ParticipantTrackR\x06tracks\x12\x18\n" +
+	"\ainvited\x18\x0e \x01(\bR\ainvited\"i\n" +
 	"\x10ParticipantTrack\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\tR\x03sid\x12-\n" +
 	"\x06source\x18\x02 \x01(\x0e2\x15.usher.v1.TrackSourceR\x06source\x12\x14\n" +

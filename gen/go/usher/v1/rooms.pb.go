@@ -1402,7 +1402,8 @@ type JoinRoomRequest struct {
 	// The name that others see, at most 100 characters. Control and bidirectional formatting characters are dropped. Empty:
 	// the account's full name, or "Guest".
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// Token of a personal invitation link. It has no effect while invitations are switched off.
+	// Token of a personal invitation link. One with skip_lobby lets its holder enter who would have to wait; any other has no
+	// effect.
 	InvitationToken string `protobuf:"bytes,3,opt,name=invitation_token,json=invitationToken,proto3" json:"invitation_token,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -2393,7 +2394,8 @@ type AuditEvent struct {
 	// What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
 	// "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
 	// "participant.renamed", "participant.restricted", "pin.rotated", "recording.started", "recording.stopped", "recording.kept",
-	// "recording.shared", "recording.unshared" and "recording.deleted". More may come; a name never changes its meaning.
+	// "recording.shared", "recording.unshared", "recording.deleted", "invitation.created", "invitation.updated",
+	// "invitation.resent", "invitation.revoked" and "invitation.used". More may come; a name never changes its meaning.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
 	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
 	// added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in

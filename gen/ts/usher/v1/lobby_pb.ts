@@ -236,7 +236,7 @@ export type RequestEntryRequest = Message<"usher.v1.RequestEntryRequest"> & {
   ticket: string;
 
   /**
-   * Token of a personal invitation link. It has no effect while invitations are switched off.
+   * Token of a personal invitation link. One with skip_lobby lets its holder enter at once; any other has no effect.
    *
    * @generated from field: string invitation_token = 4;
    */

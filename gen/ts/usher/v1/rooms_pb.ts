@@ -649,7 +649,8 @@ export type JoinRoomRequest = Message<"usher.v1.JoinRoomRequest"> & {
   displayName: string;
 
   /**
-   * Token of a personal invitation link. It has no effect while invitations are switched off.
+   * Token of a personal invitation link. One with skip_lobby lets its holder enter who would have to wait; any other has no
+   * effect.
    *
    * @generated from field: string invitation_token = 3;
    */
@@ -1130,7 +1131,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
    * What was done: one of "room.created", "room.updated", "room.deleted", "member.added", "member.role_changed",
    * "member.removed", "member.claimed", "meeting.ended", "entry.admitted", "entry.denied", "participant.removed",
    * "participant.renamed", "participant.restricted", "pin.rotated", "recording.started", "recording.stopped", "recording.kept",
-   * "recording.shared", "recording.unshared" and "recording.deleted". More may come; a name never changes its meaning.
+   * "recording.shared", "recording.unshared", "recording.deleted", "invitation.created", "invitation.updated",
+   * "invitation.resent", "invitation.revoked" and "invitation.used". More may come; a name never changes its meaning.
    *
    * @generated from field: string action = 4;
    */

@@ -1,4 +1,4 @@
-package mail
+package wording
 
 import (
 	"fmt"
@@ -51,8 +51,8 @@ var calendars = map[string]calendarWords{
 
 func words(s string) []string { return strings.Fields(s) }
 
-// zoneOf is the zone of a reader, UTC for none.
-func zoneOf(name string) *time.Location {
+// Zone is the zone of a reader, UTC for none.
+func Zone(name string) *time.Location {
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" {
 		return time.UTC
@@ -60,23 +60,24 @@ func zoneOf(name string) *time.Location {
 	return zone
 }
 
-func (w calendarWords) day(t time.Time) string {
-	return w.date(w.days[t.Weekday()], t.Day(), w.months[t.Month()-1], t.Year())
+// Day is a date.
+func (s *Speaker) Day(t time.Time) string {
+	return s.words.date(s.words.days[t.Weekday()], t.Day(), s.words.months[t.Month()-1], t.Year())
 }
 
-// moment is a date and time, without the zone.
-func (w calendarWords) moment(t time.Time) string { return w.day(t) + w.at + w.clock(t) }
+// Moment is a date and time, without the zone.
+func (s *Speaker) Moment(t time.Time) string { return s.Day(t) + s.words.at + s.words.clock(t) }
 
-// span is from start to end, with the zone in which both are read.
-func (w calendarWords) span(start, end time.Time) string {
+// Span is from start to end, with the zone in which both are read.
+func (s *Speaker) Span(start, end time.Time) string {
 	if start.YearDay() == end.YearDay() && start.Year() == end.Year() {
-		return w.moment(start) + w.until + w.clock(end) + " " + zoneText(start)
+		return s.Moment(start) + s.words.until + s.words.clock(end) + " " + ZoneText(start)
 	}
-	return w.moment(start) + w.until + w.moment(end) + " " + zoneText(start)
+	return s.Moment(start) + s.words.until + s.Moment(end) + " " + ZoneText(start)
 }
 
-// zoneText names the zone by place and by distance: abbreviations mean different things in different countries.
-func zoneText(t time.Time) string {
+// ZoneText names the zone by place and by distance: abbreviations mean different things in different countries.
+func ZoneText(t time.Time) string {
 	_, seconds := t.Zone()
 	if seconds == 0 && t.Location() == time.UTC {
 		return "(UTC)"
@@ -92,8 +93,8 @@ func zoneText(t time.Time) string {
 	return fmt.Sprintf("(%s, %s)", strings.ReplaceAll(t.Location().String(), "_", " "), offset)
 }
 
-// lengthText is a duration as h:mm:ss or m:ss, which every reader understands.
-func lengthText(d time.Duration) string {
+// Length is a duration as h:mm:ss or m:ss, which every reader understands.
+func Length(d time.Duration) string {
 	s := int(d.Round(time.Second).Seconds())
 	if s >= 3600 {
 		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)

@@ -1,0 +1,287 @@
+package invitations
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"html/template"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"github.com/usher-meet/usher/gen/ent"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/wording"
+)
+
+const (
+	// pagePath is where links are, and stopPath where mail is ended.
+	pagePath, stopPath = "/i/", "/-/mail/stop/"
+	// maxForm is how large a form may be: no field is longer than a word.
+	maxForm = 4 << 10
+)
+
+var (
+	//go:embed translations/*.json
+	translations embed.FS
+	//go:embed templates/page.html
+	pageText string
+	//go:embed templates/page.css
+	pageStyle string
+
+	sentences    = wording.Load(translations, "translations")
+	pageTemplate = template.Must(template.New("page").Parse(pageText))
+	// stylePolicy lets the browser use the style of the page and no other.
+	stylePolicy = func() string {
+		sum := sha256.Sum256([]byte(pageStyle))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}()
+)
+
+// Mount adds the pages of links and of ending mail. GET changes nothing: what a mail scanner opens is only looked at.
+func (s *Service) Mount(mux *http.ServeMux) {
+	mux.HandleFunc("GET "+pagePath+"{token}", s.showPage)
+	mux.HandleFunc("POST "+pagePath+"{token}", s.postPage)
+	mux.HandleFunc("GET "+stopPath+"{token}", s.showStop)
+	mux.HandleFunc("POST "+stopPath+"{token}", s.postStop)
+}
+
+// pageData is what page.html shows.
+type pageData struct {
+	Language, Title, Notice string
+	Text                    []string
+	Quote                   string
+	Facts                   []pageFact
+	Join, Ask, Stop         string
+	Answers                 []pageAnswer
+	Brand, Support          string
+	Terms, TermsText        string
+	Privacy, PrivacyText    string
+	Style                   template.CSS
+}
+
+type pageFact struct {
+	Label string
+	Lines []pageLine
+}
+
+type pageLine struct {
+	Text string
+	Link template.URL
+}
+
+type pageAnswer struct {
+	Value, Text string
+	Chosen      bool
+}
+
+// answers are the values of the form.
+var answers = []struct {
+	value string
+	is    usherv1.Attendance
+}{
+	{"yes", usherv1.Attendance_ATTENDANCE_YES}, {"no", usherv1.Attendance_ATTENDANCE_NO}, {"maybe", usherv1.Attendance_ATTENDANCE_MAYBE},
+}
+
+func (s *Service) showPage(w http.ResponseWriter, r *http.Request) {
+	l, ok := s.openLink(w, r)
+	if !ok {
+		return
+	}
+	data, speaker := s.invitationPage(r, l)
+	if r.URL.Query().Get("answered") == "1" {
+		data.Notice = speaker.Say("page.answered")
+	}
+	s.render(w, r, http.StatusOK, data, speaker)
+}
+
+// postPage joins or answers. Joining goes on in the web app, which gets the token in the part of the address that browsers
+// keep to themselves.
+func (s *Service) postPage(w http.ResponseWriter, r *http.Request) {
+	l, ok := s.openLink(w, r)
+	if !ok {
+		return
+	}
+	token := r.PathValue("token")
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if r.PostFormValue("action") == "join" {
+		seeOther(w, r, s.PublicURL+"/"+l.room.Slug+"#invitation="+token)
+		return
+	}
+	for _, a := range answers {
+		if r.PostFormValue("response") != a.value {
+			continue
+		}
+		if err := s.respond(r.Context(), token, a.is); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		seeOther(w, r, s.PublicURL+pagePath+token+"?answered=1")
+		return
+	}
+	data, speaker := s.invitationPage(r, l)
+	s.render(w, r, http.StatusBadRequest, data, speaker)
+}
+
+// openLink finds the invitation of the address, or answers why not. A network that opens many links that are none is refused
+// for a while, as it is by the API.
+func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, bool) {
+	network := auth.AddressPrefix(auth.ClientAddress(r, s.TrustedProxies))
+	call := ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Peek: true}
+	err := ratelimit.Lenient(s.Limiter.Take(r.Context(), call))
+	var l *linked
+	if err == nil {
+		l, err = s.byToken(r.Context(), r.PathValue("token"))
+	}
+	if err == nil {
+		return l, true
+	}
+	if errors.Is(err, ErrNotFound) {
+		_ = s.Limiter.Take(r.Context(), ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Force: true}) // the answer is sent all the same
+	}
+	s.fail(w, r, err)
+	return nil, false
+}
+
+// fail says what is wrong with a link, and nothing about what it was for.
+func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
+	speaker := s.speaker(r, nil, nil)
+	status, what := http.StatusInternalServerError, "failed"
+	switch {
+	case errors.Is(err, ErrNotFound):
+		status, what = http.StatusNotFound, "gone"
+	case errors.Is(err, ErrRevoked):
+		status, what = http.StatusGone, "revoked"
+	case errors.Is(err, ErrExpired):
+		status, what = http.StatusGone, "expired"
+	case errors.Is(err, ratelimit.ErrLimited):
+		status, what = http.StatusTooManyRequests, "busy"
+		w.Header().Set("Retry-After", "60")
+	case fault.Connect(err).Code() == connect.CodeUnavailable:
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	default:
+		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
+	}
+	s.render(w, r, status, pageData{Title: speaker.Say(what + ".title"), Text: []string{speaker.Say(what + ".text")}}, speaker)
+}
+
+// speaker speaks the language of the invitation if one was asked for, else that of the browser.
+func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *wording.Speaker {
+	wanted := wording.Accepted(r.Header.Get("Accept-Language"))
+	if i != nil && i.Language != "" {
+		wanted = append([]string{i.Language}, wanted...)
+	}
+	if data == nil {
+		data = map[string]any{}
+	}
+	data["Brand"] = s.brand()
+	return sentences.Speaker(wording.Match(s.Languages, wanted...), data)
+}
+
+func (s *Service) brand() string { return cmp.Or(s.Branding.GetName(), "Usher") }
+
+// invitationPage is what an invitation is about.
+func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *wording.Speaker) {
+	i := l.invitation
+	inviter := inviterName(i)
+	speaker := s.speaker(r, i, map[string]any{"Room": l.room.Name, "Inviter": inviter})
+	data := pageData{
+		Title: speaker.Say("page.title"), Quote: i.Message, Join: speaker.Say("page.join"), Ask: speaker.Say("page.ask"),
+	}
+	intro := "page.invites"
+	if inviter == "" {
+		intro = "page.invited"
+	}
+	data.Text = []string{speaker.Say(intro)}
+	at := storedSchedule(i)
+	if !at.none() {
+		data.Facts = append(data.Facts, whenFact(speaker, at))
+	}
+	if len(at.starts) > 1 {
+		data.Text = append(data.Text, speaker.Say("page.repeats"))
+	}
+	data.Facts = append(data.Facts, phoneFacts(speaker, s.phones(r.Context(), l.room))...)
+	waiting := "page.lobby"
+	switch {
+	case i.SkipLobby && at.none():
+		waiting = "page.direct.any"
+	case i.SkipLobby:
+		waiting = "page.direct"
+	}
+	if i.SkipLobby || l.room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED {
+		data.Text = append(data.Text, speaker.Say(waiting))
+	}
+	data.Text = append(data.Text, speaker.Say("page.personal"))
+	for _, a := range answers {
+		data.Answers = append(data.Answers, pageAnswer{a.value, speaker.Say("page." + a.value), i.Response == a.is})
+	}
+	return data, speaker
+}
+
+// whenFact is the occurrence that goes on or comes next, in the zone of the meeting: that of the reader is not known.
+func whenFact(speaker *wording.Speaker, at schedule) pageFact {
+	label := "page.when"
+	if len(at.starts) > 1 {
+		label = "page.next"
+	}
+	start, end := at.current(now())
+	zone := wording.Zone(at.timezone)
+	return pageFact{speaker.Say(label), []pageLine{{Text: speaker.Span(start.In(zone), end.In(zone))}}}
+}
+
+func phoneFacts(speaker *wording.Speaker, d *usherv1.DialIn) []pageFact {
+	if len(d.GetNumbers()) == 0 {
+		return nil
+	}
+	numbers := pageFact{Label: speaker.Say("page.phone")}
+	for _, n := range d.GetNumbers() {
+		numbers.Lines = append(numbers.Lines, pageLine{
+			Text: cmp.Or(n.GetDisplay(), n.GetE164()),
+			Link: template.URL("tel:" + n.GetE164()), //nolint:gosec // the operator's own number, in E.164
+		})
+	}
+	return []pageFact{numbers, {speaker.Say("page.pin"), []pageLine{{Text: cmp.Or(d.GetPinDisplay(), d.GetPin())}}}}
+}
+
+// render shows a page that runs no scripts, loads nothing, cannot be framed, is not kept or found by search engines, and
+// tells nobody its address.
+func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *wording.Speaker) {
+	b := s.Branding
+	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
+	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
+	data.TermsText, data.PrivacyText = speaker.Say("footer.terms"), speaker.Say("footer.privacy")
+	data.Style = template.CSS(pageStyle) //nolint:gosec // our own
+	var page bytes.Buffer
+	err := errors.Join(speaker.Err(), pageTemplate.Execute(&page, data))
+	if err != nil {
+		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	private(w.Header())
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", speaker.Language)
+	w.WriteHeader(status)
+	_, _ = w.Write(page.Bytes()) // the reader may have gone
+}
+
+func private(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+stylePolicy+
+		"; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Robots-Tag", "noindex, nofollow")
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+func seeOther(w http.ResponseWriter, r *http.Request, address string) {
+	private(w.Header())
+	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // our own address
+}

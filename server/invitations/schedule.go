@@ -1,0 +1,214 @@
+package invitations
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/teambition/rrule-go"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/letter"
+)
+
+const (
+	// longest is how long one occurrence may be, and horizon how far ahead the last one may begin.
+	longest, horizon = 7 * 24 * time.Hour, 5 * 365 * 24 * time.Hour
+	// mostOccurrences is how often a meeting may repeat.
+	mostOccurrences = 400
+	// shownOccurrences is how many a letter lists.
+	shownOccurrences = 4
+)
+
+// schedule is when a meeting is. The zero one is that of a meeting without a time.
+type schedule struct {
+	start, end time.Time
+	timezone   string
+	recurrence string
+	// starts are the occurrences, in order: one at least.
+	starts []time.Time
+}
+
+func (s schedule) none() bool { return s.start.IsZero() }
+
+// readSchedule reads the fields of a request. They are named below prefix in errors.
+func readSchedule(prefix string, start, end *timestamppb.Timestamp, timezone, recurrence string) (schedule, error) {
+	if _, err := time.LoadLocation(timezone); err != nil || timezone == "Local" {
+		return schedule{}, fault.Invalid(prefix+"timezone", "must be an IANA time zone such as Europe/Paris")
+	}
+	if start == nil {
+		if end != nil {
+			return schedule{}, fault.Invalid(prefix+"end_time", "needs start_time beside it")
+		}
+		if recurrence != "" {
+			return schedule{}, fault.Invalid(prefix+"recurrence", "needs start_time beside it")
+		}
+		return schedule{timezone: timezone}, nil
+	}
+	s := schedule{start: moment(start), end: moment(end), timezone: timezone}
+	switch {
+	case start.CheckValid() != nil || s.start.Year() < 2000 || s.start.Year() > 2200:
+		return schedule{}, fault.Invalid(prefix+"start_time", "must be a time between 2000 and 2200")
+	case end == nil || end.CheckValid() != nil:
+		return schedule{}, fault.Invalid(prefix+"end_time", "must be set, since start_time is")
+	case !s.end.After(s.start) || s.end.Sub(s.start) > longest:
+		return schedule{}, fault.Invalid(prefix+"end_time", "must be after start_time, by 7 days at most")
+	}
+	var err error
+	if s.recurrence, s.starts, err = readRecurrence(recurrence, s.start, timezone); err != nil {
+		return schedule{}, fault.Invalid(prefix+"recurrence", "%v", err)
+	}
+	return s, nil
+}
+
+// moment is a time of a request as calendars have it: to the second.
+func moment(t *timestamppb.Timestamp) time.Time { return t.AsTime().UTC().Truncate(time.Second) }
+
+// storedSchedule is that of an invitation. What was stored was checked.
+func storedSchedule(i *ent.Invitation) schedule {
+	if i.StartTime == nil || i.EndTime == nil {
+		return schedule{timezone: i.Timezone}
+	}
+	s := schedule{start: i.StartTime.UTC(), end: i.EndTime.UTC(), timezone: i.Timezone, recurrence: i.Recurrence}
+	var err error
+	if _, s.starts, err = readRecurrence(i.Recurrence, s.start, i.Timezone); err != nil {
+		s.starts = []time.Time{s.start}
+	}
+	return s
+}
+
+// readRecurrence checks a rule and lists when the meeting begins. The rule is read in the zone of the meeting: its days
+// and hours are those of the people there, whatever summer time does.
+func readRecurrence(rule string, start time.Time, timezone string) (string, []time.Time, error) {
+	if rule == "" {
+		return "", []time.Time{start}, nil
+	}
+	zone, err := time.LoadLocation(timezone)
+	if err != nil {
+		return "", nil, err
+	}
+	rule = strings.ToUpper(strings.TrimPrefix(strings.TrimSpace(rule), "RRULE:"))
+	if strings.ContainsAny(rule, "\r\n") || strings.Contains(rule, "DTSTART") {
+		return "", nil, fmt.Errorf("must be the value of one RRULE, such as FREQ=WEEKLY;COUNT=10")
+	}
+	option, err := rrule.StrToROptionInLocation(rule, zone)
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot be read as an RRULE of RFC 5545, such as FREQ=WEEKLY;COUNT=10")
+	}
+	switch {
+	case option.Count > 0 == !option.Until.IsZero():
+		return "", nil, fmt.Errorf("must have either COUNT or UNTIL")
+	case option.Freq > rrule.DAILY || len(option.Byhour)+len(option.Byminute)+len(option.Bysecond) > 0:
+		return "", nil, fmt.Errorf("must be daily or less often, without BYHOUR, BYMINUTE and BYSECOND")
+	case option.Count > mostOccurrences:
+		return "", nil, fmt.Errorf("must be %d times at most", mostOccurrences)
+	}
+	option.Dtstart = start.In(zone)
+	starts, err := occurrences(option, start)
+	if err != nil {
+		return "", nil, err
+	}
+	text := *option
+	text.Dtstart = time.Time{}
+	return text.RRuleString(), starts, nil
+}
+
+// occurrences lists when a meeting begins. It stops at the first that is too many or too late: a rule can be about days
+// that never come.
+func occurrences(option *rrule.ROption, start time.Time) ([]time.Time, error) {
+	bounded := *option
+	last := start.Add(horizon)
+	if option.Until.IsZero() || option.Until.After(last) {
+		// The library stops there instead of looking through all years for a 30th of February.
+		bounded.Until = last.Add(24 * time.Hour)
+		bounded.Count = 0
+	}
+	r, err := rrule.NewRRule(bounded)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read as an RRULE of RFC 5545, such as FREQ=WEEKLY;COUNT=10")
+	}
+	var starts []time.Time
+	for next := r.Iterator(); ; {
+		at, ok := next()
+		switch {
+		case !ok && option.Count > len(starts):
+			return nil, fmt.Errorf("must end within 5 years")
+		case !ok && len(starts) == 0:
+			return nil, fmt.Errorf("never happens")
+		case !ok || option.Count > 0 && len(starts) == option.Count:
+			return starts, checkFirst(starts, start)
+		case len(starts) == mostOccurrences:
+			return nil, fmt.Errorf("must be %d times at most", mostOccurrences)
+		case at.After(last):
+			return nil, fmt.Errorf("must end within 5 years")
+		}
+		starts = append(starts, at.UTC())
+	}
+}
+
+// checkFirst refuses a rule that start_time does not follow: calendars would disagree whether that is an occurrence.
+func checkFirst(starts []time.Time, start time.Time) error {
+	if !starts[0].Equal(start) {
+		return fmt.Errorf("does not fit start_time, which must be the first occurrence")
+	}
+	return nil
+}
+
+// last is when the last occurrence ends.
+func (s schedule) last() time.Time { return s.starts[len(s.starts)-1].Add(s.end.Sub(s.start)) }
+
+// expire is when a link ends that is made at a time.
+func (s schedule) expire(at time.Time, life time.Duration) time.Time {
+	if s.none() || s.last().Before(at) {
+		return at.Add(life)
+	}
+	return s.last().Add(life)
+}
+
+// current is the occurrence that goes on at a time or comes next, else the last.
+func (s schedule) current(at time.Time) (start, end time.Time) {
+	length := s.end.Sub(s.start)
+	for _, start := range s.starts {
+		if at.Before(start.Add(length)) {
+			return start, start.Add(length)
+		}
+	}
+	start = s.starts[len(s.starts)-1]
+	return start, start.Add(length)
+}
+
+// admits reports whether a link with skip_lobby admits at a time.
+func (s schedule) admits(at time.Time) bool {
+	if s.none() {
+		return true
+	}
+	length := s.end.Sub(s.start)
+	for _, start := range s.starts {
+		if !at.Before(start.Add(-before)) && at.Before(start.Add(length+after)) {
+			return true
+		}
+	}
+	return false
+}
+
+// inLetter is the schedule as a letter has it: what is still to come, or all of it in a cancellation.
+func (s schedule) inLetter(uid string, sequence int, at time.Time) *letter.Schedule {
+	if s.none() {
+		return nil
+	}
+	l := &letter.Schedule{
+		UID: uid, Sequence: sequence, Start: s.start, End: s.end, Timezone: s.timezone, Recurrence: s.recurrence,
+	}
+	for _, start := range s.starts {
+		switch {
+		case start.Add(s.end.Sub(s.start)).Before(at):
+		case len(l.Next) < shownOccurrences:
+			l.Next = append(l.Next, start)
+		default:
+			l.More++
+		}
+	}
+	return l
+}

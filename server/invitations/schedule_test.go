@@ -1,0 +1,181 @@
+package invitations
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/usher-meet/usher/server/internal/testenv/wordingtest"
+)
+
+func TestTranslations(t *testing.T) {
+	t.Parallel()
+	wordingtest.Check(t, translations, "translations")
+}
+
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{
+		" Ada@People.EXAMPLE ":                         "Ada@people.example",
+		"ada+tag@people.example":                       "ada+tag@people.example",
+		"ada@bücher.example":                           "ada@xn--bcher-kva.example",
+		"josé@people.example":                          "josé@people.example",
+		"ada@people.example.":                          "ada@people.example",
+		"\"a b\"@people.example":                       "",
+		"ada":                                          "",
+		"@people.example":                              "",
+		"ada@":                                         "",
+		"ada@localhost":                                "",
+		"ada@[127.0.0.1]":                              "",
+		"a@b@people.example":                           "",
+		"ada@people..example":                          "",
+		"ada@-people.example":                          "",
+		"Ada <ada@people.example>":                     "",
+		"ada@people.example\r\nBcc: x@y.z":             "",
+		"ada\x00@people.example":                       "",
+		"a,b@people.example":                           "",
+		strings.Repeat("a", 65) + "@people.example":    "",
+		"ada@" + strings.Repeat("a.", 130) + "example": "",
+	} {
+		got, ok := normalize(typed)
+		if got != want || ok != (want != "") {
+			t.Errorf("normalize(%q) = %q, %v, want %q", typed, got, ok, want)
+		}
+	}
+}
+
+func FuzzNormalize(f *testing.F) {
+	for _, s := range []string{"ada@people.example", "josé@bücher.example", "a@b\r\nc", "\"x\"@y.z"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, typed string) {
+		address, ok := normalize(typed)
+		if !ok {
+			return
+		}
+		if strings.ContainsAny(address, "\r\n\x00<> ") {
+			t.Errorf("%q became %q", typed, address)
+		}
+		if again, ok := normalize(address); !ok || again != address {
+			t.Errorf("%q became %q, and that %q", typed, address, again)
+		}
+	})
+}
+
+func TestReadSchedule(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name       string
+		start, end *timestamppb.Timestamp
+		zone, rule string
+		field      string // that is wrong; empty: none
+		count      int
+	}{
+		{name: "no time", zone: "UTC"},
+		{name: "once", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", count: 1},
+		{name: "ten weeks", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Europe/Paris", rule: "FREQ=WEEKLY;COUNT=10", count: 10},
+		{name: "with its name", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Europe/Paris", rule: "RRULE:FREQ=WEEKLY;COUNT=10", count: 10},
+		{name: "until a day", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Europe/Paris", rule: "FREQ=DAILY;UNTIL=20261205T235959Z", count: 5},
+		{name: "no zone", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Mars/Olympus", field: "timezone"},
+		{name: "the zone of the machine", zone: "Local", field: "timezone"},
+		{name: "end without start", end: timestamppb.New(start), zone: "UTC", field: "end_time"},
+		{name: "rule without start", zone: "UTC", rule: "FREQ=DAILY;COUNT=2", field: "recurrence"},
+		{name: "start without end", start: timestamppb.New(start), zone: "UTC", field: "end_time"},
+		{name: "end before start", start: timestamppb.New(start), end: timestamppb.New(start.Add(-time.Hour)), zone: "UTC", field: "end_time"},
+		{name: "end at start", start: timestamppb.New(start), end: timestamppb.New(start), zone: "UTC", field: "end_time"},
+		{name: "eight days", start: timestamppb.New(start), end: timestamppb.New(start.Add(8 * 24 * time.Hour)), zone: "UTC", field: "end_time"},
+		{name: "a time that is none", start: &timestamppb.Timestamp{Seconds: 1 << 60}, end: timestamppb.New(start), zone: "UTC", field: "start_time"},
+		{name: "for ever", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY", field: "recurrence"},
+		{name: "both ends", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=2;UNTIL=20261205T000000Z", field: "recurrence"},
+		{name: "too often", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=401", field: "recurrence"},
+		{name: "too often until", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;UNTIL=20290101T000000Z", field: "recurrence"},
+		{name: "too long", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=YEARLY;COUNT=7", field: "recurrence"},
+		{name: "every second", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=SECONDLY;COUNT=2", field: "recurrence"},
+		{name: "at other hours", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=2;BYHOUR=1,2", field: "recurrence"},
+		{name: "the 30th of February", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;COUNT=3", field: "recurrence"},
+		{name: "another first day", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=WEEKLY;BYDAY=FR;COUNT=3", field: "recurrence"},
+		{name: "nonsense", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "every tuesday", field: "recurrence"},
+		{name: "two lines", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=2\r\nATTENDEE:x", field: "recurrence"},
+		{name: "a start of its own", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "DTSTART:20200101T000000Z;FREQ=DAILY;COUNT=2", field: "recurrence"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := readSchedule("", tt.start, tt.end, tt.zone, tt.rule)
+			if tt.field != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.field) {
+					t.Errorf("got %v, want %s to be refused", err, tt.field)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.starts) != tt.count {
+				t.Errorf("%d occurrences, want %d", len(s.starts), tt.count)
+			}
+			if _, again, err := readRecurrence(s.recurrence, s.start, s.timezone); tt.count > 0 && (err != nil || len(again) != tt.count) {
+				t.Errorf("read again: %d occurrences of %q, %v", len(again), s.recurrence, err)
+			}
+		})
+	}
+}
+
+// A link admits from 15 minutes before to 4 hours after each occurrence, whatever summer time does in between.
+func TestSchedule_admits(t *testing.T) {
+	t.Parallel()
+	zone, err := time.LoadLocation("Europe/Paris")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Date(2026, 10, 19, 9, 0, 0, 0, zone) // Monday; summer time ends on Sunday
+	s, err := readSchedule("", timestamppb.New(start), timestamppb.New(start.Add(time.Hour)), "Europe/Paris", "FREQ=WEEKLY;COUNT=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := time.Date(2026, 10, 26, 9, 0, 0, 0, zone)
+	for _, tt := range []struct {
+		at   time.Time
+		want bool
+	}{
+		{start.Add(-15*time.Minute - time.Second), false},
+		{start.Add(-15 * time.Minute), true},
+		{start.Add(5*time.Hour - time.Second), true},
+		{start.Add(5 * time.Hour), false},
+		{start.Add(48 * time.Hour), false},
+		{second.Add(-15*time.Minute - time.Second), false},
+		{second.Add(-15 * time.Minute), true},
+		{second.Add(5 * time.Hour), false},
+	} {
+		if got := s.admits(tt.at); got != tt.want {
+			t.Errorf("at %v: %v, want %v", tt.at, got, tt.want)
+		}
+	}
+	if !(schedule{}).admits(start) {
+		t.Error("without a time, it admits until it ends")
+	}
+	if got, want := s.expire(start, 30*24*time.Hour), second.Add(time.Hour+30*24*time.Hour); !got.Equal(want) {
+		t.Errorf("expires %v, want %v", got, want)
+	}
+	if at, _ := s.current(start.Add(2 * time.Hour)); !at.Equal(second) {
+		t.Errorf("the next one is at %v, want %v", at, second)
+	}
+}
+
+func FuzzRecurrence(f *testing.F) {
+	for _, s := range []string{"FREQ=WEEKLY;COUNT=10", "FREQ=DAILY;UNTIL=20261205T000000Z", "FREQ=MONTHLY;BYDAY=-1FR;COUNT=3", "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;COUNT=2"} {
+		f.Add(s)
+	}
+	start := time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, rule string) {
+		text, starts, err := readRecurrence(rule, start, "Europe/Paris")
+		if err != nil {
+			return
+		}
+		if len(starts) == 0 || len(starts) > mostOccurrences || strings.ContainsAny(text, "\r\n") {
+			t.Errorf("%q: %d occurrences, %q", rule, len(starts), text)
+		}
+	})
+}

@@ -1,0 +1,832 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-ical"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/invitationletter"
+	"github.com/usher-meet/usher/gen/ent/user"
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/mail/catcher"
+)
+
+// withMail sends through a mail server.
+func withMail(s *testenv.SMTPServer) func(*server.Config) {
+	return func(c *server.Config) {
+		c.Mail = server.MailConfig{
+			Host: "127.0.0.1", Port: s.Port, TLS: server.MailNoTLS, From: "meet@usher.test", Timeout: 10 * time.Second, PerDomain: 5,
+			PerUser: 500, PerInstance: 2000,
+		}
+		c.Languages = []string{"en", "fr", "de", "nl"}
+		c.Keep.Invitations = 90 * 24 * time.Hour
+	}
+}
+
+// inviting is a server that sends mail, and a restricted room with its owner.
+type inviting struct {
+	*instance
+	mail  *testenv.SMTPServer
+	owner *ent.User
+	host  *clients
+	room  *usherv1.Room
+}
+
+func startInviting(t *testing.T, o catcher.Options, change ...func(*server.Config)) *inviting {
+	t.Helper()
+	mail := testenv.SMTP(t, o)
+	i := start(t, append([]func(*server.Config){withMail(mail)}, change...)...)
+	return newInviting(t, i, mail)
+}
+
+func newInviting(t *testing.T, i *instance, mail *testenv.SMTPServer) *inviting {
+	t.Helper()
+	v := &inviting{instance: i, mail: mail, owner: i.user("Ada Of Invitations")}
+	v.host = i.clients(bearer(i.apiToken(v.owner, "rooms", "read", "invitations")))
+	v.room = must[*usherv1.CreateRoomResponse](t)(v.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
+		Name: "Analytical Engines", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
+	})).GetRoom()
+	return v
+}
+
+func recipients(addresses ...string) []*usherv1.Recipient {
+	var all []*usherv1.Recipient
+	for _, a := range addresses {
+		all = append(all, &usherv1.Recipient{Email: a})
+	}
+	return all
+}
+
+// invite invites addresses, who all are.
+func (v *inviting) invite(addresses ...string) []*usherv1.Invitation {
+	v.t.Helper()
+	res := must[*usherv1.CreateInvitationsResponse](v.t)(v.host.CreateInvitations(v.t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients(addresses...),
+	}))
+	if len(res.GetInvitations()) != len(addresses) || len(res.GetRefused()) != 0 {
+		v.t.Fatalf("%d invited, refused %v", len(res.GetInvitations()), res.GetRefused())
+	}
+	return res.GetInvitations()
+}
+
+// status waits until an invitation stands there.
+func (v *inviting) status(id string, want usherv1.InvitationStatus) *usherv1.Invitation {
+	v.t.Helper()
+	var got *usherv1.Invitation
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		got = must[*usherv1.GetInvitationResponse](v.t)(v.host.GetInvitation(v.t.Context(), &usherv1.GetInvitationRequest{InvitationId: id})).GetInvitation()
+		if got.GetStatus() == want {
+			return got
+		}
+	}
+	v.t.Fatalf("the invitation is %v after 30 s, want %v", got.GetStatus(), want)
+	return nil
+}
+
+// read takes a letter apart.
+func (v *inviting) read(m catcher.Mail) *catcher.Parts {
+	v.t.Helper()
+	p, err := m.Read()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return p
+}
+
+var linkPattern = regexp.MustCompile(`http://usher\.test/i/([A-Za-z0-9_-]+)`)
+
+// link is the token of the link in a letter.
+func (v *inviting) link(m catcher.Mail) string {
+	v.t.Helper()
+	p := v.read(m)
+	found := linkPattern.FindStringSubmatch(p.Text)
+	if found == nil {
+		v.t.Fatalf("no link in\n%s", p.Text)
+	}
+	if !strings.Contains(p.HTML, found[0]) {
+		v.t.Errorf("the HTML has another link than the text")
+	}
+	v.secrets.add(found[1])
+	return found[1]
+}
+
+// to is the latest letter to an address.
+func (v *inviting) to(address string) catcher.Mail {
+	v.t.Helper()
+	all := v.mail.Mails()
+	slices.Reverse(all)
+	for _, m := range all {
+		if m.To == address {
+			return m
+		}
+	}
+	v.t.Fatalf("no letter to that recipient")
+	return catcher.Mail{}
+}
+
+func (v *inviting) event(m catcher.Mail) (method string, event ical.Event) {
+	v.t.Helper()
+	p := v.read(m)
+	c, err := ical.NewDecoder(strings.NewReader(p.Calendar)).Decode()
+	if err != nil {
+		v.t.Fatalf("%v in\n%s", err, p.Calendar)
+	}
+	if len(c.Events()) != 1 {
+		v.t.Fatalf("%d events in\n%s", len(c.Events()), p.Calendar)
+	}
+	method = c.Props.Get("METHOD").Value
+	if !strings.Contains(p.CalendarType, "method="+method) {
+		v.t.Errorf("the part is %s, and the entry %s", p.CalendarType, method)
+	}
+	return method, c.Events()[0]
+}
+
+// A host invites two people in two languages to a meeting with a time, in a restricted room that can be called.
+func TestInvitationEndToEnd(t *testing.T) {
+	t.Parallel()
+	mail := testenv.SMTP(t, catcher.Options{})
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
+	phone.New(t, lk).Trunk("trunk", "+4930100")
+	i := startOn(t, lk, withMail(mail))
+	v := newInviting(t, i, mail)
+	guest := i.clients()
+	begin := time.Now().Add(5 * time.Minute).UTC().Truncate(time.Second)
+	invite := func(address, language string, skip bool) *usherv1.Invitation {
+		res := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetSlug(), Recipients: []*usherv1.Recipient{{Email: address, Language: language}}, Message: "Bring the cards.",
+			StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)), Timezone: "Europe/Paris", SkipLobby: skip,
+		}))
+		if len(res.GetInvitations()) != 1 {
+			t.Fatalf("got %v", res)
+		}
+		return res.GetInvitations()[0]
+	}
+	charles, grace := invite("charles@people.example", "fr", true), invite("grace@other.example", "de", false)
+	mail.Wait(2)
+	for _, inv := range []*usherv1.Invitation{charles, grace} {
+		if got := v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT); got.GetSendTime() == nil {
+			t.Error("it was sent at no time")
+		}
+	}
+	toCharles, toGrace := v.to("charles@people.example"), v.to("grace@other.example")
+	for m, words := range map[*catcher.Mail][]string{
+		&toCharles: {"vous invite", "Par téléphone", "Bring the cards."}, &toGrace: {"lädt Sie", "Per Telefon", "Bring the cards."},
+	} {
+		p := v.read(*m)
+		for _, w := range words {
+			if !strings.Contains(p.Subject+p.Text, w) || !strings.Contains(p.Subject+p.HTML, w) {
+				t.Errorf("the letter lacks %q:\n%s", w, p.Text)
+			}
+		}
+		if !strings.Contains(p.Text, "+49 30 100") || !regexp.MustCompile(`\d{3} \d{3} \d{4}#`).MatchString(p.Text) {
+			t.Errorf("the letter has no number or no PIN:\n%s", p.Text)
+		}
+		if got := p.Header.Get("List-Unsubscribe"); !strings.HasPrefix(got, "<http://usher.test/-/mail/stop/") {
+			t.Errorf("List-Unsubscribe %q", got)
+		}
+		method, e := v.event(*m)
+		if method != "REQUEST" {
+			t.Errorf("the entry is a %s", method)
+		}
+		if at, err := e.DateTimeStart(time.UTC); err != nil || !at.Equal(begin) {
+			t.Errorf("the entry begins %v (%v), want %v", at, err, begin)
+		}
+	}
+	charlesToken, graceToken := v.link(toCharles), v.link(toGrace)
+	resolved := must[*usherv1.ResolveInvitationResponse](t)(guest.ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: charlesToken}))
+	if resolved.GetRoom().GetId() != v.room.GetId() || resolved.GetInviterDisplayName() != v.owner.FullName || !resolved.GetSkipLobby() ||
+		!resolved.GetStartTime().AsTime().Equal(begin) || resolved.GetDialIn().GetPin() == "" || resolved.GetWebUrl() != v.room.GetWebUrl() {
+		t.Errorf("resolved to %v", resolved)
+	}
+	must[*usherv1.RespondInvitationResponse](t)(guest.RespondInvitation(t.Context(), &usherv1.RespondInvitationRequest{
+		Token: charlesToken, Response: usherv1.Attendance_ATTENDANCE_YES,
+	}))
+	if got := v.status(charles.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT).GetResponse(); got != usherv1.Attendance_ATTENDANCE_YES {
+		t.Errorf("the host sees the answer %v", got)
+	}
+
+	// With skip_lobby they are in, and a second use replaces the first.
+	first := v.enterInvited(t, guest, charlesToken, "Charles")
+	second := v.enterInvited(t, guest, charlesToken, "Charles Again")
+	first.WaitGone()
+	if first.Identity() != second.Identity() {
+		t.Error("one link has two identities")
+	}
+	people := must[*usherv1.ListParticipantsResponse](t)(v.host.ListParticipants(t.Context(), &usherv1.ListParticipantsRequest{Room: v.room.GetId()})).GetParticipants()
+	if len(people) != 1 || !people[0].GetInvited() {
+		t.Errorf("the host sees %v, want one who is invited", people)
+	}
+	if got := v.status(charles.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT).GetAdmissionCount(); got != 2 {
+		t.Errorf("%d admissions are counted, want 2", got)
+	}
+	v.wantAudit(t, "invitation.used", 2)
+
+	// After revoke the link says so, the lobby holds them, and the meeting leaves the calendar.
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: grace.GetId()}))
+	_, err := guest.ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: graceToken})
+	wantReason(t, err, "INVITATION_REVOKED")
+	entry := must[*usherv1.RequestEntryResponse](t)(guest.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{
+		Room: v.room.GetId(), DisplayName: "Grace", InvitationToken: graceToken,
+	})).GetEntry()
+	if entry.GetStatus() != usherv1.EntryStatus_ENTRY_STATUS_WAITING || entry.GetConnection() != nil {
+		t.Errorf("with a link that was revoked they are %v", entry.GetStatus())
+	}
+	mail.Wait(3)
+	_, before := v.event(toGrace)
+	method, e := v.event(v.to("grace@other.example"))
+	was, cancelled := before.Props.Get("UID").Value, e.Props.Get("UID").Value
+	if method != "CANCEL" || was != cancelled || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("STATUS").Value != "CANCELLED" {
+		t.Errorf("the letter has a %s of %s (was %s)", method, cancelled, was)
+	}
+}
+
+// enterInvited enters with a link, by the lobby as a client that always asks there.
+func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string) *meeting.Participant {
+	t.Helper()
+	entry := must[*usherv1.RequestEntryResponse](t)(guest.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{
+		Room: v.room.GetId(), DisplayName: name, InvitationToken: token,
+	})).GetEntry()
+	if entry.GetStatus() != usherv1.EntryStatus_ENTRY_STATUS_ACCEPTED {
+		t.Fatalf("with a link that admits they are %v", entry.GetStatus())
+	}
+	return meeting.Join(t, entry.GetConnection().GetServerUrl(), entry.GetConnection().GetToken())
+}
+
+func (v *inviting) wantAudit(t *testing.T, action string, want int) {
+	t.Helper()
+	n := 0
+	for _, e := range must[*usherv1.ListAuditEventsResponse](t)(v.host.ListAuditEvents(t.Context(), &usherv1.ListAuditEventsRequest{Room: v.room.GetId()})).GetEvents() {
+		if e.GetAction() == action {
+			n++
+		}
+	}
+	if n != want {
+		t.Errorf("%d events %s, want %d", n, action, want)
+	}
+}
+
+// A mail server that is down loses nothing, and the request does not wait for it.
+func TestMailOutage(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	v.mail.Stop()
+	var addresses []string
+	for n := range 20 {
+		addresses = append(addresses, fmt.Sprintf("guest%d@domain%d.example", n, n%4))
+	}
+	invited := v.invite(addresses...)
+	if got := invited[0].GetStatus(); got != usherv1.InvitationStatus_INVITATION_STATUS_PENDING {
+		t.Errorf("invited while mail is down: %v", got)
+	}
+	v.waitFailed(t)
+	v.mail.Start()
+	all := v.mail.Wait(20)
+	for _, i := range invited {
+		v.status(i.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	}
+	if len(all) != 20 || len(v.mail.Mails()) != 20 {
+		t.Errorf("%d letters, want 20", len(v.mail.Mails()))
+	}
+}
+
+// waitFailed waits until some letter was tried in vain.
+func (v *inviting) waitFailed(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(v.log.String(), "job failed; it is tried again"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no letter was tried")
+		}
+	}
+}
+
+// CreateInvitations has answered before the mail server is spoken to: one that is silent holds nobody up.
+func TestCreateInvitations_beforeSMTP(t *testing.T) {
+	t.Parallel()
+	speak := make(chan struct{})
+	var asked atomic.Bool
+	v := startInviting(t, catcher.Options{Answer: func(catcher.Stage, string) error { asked.Store(true); <-speak; return nil }})
+	defer close(speak)
+	v.invite("charles@people.example")
+	if got := v.mail.Mails(); len(got) != 0 {
+		t.Errorf("%d letters before the answer", len(got))
+	}
+}
+
+// A letter that was taken is not sent again, and one of which nobody knows whether it was keeps its Message-ID.
+func TestNoDuplicateAfterCrash(t *testing.T) {
+	t.Parallel()
+	var hangUps atomic.Int32
+	hangUps.Store(1)
+	v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+		if stage == catcher.Data && address == "unknown@people.example" && hangUps.Add(-1) >= 0 {
+			return catcher.ErrTakeAndHangUp // it has the letter, and its yes is lost
+		}
+		return nil
+	}})
+	known := v.invite("known@people.example")[0]
+	v.status(known.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	// The server dies after it stored that the letter was taken, and before the job ended: the job is done again.
+	v.repeatJobs(t)
+	unknown := v.invite("unknown@people.example")[0]
+	v.status(unknown.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	v.repeatJobs(t)
+	count, ids := map[string]int{}, map[string]bool{}
+	for _, m := range v.mail.Wait(3) {
+		count[m.To]++
+		if m.To == "unknown@people.example" {
+			ids[v.read(m).Header.Get("Message-Id")] = true
+		}
+	}
+	if count["known@people.example"] != 1 {
+		t.Errorf("%d letters where the yes was stored, want 1", count["known@people.example"])
+	}
+	if count["unknown@people.example"] != 2 || len(ids) != 1 {
+		t.Errorf("%d letters with %d Message-IDs where the yes was lost, want 2 with 1", count["unknown@people.example"], len(ids))
+	}
+}
+
+// repeatJobs has all jobs done again that send letters, as after a crash before they ended, and waits for that.
+func (v *inviting) repeatJobs(t *testing.T) {
+	t.Helper()
+	_, err := v.DB.SQL().ExecContext(t.Context(), `UPDATE river_job SET state = 'available', finalized_at = NULL, attempt = 0 WHERE kind = 'invitations.send'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var left int
+		row := v.DB.SQL().QueryRowContext(t.Context(), `SELECT count(*) FROM river_job WHERE kind = 'invitations.send' AND state <> 'completed'`)
+		if err := row.Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d jobs were not done again", left)
+		}
+	}
+}
+
+// What a mail server refuses for good is told to the host, and not tried again.
+func TestBounce(t *testing.T) {
+	t.Parallel()
+	var refused, later atomic.Int32
+	v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+		switch {
+		case stage == catcher.To && address == "nobody@people.example":
+			refused.Add(1)
+			return catcher.Refuse(550, [3]int{5, 1, 1})
+		case stage == catcher.Data && address == "slow@people.example" && later.Add(1) <= 2:
+			return catcher.Refuse(451, [3]int{4, 7, 1})
+		}
+		return nil
+	}})
+	v.secrets.add("nobody@people.example", "slow@people.example", "somebody@people.example")
+	all := v.invite("nobody@people.example", "slow@people.example")
+	got := v.status(all[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_BOUNCED)
+	if got.GetSendTime() != nil {
+		t.Error("what was refused has a time at which it was sent")
+	}
+	v.status(all[1].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	v.repeatJobs(t)
+	if refused.Load() != 1 || later.Load() != 3 {
+		t.Errorf("tried %d and %d times, want 1 and 3", refused.Load(), later.Load())
+	}
+	letters, err := v.DB.Read.InvitationLetter.Query().Where(invitationletter.StateEQ(invitationletter.StateRefused)).All(t.Context())
+	if err != nil || len(letters) != 1 || letters[0].Code != 550 {
+		t.Errorf("letters that were refused: %v, %v", letters, err)
+	}
+}
+
+func TestQuotas(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{}, func(c *server.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
+	addresses := func(who string, n int) []*usherv1.Recipient {
+		var all []*usherv1.Recipient
+		for i := range n {
+			all = append(all, &usherv1.Recipient{Email: fmt.Sprintf("%s%d@people.example", who, i)})
+		}
+		return all
+	}
+	_, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: v.room.GetId(), Recipients: addresses("a", 101)})
+	wantReason(t, err, "INVALID_REQUEST")
+	// Ten calls at once of ten each: a user has 30, whatever happens at the same time.
+	var invited, refused atomic.Int32
+	var group sync.WaitGroup
+	for n := range 10 {
+		group.Go(func() {
+			res, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+				Room: v.room.GetId(), Recipients: addresses(fmt.Sprintf("b%d-", n), 10),
+			})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			invited.Add(int32(len(res.GetInvitations())))
+			for _, r := range res.GetRefused() {
+				if r.GetReason() != usherv1.ErrorReason_ERROR_REASON_RATE_LIMITED {
+					t.Errorf("refused with %v", r.GetReason())
+				}
+				refused.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if invited.Load() != 30 || refused.Load() != 70 {
+		t.Errorf("%d invited and %d refused, want 30 and 70", invited.Load(), refused.Load())
+	}
+	// All users together have 50.
+	other := v.user("Other Host")
+	host := v.clients(bearer(v.apiToken(other, "rooms", "invitations")))
+	room := must[*usherv1.CreateRoomResponse](t)(host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Other"})).GetRoom()
+	res := must[*usherv1.CreateInvitationsResponse](t)(host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: room.GetId(), Recipients: addresses("c", 25)}))
+	if len(res.GetInvitations()) != 20 || len(res.GetRefused()) != 5 {
+		t.Errorf("%d invited and %d refused, want 20 and 5", len(res.GetInvitations()), len(res.GetRefused()))
+	}
+	_, err = host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: res.GetInvitations()[0].GetId()})
+	wantReason(t, err, "RATE_LIMITED")
+}
+
+func TestRecipientsDoNotSeeEachOther(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	addresses := []string{"charles@people.example", "grace@other.example", "alan@third.example"}
+	v.invite(addresses...)
+	all := v.mail.Wait(3)
+	links := map[string]bool{}
+	for _, m := range all {
+		for _, a := range addresses {
+			if has := bytes.Contains(m.Raw, []byte(a)); has != (a == m.To) {
+				t.Errorf("the letter to %s names %s: %v", m.To, a, has)
+			}
+		}
+		links[v.link(m)] = true
+		if bytes.Contains(m.Raw, []byte(v.owner.Email)) {
+			t.Error("the letter has the address of who invites")
+		}
+	}
+	if len(all) != 3 || len(links) != 3 {
+		t.Errorf("%d letters with %d links, want 3 with 3", len(all), len(links))
+	}
+}
+
+// What people type into names and messages stays text, and wrong input is refused before anything is done.
+func TestCreateInvitations_badInput(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	now := time.Now()
+	for name, req := range map[string]*usherv1.CreateInvitationsRequest{
+		"a message of a megabyte": {Message: strings.Repeat("x", 900_000), Recipients: recipients("a@people.example")},
+		"nobody":                  {},
+		"an end before the start": {Recipients: recipients("a@people.example"), StartTime: timestamppb.New(now.Add(time.Hour)), EndTime: timestamppb.New(now)},
+		"a meeting that is over":  {Recipients: recipients("a@people.example"), StartTime: timestamppb.New(now.Add(-2 * time.Hour)), EndTime: timestamppb.New(now.Add(-time.Hour))},
+		"a zone that is none":     {Recipients: recipients("a@people.example"), Timezone: "Mars/Olympus"},
+		"for ever":                {Recipients: recipients("a@people.example"), StartTime: timestamppb.New(now.Add(time.Hour)), EndTime: timestamppb.New(now.Add(2 * time.Hour)), Recurrence: "FREQ=DAILY"},
+	} {
+		req.Room = v.room.GetId()
+		_, err := v.host.CreateInvitations(t.Context(), req)
+		if got := reason(err); got != "INVALID_REQUEST" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	res := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Message: "<script>alert(1)</script>\r\nBcc: x@people.example",
+		Recipients: recipients("Toto@people.example", "Toto@PEOPLE.example ", "toto@people.example", "no address", "a@b@people.example", "x@bücher.example"),
+	}))
+	if len(res.GetInvitations()) != 3 || len(res.GetRefused()) != 2 {
+		t.Errorf("%d invited and %d refused, want 3 and 2", len(res.GetInvitations()), len(res.GetRefused()))
+	}
+	for _, r := range res.GetRefused() {
+		if r.GetReason() != usherv1.ErrorReason_ERROR_REASON_RECIPIENT_INVALID {
+			t.Errorf("refused with %v", r.GetReason())
+		}
+	}
+	for _, m := range v.mail.Wait(3) {
+		if p := v.read(m); strings.Contains(p.HTML, "<script") || p.Header.Get("Bcc") != "" {
+			t.Error("a letter has markup or headers of the message")
+		}
+	}
+}
+
+// Somebody who is invited again keeps the link, and one request_id invites once.
+func TestCreateInvitations_again(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	first := v.invite("charles@people.example")[0]
+	token := v.link(v.mail.Wait(1)[0])
+	second := v.invite("charles@PEOPLE.example")[0]
+	if first.GetId() != second.GetId() {
+		t.Error("one person has two invitations to a room")
+	}
+	if got := v.link(v.mail.Wait(2)[1]); got != token {
+		t.Error("the link changed")
+	}
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: first.GetId()}))
+	third := v.invite("charles@people.example")[0]
+	if got := v.link(v.mail.Wait(3)[2]); got == token || third.GetId() == first.GetId() {
+		t.Error("a link that was revoked lives again")
+	}
+	req := &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("grace@people.example"), RequestId: "0f6f1c9e-6a3f-4c0e-9d0e-3d1c2b5a7e10",
+	}
+	a := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
+	b := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
+	if a.GetInvitations()[0].GetId() != b.GetInvitations()[0].GetId() {
+		t.Error("a repeated request invited twice")
+	}
+	req.Message = "another"
+	_, err := v.host.CreateInvitations(t.Context(), req)
+	wantReason(t, err, "REQUEST_ID_REUSED")
+	v.status(a.GetInvitations()[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	if n := len(v.mail.Mails()); n != 4 {
+		t.Errorf("%d letters, want 4", n)
+	}
+}
+
+// An update replaces the entry in the calendar, and one that changes nothing sends nothing.
+func TestUpdateInvitation(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+	inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
+		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+	})).GetInvitations()[0]
+	v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	update := func(i *usherv1.Invitation) (*usherv1.Invitation, error) {
+		i.Id = inv.GetId()
+		res, err := v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{Invitation: i})
+		return res.GetInvitation(), err
+	}
+	later := begin.Add(2 * time.Hour)
+	got, err := update(&usherv1.Invitation{StartTime: timestamppb.New(later), EndTime: timestamppb.New(later.Add(time.Hour))})
+	if err != nil || !got.GetStartTime().AsTime().Equal(later) {
+		t.Fatalf("updated to %v, %v", got, err)
+	}
+	all := v.mail.Wait(2)
+	method, e := v.event(all[1])
+	_, old := v.event(all[0])
+	at, err := e.DateTimeStart(time.UTC)
+	if method != "REQUEST" || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("UID").Value != old.Props.Get("UID").Value || err != nil || !at.Equal(later) {
+		t.Errorf("the update is a %s of %v at %v", method, e.Props, at)
+	}
+	if v.link(all[0]) != v.link(all[1]) {
+		t.Error("the link changed")
+	}
+	v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	if got, err = update(&usherv1.Invitation{StartTime: timestamppb.New(later)}); err != nil || got.GetStatus() != usherv1.InvitationStatus_INVITATION_STATUS_SENT {
+		t.Errorf("a change of nothing: %v, %v", got, err)
+	}
+	_, err = update(&usherv1.Invitation{EndTime: timestamppb.New(later.Add(-time.Hour))})
+	wantReason(t, err, "INVALID_REQUEST")
+	_, err = update(&usherv1.Invitation{Timezone: "Mars/Olympus"})
+	wantReason(t, err, "INVALID_REQUEST")
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
+	_, err = update(&usherv1.Invitation{Message: "too late"})
+	wantReason(t, err, "INVITATION_REVOKED")
+	_, err = v.host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: inv.GetId()})
+	wantReason(t, err, "INVITATION_REVOKED")
+	if n := len(v.mail.Wait(3)); n != 3 {
+		t.Errorf("%d letters, want 3", n)
+	}
+}
+
+// What a room's roles may do with an invitation.
+func TestInvitationRoles(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	for role, want := range map[usherv1.Role]string{0: "INVITATION_NOT_FOUND", member: "INSUFFICIENT_ROLE", administrator: "", owner: ""} {
+		id := v.invite(fmt.Sprintf("guest%d@people.example", role))[0].GetId()
+		u := v.user(fmt.Sprintf("Caller Number %d", role))
+		if role != 0 {
+			if err := v.DB.Run(t.Context(), func(tx *ent.Client) error {
+				room := tx.Room.Query().OnlyIDX(t.Context())
+				return tx.Member.Create().SetRoomID(room).SetUserID(u.ID).SetRole(role).Exec(t.Context())
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := v.clients(bearer(v.apiToken(u, "read", "invitations")))
+		ctx := t.Context()
+		_, get := c.GetInvitation(ctx, &usherv1.GetInvitationRequest{InvitationId: id})
+		_, update := c.UpdateInvitation(ctx, &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: id, Message: "hello"}})
+		_, resend := c.ResendInvitation(ctx, &usherv1.ResendInvitationRequest{InvitationId: id})
+		_, revoke := c.RevokeInvitation(ctx, &usherv1.RevokeInvitationRequest{InvitationId: id})
+		for name, err := range map[string]error{"get": get, "update": update, "resend": resend, "revoke": revoke} {
+			if got := reason(err); got != want {
+				t.Errorf("%s by role %v: %q, want %q", name, role, got, want)
+			}
+		}
+	}
+}
+
+func (v *inviting) open(method, path string, form url.Values, language string) (*http.Response, string) {
+	v.t.Helper()
+	req, err := http.NewRequestWithContext(v.t.Context(), method, v.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept-Language", language)
+	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := c.Do(req)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+func TestInvitationPage(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{}, func(c *server.Config) {
+		c.Limits.NotFound.Name, c.Limits.NotFound.Burst, c.Limits.NotFound.Period = "not-found", 20, time.Hour
+	})
+	begin := time.Now().Add(24 * time.Hour)
+	inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Message: "<b>Bring</b> the cards.",
+		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+	})).GetInvitations()[0]
+	token := v.link(v.mail.Wait(1)[0])
+	path := "/i/" + token
+	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt je uit"} {
+		res, body := v.open(http.MethodGet, path, nil, language)
+		if res.StatusCode != http.StatusOK || !strings.Contains(body, word) || !strings.Contains(body, "Analytical Engines") ||
+			!strings.Contains(body, "&lt;b&gt;Bring") || strings.Contains(body, "<script") {
+			t.Errorf("%s: %d\n%s", language, res.StatusCode, body)
+		}
+		for header, want := range map[string]string{
+			"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+		} {
+			if got := res.Header.Get(header); got != want {
+				t.Errorf("%s: %q, want %q", header, got, want)
+			}
+		}
+		if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("policy %q", csp)
+		}
+	}
+	// GET changed nothing.
+	if got := v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT); got.GetResponse() != 0 || got.GetAdmissionCount() != 0 {
+		t.Errorf("looking at the page changed the invitation: %v", got)
+	}
+	res, _ := v.open(http.MethodPost, path, url.Values{"response": {"maybe"}}, "en")
+	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "http://usher.test"+path+"?answered=1" {
+		t.Errorf("answered with %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	if got := v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT).GetResponse(); got != usherv1.Attendance_ATTENDANCE_MAYBE {
+		t.Errorf("the answer is %v", got)
+	}
+	res, _ = v.open(http.MethodPost, path, url.Values{"action": {"join"}}, "en")
+	if got, want := res.Header.Get("Location"), v.room.GetWebUrl()+"#invitation="+token; res.StatusCode != http.StatusSeeOther || got != want {
+		t.Errorf("joining leads with %d to %s, want %s", res.StatusCode, got, want)
+	}
+	if res, _ = v.open(http.MethodPost, path, url.Values{"response": {"perhaps"}}, "en"); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("an answer that is none: %d", res.StatusCode)
+	}
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		res, body := v.open(method, path, url.Values{"response": {"yes"}}, "en")
+		if res.StatusCode != http.StatusGone || !strings.Contains(body, "withdrawn") || strings.Contains(body, "Analytical") || strings.Contains(body, "Ada") {
+			t.Errorf("%s of a link that was revoked: %d\n%s", method, res.StatusCode, body)
+		}
+	}
+	// Who has no token learns nothing, and is refused after a while.
+	codes := map[int]int{}
+	for n := range 40 {
+		res, body := v.open(http.MethodGet, fmt.Sprintf("/i/test-guess-%d", n), nil, "en")
+		codes[res.StatusCode]++
+		if strings.Contains(body, "Analytical") {
+			t.Error("a guess shows the room")
+		}
+	}
+	if codes[http.StatusNotFound] == 0 || codes[http.StatusTooManyRequests] < 15 {
+		t.Errorf("40 guesses were answered with %v", codes)
+	}
+}
+
+// Whoever wants no mail gets none, in this room or another, by hand or by the button of a mail program.
+func TestStopMail(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	v.invite("charles@people.example")
+	header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
+	path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
+	if res, body := v.open(http.MethodGet, path, nil, "fr"); res.StatusCode != http.StatusOK || !strings.Contains(body, "Plus d’invitations") {
+		t.Errorf("the page: %d\n%s", res.StatusCode, body)
+	}
+	v.invite("charles@people.example") // GET had no effect
+	v.mail.Wait(2)
+	for range 2 { // repeating it is harmless
+		if res, _ := v.open(http.MethodPost, path, url.Values{"List-Unsubscribe": {"One-Click"}}, "en"); res.StatusCode != http.StatusOK {
+			t.Errorf("the button: %d", res.StatusCode)
+		}
+	}
+	res := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("CHARLES@people.example"),
+	}))
+	if len(res.GetRefused()) != 1 || res.GetRefused()[0].GetReason() != usherv1.ErrorReason_ERROR_REASON_RECIPIENT_SUPPRESSED {
+		t.Errorf("invited again: %v", res)
+	}
+	if res, _ := v.open(http.MethodPost, path[:len(path)-3]+"AAA", nil, "en"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a forged stop: %d", res.StatusCode)
+	}
+	rows, err := v.DB.Read.MailSuppression.Query().All(t.Context())
+	if err != nil || len(rows) != 1 || bytes.Contains(rows[0].AddressHash, []byte("charles")) {
+		t.Errorf("stored: %v, %v", rows, err)
+	}
+}
+
+// add_as_member makes members of those who have an account, and of others when they come.
+func TestCreateInvitations_addAsMember(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	has := v.user("Has Account")
+	must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients(has.Email, "later.person@people.example", v.owner.Email), AddAsMember: true,
+	}))
+	later := v.user("Later Person")
+	for _, u := range []*ent.User{has, later} {
+		c := v.clients(bearer(v.apiToken(u, "rooms")))
+		must[*usherv1.JoinRoomResponse](t)(c.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: v.room.GetId()}))
+	}
+	members := must[*usherv1.ListMembersResponse](t)(v.host.ListMembers(t.Context(), &usherv1.ListMembersRequest{Room: v.room.GetId()})).GetMembers()
+	if len(members) != 3 || members[0].GetRole() != owner || members[0].GetUser().GetId() != v.owner.ID.String() {
+		t.Errorf("members %v, want the owner and two", members)
+	}
+}
+
+// The letter to somebody with an account is in their language, and who invites does not learn that there is one.
+func TestInvitationLanguage(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	reader := v.user("Reader In Dutch")
+	if err := v.DB.Run(t.Context(), func(tx *ent.Client) error {
+		if err := tx.User.Update().Where(user.ID(v.owner.ID)).SetLanguage("fr").Exec(t.Context()); err != nil {
+			return err
+		}
+		return tx.User.Update().Where(user.ID(reader.ID)).SetLanguage("nl").Exec(t.Context())
+	}); err != nil {
+		t.Fatal(err)
+	}
+	all := v.invite(reader.Email, "stranger@people.example")
+	if all[0].GetLanguage() != "fr" || all[1].GetLanguage() != "fr" {
+		t.Errorf("the host sees languages %s and %s", all[0].GetLanguage(), all[1].GetLanguage())
+	}
+	v.mail.Wait(2)
+	if got := v.read(v.to(reader.Email)).Subject; !strings.Contains(got, "nodigt") {
+		t.Errorf("to the reader: %q", got)
+	}
+	if got := v.read(v.to("stranger@people.example")).Subject; !strings.Contains(got, "vous invite") {
+		t.Errorf("to a stranger: %q", got)
+	}
+}
+
+// When a room is deleted, its links end and its meetings leave the calendars.
+func TestInvitation_roomDeleted(t *testing.T) {
+	t.Parallel()
+	v := startInviting(t, catcher.Options{})
+	begin := time.Now().Add(24 * time.Hour)
+	must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("charles@people.example"),
+		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+	}))
+	token := v.link(v.mail.Wait(1)[0])
+	must[*usherv1.DeleteRoomResponse](t)(v.host.DeleteRoom(t.Context(), &usherv1.DeleteRoomRequest{Room: v.room.GetId()}))
+	_, err := v.clients().ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: token})
+	wantReason(t, err, "INVITATION_REVOKED")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	defer cancel()
+	for len(v.mail.Mails()) < 2 { // the sweep comes once a minute
+		select {
+		case <-ctx.Done():
+			t.Fatal("no cancellation came")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	if method, _ := v.event(v.mail.Mails()[1]); method != "CANCEL" {
+		t.Errorf("the letter is a %s", method)
+	}
+}
