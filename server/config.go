@@ -105,6 +105,8 @@ type LiveKitConfig struct {
 	EmptyTimeout, DepartureTimeout time.Duration
 	// MaxParticipants in one room; 0 for no limit.
 	MaxParticipants int
+	// Sweep is how often all meetings are looked at, for the webhooks that got lost.
+	Sweep time.Duration
 }
 
 // LiveKitKey is an API key of LiveKit's.

@@ -31,7 +31,7 @@ var (
 		// The commands for operators call the same rules as the API.
 		"cmd/usher": "dev server services shared migrations gen web",
 		// Runs a whole server with stand-ins around it, and is no part of one.
-		"server/dev": "server shared migrations catcher gen",
+		"server/dev": "server shared migrations catcher recorder gen",
 		"server":     "services adapters shared migrations webapp gen",
 
 		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
@@ -76,6 +76,7 @@ var (
 	}
 	sets = map[string][]string{
 		"dev":        {"server/dev"},
+		"recorder":   {"server/internal/recorder"},
 		"server":     {"server"},
 		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
 		"catcher":    {"server/mail/catcher"},

@@ -72,13 +72,25 @@ func listenForWebhooks(t testing.TB) (listen, webhook string) {
 func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
 	t.Helper()
 	redis := testenv.Redis(t)
-	config := server.Config{
+	config := testConfig(places{Database: testenv.PostgresURL(t), Redis: redis.Address, LiveKit: lk.URL})
+	for _, c := range change {
+		c(&config)
+	}
+	return serve(t, config, redis.Client(t), lk)
+}
+
+// places are where the parts of a server are.
+type places struct{ Database, Redis, LiveKit string }
+
+// testConfig are the settings of a server of the tests.
+func testConfig(p places) server.Config {
+	return server.Config{
 		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
-		DatabaseURL: server.Secret(testenv.PostgresURL(t)),
-		Redis:       server.RedisConfig{Addresses: []string{redis.Address}},
+		DatabaseURL: server.Secret(p.Database),
+		Redis:       server.RedisConfig{Addresses: []string{p.Redis}},
 		Secret:      testSecret,
 		LiveKit: server.LiveKitConfig{
-			URL: lk.URL, PublicURL: strings.Replace(lk.URL, "http", "ws", 1), Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret,
+			URL: p.LiveKit, PublicURL: strings.Replace(p.LiveKit, "http", "ws", 1), Sweep: 30 * time.Second, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret,
 			TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour,
 			EmptyTimeout: 5 * time.Minute, DepartureTimeout: 20 * time.Second,
 		},
@@ -117,10 +129,6 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
 	}
-	for _, c := range change {
-		c(&config)
-	}
-	return serve(t, config, redis.Client(t), lk)
 }
 
 // serve starts a server with the given settings.

@@ -33,7 +33,7 @@ func documentedNginx(t *testing.T) string {
 }
 
 // replaced replaces what must be there once.
-func replaced(t *testing.T, text, old, by string) string {
+func replaced(t testing.TB, text, old, by string) string {
 	t.Helper()
 	if strings.Count(text, old) != 1 {
 		t.Fatalf("%q is in the configuration %d times, want once", old, strings.Count(text, old))

@@ -10,9 +10,6 @@ import (
 	"github.com/usher-meet/usher/server/recordings"
 )
 
-// sweepEvery is how often all meetings are looked at, for the events that got lost.
-const sweepEvery = 30 * time.Second
-
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
 func (p *parts) registerWork() {
@@ -31,7 +28,7 @@ func (p *parts) registerWork() {
 	}
 	p.inbox.Register(p.work)
 	p.recordings.Register(p.work, p.config.Recording.Sweep)
-	p.work.Every("rooms.meetings", sweepEvery, p.rooms.SweepMeetings)
+	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	jobs.Handle(p.work, p.invitations.Send)
 	if contacts := p.contacts(); contacts != nil {

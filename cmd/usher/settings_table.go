@@ -178,6 +178,11 @@ var table = []section{
 			set: into(count, func(c *config) *int { return &c.LiveKit.MaxParticipants }),
 			doc: "Participants in one room; 0 for no limit.",
 		},
+		{
+			name: "USHER_LIVEKIT_SWEEP", standard: "30s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.LiveKit.Sweep }),
+			doc: "How often all meetings are looked at, for the webhooks that got lost.",
+		},
 	}},
 	{"Sign-in", "People sign in at an OpenID provider. Nobody can while `USHER_OIDC_ISSUER` is empty.", []setting{
 		{

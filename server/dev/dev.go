@@ -53,6 +53,7 @@ type Options struct {
 type environment struct {
 	folder  *folder
 	redis   *embeddedRedis
+	bus     *bus
 	livekit *liveKit
 	mail    *catcher.Catcher
 	config  server.Config
@@ -197,7 +198,11 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 	if err := e.folder.writeSettings(&e.config); err != nil {
 		return e, err
 	}
+	if e.bus, err = startBus(e.config.Storage.Folder, s.RedisPassword, o.Log); err != nil {
+		return e, err
+	}
 	e.livekit, err = startLiveKit(ctx, liveKitOptions{
+		Bus:     e.bus,
 		Program: o.LiveKitServer, Folder: e.folder.path, Host: host, Port: o.LiveKitPort,
 		Key: s.LiveKitKey, Secret: s.LiveKitSecret,
 		WebhookURL: "http://" + hostPort(local(host), o.Port) + "/webhooks/livekit",
@@ -217,6 +222,7 @@ func (e *environment) configure(o Options, host netip.Addr, s *secrets) {
 	c.DatabaseURL = server.Secret("sqlite:" + e.folder.file(databaseFile))
 	c.Redis = e.redis.config()
 	c.Secret, c.SecretPrevious = server.Secret(s.Secret), ""
+	c.Storage, c.Egress = server.StorageConfig{Folder: e.folder.file(filesFolder)}, server.EgressConfig{}
 	c.LiveKit.URL = "http://" + hostPort(local(host), o.LiveKitPort)
 	c.LiveKit.PublicURL = "ws://" + hostPort(local(host), o.LiveKitPort)
 	c.LiveKit.Key, c.LiveKit.Secret, c.LiveKit.CAFile = s.LiveKitKey, server.Secret(s.LiveKitSecret), ""
@@ -252,6 +258,9 @@ func (e *environment) stop() error {
 	var err error
 	if e.livekit != nil {
 		e.livekit.stop()
+	}
+	if e.bus != nil {
+		e.bus.stop()
 	}
 	if e.redis != nil {
 		err = e.redis.stop()
@@ -293,7 +302,9 @@ Usher %s is running, for development: everybody who reaches it may sign in as an
   %-34s  metrics; /readyz beside it
   %-34s  LiveKit: a real livekit-server, log in %s
   %-34s  mail: caught here, delivered to nobody
-  %-34s  data: SQLite, the keys of Redis, secrets
+  %-34s  data: SQLite, the keys of Redis, secrets, recordings
+
+Recordings are made by a stand-in for LiveKit's egress: each is two seconds of a tone.
 
 Try it (the token is good for 24 h):
 
@@ -305,7 +316,8 @@ Other commands find it with:  usher --config %s room list
 Ctrl-C stops all of it. The data stay.
 
 `, server.Version, e.config.PublicURL, "http://"+e.config.ListenInternal+"/metrics", e.config.LiveKit.PublicURL,
-		filepath.Join(folder, "livekit.log"), e.config.PublicURL+mailPath, folder, e.config.PublicURL, token, filepath.Join(folder, settingsFile))
+		filepath.Join(folder, "livekit.log"), e.config.PublicURL+mailPath, folder,
+		e.config.PublicURL, token, filepath.Join(folder, settingsFile))
 	return err
 }
 

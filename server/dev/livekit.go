@@ -39,6 +39,8 @@ type liveKitOptions struct {
 	Host        netip.Addr
 	Port        int
 	Key, Secret string
+	// Bus is over which it reaches the recorder.
+	Bus *bus
 	// WebhookURL is where it reports what happens.
 	WebhookURL string
 }
@@ -102,6 +104,9 @@ func (o liveKitOptions) yaml() (string, error) {
 	}
 	fmt.Fprintf(&b, "keys: {%q: %q}\n", o.Key, o.Secret)
 	fmt.Fprintf(&b, "webhook: {api_key: %q, urls: [%q]}\n", o.Key, o.WebhookURL)
+	if o.Bus != nil {
+		b.WriteString(o.Bus.yaml())
+	}
 	b.WriteString("room: {enable_remote_unmute: true}\nlogging: {level: info}\n")
 	return b.String(), nil
 }

@@ -35,8 +35,12 @@ type Handler struct {
 	Immediately func(ctx context.Context, e live.Event)
 }
 
-// immediateTimeout bounds [Handler.Immediately].
-const immediateTimeout = 10 * time.Second
+const (
+	// storeTimeout bounds the storing of an event. LiveKit sends it again, and holds back others of the room meanwhile.
+	storeTimeout = 5 * time.Second
+	// immediateTimeout bounds [Handler.Immediately].
+	immediateTimeout = 10 * time.Second
+)
 
 // Inbox stores events and has them handled.
 type Inbox struct {
@@ -74,8 +78,10 @@ func (i *Inbox) Wants(t live.EventType) bool {
 
 // Receive stores an event, and begins at once what cannot wait. It reports whether the event was new.
 func (i *Inbox) Receive(ctx context.Context, e live.Event) (fresh bool, err error) {
-	err = i.DB.Run(ctx, func(tx *ent.Client) error {
-		fresh, err = i.Jobs.EnqueueOnce(ctx, tx, stored{ID: e.ID, Event: e.Stored()})
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err = i.DB.Run(bounded, func(tx *ent.Client) error {
+		fresh, err = i.Jobs.EnqueueOnce(bounded, tx, stored{ID: e.ID, Event: e.Stored()})
 		return err
 	})
 	if err != nil || !fresh {

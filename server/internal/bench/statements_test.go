@@ -13,6 +13,8 @@ import (
 // changed or believed.
 type statements struct {
 	n atomic.Int64
+	// rows are those that PostgreSQL returned.
+	rows atomic.Int64
 }
 
 // listen puts a proxy in front of the server of a database and returns the database's address through it.
@@ -48,7 +50,7 @@ func (s *statements) forward(client net.Conn, server string) {
 		return
 	}
 	defer up.Close()
-	go func() { _, _ = io.Copy(client, up); _ = client.Close() }()
+	go func() { s.answers(client, up); _ = client.Close() }()
 	// The first message has no type; every later one is a type, and a length that counts itself.
 	if !pass(client, up, nil) {
 		return
@@ -80,4 +82,17 @@ func pass(from io.Reader, to io.Writer, kind []byte) bool {
 	}
 	_, err := to.Write(append(append(kind, length...), body...))
 	return err == nil
+}
+
+// answers copies what the server says, and counts the rows in it.
+func (s *statements) answers(client io.Writer, up io.Reader) {
+	for {
+		kind := make([]byte, 1)
+		if _, err := io.ReadFull(up, kind); err != nil || !pass(up, client, kind) {
+			return
+		}
+		if kind[0] == 'D' { // DataRow
+			s.rows.Add(1)
+		}
+	}
 }

@@ -22,15 +22,23 @@ import (
 type Process struct {
 	t    testing.TB
 	argv []string
-	cmd  *exec.Cmd
-	log  *Log
-	done chan struct{}
+	// environ is what it has in its environment besides that of the test.
+	environ []string
+	cmd     *exec.Cmd
+	log     *Log
+	done    chan struct{}
 }
 
 // Start runs a program until the end of the test.
 func Start(t testing.TB, program string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, argv: append([]string{program}, args...), log: &Log{}}
+	return StartWith(t, nil, program, args...)
+}
+
+// StartWith is [Start] with more in the environment.
+func StartWith(t testing.TB, environ []string, program string, args ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, argv: append([]string{program}, args...), environ: environ, log: &Log{}}
 	p.start()
 	t.Cleanup(func() {
 		p.Kill()
@@ -45,6 +53,7 @@ func (p *Process) start() {
 	p.t.Helper()
 	cmd := exec.CommandContext(context.Background(), p.argv[0], p.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.Env = append(os.Environ(), p.environ...)
 	// Should this test be killed, the program goes too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

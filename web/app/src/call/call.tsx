@@ -17,6 +17,7 @@ import { Controls, type Panel } from "./controls.tsx";
 import { InvitePanel } from "./invite-panel.tsx";
 import { detailsOf, isHostHere, nameOf, usePeople } from "./people.ts";
 import { PeoplePanel } from "./people-panel.tsx";
+import { useIsRecorded } from "./recording.tsx";
 import { serverMessage } from "./server-messages.ts";
 import { Stage } from "./stage.tsx";
 
@@ -81,12 +82,18 @@ function Meeting({ room: first, connection }: { room: Room; connection: Connecti
     panel === "people" ? undefined : () => setPanel("people"),
   );
 
+  const recorded = useIsRecorded();
   const connected = state === ConnectionState.Connected;
   const interrupted = state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting;
   return (
     <div className={panel ? "call with-panel" : "call"}>
       <header className="call-top">
         <h1 className="clamp">{room.name}</h1>
+        {recorded && (
+          <p className="tag recorded" role="status">
+            {t.recordings.running}
+          </p>
+        )}
         {!connected && (
           <p className="tag" role="status">
             {interrupted ? t.call.reconnecting : t.call.connecting}
