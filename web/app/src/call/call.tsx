@@ -17,7 +17,7 @@ import { Controls, type Panel } from "./controls.tsx";
 import { InvitePanel } from "./invite-panel.tsx";
 import { detailsOf, isHostHere, nameOf, usePeople } from "./people.ts";
 import { PeoplePanel } from "./people-panel.tsx";
-import { useIsRecorded } from "./recording.tsx";
+import { useIsRecorded, useRecorder } from "./recording.tsx";
 import { serverMessage } from "./server-messages.ts";
 import { Stage } from "./stage.tsx";
 
@@ -82,7 +82,9 @@ function Meeting({ room: first, connection }: { room: Room; connection: Connecti
     panel === "people" ? undefined : () => setPanel("people"),
   );
 
-  const recorded = useIsRecorded();
+  const recorder = useRecorder(room, host);
+  // LiveKit tells everybody that a recorder is there, and Usher tells hosts what became of it.
+  const recorded = useIsRecorded() || (recorder.running && !recorder.starting);
   const connected = state === ConnectionState.Connected;
   const interrupted = state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting;
   return (
@@ -113,6 +115,7 @@ function Meeting({ room: first, connection }: { room: Room; connection: Connecti
         panel={panel}
         toggle={(which) => setPanel((now) => (now === which ? undefined : which))}
         waiting={entries.length}
+        recorder={recorder}
         canInvite={room.joinMode === JoinMode.DIRECT}
         leave={() => void live.disconnect()}
       />

@@ -9,7 +9,7 @@ import { Icon, type IconName } from "../ui/icons.tsx";
 import { Menu } from "../ui/menu.tsx";
 import { mayPublish, type Source } from "./connection.ts";
 import { detailsOf } from "./people.ts";
-import { RecordDialog, useRecorder } from "./recording.tsx";
+import { RecordDialog, type Recorder } from "./recording.tsx";
 
 export type Panel = "people" | "invite";
 
@@ -22,6 +22,7 @@ export function Controls({
   toggle,
   waiting,
   canInvite,
+  recorder,
   leave,
 }: {
   room: Room;
@@ -31,6 +32,7 @@ export function Controls({
   toggle: (panel: Panel) => void;
   waiting: number;
   canInvite: boolean;
+  recorder: Recorder;
   leave: () => void;
 }) {
   const t = useTexts();
@@ -40,7 +42,6 @@ export function Controls({
   const allowed = useAllowed();
   const [ending, setEnding] = useState(false);
   const [recordAsked, setRecordAsked] = useState(false);
-  const recorder = useRecorder(room, host);
   const raised = detailsOf(localParticipant).hand !== undefined;
   const deviceFailed = (error: unknown) => {
     // Somebody who closes the browser's window of screens has changed their mind: that is no failure.

@@ -37,8 +37,9 @@ export interface Recorder {
   refresh: () => void;
 }
 
-/** How often what is on its way is asked for, in milliseconds. */
+/** How often what is on its way is asked for, and what is running, in milliseconds. */
 const often = 2000;
+const seldom = 10_000;
 
 export function useRecorder(room: Room, host: boolean): Recorder {
   const config = useConfig();
@@ -53,7 +54,8 @@ export function useRecorder(room: Room, host: boolean): Recorder {
     enabled: available,
     refetchInterval: ({ state }) => {
       const [last] = state.data?.recordings ?? [];
-      return last && isRunning(last) && last.status !== RecordingStatus.ACTIVE ? often : false;
+      if (!last || !isRunning(last)) return false;
+      return last.status === RecordingStatus.ACTIVE ? seldom : often;
     },
   });
   const key = createConnectQueryKey({
