@@ -1,4 +1,4 @@
-// What comes with the other services: recordings, and phone numbers.
+// What comes with the other services: recordings, invitations by mail, phone numbers and callers.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -82,6 +82,56 @@ test("a recording, from the start to the download", async () => {
   await bob.page.reload();
   await bob.page.getByText("There is no such recording").waitFor();
   for (const person of [ada, bob]) {
+    person.quiet();
+    await person.close();
+  }
+});
+
+test("an invitation, from the mail to the meeting", async () => {
+  const ada = await Person.open(browser, usher);
+  const guest = await Person.open(browser, usher);
+  await ada.signIn("Ada Lovelace");
+  const path = await ada.createRoom("By invitation");
+  await ada.page.goto(`/-/rooms${path}`);
+  const form = ada.page.getByRole("form", { name: "Send invitations" });
+  await form.getByRole("button", { name: "Send" }).click();
+  await form.getByText("Type at least one address.").waitFor();
+  await form.getByLabel("E-mail addresses").fill("charles@people.example, not an address");
+  await form.getByLabel("Message").fill("About the engine");
+  await form.getByLabel("At a certain time").check();
+  await form.getByLabel("Repeats").selectOption("Every week");
+  await form.getByLabel("Enter without waiting").check();
+  await form.getByLabel("At a certain time").uncheck();
+  await ada.accessible("inviting");
+  await ada.screenshot("invitations, form");
+  await form.getByRole("button", { name: "Send" }).click();
+  await ada.page.getByText("1 invitation is on its way").waitFor();
+  await form
+    .getByText(/cannot receive mail/)
+    .first()
+    .waitFor();
+  const lines = ada.page.getByRole("listitem").filter({ hasText: "charles@people.example" });
+  await lines.getByText("sent", { exact: true }).waitFor({ timeout: 60_000 });
+  await ada.screenshot("invitations, sent");
+
+  // The letter as it was caught, in the mailbox of `usher dev`.
+  await guest.page.goto("/-/development/mail/0");
+  const [link] = /http:\/\/localhost:\d+\/i\/[\w-]+/.exec(await guest.page.locator("body").innerText()) ?? [];
+  assert.ok(link, "the letter has a personal link");
+  await guest.page.goto(link);
+  await guest.screenshot("invitation page");
+  await guest.page.locator("button[value=join]").click();
+  await guest.page.getByLabel("Your name").waitFor();
+  assert.equal(new URL(guest.page.url()).hash, "", "the token does not stay in the address");
+  await guest.page.getByLabel("Your name").fill("Charles");
+  await guest.page.getByRole("button", { name: "Ask to join" }).click();
+  await guest.page.getByRole("button", { name: "Leave", exact: true }).waitFor();
+
+  await lines.getByRole("button", { name: "Actions for charles@people.example" }).click();
+  await ada.page.getByRole("menuitem", { name: "Withdraw" }).click();
+  await ada.page.getByRole("dialog").getByRole("button", { name: "Withdraw" }).click();
+  await lines.getByText("withdrawn").waitFor();
+  for (const person of [ada, guest]) {
     person.quiet();
     await person.close();
   }
