@@ -656,6 +656,32 @@ func TestNotify(t *testing.T) {
 	})
 }
 
+// A mailbox that refuses for ever keeps nobody else from being told, once.
+func TestNotify_oneRefuses(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		r := f.savedRecording(ada, screen)
+		f.give(r, bob, owner)
+		f.world.refuses = bob.ID
+		for range 3 {
+			if n := f.work(); n != 1 {
+				t.Errorf("%d jobs failed, want the one", n)
+			}
+		}
+		f.wantStatus(r.ID.String(), saved)
+		if len(f.world.told) != 1 {
+			t.Errorf("told %v, want one", f.world.told)
+		}
+		for id, n := range f.world.told {
+			if n != 1 {
+				t.Errorf("%s was told %d times", id, n)
+			}
+		}
+	})
+}
+
 func TestTranscriptNotifiesSummaryOnce(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
