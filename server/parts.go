@@ -35,9 +35,10 @@ func (p *parts) clientConfig() *usherv1.Config {
 		RoomDefaults: &usherv1.RoomDefaults{
 			AccessLevel: c.Rooms.AccessLevel, CanPublishSources: c.Rooms.Sources, UsersCreateRooms: c.Rooms.UsersCreate,
 		},
-		Livekit:  &usherv1.LiveKitConfig{ServerUrl: c.LiveKit.PublicURL},
-		Branding: c.Branding,
-		Version:  Version,
+		Livekit:     &usherv1.LiveKitConfig{ServerUrl: c.LiveKit.PublicURL},
+		Invitations: &usherv1.InvitationsConfig{Enabled: p.post.Sender != nil},
+		Branding:    c.Branding,
+		Version:     Version,
 
 		Development: c.Development,
 	}

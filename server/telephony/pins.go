@@ -63,7 +63,7 @@ type drawing struct {
 	allow func(a *auth.Access) error
 	// keep reports whether the PIN that the room has, if any, is good enough.
 	keep func(p *ent.Pin) bool
-	// then runs in the same transaction when the room got another PIN.
+	// then runs in the same transaction when the room got another PIN; nil: nobody asked for that, and it is on record.
 	then func(tx *ent.Client, a *auth.Access) error
 }
 
@@ -116,8 +116,11 @@ func (s *Service) drawOnce(ctx context.Context, tx *ent.Client, d drawing, text 
 	case err != nil:
 		return nil, fmt.Errorf("insert PIN of %s: %w", a.Room.ID, errWithoutPIN(err))
 	}
-	if d.then != nil {
+	switch {
+	case d.then != nil:
 		return p, d.then(tx, a)
+	case was != nil:
+		return p, s.rotated(ctx, tx, a.Room.ID, "reason=trunk")
 	}
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -291,6 +292,10 @@ func TestTrunkLeavesTheSettings(t *testing.T) {
 		}
 		if len(w.resting()) != 1 {
 			t.Errorf("%d PINs rest, want the old one", len(w.resting()))
+		}
+		events, err := db.Read.AuditEvent.Query().Where(auditevent.RoomID(room)).All(t.Context())
+		if err != nil || len(events) != 1 || !strings.Contains(events[0].Detail, "reason=trunk") {
+			t.Errorf("events %v, %v, want one with its reason", events, err)
 		}
 	})
 }

@@ -154,6 +154,11 @@ export class Usher {
     this.token = (await this.program.printed(/Bearer (eyJ[\w.-]+)/))[1] ?? "";
   }
 
+  /** Where it keeps everything. */
+  get data() {
+    return /** @type {string} */ (this.args[this.args.indexOf("--data") + 1]);
+  }
+
   get url() {
     return `http://localhost:${this.args[this.args.indexOf("--port") + 1]}`;
   }

@@ -11,6 +11,7 @@ import { applyBrand } from "./theme.ts";
 import { ErrorNotice, Loading, ToastProvider } from "./ui/feedback.tsx";
 
 const RoomSettings = lazy(async () => ({ default: (await import("./pages/room-settings.tsx")).RoomSettings }));
+const RecordingPage = lazy(async () => ({ default: (await import("./pages/recording.tsx")).RecordingPage }));
 const Profile = lazy(async () => ({ default: (await import("./pages/profile.tsx")).Profile }));
 
 /** Every page, by its address. All of them know the configuration of the instance. */
@@ -33,6 +34,7 @@ export function App() {
         <Switch>
           <Route path="/" component={Home} />
           <Route path="/-/profile" component={Profile} />
+          <Route path="/recording/:id">{({ id }) => <RecordingPage key={id} id={id} />}</Route>
           <Route path="/-/rooms/:room">{({ room }) => <RoomSettings key={room} room={room} />}</Route>
           <Route path="/:room">{({ room }) => <RoomPage key={room} room={room} />}</Route>
           <Route component={NotFound} />

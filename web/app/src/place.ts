@@ -24,3 +24,18 @@ export function keepPlace(room: string, place: Place | undefined): void {
   if (place) sessionStorage.setItem(key(room), JSON.stringify(place));
   else sessionStorage.removeItem(key(room));
 }
+
+const invitationKey = (slug: string) => `usher.invitation.${slug}`;
+
+/**
+ * The token of a personal invitation, by which somebody came to a room. It comes in the part of the address that browsers keep
+ * to themselves, and is taken out of it at once: addresses are copied, and shown on shared screens.
+ */
+export function invitationOf(slug: string): string {
+  const token = /^#invitation=([\w-]{1,128})$/.exec(location.hash)?.[1];
+  if (token !== undefined) {
+    sessionStorage.setItem(invitationKey(slug), token);
+    history.replaceState(history.state, "", location.pathname + location.search);
+  }
+  return sessionStorage.getItem(invitationKey(slug)) ?? "";
+}

@@ -47,11 +47,11 @@ export function roomIn(typed: string, origin: string): string | undefined {
 }
 
 /** The text that invites somebody, with every way to join. */
-export function invitationText(t: Texts, room: Room): string {
+export function invitationText(t: Texts, room: Room, dialIn = room.dialIn): string {
   const parts = [t.invitation.text(room.name, room.webUrl)];
-  if (room.dialIn) {
-    const numbers = room.dialIn.numbers.map((n) => `${n.display} (${n.country})`).join("\n");
-    parts.push(t.invitation.phone(numbers, room.dialIn.pinDisplay));
+  if (dialIn) {
+    const numbers = dialIn.numbers.map((n) => `${n.display} (${n.country})`).join("\n");
+    parts.push(t.invitation.phone(numbers, dialIn.pinDisplay));
   }
   return parts.join("\n\n");
 }

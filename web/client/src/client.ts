@@ -2,10 +2,13 @@ import { type Client, createClient, type Interceptor, type Transport } from "@co
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { UsherError } from "./errors.js";
 import { ConfigService } from "./gen/usher/v1/config_pb.js";
+import { InvitationsService } from "./gen/usher/v1/invitations_pb.js";
 import type { Entry, WaitingSnapshot } from "./gen/usher/v1/lobby_pb.js";
 import { LobbyService } from "./gen/usher/v1/lobby_pb.js";
 import { ParticipantsService } from "./gen/usher/v1/participants_pb.js";
+import { RecordingsService } from "./gen/usher/v1/recordings_pb.js";
 import { RoomsService } from "./gen/usher/v1/rooms_pb.js";
+import { TelephonyService } from "./gen/usher/v1/telephony_pb.js";
 import { UsersService } from "./gen/usher/v1/users_pb.js";
 import { type EnterOptions, enter, watchWaiting } from "./lobby.js";
 import type { WatchOptions } from "./stream.js";
@@ -30,9 +33,12 @@ export interface UsherClient {
   /** For connect-query, and for clients of other services on the same server. */
   readonly transport: Transport;
   readonly config: Client<typeof ConfigService>;
+  readonly invitations: Client<typeof InvitationsService>;
   readonly lobby: Client<typeof LobbyService>;
   readonly participants: Client<typeof ParticipantsService>;
+  readonly recordings: Client<typeof RecordingsService>;
   readonly rooms: Client<typeof RoomsService>;
+  readonly telephony: Client<typeof TelephonyService>;
   readonly users: Client<typeof UsersService>;
   /** Asks to be let into a room, and waits. */
   enter(room: string, options?: EnterOptions): AsyncGenerator<Entry>;
@@ -58,9 +64,12 @@ export function createUsherClient(options: UsherOptions): UsherClient {
     baseUrl: options.baseUrl,
     transport,
     config: createClient(ConfigService, transport),
+    invitations: createClient(InvitationsService, transport),
     lobby,
     participants: createClient(ParticipantsService, transport),
+    recordings: createClient(RecordingsService, transport),
     rooms: createClient(RoomsService, transport),
+    telephony: createClient(TelephonyService, transport),
     users: createClient(UsersService, transport),
     enter: (room, o) => enter(lobby, room, o),
     watchWaiting: (room, o) => watchWaiting(lobby, room, o),

@@ -42,7 +42,9 @@ type Config struct {
 	// Version of the server.
 	Version string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
 	// Whether this is `usher dev`, where everybody may sign in as anybody. Clients mark every page with it.
-	Development   bool `protobuf:"varint,9,opt,name=development,proto3" json:"development,omitempty"`
+	Development bool `protobuf:"varint,9,opt,name=development,proto3" json:"development,omitempty"`
+	// Invitations.
+	Invitations   *InvitationsConfig `protobuf:"bytes,10,opt,name=invitations,proto3" json:"invitations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +140,13 @@ func (x *Config) GetDevelopment() bool {
 		return x.Development
 	}
 	return false
+}
+
+func (x *Config) GetInvitations() *InvitationsConfig {
+	if x != nil {
+		return x.Invitations
+	}
+	return nil
 }
 
 // RecordingConfig is how recording is set up.
@@ -268,6 +277,52 @@ func (x *TelephonyConfig) GetCountries() []string {
 	return nil
 }
 
+// InvitationsConfig is how invitations are set up.
+type InvitationsConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether people can be invited by mail.
+	Enabled       bool `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitationsConfig) Reset() {
+	*x = InvitationsConfig{}
+	mi := &file_usher_v1_config_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitationsConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitationsConfig) ProtoMessage() {}
+
+func (x *InvitationsConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_config_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitationsConfig.ProtoReflect.Descriptor instead.
+func (*InvitationsConfig) Descriptor() ([]byte, []int) {
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *InvitationsConfig) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
 // RoomDefaults is what a new room is like when nobody says otherwise.
 type RoomDefaults struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -283,7 +338,7 @@ type RoomDefaults struct {
 
 func (x *RoomDefaults) Reset() {
 	*x = RoomDefaults{}
-	mi := &file_usher_v1_config_proto_msgTypes[3]
+	mi := &file_usher_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +350,7 @@ func (x *RoomDefaults) String() string {
 func (*RoomDefaults) ProtoMessage() {}
 
 func (x *RoomDefaults) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_config_proto_msgTypes[3]
+	mi := &file_usher_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +363,7 @@ func (x *RoomDefaults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomDefaults.ProtoReflect.Descriptor instead.
 func (*RoomDefaults) Descriptor() ([]byte, []int) {
-	return file_usher_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RoomDefaults) GetAccessLevel() AccessLevel {
@@ -343,7 +398,7 @@ type LiveKitConfig struct {
 
 func (x *LiveKitConfig) Reset() {
 	*x = LiveKitConfig{}
-	mi := &file_usher_v1_config_proto_msgTypes[4]
+	mi := &file_usher_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +410,7 @@ func (x *LiveKitConfig) String() string {
 func (*LiveKitConfig) ProtoMessage() {}
 
 func (x *LiveKitConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_config_proto_msgTypes[4]
+	mi := &file_usher_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +423,7 @@ func (x *LiveKitConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiveKitConfig.ProtoReflect.Descriptor instead.
 func (*LiveKitConfig) Descriptor() ([]byte, []int) {
-	return file_usher_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LiveKitConfig) GetServerUrl() string {
@@ -399,7 +454,7 @@ type Branding struct {
 
 func (x *Branding) Reset() {
 	*x = Branding{}
-	mi := &file_usher_v1_config_proto_msgTypes[5]
+	mi := &file_usher_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +466,7 @@ func (x *Branding) String() string {
 func (*Branding) ProtoMessage() {}
 
 func (x *Branding) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_config_proto_msgTypes[5]
+	mi := &file_usher_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +479,7 @@ func (x *Branding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Branding.ProtoReflect.Descriptor instead.
 func (*Branding) Descriptor() ([]byte, []int) {
-	return file_usher_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Branding) GetName() string {
@@ -478,7 +533,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_usher_v1_config_proto_msgTypes[6]
+	mi := &file_usher_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +545,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_config_proto_msgTypes[6]
+	mi := &file_usher_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +558,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 // GetConfigResponse is the output of ConfigService.GetConfig.
@@ -517,7 +572,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_usher_v1_config_proto_msgTypes[7]
+	mi := &file_usher_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +584,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_config_proto_msgTypes[7]
+	mi := &file_usher_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +597,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_usher_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetConfigResponse) GetConfig() *Config {
@@ -556,7 +611,7 @@ var File_usher_v1_config_proto protoreflect.FileDescriptor
 
 const file_usher_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x15usher/v1/config.proto\x12\busher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19usher/v1/recordings.proto\x1a\x14usher/v1/rooms.proto\"\x94\x03\n" +
+	"\x15usher/v1/config.proto\x12\busher.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19usher/v1/recordings.proto\x1a\x14usher/v1/rooms.proto\"\xd3\x03\n" +
 	"\x06Config\x12\x1e\n" +
 	"\vsign_in_url\x18\x01 \x01(\tR\tsignInUrl\x12\x1c\n" +
 	"\tlanguages\x18\x02 \x03(\tR\tlanguages\x127\n" +
@@ -566,7 +621,9 @@ const file_usher_v1_config_proto_rawDesc = "" +
 	"\alivekit\x18\x06 \x01(\v2\x17.usher.v1.LiveKitConfigR\alivekit\x12.\n" +
 	"\bbranding\x18\a \x01(\v2\x12.usher.v1.BrandingR\bbranding\x12\x18\n" +
 	"\aversion\x18\b \x01(\tR\aversion\x12 \n" +
-	"\vdevelopment\x18\t \x01(\bR\vdevelopment\"\xb9\x01\n" +
+	"\vdevelopment\x18\t \x01(\bR\vdevelopment\x12=\n" +
+	"\vinvitations\x18\n" +
+	" \x01(\v2\x1b.usher.v1.InvitationsConfigR\vinvitations\"\xb9\x01\n" +
 	"\x0fRecordingConfig\x12\x18\n" +
 	"\aenabled\x18\x01 \x01(\bR\aenabled\x12-\n" +
 	"\x05modes\x18\x02 \x03(\x0e2\x17.usher.v1.RecordingModeR\x05modes\x12\x1f\n" +
@@ -575,7 +632,9 @@ const file_usher_v1_config_proto_rawDesc = "" +
 	"\fmax_duration\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vmaxDuration\"I\n" +
 	"\x0fTelephonyConfig\x12\x18\n" +
 	"\aenabled\x18\x01 \x01(\bR\aenabled\x12\x1c\n" +
-	"\tcountries\x18\x02 \x03(\tR\tcountries\"\xbd\x01\n" +
+	"\tcountries\x18\x02 \x03(\tR\tcountries\"-\n" +
+	"\x11InvitationsConfig\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\"\xbd\x01\n" +
 	"\fRoomDefaults\x128\n" +
 	"\faccess_level\x18\x01 \x01(\x0e2\x15.usher.v1.AccessLevelR\vaccessLevel\x12E\n" +
 	"\x13can_publish_sources\x18\x02 \x03(\x0e2\x15.usher.v1.TrackSourceR\x11canPublishSources\x12,\n" +
@@ -610,39 +669,41 @@ func file_usher_v1_config_proto_rawDescGZIP() []byte {
 	return file_usher_v1_config_proto_rawDescData
 }
 
-var file_usher_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_usher_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_usher_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: usher.v1.Config
 	(*RecordingConfig)(nil),     // 1: usher.v1.RecordingConfig
 	(*TelephonyConfig)(nil),     // 2: usher.v1.TelephonyConfig
-	(*RoomDefaults)(nil),        // 3: usher.v1.RoomDefaults
-	(*LiveKitConfig)(nil),       // 4: usher.v1.LiveKitConfig
-	(*Branding)(nil),            // 5: usher.v1.Branding
-	(*GetConfigRequest)(nil),    // 6: usher.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),   // 7: usher.v1.GetConfigResponse
-	(RecordingMode)(0),          // 8: usher.v1.RecordingMode
-	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
-	(AccessLevel)(0),            // 10: usher.v1.AccessLevel
-	(TrackSource)(0),            // 11: usher.v1.TrackSource
+	(*InvitationsConfig)(nil),   // 3: usher.v1.InvitationsConfig
+	(*RoomDefaults)(nil),        // 4: usher.v1.RoomDefaults
+	(*LiveKitConfig)(nil),       // 5: usher.v1.LiveKitConfig
+	(*Branding)(nil),            // 6: usher.v1.Branding
+	(*GetConfigRequest)(nil),    // 7: usher.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),   // 8: usher.v1.GetConfigResponse
+	(RecordingMode)(0),          // 9: usher.v1.RecordingMode
+	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(AccessLevel)(0),            // 11: usher.v1.AccessLevel
+	(TrackSource)(0),            // 12: usher.v1.TrackSource
 }
 var file_usher_v1_config_proto_depIdxs = []int32{
 	1,  // 0: usher.v1.Config.recording:type_name -> usher.v1.RecordingConfig
 	2,  // 1: usher.v1.Config.telephony:type_name -> usher.v1.TelephonyConfig
-	3,  // 2: usher.v1.Config.room_defaults:type_name -> usher.v1.RoomDefaults
-	4,  // 3: usher.v1.Config.livekit:type_name -> usher.v1.LiveKitConfig
-	5,  // 4: usher.v1.Config.branding:type_name -> usher.v1.Branding
-	8,  // 5: usher.v1.RecordingConfig.modes:type_name -> usher.v1.RecordingMode
-	9,  // 6: usher.v1.RecordingConfig.max_duration:type_name -> google.protobuf.Duration
-	10, // 7: usher.v1.RoomDefaults.access_level:type_name -> usher.v1.AccessLevel
-	11, // 8: usher.v1.RoomDefaults.can_publish_sources:type_name -> usher.v1.TrackSource
-	0,  // 9: usher.v1.GetConfigResponse.config:type_name -> usher.v1.Config
-	6,  // 10: usher.v1.ConfigService.GetConfig:input_type -> usher.v1.GetConfigRequest
-	7,  // 11: usher.v1.ConfigService.GetConfig:output_type -> usher.v1.GetConfigResponse
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 2: usher.v1.Config.room_defaults:type_name -> usher.v1.RoomDefaults
+	5,  // 3: usher.v1.Config.livekit:type_name -> usher.v1.LiveKitConfig
+	6,  // 4: usher.v1.Config.branding:type_name -> usher.v1.Branding
+	3,  // 5: usher.v1.Config.invitations:type_name -> usher.v1.InvitationsConfig
+	9,  // 6: usher.v1.RecordingConfig.modes:type_name -> usher.v1.RecordingMode
+	10, // 7: usher.v1.RecordingConfig.max_duration:type_name -> google.protobuf.Duration
+	11, // 8: usher.v1.RoomDefaults.access_level:type_name -> usher.v1.AccessLevel
+	12, // 9: usher.v1.RoomDefaults.can_publish_sources:type_name -> usher.v1.TrackSource
+	0,  // 10: usher.v1.GetConfigResponse.config:type_name -> usher.v1.Config
+	7,  // 11: usher.v1.ConfigService.GetConfig:input_type -> usher.v1.GetConfigRequest
+	8,  // 12: usher.v1.ConfigService.GetConfig:output_type -> usher.v1.GetConfigResponse
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_config_proto_init() }
@@ -658,7 +719,7 @@ func file_usher_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_config_proto_rawDesc), len(file_usher_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

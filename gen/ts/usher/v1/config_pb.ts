@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file usher/v1/config.proto.
  */
 export const file_usher_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("ChV1c2hlci92MS9jb25maWcucHJvdG8SCHVzaGVyLnYxIrECCgZDb25maWcSEwoLc2lnbl9pbl91cmwYASABKAkSEQoJbGFuZ3VhZ2VzGAIgAygJEiwKCXJlY29yZGluZxgDIAEoCzIZLnVzaGVyLnYxLlJlY29yZGluZ0NvbmZpZxIsCgl0ZWxlcGhvbnkYBCABKAsyGS51c2hlci52MS5UZWxlcGhvbnlDb25maWcSLQoNcm9vbV9kZWZhdWx0cxgFIAEoCzIWLnVzaGVyLnYxLlJvb21EZWZhdWx0cxIoCgdsaXZla2l0GAYgASgLMhcudXNoZXIudjEuTGl2ZUtpdENvbmZpZxIkCghicmFuZGluZxgHIAEoCzISLnVzaGVyLnYxLkJyYW5kaW5nEg8KB3ZlcnNpb24YCCABKAkSEwoLZGV2ZWxvcG1lbnQYCSABKAgikAEKD1JlY29yZGluZ0NvbmZpZxIPCgdlbmFibGVkGAEgASgIEiYKBW1vZGVzGAIgAygOMhcudXNoZXIudjEuUmVjb3JkaW5nTW9kZRITCgtleHBpcmVfZGF5cxgDIAEoBRIvCgxtYXhfZHVyYXRpb24YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iNQoPVGVsZXBob255Q29uZmlnEg8KB2VuYWJsZWQYASABKAgSEQoJY291bnRyaWVzGAIgAygJIosBCgxSb29tRGVmYXVsdHMSKwoMYWNjZXNzX2xldmVsGAEgASgOMhUudXNoZXIudjEuQWNjZXNzTGV2ZWwSMgoTY2FuX3B1Ymxpc2hfc291cmNlcxgCIAMoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlEhoKEnVzZXJzX2NyZWF0ZV9yb29tcxgDIAEoCCIjCg1MaXZlS2l0Q29uZmlnEhIKCnNlcnZlcl91cmwYASABKAkigAEKCEJyYW5kaW5nEgwKBG5hbWUYASABKAkSEAoIbG9nb191cmwYAiABKAkSFQoNc3VwcG9ydF9lbWFpbBgDIAEoCRIVCg1wcmltYXJ5X2NvbG9yGAQgASgJEhEKCXRlcm1zX3VybBgFIAEoCRITCgtwcml2YWN5X3VybBgGIAEoCSISChBHZXRDb25maWdSZXF1ZXN0IjUKEUdldENvbmZpZ1Jlc3BvbnNlEiAKBmNvbmZpZxgBIAEoCzIQLnVzaGVyLnYxLkNvbmZpZzJaCg1Db25maWdTZXJ2aWNlEkkKCUdldENvbmZpZxIaLnVzaGVyLnYxLkdldENvbmZpZ1JlcXVlc3QaGy51c2hlci52MS5HZXRDb25maWdSZXNwb25zZSIDkAIBQpEBCgxjb20udXNoZXIudjFCC0NvbmZpZ1Byb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_usher_v1_recordings, file_usher_v1_rooms]);
+  fileDesc("ChV1c2hlci92MS9jb25maWcucHJvdG8SCHVzaGVyLnYxIuMCCgZDb25maWcSEwoLc2lnbl9pbl91cmwYASABKAkSEQoJbGFuZ3VhZ2VzGAIgAygJEiwKCXJlY29yZGluZxgDIAEoCzIZLnVzaGVyLnYxLlJlY29yZGluZ0NvbmZpZxIsCgl0ZWxlcGhvbnkYBCABKAsyGS51c2hlci52MS5UZWxlcGhvbnlDb25maWcSLQoNcm9vbV9kZWZhdWx0cxgFIAEoCzIWLnVzaGVyLnYxLlJvb21EZWZhdWx0cxIoCgdsaXZla2l0GAYgASgLMhcudXNoZXIudjEuTGl2ZUtpdENvbmZpZxIkCghicmFuZGluZxgHIAEoCzISLnVzaGVyLnYxLkJyYW5kaW5nEg8KB3ZlcnNpb24YCCABKAkSEwoLZGV2ZWxvcG1lbnQYCSABKAgSMAoLaW52aXRhdGlvbnMYCiABKAsyGy51c2hlci52MS5JbnZpdGF0aW9uc0NvbmZpZyKQAQoPUmVjb3JkaW5nQ29uZmlnEg8KB2VuYWJsZWQYASABKAgSJgoFbW9kZXMYAiADKA4yFy51c2hlci52MS5SZWNvcmRpbmdNb2RlEhMKC2V4cGlyZV9kYXlzGAMgASgFEi8KDG1heF9kdXJhdGlvbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiI1Cg9UZWxlcGhvbnlDb25maWcSDwoHZW5hYmxlZBgBIAEoCBIRCgljb3VudHJpZXMYAiADKAkiJAoRSW52aXRhdGlvbnNDb25maWcSDwoHZW5hYmxlZBgBIAEoCCKLAQoMUm9vbURlZmF1bHRzEisKDGFjY2Vzc19sZXZlbBgBIAEoDjIVLnVzaGVyLnYxLkFjY2Vzc0xldmVsEjIKE2Nhbl9wdWJsaXNoX3NvdXJjZXMYAiADKA4yFS51c2hlci52MS5UcmFja1NvdXJjZRIaChJ1c2Vyc19jcmVhdGVfcm9vbXMYAyABKAgiIwoNTGl2ZUtpdENvbmZpZxISCgpzZXJ2ZXJfdXJsGAEgASgJIoABCghCcmFuZGluZxIMCgRuYW1lGAEgASgJEhAKCGxvZ29fdXJsGAIgASgJEhUKDXN1cHBvcnRfZW1haWwYAyABKAkSFQoNcHJpbWFyeV9jb2xvchgEIAEoCRIRCgl0ZXJtc191cmwYBSABKAkSEwoLcHJpdmFjeV91cmwYBiABKAkiEgoQR2V0Q29uZmlnUmVxdWVzdCI1ChFHZXRDb25maWdSZXNwb25zZRIgCgZjb25maWcYASABKAsyEC51c2hlci52MS5Db25maWcyWgoNQ29uZmlnU2VydmljZRJJCglHZXRDb25maWcSGi51c2hlci52MS5HZXRDb25maWdSZXF1ZXN0GhsudXNoZXIudjEuR2V0Q29uZmlnUmVzcG9uc2UiA5ACAUKRAQoMY29tLnVzaGVyLnYxQgtDb25maWdQcm90b1ABWjNnaXRodWIuY29tL3VzaGVyLW1lZXQvdXNoZXIvZ2VuL2dvL3VzaGVyL3YxO3VzaGVydjGiAgNVWFiqAghVc2hlci5WMcoCCFVzaGVyXFYx4gIUVXNoZXJcVjFcR1BCTWV0YWRhdGHqAglVc2hlcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_usher_v1_recordings, file_usher_v1_rooms]);
 
 /**
  * Config is how this instance is set up. All of it comes from the operator's settings.
@@ -86,6 +86,13 @@ export type Config = Message<"usher.v1.Config"> & {
    * @generated from field: bool development = 9;
    */
   development: boolean;
+
+  /**
+   * Invitations.
+   *
+   * @generated from field: usher.v1.InvitationsConfig invitations = 10;
+   */
+  invitations?: InvitationsConfig | undefined;
 };
 
 /**
@@ -166,6 +173,27 @@ export const TelephonyConfigSchema: GenMessage<TelephonyConfig> = /*@__PURE__*/
   messageDesc(file_usher_v1_config, 2);
 
 /**
+ * InvitationsConfig is how invitations are set up.
+ *
+ * @generated from message usher.v1.InvitationsConfig
+ */
+export type InvitationsConfig = Message<"usher.v1.InvitationsConfig"> & {
+  /**
+   * Whether people can be invited by mail.
+   *
+   * @generated from field: bool enabled = 1;
+   */
+  enabled: boolean;
+};
+
+/**
+ * Describes the message usher.v1.InvitationsConfig.
+ * Use `create(InvitationsConfigSchema)` to create a new message.
+ */
+export const InvitationsConfigSchema: GenMessage<InvitationsConfig> = /*@__PURE__*/
+  messageDesc(file_usher_v1_config, 3);
+
+/**
  * RoomDefaults is what a new room is like when nobody says otherwise.
  *
  * @generated from message usher.v1.RoomDefaults
@@ -198,7 +226,7 @@ export type RoomDefaults = Message<"usher.v1.RoomDefaults"> & {
  * Use `create(RoomDefaultsSchema)` to create a new message.
  */
 export const RoomDefaultsSchema: GenMessage<RoomDefaults> = /*@__PURE__*/
-  messageDesc(file_usher_v1_config, 3);
+  messageDesc(file_usher_v1_config, 4);
 
 /**
  * LiveKitConfig is how LiveKit is reached.
@@ -219,7 +247,7 @@ export type LiveKitConfig = Message<"usher.v1.LiveKitConfig"> & {
  * Use `create(LiveKitConfigSchema)` to create a new message.
  */
 export const LiveKitConfigSchema: GenMessage<LiveKitConfig> = /*@__PURE__*/
-  messageDesc(file_usher_v1_config, 4);
+  messageDesc(file_usher_v1_config, 5);
 
 /**
  * Branding is the name, logo and links of this instance.
@@ -275,7 +303,7 @@ export type Branding = Message<"usher.v1.Branding"> & {
  * Use `create(BrandingSchema)` to create a new message.
  */
 export const BrandingSchema: GenMessage<Branding> = /*@__PURE__*/
-  messageDesc(file_usher_v1_config, 5);
+  messageDesc(file_usher_v1_config, 6);
 
 /**
  * GetConfigRequest is the input of ConfigService.GetConfig.
@@ -290,7 +318,7 @@ export type GetConfigRequest = Message<"usher.v1.GetConfigRequest"> & {
  * Use `create(GetConfigRequestSchema)` to create a new message.
  */
 export const GetConfigRequestSchema: GenMessage<GetConfigRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_config, 6);
+  messageDesc(file_usher_v1_config, 7);
 
 /**
  * GetConfigResponse is the output of ConfigService.GetConfig.
@@ -311,7 +339,7 @@ export type GetConfigResponse = Message<"usher.v1.GetConfigResponse"> & {
  * Use `create(GetConfigResponseSchema)` to create a new message.
  */
 export const GetConfigResponseSchema: GenMessage<GetConfigResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_config, 7);
+  messageDesc(file_usher_v1_config, 8);
 
 /**
  * ConfigService tells clients how this instance is set up.

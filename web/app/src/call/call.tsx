@@ -17,6 +17,7 @@ import { Controls, type Panel } from "./controls.tsx";
 import { InvitePanel } from "./invite-panel.tsx";
 import { detailsOf, isHostHere, nameOf, usePeople } from "./people.ts";
 import { PeoplePanel } from "./people-panel.tsx";
+import { useIsRecorded, useRecorder } from "./recording.tsx";
 import { serverMessage } from "./server-messages.ts";
 import { Stage } from "./stage.tsx";
 
@@ -81,12 +82,20 @@ function Meeting({ room: first, connection }: { room: Room; connection: Connecti
     panel === "people" ? undefined : () => setPanel("people"),
   );
 
+  const recorder = useRecorder(room, host);
+  // LiveKit tells everybody that a recorder is there, and Usher tells hosts what became of it.
+  const recorded = useIsRecorded() || (recorder.running && !recorder.starting);
   const connected = state === ConnectionState.Connected;
   const interrupted = state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting;
   return (
     <div className={panel ? "call with-panel" : "call"}>
       <header className="call-top">
         <h1 className="clamp">{room.name}</h1>
+        {recorded && (
+          <p className="tag recorded" role="status">
+            {t.recordings.running}
+          </p>
+        )}
         {!connected && (
           <p className="tag" role="status">
             {interrupted ? t.call.reconnecting : t.call.connecting}
@@ -106,6 +115,7 @@ function Meeting({ room: first, connection }: { room: Room; connection: Connecti
         panel={panel}
         toggle={(which) => setPanel((now) => (now === which ? undefined : which))}
         waiting={entries.length}
+        recorder={recorder}
         canInvite={room.joinMode === JoinMode.DIRECT}
         leave={() => void live.disconnect()}
       />

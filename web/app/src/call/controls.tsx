@@ -9,6 +9,7 @@ import { Icon, type IconName } from "../ui/icons.tsx";
 import { Menu } from "../ui/menu.tsx";
 import { mayPublish, type Source } from "./connection.ts";
 import { detailsOf } from "./people.ts";
+import { RecordDialog, type Recorder } from "./recording.tsx";
 
 export type Panel = "people" | "invite";
 
@@ -21,6 +22,7 @@ export function Controls({
   toggle,
   waiting,
   canInvite,
+  recorder,
   leave,
 }: {
   room: Room;
@@ -30,6 +32,7 @@ export function Controls({
   toggle: (panel: Panel) => void;
   waiting: number;
   canInvite: boolean;
+  recorder: Recorder;
   leave: () => void;
 }) {
   const t = useTexts();
@@ -38,6 +41,7 @@ export function Controls({
   const { localParticipant, isMicrophoneEnabled, isCameraEnabled, isScreenShareEnabled } = useLocalParticipant();
   const allowed = useAllowed();
   const [ending, setEnding] = useState(false);
+  const [recordAsked, setRecordAsked] = useState(false);
   const raised = detailsOf(localParticipant).hand !== undefined;
   const deviceFailed = (error: unknown) => {
     // Somebody who closes the browser's window of screens has changed their mind: that is no failure.
@@ -105,6 +109,13 @@ export function Controls({
             ...(host
               ? [{ label: t.call.settings, run: () => void open(`/-/rooms/${room.slug}`, "_blank", "noopener") }]
               : []),
+            ...(recorder.available
+              ? [
+                  recorder.running
+                    ? { label: t.recordings.stop, run: recorder.stop }
+                    : { label: t.recordings.start, run: () => setRecordAsked(true) },
+                ]
+              : []),
             { label: t.call.leaveOnly, run: leave },
             ...(host ? [{ label: t.call.endForAll, run: () => setEnding(true), danger: true }] : []),
           ]}
@@ -117,6 +128,12 @@ export function Controls({
           <Icon name="leave" />
         </button>
       </div>
+      {recordAsked && <RecordDialog room={room} started={recorder.refresh} close={() => setRecordAsked(false)} />}
+      {recorder.starting && (
+        <p className="hidden" role="status">
+          {t.recordings.starting}
+        </p>
+      )}
       {ending && <EndDialog room={room} close={() => setEnding(false)} />}
     </section>
   );

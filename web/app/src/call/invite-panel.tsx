@@ -1,4 +1,5 @@
 import type { Room } from "@usher-meet/client";
+import { useDialIn } from "../pages/phone-panel.tsx";
 import { invitationText } from "../rooms.ts";
 import { useTexts } from "../texts/index.tsx";
 import { CopyButton } from "../ui/feedback.tsx";
@@ -7,7 +8,8 @@ import { SidePanel } from "./side-panel.tsx";
 /** Every way to join, to read out or to copy. */
 export function InvitePanel({ room, close }: { room: Room; close: () => void }) {
   const t = useTexts();
-  const text = invitationText(t, room);
+  const { dialIn } = useDialIn(room);
+  const text = invitationText(t, room, dialIn);
   return (
     <SidePanel title={t.invitation.title} close={close}>
       <p className="muted">{t.invitation.hint}</p>

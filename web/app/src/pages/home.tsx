@@ -20,6 +20,7 @@ export function Home() {
     <Page title={t.home.title}>
       <h1 className="hidden">{t.home.title}</h1>
       <div className="columns">
+        <MyRooms />
         <aside className="stack">
           {config.roomDefaults?.usersCreateRooms === false ? (
             <p className="card muted">{t.home.cannotCreate}</p>
@@ -28,7 +29,6 @@ export function Home() {
           )}
           <JoinByCode />
         </aside>
-        <MyRooms />
       </div>
     </Page>
   );

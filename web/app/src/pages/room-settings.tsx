@@ -20,6 +20,9 @@ import { Avatar } from "../ui/avatar.tsx";
 import { CopyButton, Dialog, ErrorNotice, Loading, useToaster } from "../ui/feedback.tsx";
 import { Icon } from "../ui/icons.tsx";
 import { MessagePage, Page } from "../ui/page.tsx";
+import { Invitations } from "./invitations-panel.tsx";
+import { DialInDetails } from "./phone-panel.tsx";
+import { RecordingList } from "./recording-list.tsx";
 
 /** What hosts decide about a room. */
 export function RoomSettings({ room: slug }: { room: string }) {
@@ -71,6 +74,8 @@ export function RoomSettings({ room: slug }: { room: string }) {
       <InMeeting room={room} />
       {config.telephony?.enabled && <Phone room={room} />}
       <Members room={room} />
+      {config.invitations?.enabled && <Invitations room={room} />}
+      {config.recording?.enabled && <RecordingList room={room} />}
       {room.myRole === Role.OWNER && <Danger room={room} />}
     </Page>
   );
@@ -289,6 +294,7 @@ function Phone({ room }: { room: Room }) {
         </select>
       </div>
       <ErrorNotice error={error} />
+      <DialInDetails room={room} />
     </section>
   );
 }

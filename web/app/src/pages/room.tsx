@@ -2,7 +2,7 @@ import { type Connection, EntryStatus, type Room, RoomsService, UsherError } fro
 import { useEntry, useQuery } from "@usher-meet/client/react";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { Link } from "wouter";
-import { keepPlace, keptPlace, type Place } from "../place.ts";
+import { invitationOf, keepPlace, keptPlace, type Place } from "../place.ts";
 import { useMe } from "../session.ts";
 import { useTexts } from "../texts/index.tsx";
 import { ErrorNotice, Loading } from "../ui/feedback.tsx";
@@ -17,6 +17,7 @@ const Call = lazy(async () => ({ default: (await import("../call/call.tsx")).Cal
 export function RoomPage({ room: slug }: { room: string }) {
   const t = useTexts();
   const me = useMe();
+  const [invitation] = useState(() => invitationOf(slug));
   const { data, error, refetch } = useQuery(RoomsService.method.getRoom, { room: slug });
   if (UsherError.from(error ?? "").reason === "ROOM_NOT_FOUND") {
     return (
@@ -35,7 +36,7 @@ export function RoomPage({ room: slug }: { room: string }) {
     );
   }
   if (!data?.room || me === undefined) return <Loading />;
-  return <Ways room={data.room} signedInAs={me?.fullName} refresh={refetch} />;
+  return <Ways room={data.room} signedInAs={me?.fullName} invitation={invitation} refresh={refetch} />;
 }
 
 /** What the visitor is about to do, and where they are with it. */
@@ -47,7 +48,17 @@ type Stage =
 
 const silent: Choices = { name: "", camera: false, microphone: false, cameraId: "", microphoneId: "" };
 
-function Ways({ room, signedInAs, refresh }: { room: Room; signedInAs: string | undefined; refresh: () => void }) {
+function Ways({
+  room,
+  signedInAs,
+  invitation,
+  refresh,
+}: {
+  room: Room;
+  signedInAs: string | undefined;
+  invitation: string;
+  refresh: () => void;
+}) {
   // Who was waiting when the page was loaded anew goes on waiting, with devices off.
   const [stage, setStage] = useState<Stage>(() => {
     const place = keptPlace(room.id);
@@ -77,7 +88,7 @@ function Ways({ room, signedInAs, refresh }: { room: Room; signedInAs: string | 
         />
       );
     case "asking":
-      return <Asking room={room} choices={stage.choices} enter={enter} back={back} />;
+      return <Asking room={room} invitation={invitation} choices={stage.choices} enter={enter} back={back} />;
     case "call":
       return (
         <Suspense fallback={<Loading />}>
@@ -91,11 +102,13 @@ function Ways({ room, signedInAs, refresh }: { room: Room; signedInAs: string | 
 
 function Asking({
   room,
+  invitation,
   choices: first,
   enter,
   back,
 }: {
   room: Room;
+  invitation: string;
   choices: Choices;
   enter: (choices: Choices, connection: Connection) => void;
   back: () => void;
@@ -114,6 +127,7 @@ function Asking({
   );
   const { value, state, error, restart } = useEntry(room.id, {
     displayName: name,
+    invitationToken: invitation,
     ticket: place?.ticket ?? "",
     onTicket: (ticket) => keep({ ticket, waiting: true }),
   });
