@@ -119,6 +119,8 @@ func (s *Service) standing(ctx context.Context, room uuid.UUID, call live.Call) 
 
 // room is a room that phone callers may be in; nil for one that is gone, or refuses them.
 func (s *Service) room(ctx context.Context, id uuid.UUID) (*ent.Room, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	switch {
 	case ent.IsNotFound(err):

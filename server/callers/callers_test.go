@@ -303,9 +303,11 @@ func TestSweep_turns(t *testing.T) {
 		t.Fatal("the first has no turn")
 	}
 	call, _ := w.calls("+4917012345678")
-	if err := w.callers.sweep(t.Context(), true); err != nil {
+	sweep := newSweeper(w.callers)
+	if err := sweep.begin(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
+	sweep.running.Wait()
 	if now := w.until("still there", call, func(live.Participant) bool { return true }); isHeld(now) {
 		t.Error("the caller was held out of turn")
 	}

@@ -3,6 +3,7 @@ package callers
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,7 +22,7 @@ func (s *Service) Immediately(ctx context.Context, e live.Event) {
 	var err error
 	switch {
 	case e.Type == live.ParticipantJoined && isCaller(*e.Participant):
-		err = s.callerJoined(ctx, e.RoomID, *e.Participant)
+		err = errors.Join(s.callerJoined(ctx, e.RoomID, *e.Participant), s.awaitTrack(ctx, e.RoomID, *e.Participant))
 	case e.Type == live.TrackPublished && e.Track != nil:
 		err = s.trackPublished(ctx, e.RoomID, e.Participant.Identity, e.Participant.SID, e.Track.SID)
 	}
@@ -62,6 +63,50 @@ func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p live.Parti
 		p = held
 	}
 	return s.look(ctx, room, p)
+}
+
+// looks is how often [Service.awaitTrack] looks, and lookPause how long it waits in between: callers publish within a tenth of a
+// second.
+const looks, lookPause = 10, 15 * time.Millisecond
+
+// awaitTrack mutes the track that a held caller is about to publish, as soon as it is there: the event that tells of it comes
+// later, and is stored first.
+func (s *Service) awaitTrack(ctx context.Context, room uuid.UUID, caller live.Participant) error {
+	for range looks {
+		if !s.known.isHeld(caller.SID) {
+			return nil // not at all, or not any more
+		}
+		p, err := s.find(ctx, room, caller.Identity)
+		if err != nil || len(p.Tracks) > 0 {
+			return errors.Join(ignoreGone(err), s.muteHeld(ctx, room, p))
+		}
+		if !sleep(ctx, lookPause) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// muteHeld mutes the tracks of somebody if they are held.
+func (s *Service) muteHeld(ctx context.Context, room uuid.UUID, p live.Participant) error {
+	defer s.known.lock(room, p.Identity)()
+	if !s.known.isHeld(p.SID) || isHeld(p) {
+		return nil
+	}
+	for _, track := range p.Tracks {
+		if err := s.LiveKit.MuteTrack(ctx, room, p.Identity, track.SID); err != nil {
+			return ignoreGone(err)
+		}
+	}
+	// As after every hold: a host may have decided meanwhile, on another replica.
+	standing, err := s.standing(ctx, room, p.Call())
+	if standing == live.CallLifted {
+		standing = live.CallAdmitted
+	}
+	if standing == live.CallAdmitted {
+		err = errors.Join(err, s.settle(ctx, room, p, standing))
+	}
+	return err
 }
 
 // trackPublished mutes what a caller publishes who was not let in. LiveKit's event says of nobody that they are on the phone,

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// sweepTimeout bounds one look at one room.
-	sweepTimeout = 5 * time.Second
+	// sweepTimeout bounds one look at one room, and askTimeout what the database is asked for it: who cannot be asked about in
+	// time is still to be held.
+	sweepTimeout, askTimeout = 10 * time.Second, 2 * time.Second
 	// atOnce is how many rooms are looked at at the same time.
 	atOnce = 16
 )
@@ -27,13 +28,15 @@ const (
 func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(s.Timing.Sweep)
 	defer tick.Stop()
+	w := newSweeper(s)
+	defer w.running.Wait()
 	var searched time.Time
 	for {
 		search := time.Since(searched) >= s.Timing.Search
 		if search {
 			searched = time.Now()
 		}
-		if err := s.sweep(ctx, search); err != nil && ctx.Err() == nil {
+		if err := w.begin(ctx, search); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "callers cannot be looked after", "err", err)
 		}
 		select {
@@ -44,39 +47,80 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// sweep looks at every room that can be dialled or is known to have callers; with search, at every meeting.
-func (s *Service) sweep(ctx context.Context, search bool) error {
-	rooms, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.RuleIDNEQ("")).IDs(ctx)
-	if err != nil {
-		err = fmt.Errorf("list rooms that can be dialled: %w", err)
-	}
-	rooms = append(rooms, s.known.allRooms()...)
+// sweeper looks at rooms side by side. A room for which something takes long is left out meanwhile, and holds up no other.
+type sweeper struct {
+	*Service
+	running sync.WaitGroup
+	free    chan struct{}
+
+	mu   sync.Mutex
+	busy map[uuid.UUID]bool
+}
+
+func newSweeper(s *Service) *sweeper {
+	return &sweeper{Service: s, free: make(chan struct{}, atOnce), busy: map[uuid.UUID]bool{}}
+}
+
+// begin begins to look at every room that can be dialled or is known to have callers; with search, at every meeting.
+func (w *sweeper) begin(ctx context.Context, search bool) error {
+	rooms, err := w.dialled(ctx)
+	rooms = append(rooms, w.known.allRooms()...)
 	if search {
-		all, searchErr := s.Meetings.LiveRooms(ctx)
+		all, searchErr := w.Meetings.LiveRooms(ctx)
 		rooms, err = append(rooms, all...), errors.Join(err, searchErr)
 	}
 	slices.SortFunc(rooms, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
-	var (
-		running sync.WaitGroup
-		free    = make(chan struct{}, atOnce)
-	)
 	for _, room := range slices.Compact(rooms) {
-		free <- struct{}{}
-		running.Go(func() {
-			defer func() { <-free }()
-			bounded, cancel := context.WithTimeout(ctx, sweepTimeout)
-			defer cancel()
-			// A little less than the period, so that the replica whose turn it is finds it free again.
-			if !s.Turns.TakeTurn(bounded, room, s.Timing.Sweep*3/4) {
-				return
-			}
-			if err := s.sweepRoom(bounded, room); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "callers of a room cannot be looked after", "room", room, "err", err)
-			}
+		if !w.take(room) {
+			continue
+		}
+		w.free <- struct{}{}
+		w.running.Go(func() {
+			defer func() { <-w.free; w.release(room) }()
+			w.visit(ctx, room)
 		})
 	}
-	running.Wait()
 	return err
+}
+
+// dialled are the rooms that can be dialled.
+func (w *sweeper) dialled(ctx context.Context) ([]uuid.UUID, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	rooms, err := w.DB.Read.DispatchRule.Query().Where(dispatchrule.RuleIDNEQ("")).IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list rooms that can be dialled: %w", err)
+	}
+	return rooms, nil
+}
+
+func (w *sweeper) take(room uuid.UUID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy[room] {
+		return false
+	}
+	w.busy[room] = true
+	return true
+}
+
+func (w *sweeper) release(room uuid.UUID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.busy, room)
+}
+
+// visit looks at one room if it is this replica's turn.
+func (w *sweeper) visit(ctx context.Context, room uuid.UUID) {
+	bounded, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	// A little less than the period, so that the replica whose turn it is finds it free again.
+	if !w.Turns.TakeTurn(bounded, room, w.Timing.Sweep*3/4) {
+		return
+	}
+	if err := w.sweepRoom(bounded, room); err != nil && ctx.Err() == nil {
+		w.Log.WarnContext(ctx, "callers of a room cannot be looked after", "room", room, "err", err)
+	}
 }
 
 // sweepRoom settles all callers of one room.

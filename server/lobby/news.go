@@ -17,7 +17,7 @@ const (
 	hostGap, guestGap = 10 * time.Millisecond, time.Second
 	// hostRefresh and guestRefresh are how often a room is listed without news: who lapses says nothing, and news may be
 	// lost.
-	hostRefresh, guestRefresh = 2 * time.Second, 10 * time.Second
+	hostRefresh, guestRefresh = 2 * time.Second, time.Minute
 	// resubscribe is the wait after a lost subscription.
 	resubscribe = 250 * time.Millisecond
 )

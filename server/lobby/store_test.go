@@ -127,15 +127,15 @@ func TestKnock_waitsRenamesAndIsDecided(t *testing.T) {
 func TestKnock_deniedDoubles(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
-		s.Rules.Denied, s.Rules.Grace = 300*time.Millisecond, time.Millisecond
+		s.Rules.Denied, s.Rules.Grace = time.Second, time.Millisecond
 		ctx, room, user := t.Context(), uuid.New(), uuid.New()
 		ann := guest(room, user)
 		for i := range 3 {
 			e := said(t, "new")(s.knock(ctx, ann, "Ann", 1, i == 0))
 			denied := said(t, "new")(s.decide(ctx, room, e.ID, e.Etag, false, 0, 1))
 			want := s.Rules.Denied << i
-			if left := time.Until(denied.ends); left > want+50*time.Millisecond || left < want/2 {
-				t.Errorf("denial %d holds for %v, want %v", i+1, left, want)
+			if life := denied.ends.Sub(microseconds(denied.Decided)); life != want {
+				t.Errorf("denial %d holds for %v, want %v", i+1, life, want)
 			}
 			if e := said(t, "ok")(s.knock(ctx, ann, "Ann", 1, false)); e.Status != statusDenied {
 				t.Errorf("who was denied asks again: %+v", e)
@@ -181,18 +181,18 @@ func TestKnock_placeAfterLoss(t *testing.T) {
 func TestKnock_lapses(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
-		s.Rules.Waiting, s.Rules.Grace = 150*time.Millisecond, 300*time.Millisecond
+		s.Rules.Waiting, s.Rules.Grace = time.Second, 4*time.Second
 		ctx, room := t.Context(), uuid.New()
 		ann, bob := guest(room, uuid.Nil), guest(room, uuid.Nil)
 		a := said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
 		said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(s.Rules.Waiting + 100*time.Millisecond)
 		wantNames(t, s, room)
 		// A sign of life within the grace brings the place back, and a decision finds who lapsed a moment ago.
 		said(t, "ok")(s.touch(ctx, bob, 1))
 		wantNames(t, s, room, "Bob")
 		said(t, "new")(s.decide(ctx, room, a.ID, a.Etag, true, 0, 1))
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(s.Rules.Waiting + s.Rules.Grace + 100*time.Millisecond)
 		said(t, "gone")(s.touch(ctx, bob, 1))
 		if e := said(t, "ok")(s.touch(ctx, ann, 1)); e.Status != statusAccepted {
 			t.Errorf("the admission is gone: %+v", e)

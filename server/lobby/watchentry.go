@@ -19,6 +19,8 @@ type entryStream struct {
 	access *auth.Access
 	ticket *auth.LobbyTicket
 	watch  *watcher
+	// release and leave undo what began with the stream.
+	release, leave func()
 	// last is what was sent last.
 	last *usherv1.Entry
 	// name is the entry's, should it have to be made again.
@@ -27,29 +29,49 @@ type entryStream struct {
 
 // watchEntry is WatchEntry.
 func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest, send func(*usherv1.WatchEntryResponse) error) error {
-	a, err := auth.FindRoom(ctx, s.DB.Read, req.GetRoom())
-	if err != nil {
-		return err
-	}
-	t, err := s.ticket(a, req.GetTicket())
-	if err != nil {
-		return err
-	}
-	hub := s.hub()
-	release, err := s.open.take(ctx, s.Streams, a.Caller, t.EntryID.String())
-	if err != nil {
-		return err
-	}
-	defer release()
-	// Before the first look, so that nothing happens unseen in between.
-	w, leave := hub.subscribe(ctx, a.Room.ID, t.EntryID.String())
-	defer leave()
-	e := &entryStream{Service: s, send: send, access: a, ticket: t, watch: w, name: t.DisplayName}
-	done, err := e.look(ctx, false)
+	e := &entryStream{Service: s, send: send, release: func() {}, leave: func() {}}
+	defer func() { e.leave(); e.release() }()
+	done, err := e.elsewhere(func() (bool, error) { return e.begin(ctx, req) })
 	if done || err != nil {
 		return err
 	}
 	return e.run(ctx)
+}
+
+// begin finds the entry and sends it as it is.
+func (e *entryStream) begin(ctx context.Context, req *usherv1.WatchEntryRequest) (done bool, err error) {
+	if e.access, err = auth.FindRoom(ctx, e.DB.Read, req.GetRoom()); err != nil {
+		return false, err
+	}
+	if e.ticket, err = e.Service.ticket(e.access, req.GetTicket()); err != nil {
+		return false, err
+	}
+	hub, entry := e.hub(), e.ticket.EntryID.String()
+	release, err := e.open.take(ctx, e.Streams, e.access.Caller, entry)
+	if err != nil {
+		return false, err
+	}
+	e.release, e.name = release, e.ticket.DisplayName
+	// Before the first look, so that nothing happens unseen in between.
+	e.watch, e.leave = hub.subscribe(ctx, e.access.Room.ID, entry)
+	return e.look(ctx, false)
+}
+
+// elsewhere runs a step of the stream on a stack of its own. Databases and encoders need deep stacks for a moment, and a
+// goroutine that once had one keeps it: 10,000 streams that wait for half an hour would each hold what few use at a time.
+func (*entryStream) elsewhere(step func() (bool, error)) (done bool, err error) {
+	var failure any
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() { failure = recover() }()
+		done, err = step()
+	}()
+	<-ended
+	if failure != nil {
+		panic(failure) // for the interceptor that reports it
+	}
+	return done, err
 }
 
 func (e *entryStream) run(ctx context.Context) error {
@@ -68,13 +90,9 @@ func (e *entryStream) run(ctx context.Context) error {
 		case <-end.C:
 			return e.close(usherv1.ClosingReason_CLOSING_REASON_MAX_AGE)
 		case <-beat.C:
-			done, err = e.beat(ctx)
+			done, err = e.elsewhere(func() (bool, error) { return e.beat(ctx) })
 		case <-e.watch.wake:
-			if e.watch.own.Swap(false) {
-				done, err = e.look(ctx, true)
-			} else {
-				err = e.move()
-			}
+			done, err = e.elsewhere(func() (bool, error) { return e.wake(ctx) })
 		}
 		if errors.Is(err, fault.ErrRedis) {
 			// It may be back at the next heartbeat; until then the guest is told that this server is here.
@@ -84,6 +102,14 @@ func (e *entryStream) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// wake is for news: about the entry itself, or about others.
+func (e *entryStream) wake(ctx context.Context) (done bool, err error) {
+	if e.watch.own.Swap(false) {
+		return e.look(ctx, true)
+	}
+	return false, e.move()
 }
 
 var heartbeat = &usherv1.WatchEntryResponse_Heartbeat{Heartbeat: &usherv1.Heartbeat{}}

@@ -105,6 +105,7 @@ func serveBaseline(ctx context.Context, address, database string) error {
 		}
 		handler.ServeHTTP(w, r.WithContext(auth.WithCaller(r.Context(), caller)))
 	})
+	mux.HandleFunc("/webhooks/livekit", baselineWebhook(pool))
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
