@@ -638,7 +638,7 @@ func TestInvitationRoles(t *testing.T) {
 	}
 }
 
-func (v *inviting) open(method, path string, form url.Values, language string) (*http.Response, string) {
+func (v *inviting) browse(method, path string, form url.Values, language string) (*http.Response, string) {
 	v.t.Helper()
 	req, err := http.NewRequestWithContext(v.t.Context(), method, v.URL+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -672,7 +672,7 @@ func TestInvitationPage(t *testing.T) {
 	token := v.link(v.mail.Wait(1)[0])
 	path := "/i/" + token
 	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt je uit"} {
-		res, body := v.open(http.MethodGet, path, nil, language)
+		res, body := v.browse(http.MethodGet, path, nil, language)
 		if res.StatusCode != http.StatusOK || !strings.Contains(body, word) || !strings.Contains(body, "Analytical Engines") ||
 			!strings.Contains(body, "&lt;b&gt;Bring") || strings.Contains(body, "<script") {
 			t.Errorf("%s: %d\n%s", language, res.StatusCode, body)
@@ -692,23 +692,23 @@ func TestInvitationPage(t *testing.T) {
 	if got := v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT); got.GetResponse() != 0 || got.GetAdmissionCount() != 0 {
 		t.Errorf("looking at the page changed the invitation: %v", got)
 	}
-	res, _ := v.open(http.MethodPost, path, url.Values{"response": {"maybe"}}, "en")
+	res, _ := v.browse(http.MethodPost, path, url.Values{"response": {"maybe"}}, "en")
 	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "http://usher.test"+path+"?answered=1" {
 		t.Errorf("answered with %d to %s", res.StatusCode, res.Header.Get("Location"))
 	}
 	if got := v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT).GetResponse(); got != usherv1.Attendance_ATTENDANCE_MAYBE {
 		t.Errorf("the answer is %v", got)
 	}
-	res, _ = v.open(http.MethodPost, path, url.Values{"action": {"join"}}, "en")
+	res, _ = v.browse(http.MethodPost, path, url.Values{"action": {"join"}}, "en")
 	if got, want := res.Header.Get("Location"), v.room.GetWebUrl()+"#invitation="+token; res.StatusCode != http.StatusSeeOther || got != want {
 		t.Errorf("joining leads with %d to %s, want %s", res.StatusCode, got, want)
 	}
-	if res, _ = v.open(http.MethodPost, path, url.Values{"response": {"perhaps"}}, "en"); res.StatusCode != http.StatusBadRequest {
+	if res, _ = v.browse(http.MethodPost, path, url.Values{"response": {"perhaps"}}, "en"); res.StatusCode != http.StatusBadRequest {
 		t.Errorf("an answer that is none: %d", res.StatusCode)
 	}
 	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		res, body := v.open(method, path, url.Values{"response": {"yes"}}, "en")
+		res, body := v.browse(method, path, url.Values{"response": {"yes"}}, "en")
 		if res.StatusCode != http.StatusGone || !strings.Contains(body, "withdrawn") || strings.Contains(body, "Analytical") || strings.Contains(body, "Ada") {
 			t.Errorf("%s of a link that was revoked: %d\n%s", method, res.StatusCode, body)
 		}
@@ -716,7 +716,7 @@ func TestInvitationPage(t *testing.T) {
 	// Who has no token learns nothing, and is refused after a while.
 	codes := map[int]int{}
 	for n := range 40 {
-		res, body := v.open(http.MethodGet, fmt.Sprintf("/i/test-guess-%d", n), nil, "en")
+		res, body := v.browse(http.MethodGet, fmt.Sprintf("/i/test-guess-%d", n), nil, "en")
 		codes[res.StatusCode]++
 		if strings.Contains(body, "Analytical") {
 			t.Error("a guess shows the room")
@@ -734,13 +734,13 @@ func TestStopMail(t *testing.T) {
 	v.invite("charles@people.example")
 	header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
 	path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
-	if res, body := v.open(http.MethodGet, path, nil, "fr"); res.StatusCode != http.StatusOK || !strings.Contains(body, "Plus d’invitations") {
+	if res, body := v.browse(http.MethodGet, path, nil, "fr"); res.StatusCode != http.StatusOK || !strings.Contains(body, "Plus d’invitations") {
 		t.Errorf("the page: %d\n%s", res.StatusCode, body)
 	}
 	v.invite("charles@people.example") // GET had no effect
 	v.mail.Wait(2)
 	for range 2 { // repeating it is harmless
-		if res, _ := v.open(http.MethodPost, path, url.Values{"List-Unsubscribe": {"One-Click"}}, "en"); res.StatusCode != http.StatusOK {
+		if res, _ := v.browse(http.MethodPost, path, url.Values{"List-Unsubscribe": {"One-Click"}}, "en"); res.StatusCode != http.StatusOK {
 			t.Errorf("the button: %d", res.StatusCode)
 		}
 	}
@@ -750,7 +750,7 @@ func TestStopMail(t *testing.T) {
 	if len(res.GetRefused()) != 1 || res.GetRefused()[0].GetReason() != usherv1.ErrorReason_ERROR_REASON_RECIPIENT_SUPPRESSED {
 		t.Errorf("invited again: %v", res)
 	}
-	if res, _ := v.open(http.MethodPost, path[:len(path)-3]+"AAA", nil, "en"); res.StatusCode != http.StatusNotFound {
+	if res, _ := v.browse(http.MethodPost, path[:len(path)-3]+"AAA", nil, "en"); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a forged stop: %d", res.StatusCode)
 	}
 	rows, err := v.DB.Read.MailSuppression.Query().All(t.Context())
