@@ -50,6 +50,7 @@ type Config struct {
 	Streams                StreamsConfig
 	Callers                CallersConfig
 	Mail                   MailConfig
+	Marketing              MarketingConfig
 	Telephony              TelephonyConfig
 	Recording              RecordingConfig
 	Storage                StorageConfig
@@ -211,6 +212,15 @@ type LogConfig struct {
 	Level slog.Level
 	// Text is for people; without it each line is a JSON document.
 	Text bool
+}
+
+// MarketingConfig is the marketing service that is told of new accounts. None is while BrevoKey is empty.
+type MarketingConfig struct {
+	BrevoURL   string
+	BrevoKey   Secret
+	Lists      []int64
+	Attributes map[string]string
+	Timeout    time.Duration
 }
 
 // MailTLS is how the connection to the mail server is protected.

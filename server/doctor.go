@@ -56,6 +56,8 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 	}
 	closeRedis := d.checkRedis(ctx)
 	defer closeRedis()
+	d.checkStorage(ctx)
+	d.checkMail(ctx)
 	if !d.checkLiveKit(ctx) {
 		return
 	}
@@ -65,6 +67,18 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 		d.checkTelephony(ctx)
 	}
 	d.checkUnmute(ctx)
+}
+
+// checkStorage asks the storage of recordings, where there is one.
+func (d *doctor) checkStorage(ctx context.Context) {
+	if !d.Config.Storage.enabled() {
+		return
+	}
+	if err := CheckStorage(ctx, d.Config); err != nil {
+		d.bad("storage", "recordings cannot be found: %v: the USHER_STORAGE_ settings say where they are", err)
+		return
+	}
+	d.good("storage", "has the place for recordings")
 }
 
 func (d *doctor) good(name, format string, args ...any) {
@@ -104,6 +118,19 @@ func (d *doctor) openDatabase(ctx context.Context) (closeDatabase func()) {
 	}
 	db.Close()
 	return nil
+}
+
+// checkMail connects to the mail server as for a letter, and sends none.
+func (d *doctor) checkMail(ctx context.Context) {
+	err := CheckMail(ctx, d.Config)
+	switch {
+	case errors.Is(err, ErrMailOff):
+		d.good("mail", "is switched off: nobody can be invited (USHER_SMTP_HOST)")
+	case err != nil:
+		d.bad("mail", "%v: USHER_SMTP_HOST and the settings beside it say how the server is reached", err)
+	default:
+		d.good("mail", "%s takes letters", d.Config.Mail.Host)
+	}
 }
 
 // checkRedis checks that Redis answers, and keeps what it is told.

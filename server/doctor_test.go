@@ -34,7 +34,7 @@ func diagnose(t *testing.T, c server.Config, wait time.Duration) (names, bad []s
 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	all := []string{"database", "schema", "redis", "redis-aof", "livekit", "clock", "livekit-key", "webhook", "trunks", "remote-unmute"}
+	all := []string{"database", "schema", "redis", "redis-aof", "mail", "livekit", "clock", "livekit-key", "webhook", "trunks", "remote-unmute"}
 	names, bad, details := diagnose(t, start(t).Config, time.Minute)
 	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["trunks"], "no Redis") ||
 		!strings.Contains(details["remote-unmute"], "not seen") {
@@ -53,7 +53,7 @@ func TestDoctor(t *testing.T) {
 	room := must[*usherv1.CreateRoomResponse](t)(olga.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Visit"})).GetRoom().GetId()
 	i.join(t, olga, room)
 	i.open(room)
-	all = slices.Insert(all, 9, "dispatch-rules")
+	all = slices.Insert(all, 10, "dispatch-rules")
 	names, bad, details = diagnose(t, i.Config, time.Minute)
 	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["remote-unmute"], "can be let in") ||
 		!strings.Contains(details["trunks"], "1 in use") {
@@ -126,6 +126,15 @@ func TestDoctor_bad(t *testing.T) {
 			time.Minute,
 			[]string{"redis-aof"},
 			"appendonly yes",
+		},
+		{
+			"no mail server", healthy,
+			func(c *server.Config) {
+				c.Mail = server.MailConfig{Host: "127.0.0.1", Port: 1, TLS: server.MailNoTLS, From: "meet@usher.test", Timeout: time.Second}
+			},
+			time.Minute,
+			[]string{"mail"},
+			"USHER_SMTP_HOST",
 		},
 		{"no LiveKit", healthy, func(c *server.Config) { c.LiveKit.URL = "http://127.0.0.1:1" }, time.Minute, []string{"livekit"}, "USHER_LIVEKIT_URL"},
 		{

@@ -8,9 +8,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/letter"
 	"github.com/usher-meet/usher/server/mail"
+	"github.com/usher-meet/usher/server/marketing"
 )
 
 // ErrMailOff means that the settings name no mail server.
@@ -45,6 +47,25 @@ func (p *parts) invitationsService() *invitations.Service {
 		Jobs: p.jobs, Rooms: p.rooms, Mailer: p.post, Telephony: p.telephony, Rules: rules,
 		TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: p.log,
 	}
+}
+
+// contacts are the contacts that a marketing service is told of, nil for none.
+func (p *parts) contacts() *marketing.Contacts {
+	c := p.config.Marketing
+	if c.BrevoKey == "" {
+		return nil
+	}
+	return &marketing.Contacts{DB: p.db, Jobs: p.jobs, Log: p.log, Service: &marketing.Brevo{
+		URL: c.BrevoURL, Key: string(c.BrevoKey), Lists: c.Lists, Attributes: c.Attributes, Timeout: c.Timeout,
+	}}
+}
+
+// newAccount is who is told of new accounts; nil for nobody.
+func (p *parts) newAccount() func(context.Context, *ent.Client, *ent.User) error {
+	if c := p.contacts(); c != nil {
+		return c.Created
+	}
+	return nil
 }
 
 // CheckMail connects to the mail server as for a letter and sends none. It fails with [ErrMailOff] where there is none.

@@ -201,7 +201,9 @@ func (p *parts) mountSignIn(mux *http.ServeMux, o Options, provider *oidc.Provid
 		return
 	}
 	s := &auth.SignIn{
-		Accounts: &auth.Accounts{DB: p.db, MatchByEmail: p.config.OIDC.MatchByEmail, CreateUsers: p.config.OIDC.CreateUsers, Log: p.log},
+		Accounts: &auth.Accounts{
+			DB: p.db, MatchByEmail: p.config.OIDC.MatchByEmail, CreateUsers: p.config.OIDC.CreateUsers, Created: p.newAccount(), Log: p.log,
+		},
 		Sessions: p.sessions, Keys: p.keys, Limiter: p.limiter, Limit: p.config.Limits.SignIn,
 		TrustedProxies: p.config.TrustedProxies, PublicURL: p.config.PublicURL, AllowedOrigins: p.config.AllowedOrigins, Log: p.log,
 	}

@@ -66,6 +66,8 @@ type Options struct {
 	SignIn func(SignInParts) http.Handler
 	// WebApp is the built web app. Nil: there is none, and / says so.
 	WebApp fs.FS
+	// Development serves what is below /-/development/. It is nil but for `usher dev`.
+	Development http.Handler
 	// Front is the page of `usher dev`, at /-/development and, without a web app, at /.
 	Front http.Handler
 }
@@ -311,6 +313,9 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	mux.HandleFunc("GET /readyz", p.health.ready)
 	mux.Handle("POST /webhooks/livekit", p.webhook())
 	p.invitations.Mount(mux)
+	if o.Development != nil {
+		mux.Handle("/-/development/", o.Development)
+	}
 	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)

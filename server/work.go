@@ -31,6 +31,9 @@ func (p *parts) registerWork() {
 	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
 	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
 	jobs.Handle(p.work, p.invitations.Send)
+	if contacts := p.contacts(); contacts != nil {
+		jobs.Handle(p.work, contacts.Add)
+	}
 	p.work.Every("invitations.sweep", time.Minute, p.invitations.Sweep)
 	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)

@@ -42,6 +42,14 @@ func mailHost(s string) (string, error) {
 	return s, nil
 }
 
+func listID(s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is not the number of a list", s)
+	}
+	return n, nil
+}
+
 func portNumber(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {

@@ -613,6 +613,34 @@ var table = []section{
 				"People who were given the PIN before need the new one.",
 		},
 	}},
+	{"Marketing", "A marketing service can be told of the address of everybody who signs in for the first time: ask them before you " +
+		"switch it on. Nobody is while `USHER_BREVO_API_KEY` is empty.", []setting{
+		{
+			name: "USHER_BREVO_API_KEY", secret: true, ownInDev: true,
+			set: into(anySecret, func(c *config) *server.Secret { return &c.Marketing.BrevoKey }),
+			doc: "Key of the API of Brevo.",
+		},
+		{
+			name: "USHER_BREVO_URL", standard: "https://api.brevo.com", ownInDev: true,
+			set: into(baseURL("https", "http", true), func(c *config) *string { return &c.Marketing.BrevoURL }),
+			doc: "Address of that API.",
+		},
+		{
+			name: "USHER_BREVO_LIST_IDS",
+			set:  into(list(listID), func(c *config) *[]int64 { return &c.Marketing.Lists }),
+			doc:  "Ids of the lists that contacts are put on.",
+		},
+		{
+			name: "USHER_BREVO_ATTRIBUTES",
+			set:  into(keyValues, func(c *config) *map[string]string { return &c.Marketing.Attributes }),
+			doc:  "What is noted about each contact, as `NAME=value`, such as `SOURCE=usher`.",
+		},
+		{
+			name: "USHER_BREVO_TIMEOUT", standard: "10s",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Marketing.Timeout }),
+			doc: "How long a call may take. No sign-in waits for it.",
+		},
+	}},
 	{"Branding", "", []setting{
 		{
 			name: "USHER_BRANDING_NAME", standard: "Usher",

@@ -18,14 +18,16 @@ var (
 	errSignInRefused = errors.New("the provider's answer lacks a usable sub")
 )
 
-// Accounts finds the account of who signs in. Every field is required.
+// Accounts finds the account of who signs in. Every field is required unless it says otherwise.
 type Accounts struct {
 	DB *dbtx.DB
 	// MatchByEmail lets a verified address find an account that has no sub.
 	MatchByEmail bool
 	// CreateUsers makes an account at the first sign-in.
 	CreateUsers bool
-	Log         *slog.Logger
+	// Created is told of a new account in the transaction that makes it. It may be nil.
+	Created func(ctx context.Context, tx *ent.Client, u *ent.User) error
+	Log     *slog.Logger
 }
 
 // SignIn returns the account that claims belong to, brought up to date with them.
@@ -57,8 +59,10 @@ func (a *Accounts) signIn(ctx context.Context, claims Claims) (*ent.User, error)
 			return errNoAccount
 		case found == nil:
 			created = true
-			u, err = createUser(ctx, tx, claims)
-			return err
+			if u, err = createUser(ctx, tx, claims); err != nil || a.Created == nil {
+				return err
+			}
+			return a.Created(ctx, tx, u)
 		case !found.Active:
 			return ErrAccountInactive
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/mail/catcher"
 )
 
 // Options are what `usher dev` was told. Every field is required, but for Insecure.
@@ -54,6 +55,7 @@ type environment struct {
 	redis   *embeddedRedis
 	bus     *bus
 	livekit *liveKit
+	mail    *catcher.Catcher
 	config  server.Config
 }
 
@@ -85,11 +87,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 	people := &people{config: &e.config}
 	err = server.Run(ctx, server.Options{
-		Config: e.config,
-		Log:    o.Log,
-		SignIn: people.handler,
-		Front:  &front{people: people, folder: e.folder.path},
-		WebApp: o.WebApp,
+		Config:      e.config,
+		Log:         o.Log,
+		SignIn:      people.handler,
+		Front:       &front{people: people, folder: e.folder.path},
+		Development: (&mailbox{config: &e.config, mail: e.mail}).handler(),
+		WebApp:      o.WebApp,
 		Ready: func(server.Addresses) {
 			if err := e.welcome(ctx, o.Out, people); err != nil {
 				cancel(err)
@@ -183,7 +186,12 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 	if e.redis, err = startRedis(e.folder.file(redisFile), s.RedisPassword, o.Log); err != nil {
 		return e, err
 	}
+	var mailPort int
+	if e.mail, mailPort, err = startMail(); err != nil {
+		return e, err
+	}
 	e.configure(o, host, s)
+	e.config.Mail.Host, e.config.Mail.Port, e.config.Mail.TLS, e.config.Mail.From = "127.0.0.1", mailPort, server.MailNoTLS, mailFrom
 	if err := migrate(ctx, string(e.config.DatabaseURL)); err != nil {
 		return e, err
 	}
@@ -257,6 +265,9 @@ func (e *environment) stop() error {
 	if e.redis != nil {
 		err = e.redis.stop()
 	}
+	if e.mail != nil {
+		e.mail.Close()
+	}
 	if e.folder != nil {
 		e.folder.close()
 	}
@@ -290,6 +301,7 @@ Usher %s is running, for development: everybody who reaches it may sign in as an
   %-34s  this server: web app, API, sign-in; /-/development has calls to copy
   %-34s  metrics; /readyz beside it
   %-34s  LiveKit: a real livekit-server, log in %s
+  %-34s  mail: caught here, delivered to nobody
   %-34s  data: SQLite, the keys of Redis, secrets, recordings
 
 Recordings are made by a stand-in for LiveKit's egress: each is two seconds of a tone.
@@ -304,7 +316,8 @@ Other commands find it with:  usher --config %s room list
 Ctrl-C stops all of it. The data stay.
 
 `, server.Version, e.config.PublicURL, "http://"+e.config.ListenInternal+"/metrics", e.config.LiveKit.PublicURL,
-		filepath.Join(folder, "livekit.log"), folder, e.config.PublicURL, token, filepath.Join(folder, settingsFile))
+		filepath.Join(folder, "livekit.log"), e.config.PublicURL+mailPath, folder,
+		e.config.PublicURL, token, filepath.Join(folder, settingsFile))
 	return err
 }
 

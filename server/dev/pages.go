@@ -46,6 +46,11 @@ type pageData struct {
 	Internal, LiveKit string
 	Folder, Version   string
 	Rooms             []roomLink
+
+	// Mailbox shows the list of caught mail, and Mail one letter.
+	Mailbox bool
+	Mails   []mailLink
+	Mail    *shownMail
 }
 
 // roomLink is a room on the front page.

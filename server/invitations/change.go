@@ -20,14 +20,14 @@ import (
 
 // find finds an invitation for somebody who may change its room. lock keeps others from changing it or the room until the
 // transaction ends.
-func find(ctx context.Context, tx *ent.Client, ref string, lock bool) (*ent.Invitation, *auth.Access, error) {
+func find(ctx context.Context, tx *ent.Client, ref string, lock bool) (*ent.Invitation, error) {
 	id, err := uuid.Parse(ref)
 	if err != nil {
-		return nil, nil, fault.Invalid("invitation_id", "must be a UUID")
+		return nil, fault.Invalid("invitation_id", "must be a UUID")
 	}
 	i, err := get(ctx, tx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	look := auth.LockRoom
 	if !lock {
@@ -38,18 +38,18 @@ func find(ctx context.Context, tx *ent.Client, ref string, lock bool) (*ent.Invi
 	a, err := look(ctx, tx, i.RoomID.String())
 	switch {
 	case err == nil && a.Role == usherv1.Role_ROLE_UNSPECIFIED, isRoomGone(err):
-		return nil, nil, ErrNotFound
+		return nil, ErrNotFound
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
 	if err := a.RequireAdministrator(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if lock {
 		// As it was before the lock was got.
 		i, err = get(ctx, tx, id)
 	}
-	return i, a, err
+	return i, err
 }
 
 func get(ctx context.Context, tx *ent.Client, id uuid.UUID) (*ent.Invitation, error) {
@@ -65,7 +65,7 @@ func get(ctx context.Context, tx *ent.Client, id uuid.UUID) (*ent.Invitation, er
 
 // changeable finds an invitation about which a letter may be sent. The room is locked.
 func (s *Service) changeable(ctx context.Context, tx *ent.Client, id string) (*ent.Invitation, error) {
-	i, _, err := find(ctx, tx, id, true)
+	i, err := find(ctx, tx, id, true)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (s *Service) store(ctx context.Context, tx *ent.Client, i **ent.Invitation,
 
 // resend has the letter sent again.
 func (s *Service) resend(ctx context.Context, user *ent.User, id string) (i *ent.Invitation, err error) {
-	if i, _, err = find(ctx, s.DB.Read, id, false); err != nil {
+	if i, err = find(ctx, s.DB.Read, id, false); err != nil {
 		return nil, err
 	}
 	call := ratelimit.Call{Limit: s.ResendLimit, Key: i.RoomID.String()}
@@ -186,7 +186,7 @@ func (s *Service) again(ctx context.Context, tx *ent.Client, i **ent.Invitation)
 // revoke withdraws an invitation. One that has ended stays as it is.
 func (s *Service) revoke(ctx context.Context, id string) (i *ent.Invitation, room uuid.UUID, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if i, _, err = find(ctx, tx, id, true); err != nil {
+		if i, err = find(ctx, tx, id, true); err != nil {
 			return err
 		}
 		room = i.RoomID

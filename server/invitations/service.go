@@ -47,7 +47,7 @@ func (s *Service) CreateInvitations(
 func (s *Service) GetInvitation(
 	ctx context.Context, req *usherv1.GetInvitationRequest,
 ) (*usherv1.GetInvitationResponse, error) {
-	i, _, err := find(ctx, s.DB.Read, req.GetInvitationId(), false)
+	i, err := find(ctx, s.DB.Read, req.GetInvitationId(), false)
 	if err != nil {
 		return nil, err
 	}

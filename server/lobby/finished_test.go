@@ -1,8 +1,11 @@
 package lobby
 
 import (
+	"context"
 	"log/slog"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -43,11 +46,33 @@ func TestRoomFinished(t *testing.T) {
 		wantNames(t, s.Store, room.ID, "Ann")
 		run(func(tx *ent.Client) error { return tx.Room.UpdateOneID(room.ID).AddMeeting(1).Exec(ctx) })
 		said(t, "new")(s.Store.knock(ctx, bob, "Bob", 1, true))
+		news := make(chan string, 100)
+		subscribed := make(chan struct{})
+		heard, stop := context.WithCancel(ctx)
+		defer stop()
+		once := sync.OnceFunc(func() { close(subscribed) })
+		go func() {
+			_ = s.Store.subscribe(heard, once, func(_ uuid.UUID, what string) { news <- what })
+		}()
+		<-subscribed
 		for range 2 {
 			finished()
 			wantNames(t, s.Store, room.ID, "Bob")
 			said(t, "ended")(s.Store.touch(ctx, ann, 1))
 		}
+		// Heard twice, it is news once: each time every stream of the room looks again.
+		said(t, "ok")(s.Store.finish(ctx, bob, whyCancelled, ""))
+		for _, want := range []string{"all", "entry " + bob.EntryID.String()} {
+			select {
+			case got := <-news:
+				if got != want {
+					t.Errorf("news %q, want %q", got, want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("no news, want %q", want)
+			}
+		}
+		said(t, "new")(s.Store.knock(ctx, bob, "Bob", 1, false))
 		run(func(tx *ent.Client) error { return tx.Room.DeleteOneID(room.ID).Exec(ctx) })
 		finished()
 		wantNames(t, s.Store, room.ID)

@@ -299,18 +299,21 @@ end
 return out
 `)
 
-// clear ends all entries of a room, or, with `before`, those of meetings of a lower number. Denials stay.
+// clear ends all entries of a room, or, with `before`, those of meetings of a lower number. Denials stay. It is run after every
+// event of LiveKit's, so it is news only when there was something to end.
 var clearScript = newScript(`
+local ended = 0
 for _, id in ipairs(redis.call('HKEYS', entries)) do
   local e, ends = load(id)
   local over = e and (a.before == 0 or tonumber(e.meeting) < a.before)
   if over and e.status ~= ENDED and not (e.status == DENIED and ends > now) then
     e.status, e.decided = ENDED, 'cleared'
     store(e, now + ms(a.ended))
+    ended = ended + 1
   end
 end
-news('all')
-return 1
+if ended > 0 then news('all') end
+return ended
 `)
 
 // remove voids what somebody holds who was put out of the meeting: the tickets of their identity, and of their account if
