@@ -56,6 +56,7 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 	}
 	closeRedis := d.checkRedis(ctx)
 	defer closeRedis()
+	d.checkStorage(ctx)
 	d.checkMail(ctx)
 	if !d.checkLiveKit(ctx) {
 		return
@@ -66,6 +67,18 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 		d.checkTelephony(ctx)
 	}
 	d.checkUnmute(ctx)
+}
+
+// checkStorage asks the storage of recordings, where there is one.
+func (d *doctor) checkStorage(ctx context.Context) {
+	if !d.Config.Storage.enabled() {
+		return
+	}
+	if err := CheckStorage(ctx, d.Config); err != nil {
+		d.bad("storage", "recordings cannot be found: %v: the USHER_STORAGE_ settings say where they are", err)
+		return
+	}
+	d.good("storage", "has the place for recordings")
 }
 
 func (d *doctor) good(name, format string, args ...any) {

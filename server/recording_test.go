@@ -296,6 +296,21 @@ func (s *studio) nginx() string {
 	return "http://127.0.0.1:" + strconv.Itoa(port)
 }
 
+// The doctor looks at the storage, where there is one.
+func TestDoctor_storage(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	names, bad, details := diagnose(t, s.Config, 0)
+	if !slices.Contains(names, "storage") || slices.Contains(bad, "storage") {
+		t.Errorf("a storage that is there: %v, bad %v\n%v", names, bad, details)
+	}
+	c := s.Config
+	c.Storage.Bucket = "nothing-here"
+	if _, bad, details := diagnose(t, c, 0); !slices.Contains(bad, "storage") || strings.Contains(details["storage"], testenv.S3Secret) {
+		t.Errorf("no such bucket: bad %v\n%v", bad, details)
+	}
+}
+
 // A transcript is announced to the summary service, and its sound is kept from those who only take part.
 func TestRecordingTranscriptEndToEnd(t *testing.T) {
 	t.Parallel()

@@ -218,6 +218,8 @@ type world struct {
 	// down: LiveKit does not answer. storageDown: nor does the storage.
 	down, storageDown error
 	notifyError       error
+	// refuses is somebody whose mailbox refuses.
+	refuses uuid.UUID
 	// step is called before and after everything that the service does outside the database, and inside transactions.
 	step func()
 }
@@ -368,7 +370,12 @@ func (w *world) SyncLater(context.Context, *ent.Client, uuid.UUID) error {
 func (w *world) Wake() { w.stepped() }
 
 // RecordingReady implements Notifier.
-func (w *world) RecordingReady(_ context.Context, n Notice) error { return w.tell(n.ID) }
+func (w *world) RecordingReady(_ context.Context, n Notice) error {
+	if n.To.ID == w.refuses {
+		return errors.New("test: mailbox refuses")
+	}
+	return w.tell(n.ID)
+}
 
 // Summarize implements Summary.
 func (w *world) Summarize(_ context.Context, t Transcript) error { return w.tell(t.RecordingID) }

@@ -19,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/live"
 )
 
@@ -258,6 +259,40 @@ func TestStartAnswerLost(t *testing.T) {
 		}
 		f.world.startError = nil
 		f.start(ada, none, screen)
+	})
+}
+
+// All signals at the same moment make one move each, and one notification.
+func TestSettle_concurrent(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		for round := range 10 {
+			room := f.room(map[any]usherv1.Role{ada: owner})
+			v := f.start(ada, room, screen)
+			e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+			var signals sync.WaitGroup
+			for i := range 8 {
+				signals.Go(func() {
+					var err error
+					if i%2 == 0 {
+						err = f.EgressChanged(t.Context(), *e)
+					} else {
+						err = f.Settle(t.Context(), uuid.MustParse(v.GetId()), nil)
+					}
+					if err != nil {
+						t.Errorf("signal: %v", err)
+					}
+				})
+			}
+			signals.Wait()
+			f.wantStatus(v.GetId(), saved)
+			waiting, err := f.jobs.List(t.Context(), jobs.Filter{Kind: NotifyJob{}.Kind(), Limit: 100})
+			if err != nil || len(waiting) != round+1 {
+				t.Fatalf("round %d: %d notifications, %v, want %d", round, len(waiting), err, round+1)
+			}
+		}
 	})
 }
 
@@ -616,6 +651,32 @@ func TestNotify(t *testing.T) {
 		for id, n := range f.world.told {
 			if n != 2 {
 				t.Errorf("%s was told %d times after the operator sent it again", id, n)
+			}
+		}
+	})
+}
+
+// A mailbox that refuses for ever keeps nobody else from being told, once.
+func TestNotify_oneRefuses(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada, bob := f.user("Ada"), f.user("Bob")
+		r := f.savedRecording(ada, screen)
+		f.give(r, bob, owner)
+		f.world.refuses = bob.ID
+		for range 3 {
+			if n := f.work(); n != 1 {
+				t.Errorf("%d jobs failed, want the one", n)
+			}
+		}
+		f.wantStatus(r.ID.String(), saved)
+		if len(f.world.told) != 1 {
+			t.Errorf("told %v, want one", f.world.told)
+		}
+		for id, n := range f.world.told {
+			if n != 1 {
+				t.Errorf("%s was told %d times", id, n)
 			}
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"entgo.io/ent/dialect"
+
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -249,8 +251,9 @@ func orders() []string {
 	}
 	grow("")
 	var all []string
-	for _, s := range scripts {
-		all = append(all, "F"+s, "XF"+s, "FX"+s+"e", "X"+s+"F"+s+s)
+	for i, s := range scripts {
+		// With and without a host who stops it; what is stale, repeated or too early by turns.
+		all = append(all, "F"+s, "XF"+s, []string{"FX" + s + "e", "X" + s + "F" + s + s}[i%2])
 	}
 	return all
 }
@@ -261,8 +264,12 @@ func TestRecordingTorture(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		base := newFixture(t, db)
 		host := base.user("Ada")
-		played, crashes := 0, 0
+		told, played, crashes := 0, 0, 0
 		tell := func(e ending, script string, crashAt int) bool {
+			// The rules are the same on both: PostgreSQL, where a story takes longer, is told a part of them.
+			if told++; db.Dialect == dialect.Postgres && crashAt == 0 && told%4 != 0 {
+				return false
+			}
 			f := newFixture(t, db)
 			f.jobs = base.jobs
 			s := &story{fixture: f, ending: e, script: script, crashAt: crashAt, host: host}
@@ -284,12 +291,10 @@ func TestRecordingTorture(t *testing.T) {
 				tell(e, script, 0)
 			}
 			// Each step of some stories, until a story has no such step.
-			for _, script := range []string{"XFE", "FSJ", "FW", "XSFJEW"} {
-				for at := 1; tell(e, script, at); at++ {
-				}
+			for at := 1; tell(e, "XFEJ", at); at++ {
 			}
 			// And at random in stories at random.
-			for range 20 {
+			for range 10 {
 				script := make([]byte, 4+rng.IntN(6))
 				for i := range script {
 					script[i] = "FXEeSWJ"[rng.IntN(7)]

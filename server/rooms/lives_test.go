@@ -204,6 +204,29 @@ func TestFollowMeeting_concurrent(t *testing.T) {
 	})
 }
 
+// Different replicas hear of the ends of different lives at the same time: each counts.
+func TestFollowMeeting_concurrentLives(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		p := mustPeople(t, db)
+		room := uuid.MustParse(p.room(t, s).GetId())
+		const lives = 20
+		var group sync.WaitGroup
+		for range lives {
+			group.Go(func() {
+				if err := s.FollowMeeting(t.Context(), told(live.RoomFinished, room, "RM_"+uuid.NewString(), time.Now())); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if got := db.Read.Room.GetX(t.Context(), room).Meeting; got != lives {
+			t.Errorf("after %d meetings the number is %d", lives, got)
+		}
+	})
+}
+
 // A life that begins while the sweep asks LiveKit is not over because LiveKit's answer lacks it.
 func TestSweepMeetings_beginsMeanwhile(t *testing.T) {
 	t.Parallel()
