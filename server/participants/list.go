@@ -70,7 +70,8 @@ func (s *Service) accounts(ctx context.Context, room uuid.UUID, people []live.Pa
 func view(p live.Participant) *usherv1.Participant {
 	v := &usherv1.Participant{
 		Identity: p.Identity, Sid: p.SID, DisplayName: p.DisplayName, Role: roleOf(p), Kind: p.Kind,
-		Invited: p.Attributes[live.AttributeInvited] == "true", JoinTime: timestamppb.New(p.JoinTime), CanPublishSources: p.Sources, CanSubscribe: !p.NoSubscribe,
+		Invited:  p.Attributes[live.AttributeInvited] == "true",
+		JoinTime: timestamppb.New(p.JoinTime), CanPublishSources: p.Sources, CanSubscribe: !p.NoSubscribe,
 		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Attributes[live.AttributeLobby] == live.LobbyWaiting,
 	}
 	if v.GetKind() == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
