@@ -115,7 +115,9 @@ test("an invitation, from the mail to the meeting", async () => {
   await ada.screenshot("invitations, sent");
 
   // The letter as it was caught, in the mailbox of `usher dev`.
-  await guest.page.goto("/-/development/mail/0");
+  await guest.page.goto("/-/development/mail");
+  await guest.page.getByRole("row").filter({ hasText: "charles@people.example" }).getByRole("link").click();
+  await guest.page.waitForURL(/\/mail\/\d+$/);
   const [link] = /http:\/\/localhost:\d+\/i\/[\w-]+/.exec(await guest.page.locator("body").innerText()) ?? [];
   assert.ok(link, "the letter has a personal link");
   await guest.page.goto(link);
