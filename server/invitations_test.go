@@ -57,6 +57,17 @@ func startInviting(t *testing.T, o catcher.Options, change ...func(*server.Confi
 	return newInviting(t, i, mail)
 }
 
+// onBoth runs a test on PostgreSQL and on SQLite.
+func onBoth(t *testing.T, test func(t *testing.T, onDatabase func(*server.Config))) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, func(*server.Config) {}) })
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		address := testenv.SQLiteURL(t)
+		test(t, func(c *server.Config) { c.DatabaseURL = server.Secret(address) })
+	})
+}
+
 func newInviting(t *testing.T, i *instance, mail *testenv.SMTPServer) *inviting {
 	t.Helper()
 	v := &inviting{instance: i, mail: mail, owner: i.user("Ada Of Invitations")}
@@ -286,25 +297,27 @@ func (v *inviting) wantAudit(t *testing.T, action string, want int) {
 // A mail server that is down loses nothing, and the request does not wait for it.
 func TestMailOutage(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
-	v.mail.Stop()
-	var addresses []string
-	for n := range 20 {
-		addresses = append(addresses, fmt.Sprintf("guest%d@domain%d.example", n, n%4))
-	}
-	invited := v.invite(addresses...)
-	if got := invited[0].GetStatus(); got != usherv1.InvitationStatus_INVITATION_STATUS_PENDING {
-		t.Errorf("invited while mail is down: %v", got)
-	}
-	v.waitFailed(t)
-	v.mail.Start()
-	all := v.mail.Wait(20)
-	for _, i := range invited {
-		v.status(i.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	}
-	if len(all) != 20 || len(v.mail.Mails()) != 20 {
-		t.Errorf("%d letters, want 20", len(v.mail.Mails()))
-	}
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		v.mail.Stop()
+		var addresses []string
+		for n := range 20 {
+			addresses = append(addresses, fmt.Sprintf("guest%d@domain%d.example", n, n%4))
+		}
+		invited := v.invite(addresses...)
+		if got := invited[0].GetStatus(); got != usherv1.InvitationStatus_INVITATION_STATUS_PENDING {
+			t.Errorf("invited while mail is down: %v", got)
+		}
+		v.waitFailed(t)
+		v.mail.Start()
+		all := v.mail.Wait(20)
+		for _, i := range invited {
+			v.status(i.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		}
+		if len(all) != 20 || len(v.mail.Mails()) != 20 {
+			t.Errorf("%d letters, want 20", len(v.mail.Mails()))
+		}
+	})
 }
 
 // waitFailed waits until some letter was tried in vain.
@@ -333,34 +346,36 @@ func TestCreateInvitations_beforeSMTP(t *testing.T) {
 // A letter that was taken is not sent again, and one of which nobody knows whether it was keeps its Message-ID.
 func TestNoDuplicateAfterCrash(t *testing.T) {
 	t.Parallel()
-	var hangUps atomic.Int32
-	hangUps.Store(1)
-	v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
-		if stage == catcher.Data && address == "unknown@people.example" && hangUps.Add(-1) >= 0 {
-			return catcher.ErrTakeAndHangUp // it has the letter, and its yes is lost
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		var hangUps atomic.Int32
+		hangUps.Store(1)
+		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+			if stage == catcher.Data && address == "unknown@people.example" && hangUps.Add(-1) >= 0 {
+				return catcher.ErrTakeAndHangUp // it has the letter, and its yes is lost
+			}
+			return nil
+		}}, onDatabase)
+		known := v.invite("known@people.example")[0]
+		v.status(known.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		// The server dies after it stored that the letter was taken, and before the job ended: the job is done again.
+		v.repeatJobs(t)
+		unknown := v.invite("unknown@people.example")[0]
+		v.status(unknown.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		v.repeatJobs(t)
+		count, ids := map[string]int{}, map[string]bool{}
+		for _, m := range v.mail.Wait(3) {
+			count[m.To]++
+			if m.To == "unknown@people.example" {
+				ids[v.read(m).Header.Get("Message-Id")] = true
+			}
 		}
-		return nil
-	}})
-	known := v.invite("known@people.example")[0]
-	v.status(known.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	// The server dies after it stored that the letter was taken, and before the job ended: the job is done again.
-	v.repeatJobs(t)
-	unknown := v.invite("unknown@people.example")[0]
-	v.status(unknown.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	v.repeatJobs(t)
-	count, ids := map[string]int{}, map[string]bool{}
-	for _, m := range v.mail.Wait(3) {
-		count[m.To]++
-		if m.To == "unknown@people.example" {
-			ids[v.read(m).Header.Get("Message-Id")] = true
+		if count["known@people.example"] != 1 {
+			t.Errorf("%d letters where the yes was stored, want 1", count["known@people.example"])
 		}
-	}
-	if count["known@people.example"] != 1 {
-		t.Errorf("%d letters where the yes was stored, want 1", count["known@people.example"])
-	}
-	if count["unknown@people.example"] != 2 || len(ids) != 1 {
-		t.Errorf("%d letters with %d Message-IDs where the yes was lost, want 2 with 1", count["unknown@people.example"], len(ids))
-	}
+		if count["unknown@people.example"] != 2 || len(ids) != 1 {
+			t.Errorf("%d letters with %d Message-IDs where the yes was lost, want 2 with 1", count["unknown@people.example"], len(ids))
+		}
+	})
 }
 
 // repeatJobs has all jobs done again that send letters, as after a crash before they ended, and waits for that.
@@ -388,81 +403,87 @@ func (v *inviting) repeatJobs(t *testing.T) {
 // What a mail server refuses for good is told to the host, and not tried again.
 func TestBounce(t *testing.T) {
 	t.Parallel()
-	var refused, later atomic.Int32
-	v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
-		switch {
-		case stage == catcher.To && address == "nobody@people.example":
-			refused.Add(1)
-			return catcher.Refuse(550, [3]int{5, 1, 1})
-		case stage == catcher.Data && address == "slow@people.example" && later.Add(1) <= 2:
-			return catcher.Refuse(451, [3]int{4, 7, 1})
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		var refused, later atomic.Int32
+		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+			switch {
+			case stage == catcher.To && address == "nobody@people.example":
+				refused.Add(1)
+				return catcher.Refuse(550, [3]int{5, 1, 1})
+			case stage == catcher.Data && address == "slow@people.example" && later.Add(1) <= 2:
+				return catcher.Refuse(451, [3]int{4, 7, 1})
+			}
+			return nil
+		}}, onDatabase)
+		v.secrets.add("nobody@people.example", "slow@people.example", "somebody@people.example")
+		all := v.invite("nobody@people.example", "slow@people.example")
+		got := v.status(all[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_BOUNCED)
+		if got.GetSendTime() != nil {
+			t.Error("what was refused has a time at which it was sent")
 		}
-		return nil
-	}})
-	v.secrets.add("nobody@people.example", "slow@people.example", "somebody@people.example")
-	all := v.invite("nobody@people.example", "slow@people.example")
-	got := v.status(all[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_BOUNCED)
-	if got.GetSendTime() != nil {
-		t.Error("what was refused has a time at which it was sent")
-	}
-	v.status(all[1].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	v.repeatJobs(t)
-	if refused.Load() != 1 || later.Load() != 3 {
-		t.Errorf("tried %d and %d times, want 1 and 3", refused.Load(), later.Load())
-	}
-	letters, err := v.DB.Read.InvitationLetter.Query().Where(invitationletter.StateEQ(invitationletter.StateRefused)).All(t.Context())
-	if err != nil || len(letters) != 1 || letters[0].Code != 550 {
-		t.Errorf("letters that were refused: %v, %v", letters, err)
-	}
+		v.status(all[1].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		v.repeatJobs(t)
+		if refused.Load() != 1 || later.Load() != 3 {
+			t.Errorf("tried %d and %d times, want 1 and 3", refused.Load(), later.Load())
+		}
+		letters, err := v.DB.Read.InvitationLetter.Query().Where(invitationletter.StateEQ(invitationletter.StateRefused)).All(t.Context())
+		if err != nil || len(letters) != 1 || letters[0].Code != 550 {
+			t.Errorf("letters that were refused: %v, %v", letters, err)
+		}
+	})
 }
 
 func TestQuotas(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{}, func(c *server.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
-	addresses := func(who string, n int) []*usherv1.Recipient {
-		var all []*usherv1.Recipient
-		for i := range n {
-			all = append(all, &usherv1.Recipient{Email: fmt.Sprintf("%s%d@people.example", who, i)})
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase, func(c *server.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
+		addresses := func(who string, n int) []*usherv1.Recipient {
+			var all []*usherv1.Recipient
+			for i := range n {
+				all = append(all, &usherv1.Recipient{Email: fmt.Sprintf("%s%d@people.example", who, i)})
+			}
+			return all
 		}
-		return all
-	}
-	_, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: v.room.GetId(), Recipients: addresses("a", 101)})
-	wantReason(t, err, "INVALID_REQUEST")
-	// Ten calls at once of ten each: a user has 30, whatever happens at the same time.
-	var invited, refused atomic.Int32
-	var group sync.WaitGroup
-	for n := range 10 {
-		group.Go(func() {
-			res, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
-				Room: v.room.GetId(), Recipients: addresses(fmt.Sprintf("b%d-", n), 10),
-			})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			invited.Add(int32(len(res.GetInvitations())))
-			for _, r := range res.GetRefused() {
-				if r.GetReason() != usherv1.ErrorReason_ERROR_REASON_RATE_LIMITED {
-					t.Errorf("refused with %v", r.GetReason())
+		_, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: v.room.GetId(), Recipients: addresses("a", 101)})
+		wantReason(t, err, "INVALID_REQUEST")
+		// Ten calls at once of ten each: a user has 30, whatever happens at the same time.
+		var invited, refused atomic.Int32
+		var group sync.WaitGroup
+		for n := range 10 {
+			// Rooms of their own, or the lock on the room would keep them apart.
+			room := must[*usherv1.CreateRoomResponse](t)(v.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{})).GetRoom().GetId()
+			group.Go(func() {
+				res, err := v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+					Room: room, Recipients: addresses(fmt.Sprintf("b%d-", n), 10),
+				})
+				if err != nil {
+					t.Error(err)
+					return
 				}
-				refused.Add(1)
-			}
-		})
-	}
-	group.Wait()
-	if invited.Load() != 30 || refused.Load() != 70 {
-		t.Errorf("%d invited and %d refused, want 30 and 70", invited.Load(), refused.Load())
-	}
-	// All users together have 50.
-	other := v.user("Other Host")
-	host := v.clients(bearer(v.apiToken(other, "rooms", "invitations")))
-	room := must[*usherv1.CreateRoomResponse](t)(host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Other"})).GetRoom()
-	res := must[*usherv1.CreateInvitationsResponse](t)(host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: room.GetId(), Recipients: addresses("c", 25)}))
-	if len(res.GetInvitations()) != 20 || len(res.GetRefused()) != 5 {
-		t.Errorf("%d invited and %d refused, want 20 and 5", len(res.GetInvitations()), len(res.GetRefused()))
-	}
-	_, err = host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: res.GetInvitations()[0].GetId()})
-	wantReason(t, err, "RATE_LIMITED")
+				invited.Add(int32(len(res.GetInvitations())))
+				for _, r := range res.GetRefused() {
+					if r.GetReason() != usherv1.ErrorReason_ERROR_REASON_RATE_LIMITED {
+						t.Errorf("refused with %v", r.GetReason())
+					}
+					refused.Add(1)
+				}
+			})
+		}
+		group.Wait()
+		if invited.Load() != 30 || refused.Load() != 70 {
+			t.Errorf("%d invited and %d refused, want 30 and 70", invited.Load(), refused.Load())
+		}
+		// All users together have 50.
+		other := v.user("Other Host")
+		host := v.clients(bearer(v.apiToken(other, "rooms", "invitations")))
+		room := must[*usherv1.CreateRoomResponse](t)(host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Other"})).GetRoom()
+		res := must[*usherv1.CreateInvitationsResponse](t)(host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{Room: room.GetId(), Recipients: addresses("c", 25)}))
+		if len(res.GetInvitations()) != 20 || len(res.GetRefused()) != 5 {
+			t.Errorf("%d invited and %d refused, want 20 and 5", len(res.GetInvitations()), len(res.GetRefused()))
+		}
+		_, err = host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: res.GetInvitations()[0].GetId()})
+		wantReason(t, err, "RATE_LIMITED")
+	})
 }
 
 func TestRecipientsDoNotSeeEachOther(t *testing.T) {
@@ -529,84 +550,88 @@ func TestCreateInvitations_badInput(t *testing.T) {
 // Somebody who is invited again keeps the link, and one request_id invites once.
 func TestCreateInvitations_again(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
-	first := v.invite("charles@people.example")[0]
-	token := v.link(v.mail.Wait(1)[0])
-	second := v.invite("charles@PEOPLE.example")[0]
-	if first.GetId() != second.GetId() {
-		t.Error("one person has two invitations to a room")
-	}
-	if got := v.link(v.mail.Wait(2)[1]); got != token {
-		t.Error("the link changed")
-	}
-	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: first.GetId()}))
-	third := v.invite("charles@people.example")[0]
-	if got := v.link(v.mail.Wait(3)[2]); got == token || third.GetId() == first.GetId() {
-		t.Error("a link that was revoked lives again")
-	}
-	req := &usherv1.CreateInvitationsRequest{
-		Room: v.room.GetId(), Recipients: recipients("grace@people.example"), RequestId: "0f6f1c9e-6a3f-4c0e-9d0e-3d1c2b5a7e10",
-	}
-	a := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
-	b := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
-	if a.GetInvitations()[0].GetId() != b.GetInvitations()[0].GetId() {
-		t.Error("a repeated request invited twice")
-	}
-	req.Message = "another"
-	_, err := v.host.CreateInvitations(t.Context(), req)
-	wantReason(t, err, "REQUEST_ID_REUSED")
-	v.status(a.GetInvitations()[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	if n := len(v.mail.Mails()); n != 4 {
-		t.Errorf("%d letters, want 4", n)
-	}
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		first := v.invite("charles@people.example")[0]
+		token := v.link(v.mail.Wait(1)[0])
+		second := v.invite("charles@PEOPLE.example")[0]
+		if first.GetId() != second.GetId() {
+			t.Error("one person has two invitations to a room")
+		}
+		if got := v.link(v.mail.Wait(2)[1]); got != token {
+			t.Error("the link changed")
+		}
+		must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: first.GetId()}))
+		third := v.invite("charles@people.example")[0]
+		if got := v.link(v.mail.Wait(3)[2]); got == token || third.GetId() == first.GetId() {
+			t.Error("a link that was revoked lives again")
+		}
+		req := &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetId(), Recipients: recipients("grace@people.example"), RequestId: "0f6f1c9e-6a3f-4c0e-9d0e-3d1c2b5a7e10",
+		}
+		a := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
+		b := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), req))
+		if a.GetInvitations()[0].GetId() != b.GetInvitations()[0].GetId() {
+			t.Error("a repeated request invited twice")
+		}
+		req.Message = "another"
+		_, err := v.host.CreateInvitations(t.Context(), req)
+		wantReason(t, err, "REQUEST_ID_REUSED")
+		v.status(a.GetInvitations()[0].GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		if n := len(v.mail.Mails()); n != 4 {
+			t.Errorf("%d letters, want 4", n)
+		}
+	})
 }
 
 // An update replaces the entry in the calendar, and one that changes nothing sends nothing.
 func TestUpdateInvitation(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
-	begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
-	inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
-		Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
-		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
-	})).GetInvitations()[0]
-	v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	update := func(i *usherv1.Invitation) (*usherv1.Invitation, error) {
-		i.Id = inv.GetId()
-		res, err := v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{Invitation: i})
-		return res.GetInvitation(), err
-	}
-	later := begin.Add(2 * time.Hour)
-	got, err := update(&usherv1.Invitation{StartTime: timestamppb.New(later), EndTime: timestamppb.New(later.Add(time.Hour))})
-	if err != nil || !got.GetStartTime().AsTime().Equal(later) {
-		t.Fatalf("updated to %v, %v", got, err)
-	}
-	all := v.mail.Wait(2)
-	method, e := v.event(all[1])
-	_, old := v.event(all[0])
-	at, err := e.DateTimeStart(time.UTC)
-	if method != "REQUEST" || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("UID").Value != old.Props.Get("UID").Value || err != nil || !at.Equal(later) {
-		t.Errorf("the update is a %s of %v at %v", method, e.Props, at)
-	}
-	if v.link(all[0]) != v.link(all[1]) {
-		t.Error("the link changed")
-	}
-	v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
-	if got, err = update(&usherv1.Invitation{StartTime: timestamppb.New(later)}); err != nil || got.GetStatus() != usherv1.InvitationStatus_INVITATION_STATUS_SENT {
-		t.Errorf("a change of nothing: %v, %v", got, err)
-	}
-	_, err = update(&usherv1.Invitation{EndTime: timestamppb.New(later.Add(-time.Hour))})
-	wantReason(t, err, "INVALID_REQUEST")
-	_, err = update(&usherv1.Invitation{Timezone: "Mars/Olympus"})
-	wantReason(t, err, "INVALID_REQUEST")
-	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
-	_, err = update(&usherv1.Invitation{Message: "too late"})
-	wantReason(t, err, "INVITATION_REVOKED")
-	_, err = v.host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: inv.GetId()})
-	wantReason(t, err, "INVITATION_REVOKED")
-	if n := len(v.mail.Wait(3)); n != 3 {
-		t.Errorf("%d letters, want 3", n)
-	}
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+		inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
+			StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+		})).GetInvitations()[0]
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		update := func(i *usherv1.Invitation) (*usherv1.Invitation, error) {
+			i.Id = inv.GetId()
+			res, err := v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{Invitation: i})
+			return res.GetInvitation(), err
+		}
+		later := begin.Add(2 * time.Hour)
+		got, err := update(&usherv1.Invitation{StartTime: timestamppb.New(later), EndTime: timestamppb.New(later.Add(time.Hour))})
+		if err != nil || !got.GetStartTime().AsTime().Equal(later) {
+			t.Fatalf("updated to %v, %v", got, err)
+		}
+		all := v.mail.Wait(2)
+		method, e := v.event(all[1])
+		_, old := v.event(all[0])
+		at, err := e.DateTimeStart(time.UTC)
+		if method != "REQUEST" || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("UID").Value != old.Props.Get("UID").Value || err != nil || !at.Equal(later) {
+			t.Errorf("the update is a %s of %v at %v", method, e.Props, at)
+		}
+		if v.link(all[0]) != v.link(all[1]) {
+			t.Error("the link changed")
+		}
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		if got, err = update(&usherv1.Invitation{StartTime: timestamppb.New(later)}); err != nil || got.GetStatus() != usherv1.InvitationStatus_INVITATION_STATUS_SENT {
+			t.Errorf("a change of nothing: %v, %v", got, err)
+		}
+		_, err = update(&usherv1.Invitation{EndTime: timestamppb.New(later.Add(-time.Hour))})
+		wantReason(t, err, "INVALID_REQUEST")
+		_, err = update(&usherv1.Invitation{Timezone: "Mars/Olympus"})
+		wantReason(t, err, "INVALID_REQUEST")
+		must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
+		_, err = update(&usherv1.Invitation{Message: "too late"})
+		wantReason(t, err, "INVITATION_REVOKED")
+		_, err = v.host.ResendInvitation(t.Context(), &usherv1.ResendInvitationRequest{InvitationId: inv.GetId()})
+		wantReason(t, err, "INVITATION_REVOKED")
+		if n := len(v.mail.Wait(3)); n != 3 {
+			t.Errorf("%d letters, want 3", n)
+		}
+	})
 }
 
 // What a room's roles may do with an invitation.
@@ -730,33 +755,35 @@ func TestInvitationPage(t *testing.T) {
 // Whoever wants no mail gets none, in this room or another, by hand or by the button of a mail program.
 func TestStopMail(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
-	v.invite("charles@people.example")
-	header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
-	path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
-	if res, body := v.browse(http.MethodGet, path, nil, "fr"); res.StatusCode != http.StatusOK || !strings.Contains(body, "Plus d’invitations") {
-		t.Errorf("the page: %d\n%s", res.StatusCode, body)
-	}
-	v.invite("charles@people.example") // GET had no effect
-	v.mail.Wait(2)
-	for range 2 { // repeating it is harmless
-		if res, _ := v.browse(http.MethodPost, path, url.Values{"List-Unsubscribe": {"One-Click"}}, "en"); res.StatusCode != http.StatusOK {
-			t.Errorf("the button: %d", res.StatusCode)
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		v.invite("charles@people.example")
+		header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
+		path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
+		if res, body := v.browse(http.MethodGet, path, nil, "fr"); res.StatusCode != http.StatusOK || !strings.Contains(body, "Plus d’invitations") {
+			t.Errorf("the page: %d\n%s", res.StatusCode, body)
 		}
-	}
-	res := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
-		Room: v.room.GetId(), Recipients: recipients("CHARLES@people.example"),
-	}))
-	if len(res.GetRefused()) != 1 || res.GetRefused()[0].GetReason() != usherv1.ErrorReason_ERROR_REASON_RECIPIENT_SUPPRESSED {
-		t.Errorf("invited again: %v", res)
-	}
-	if res, _ := v.browse(http.MethodPost, path[:len(path)-3]+"AAA", nil, "en"); res.StatusCode != http.StatusNotFound {
-		t.Errorf("a forged stop: %d", res.StatusCode)
-	}
-	rows, err := v.DB.Read.MailSuppression.Query().All(t.Context())
-	if err != nil || len(rows) != 1 || bytes.Contains(rows[0].AddressHash, []byte("charles")) {
-		t.Errorf("stored: %v, %v", rows, err)
-	}
+		v.invite("charles@people.example") // GET had no effect
+		v.mail.Wait(2)
+		for range 2 { // repeating it is harmless
+			if res, _ := v.browse(http.MethodPost, path, url.Values{"List-Unsubscribe": {"One-Click"}}, "en"); res.StatusCode != http.StatusOK {
+				t.Errorf("the button: %d", res.StatusCode)
+			}
+		}
+		res := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetId(), Recipients: recipients("CHARLES@people.example"),
+		}))
+		if len(res.GetRefused()) != 1 || res.GetRefused()[0].GetReason() != usherv1.ErrorReason_ERROR_REASON_RECIPIENT_SUPPRESSED {
+			t.Errorf("invited again: %v", res)
+		}
+		if res, _ := v.browse(http.MethodPost, path[:len(path)-3]+"AAA", nil, "en"); res.StatusCode != http.StatusNotFound {
+			t.Errorf("a forged stop: %d", res.StatusCode)
+		}
+		rows, err := v.DB.Read.MailSuppression.Query().All(t.Context())
+		if err != nil || len(rows) != 1 || bytes.Contains(rows[0].AddressHash, []byte("charles")) {
+			t.Errorf("stored: %v, %v", rows, err)
+		}
+	})
 }
 
 // add_as_member makes members of those who have an account, and of others when they come.
@@ -807,26 +834,28 @@ func TestInvitationLanguage(t *testing.T) {
 // When a room is deleted, its links end and its meetings leave the calendars.
 func TestInvitation_roomDeleted(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
-	begin := time.Now().Add(24 * time.Hour)
-	must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
-		Room: v.room.GetId(), Recipients: recipients("charles@people.example"),
-		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
-	}))
-	token := v.link(v.mail.Wait(1)[0])
-	must[*usherv1.DeleteRoomResponse](t)(v.host.DeleteRoom(t.Context(), &usherv1.DeleteRoomRequest{Room: v.room.GetId()}))
-	_, err := v.clients().ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: token})
-	wantReason(t, err, "INVITATION_REVOKED")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
-	defer cancel()
-	for len(v.mail.Mails()) < 2 { // the sweep comes once a minute
-		select {
-		case <-ctx.Done():
-			t.Fatal("no cancellation came")
-		case <-time.After(100 * time.Millisecond):
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		begin := time.Now().Add(24 * time.Hour)
+		must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetId(), Recipients: recipients("charles@people.example"),
+			StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+		}))
+		token := v.link(v.mail.Wait(1)[0])
+		must[*usherv1.DeleteRoomResponse](t)(v.host.DeleteRoom(t.Context(), &usherv1.DeleteRoomRequest{Room: v.room.GetId()}))
+		_, err := v.clients().ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: token})
+		wantReason(t, err, "INVITATION_REVOKED")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+		defer cancel()
+		for len(v.mail.Mails()) < 2 { // the sweep comes once a minute
+			select {
+			case <-ctx.Done():
+				t.Fatal("no cancellation came")
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
-	}
-	if method, _ := v.event(v.mail.Mails()[1]); method != "CANCEL" {
-		t.Errorf("the letter is a %s", method)
-	}
+		if method, _ := v.event(v.mail.Mails()[1]); method != "CANCEL" {
+			t.Errorf("the letter is a %s", method)
+		}
+	})
 }

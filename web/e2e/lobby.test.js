@@ -97,7 +97,7 @@ test("a room that opens lets in who waits", async () => {
   await bob.page.goto(path);
   await bob.knock("Bob");
   await ada.page.goto(`/-/rooms${path}`);
-  await ada.page.getByRole("radio", { name: "Open" }).check();
+  await ada.page.getByRole("radio", { name: "Open" }).click();
   await ada.page.getByText("Saved").waitFor();
   await bob.page.getByRole("button", { name: "Leave", exact: true }).waitFor();
   for (const person of [ada, bob]) {

@@ -142,20 +142,25 @@ function useServerMessages(hint: (() => void) | undefined): void {
 /** Tells who came to the door, whose hand went up, and that one was muted. */
 function useAnnouncements(waiting: { id: string; name: string }[], show: (() => void) | undefined): void {
   const t = useTexts();
-  const { tell } = useToaster();
+  const { tell, clear } = useToaster();
   const { localParticipant } = useLocalParticipant();
   const people = usePeople();
-  const latest = useRef({ t, tell, show });
-  latest.current = { t, tell, show };
+  const latest = useRef({ t, tell, clear, show });
+  latest.current = { t, tell, clear, show };
 
   const known = useRef(new Set<string>());
   useEffect(() => {
-    const { t, tell, show } = latest.current;
+    const { t, tell, clear, show } = latest.current;
     const fresh = waiting.filter((entry) => !known.current.has(entry.id));
     known.current = new Set(waiting.map((entry) => entry.id));
     const [one] = fresh;
+    if (waiting.length === 0 || !show) clear("waiting");
     if (!one || !show) return; // nobody, or the list is open
-    tell(fresh.length === 1 ? t.call.waits(one.name) : t.call.waitMany(fresh.length), { label: t.call.view, run: show });
+    tell(
+      fresh.length === 1 ? t.call.waits(one.name) : t.call.waitMany(fresh.length),
+      { label: t.call.view, run: show },
+      "waiting",
+    );
   }, [waiting]);
 
   const raised = useRef(new Set<string>());

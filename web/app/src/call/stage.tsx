@@ -3,6 +3,7 @@ import { isTrackReference, useIsSpeaking, useRoomInfo, useTracks, VideoTrack } f
 import { JoinMode, type Room } from "@usher-meet/client";
 import { RoomEvent, Track } from "livekit-client";
 import { useEffect, useRef, useState } from "react";
+import { useDialIn } from "../pages/phone-panel.tsx";
 import { invitationText } from "../rooms.ts";
 import { useTexts } from "../texts/index.tsx";
 import { Avatar } from "../ui/avatar.tsx";
@@ -16,6 +17,7 @@ import { detailsOf, nameOf, takesPart, usePeople } from "./people.ts";
 export function Stage({ room }: { room: Room }) {
   const t = useTexts();
   const people = usePeople();
+  const { dialIn } = useDialIn(room);
   const { metadata } = useRoomInfo();
   const all = useTracks(
     [
@@ -61,7 +63,7 @@ export function Stage({ room }: { room: Room }) {
           {room.joinMode === JoinMode.DIRECT && (
             <>
               <p>{t.call.aloneHint}</p>
-              <CopyButton className="button" text={invitationText(t, room)} label={t.invitation.copy} />
+              <CopyButton className="button" text={invitationText(t, room, dialIn)} label={t.invitation.copy} />
             </>
           )}
         </div>

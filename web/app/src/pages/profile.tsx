@@ -61,7 +61,7 @@ function Person({ me }: { me: User }) {
   );
 }
 
-function Preferences({ me }: { me: User }) {
+function Preferences({ me: stored }: { me: User }) {
   const t = useTexts();
   const id = useId();
   const config = useConfig();
@@ -69,6 +69,8 @@ function Preferences({ me }: { me: User }) {
   const { tell } = useToaster();
   const queries = useQueryClient();
   const update = useMutation(UsersService.method.updateMe);
+  // Until the answer is there, what was asked for is shown.
+  const me = update.isPending ? ({ ...stored, ...update.variables?.user } as User) : stored;
   const save = (user: Partial<Pick<User, "language" | "timezone" | "defaultAccessLevel">>, path: string) =>
     update.mutate(
       { user, updateMask: { paths: [path] } },

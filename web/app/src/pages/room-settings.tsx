@@ -21,7 +21,7 @@ import { CopyButton, Dialog, ErrorNotice, Loading, useToaster } from "../ui/feed
 import { Icon } from "../ui/icons.tsx";
 import { MessagePage, Page } from "../ui/page.tsx";
 import { Invitations } from "./invitations-panel.tsx";
-import { DialInDetails } from "./phone-panel.tsx";
+import { DialInDetails, useDialIn } from "./phone-panel.tsx";
 import { RecordingList } from "./recording-list.tsx";
 
 /** What hosts decide about a room. */
@@ -81,38 +81,43 @@ export function RoomSettings({ room: slug }: { room: string }) {
   );
 }
 
-/** Saves one thing about a room, and shows what the server made of it. */
+/** A change of a room, as the form asks for it. */
+interface Change {
+  name?: string;
+  accessLevel?: AccessLevel;
+  configuration?: Partial<RoomConfiguration>;
+}
+
+/**
+ * Saves one thing about a room, and shows what the server made of it. `now` is the room as it will be: until the answer is there,
+ * with what was asked for.
+ */
 function useUpdate(room: Room) {
   const t = useTexts();
   const { tell } = useToaster();
   const queries = useQueryClient();
   const transport = useTransport();
-  const update = useMutation(RoomsService.method.updateRoom);
-  const reload = () =>
-    queries.invalidateQueries({
-      queryKey: createConnectQueryKey({ schema: RoomsService.method.getRoom, transport, cardinality: "finite" }),
-    });
-  const save = (
-    change: { name?: string; accessLevel?: AccessLevel; configuration?: Partial<RoomConfiguration> },
-    paths: string[],
-  ) => {
+  const [asked, setAsked] = useState<Change>({});
+  const update = useMutation(RoomsService.method.updateRoom, {
+    onSuccess: () => tell(t.common.saved),
+    // When somebody else was faster too: it is over when the page shows what is stored.
+    onSettled: () =>
+      queries.invalidateQueries({
+        queryKey: createConnectQueryKey({ schema: RoomsService.method.getRoom, transport, cardinality: "finite" }),
+      }),
+  });
+  const save = (change: Change, paths: string[]) => {
     const { configuration, ...rest } = change;
-    return update.mutate(
-      {
-        room: { id: room.id, etag: room.etag, ...rest, ...(configuration && { configuration: plain(configuration) }) },
-        updateMask: { paths },
-      },
-      {
-        onSuccess: () => {
-          tell(t.common.saved);
-          void reload();
-        },
-        // Somebody else was faster: show what they made of it.
-        onError: () => void reload(),
-      },
-    );
+    setAsked(change);
+    update.mutate({
+      room: { id: room.id, etag: room.etag, ...rest, ...(configuration && { configuration: plain(configuration) }) },
+      updateMask: { paths },
+    });
   };
-  return { save, error: update.error, pending: update.isPending };
+  const now = !update.isPending
+    ? room
+    : ({ ...room, ...asked, configuration: { ...room.configuration, ...asked.configuration } } as Room);
+  return { save, now, error: update.error, pending: update.isPending };
 }
 
 /** The fields of a message without its type, as input of another one. */
@@ -127,6 +132,7 @@ function General({ room }: { room: Room }) {
   const [name, setName] = useState(room.name);
   useEffect(() => setName(room.name), [room.name]);
   const { save, error, pending } = useUpdate(room);
+  const { dialIn } = useDialIn(room);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     save({ name }, ["name"]);
@@ -148,7 +154,7 @@ function General({ room }: { room: Room }) {
         <div className="row wrap">
           <code className="grow clamp">{room.webUrl}</code>
           <CopyButton text={room.webUrl} label={t.common.copy} />
-          <CopyButton text={invitationText(t, room)} label={t.invitation.copy} />
+          <CopyButton text={invitationText(t, room, dialIn)} label={t.invitation.copy} />
         </div>
       </div>
       <ErrorNotice error={error} />
@@ -159,7 +165,7 @@ function General({ room }: { room: Room }) {
 function Access({ room }: { room: Room }) {
   const t = useTexts();
   const id = useId();
-  const { save, error, pending } = useUpdate(room);
+  const { save, now, error, pending } = useUpdate(room);
   return (
     <section className="card stack">
       <fieldset className="choices" disabled={pending}>
@@ -171,7 +177,7 @@ function Access({ room }: { room: Room }) {
             <input
               type="radio"
               name={`${id}-access`}
-              checked={room.accessLevel === one.level}
+              checked={now.accessLevel === one.level}
               aria-describedby={`${id}-${one.level}`}
               onChange={() => save({ accessLevel: one.level }, ["access_level"])}
             />
@@ -191,8 +197,8 @@ function Access({ room }: { room: Room }) {
 function InMeeting({ room }: { room: Room }) {
   const t = useTexts();
   const config = useConfig();
-  const { save, error, pending } = useUpdate(room);
-  const configuration = room.configuration;
+  const { save, now, error, pending } = useUpdate(room);
+  const configuration = now.configuration;
   const restricted = configuration?.restrictSources ?? false;
   const allowed = new Set(restricted ? configuration?.canPublishSources : config.roomDefaults?.canPublishSources);
   const paths = ["configuration.restrict_sources", "configuration.can_publish_sources"];
@@ -266,7 +272,7 @@ function InMeeting({ room }: { room: Room }) {
 function Phone({ room }: { room: Room }) {
   const t = useTexts();
   const id = useId();
-  const { save, error, pending } = useUpdate(room);
+  const { save, now, error, pending } = useUpdate(room);
   const policies: [PhonePolicy, string][] = [
     [PhonePolicy.UNSPECIFIED, t.settings.phonePolicies.standard],
     [PhonePolicy.LOBBY, t.settings.phonePolicies.lobby],
@@ -281,7 +287,7 @@ function Phone({ room }: { room: Room }) {
         <select
           id={`${id}-policy`}
           disabled={pending}
-          value={room.configuration?.phonePolicy ?? PhonePolicy.UNSPECIFIED}
+          value={now.configuration?.phonePolicy ?? PhonePolicy.UNSPECIFIED}
           onChange={(event) =>
             save({ configuration: { phonePolicy: Number(event.target.value) } }, ["configuration.phone_policy"])
           }
@@ -313,7 +319,7 @@ function Members({ room }: { room: Room }) {
     { pageParamKey: "pageToken", getNextPageParam: (page) => page.nextPageToken || undefined },
   );
   const all = members.data?.pages.flatMap((page) => page.members) ?? [];
-  const reload = () => void members.refetch();
+  const reload = () => members.refetch();
   return (
     <section className="card stack">
       <h2>{t.settings.members}</h2>
@@ -340,7 +346,7 @@ function Members({ room }: { room: Room }) {
   );
 }
 
-function MemberRow({ room, member, reload }: { room: Room; member: Member; reload: () => void }) {
+function MemberRow({ room, member, reload }: { room: Room; member: Member; reload: () => Promise<unknown> }) {
   const t = useTexts();
   const me = useMe();
   const [, go] = useLocation();
@@ -366,7 +372,7 @@ function MemberRow({ room, member, reload }: { room: Room; member: Member; reloa
       {changeable ? (
         <select
           aria-label={t.settings.roleOf(name)}
-          value={member.role}
+          value={update.isPending ? (update.variables?.role ?? member.role) : member.role}
           disabled={update.isPending}
           onChange={(event) =>
             update.mutate({ room: room.id, identifier: identifierOf(member), role: Number(event.target.value) })
@@ -402,7 +408,7 @@ function MemberRow({ room, member, reload }: { room: Room; member: Member; reloa
   );
 }
 
-function AddMember({ room, reload }: { room: Room; reload: () => void }) {
+function AddMember({ room, reload }: { room: Room; reload: () => Promise<unknown> }) {
   const t = useTexts();
   const id = useId();
   const [email, setEmail] = useState("");

@@ -35,10 +35,14 @@ interface Toast {
   text: string;
   error: boolean;
   action?: { label: string; run: () => void };
+  /** What it is about: see clear. */
+  about?: string;
 }
 
 interface Toaster {
-  tell: (text: string, action?: Toast["action"]) => void;
+  tell: (text: string, action?: Toast["action"], about?: string) => void;
+  /** Takes away what was told about something that is not so any more. */
+  clear: (about: string) => void;
   fail: (error: unknown) => void;
 }
 
@@ -62,7 +66,8 @@ export function ToastProvider({ children }: { children: ReactNode }) {
   words.current = t;
   const toaster = useMemo<Toaster>(
     () => ({
-      tell: (text, action) => add({ text, error: false, ...(action && { action }) }),
+      tell: (text, action, about) => add({ text, error: false, ...(action && { action }), ...(about && { about }) }),
+      clear: (about) => setToasts((all) => all.filter((one) => one.about !== about)),
       fail: (error) => add({ text: errorWords(words.current, error), error: true }),
     }),
     [add],
