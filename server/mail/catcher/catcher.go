@@ -188,6 +188,10 @@ func (s *session) ask(stage Stage, address string) error {
 		return nil
 	}
 	err := s.catcher.options.Answer(stage, address)
+	if errors.Is(err, ErrTakeAndHangUp) {
+		// Before the client can know.
+		s.catcher.keep(s.mail)
+	}
 	if errors.Is(err, ErrHangUp) || errors.Is(err, ErrTakeAndHangUp) {
 		_ = s.conn.Conn().Close()
 	}
@@ -218,7 +222,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.mail.Raw, s.mail.Time = raw, time.Now()
 	err = s.ask(Data, s.mail.To)
-	if err == nil || errors.Is(err, ErrTakeAndHangUp) {
+	if err == nil {
 		s.catcher.keep(s.mail)
 	}
 	return err
