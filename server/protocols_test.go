@@ -100,6 +100,8 @@ func TestGetMethods(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		usherv1connect.ConfigServiceGetConfigProcedure,
+		usherv1connect.InvitationsServiceGetInvitationProcedure,
+		usherv1connect.InvitationsServiceListInvitationsProcedure,
 		usherv1connect.LobbyServiceListWaitingProcedure,
 		usherv1connect.ParticipantsServiceListParticipantsProcedure,
 		usherv1connect.RoomsServiceGetRoomProcedure,
