@@ -3,6 +3,7 @@ package invitations
 import (
 	netmail "net/mail"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/net/idna"
@@ -16,7 +17,7 @@ const maxAddress = 254
 // address.
 func normalize(typed string) (address string, ok bool) {
 	typed = strings.TrimSpace(typed)
-	if strings.ContainsAny(typed, "\r\n\x00<>") || len(typed) > maxAddress {
+	if strings.ContainsAny(typed, "\r\n\x00<>") || len(typed) > maxAddress || !utf8.ValidString(typed) {
 		return "", false
 	}
 	at := strings.LastIndexByte(typed, '@')
@@ -24,7 +25,11 @@ func normalize(typed string) (address string, ok bool) {
 		return "", false
 	}
 	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(typed[at+1:], "."))
-	if err != nil || !strings.Contains(domain, ".") || strings.HasPrefix(domain, "[") {
+	if err != nil || !strings.Contains(domain, ".") || strings.HasPrefix(domain, "[") || strings.HasSuffix(domain, ".") {
+		return "", false
+	}
+	// Some characters have an ASCII form that stands for nothing: it must read as itself.
+	if again, err := idna.Lookup.ToASCII(domain); err != nil || again != domain {
 		return "", false
 	}
 	address = typed[:at] + "@" + strings.ToLower(domain)
