@@ -24,6 +24,8 @@ type childSettings struct {
 	Places places
 	// ClientURL is where participants find LiveKit.
 	ClientURL string
+	// Studio is what it needs for recordings; without it nothing is recorded.
+	Studio studioParts
 }
 
 func TestMain(m *testing.M) {
@@ -44,6 +46,10 @@ func child(text string) error {
 	}
 	config := testConfig(s.Places)
 	config.Listen, config.LiveKit.Sweep, config.LiveKit.PublicURL = s.Listen, s.Sweep, s.ClientURL
+	if s.Studio.S3 != "" {
+		s.Studio.configure(&config)
+		inAHurry(&config)
+	}
 	log := slog.New(slog.NewTextHandler(io.Writer(os.Stderr), nil))
 	return server.Run(context.Background(), server.Options{Config: config, Log: log})
 }
