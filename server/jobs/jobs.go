@@ -93,6 +93,8 @@ type Client struct {
 	db       *dbtx.DB
 	registry *Registry
 	options  Options
+	// calm is the log for what may be wrong again and again: see warnings.
+	calm *slog.Logger
 	// engine writes jobs. Run has another one, because those that write are made before what does the jobs.
 	engine engine
 }
@@ -114,7 +116,7 @@ func New(db *dbtx.DB, r *Registry, o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{db: db, registry: r, options: o}
+	c := &Client{db: db, registry: r, options: o, calm: slog.New(newWarnings(o.Log.Handler()))}
 	if r != nil {
 		r.meter, r.log = newMeter(o.Metrics), o.Log
 		if o.Metrics != nil {
@@ -130,7 +132,7 @@ func New(db *dbtx.DB, r *Registry, o Options) (*Client, error) {
 
 // quiet configures an engine that writes jobs and does none.
 func (c *Client) quiet() *river.Config {
-	return &river.Config{Logger: slog.New(warnings{c.options.Log.Handler()})}
+	return &river.Config{Logger: c.calm}
 }
 
 // working configures an engine that does the jobs of the registry.
