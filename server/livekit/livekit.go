@@ -4,7 +4,8 @@
 // live.ErrGone when the room or participant is not there, or with live.ErrUnavailable when LiveKit cannot be used, for
 // whatever reason; the reason is in the text, for the log.
 //
-// It decides nothing: who may do what is settled before it is called. It does not receive webhooks either.
+// It decides nothing: who may do what is settled before it is called, and what an event means is settled by whoever [Webhook]
+// hands it to.
 package livekit
 
 import (
