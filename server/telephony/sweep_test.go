@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -269,6 +270,27 @@ func TestSweep_liveKitFails(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is changed while a sweep looks is no finding: a rule that is made after LiveKit was asked for its rules is not missing.
+func TestSweep_changedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testenv.SQLite(t), 1)
+	room := w.room(direct)
+	w.join(room)
+	var once sync.Once
+	w.gate.set(func(call string, forward func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+		answer := forward()
+		if call == "ListSIPDispatchRule" {
+			once.Do(func() { w.mustOpen(room) })
+		}
+		return answer
+	})
+	w.wantSweep("created 0, deleted 0, repaired 0")
+	if got := w.counted("usher_dial_in_findings_total", "missing"); got != 0 {
+		t.Errorf("%v findings, want none", got)
+	}
+	w.wantOneRule(room)
 }
 
 // Telephony is switched off: what rules there are go.
