@@ -178,7 +178,7 @@ func TestDoctor_bad(t *testing.T) {
 			"USHER_LIVEKIT_SECRET",
 		},
 		{
-			"LiveKit's clock is wrong", healthy, func(c *server.Config) { c.LiveKit.URL = withClock(t, c.LiveKit.URL, -time.Minute) },
+			"LiveKit's clock is wrong", healthy, func(c *server.Config) { c.LiveKit.URL = withClock(t, c.LiveKit.URL, -90*time.Second) },
 			time.Minute,
 			[]string{"clock"},
 			"by -1m",
