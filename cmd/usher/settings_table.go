@@ -552,6 +552,11 @@ var table = []section{
 			doc: "How many letters about invitations all users together may have sent on a day (UTC).",
 		},
 		{
+			name: "USHER_MAIL_SWEEP", standard: "1m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Mail.Sweep }),
+			doc: "How often expired invitations are closed, and those to deleted rooms withdrawn, with a letter that says so.",
+		},
+		{
 			name: "USHER_MAIL_FROM", ownInDev: true,
 			set: into(emailAddress, func(c *config) *string { return &c.Mail.From }),
 			doc: "Address that sends, and organises meetings in calendars. Nobody need read its mail.",
