@@ -77,6 +77,7 @@ func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
 		port, _ := strconv.Atoi(smtpPort)
 		c.Mail = server.MailConfig{
 			Host: "127.0.0.1", Port: port, TLS: server.MailNoTLS, From: "usher@meet.example", Timeout: 10 * time.Second, PerDomain: 5,
+			Sweep: time.Minute,
 		}
 	}}, change...)...)
 	s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)
