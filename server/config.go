@@ -308,6 +308,8 @@ type MailConfig struct {
 	PerDomain int
 	// PerUser and PerInstance are how many letters about invitations may be decided on one day (UTC).
 	PerUser, PerInstance int
+	// Sweep is how often invitations are looked at that have expired, or whose room was deleted.
+	Sweep time.Duration
 }
 
 // DirectoryConfig is who can be found.

@@ -114,6 +114,7 @@ func testConfig(p places) server.Config {
 			},
 			Folder: "recordings", Sweep: time.Second,
 		},
+		Mail:      server.MailConfig{Sweep: time.Minute},
 		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []server.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},

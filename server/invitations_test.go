@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-ical"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -24,7 +24,6 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
 	"github.com/usher-meet/usher/server/mail/catcher"
 )
@@ -34,7 +33,7 @@ func withMail(s *testenv.SMTPServer) func(*server.Config) {
 	return func(c *server.Config) {
 		c.Mail = server.MailConfig{
 			Host: "127.0.0.1", Port: s.Port, TLS: server.MailNoTLS, From: "meet@usher.test", Timeout: 10 * time.Second, PerDomain: 5,
-			PerUser: 500, PerInstance: 2000,
+			PerUser: 500, PerInstance: 2000, Sweep: time.Second,
 		}
 		c.Languages = []string{"en", "fr", "de", "nl"}
 		c.Keep.Invitations = 90 * 24 * time.Hour
@@ -173,10 +172,14 @@ func (v *inviting) event(m catcher.Mail) (method string, event ical.Event) {
 // A host invites two people in two languages to a meeting with a time, in a restricted room that can be called.
 func TestInvitationEndToEnd(t *testing.T) {
 	t.Parallel()
+	onBoth(t, testInvitationEndToEnd)
+}
+
+func testInvitationEndToEnd(t *testing.T, onDatabase func(*server.Config)) {
 	mail := testenv.SMTP(t, catcher.Options{})
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	phone.New(t, lk).Trunk("trunk", "+4930100")
-	i := startOn(t, lk, withMail(mail))
+	i := startOn(t, lk, withMail(mail), onDatabase)
 	v := newInviting(t, i, mail)
 	guest := i.clients()
 	begin := time.Now().Add(5 * time.Minute).UTC().Truncate(time.Second)
@@ -235,8 +238,11 @@ func TestInvitationEndToEnd(t *testing.T) {
 	}
 
 	// With skip_lobby they are in, and a second use replaces the first.
-	first := v.enterInvited(t, guest, charlesToken, "Charles")
-	second := v.enterInvited(t, guest, charlesToken, "Charles Again")
+	first := joined(t, v.enterInvited(t, guest, charlesToken, "Charles"))
+	connection := must[*usherv1.JoinRoomResponse](t)(guest.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{
+		Room: v.room.GetId(), DisplayName: "Charles Again", InvitationToken: charlesToken,
+	})).GetConnection()
+	second := joined(t, connection)
 	first.WaitGone()
 	if first.Identity() != second.Identity() {
 		t.Error("one link has two identities")
@@ -267,10 +273,84 @@ func TestInvitationEndToEnd(t *testing.T) {
 	if method != "CANCEL" || was != cancelled || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("STATUS").Value != "CANCELLED" {
 		t.Errorf("the letter has a %s of %s (was %s)", method, cancelled, was)
 	}
+
+	// Whoever is in stays, and cannot come back: the link is dead.
+	inside := v.clients(bearer(connection.GetSessionToken()))
+	must[*usherv1.RenewConnectionResponse](t)(inside.RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{}))
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: charles.GetId()}))
+	_, err = inside.RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
+	wantReason(t, err, "LOBBY_REQUIRED")
+	_, err = guest.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: v.room.GetId(), InvitationToken: charlesToken})
+	wantReason(t, err, "LOBBY_REQUIRED")
+	people = must[*usherv1.ListParticipantsResponse](t)(v.host.ListParticipants(t.Context(), &usherv1.ListParticipantsRequest{Room: v.room.GetId()})).GetParticipants()
+	if len(people) != 1 || people[0].GetIdentity() != second.Identity() {
+		t.Errorf("after revoke the meeting has %v, want who was in it", people)
+	}
 }
 
-// enterInvited enters with a link, by the lobby as a client that always asks there.
-func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string) *meeting.Participant {
+// Whom a link let in may come back to the meeting that goes on, unless the link was withdrawn and nothing else lets them in.
+func TestRenewConnection_invited(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		ctx := t.Context()
+		revoke := func(invited *usherv1.Invitation, _ *ent.User) {
+			must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(ctx, &usherv1.RevokeInvitationRequest{InvitationId: invited.GetId()}))
+		}
+		inside := map[string]*clients{}
+		for n, c := range []struct {
+			name   string
+			change func(*usherv1.Invitation, *ent.User)
+			want   string
+		}{
+			{"nothing changed", func(*usherv1.Invitation, *ent.User) {}, ""},
+			{"it expired", func(invited *usherv1.Invitation, _ *ent.User) {
+				v.expire(invited.GetId(), time.Minute)
+				v.status(invited.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_EXPIRED)
+			}, ""},
+			{"invited again, to wait", func(invited *usherv1.Invitation, _ *ent.User) { v.invite(invited.GetEmail()) }, ""},
+			{"revoked", revoke, "LOBBY_REQUIRED"},
+			{"revoked, and a member by now", func(invited *usherv1.Invitation, u *ent.User) {
+				revoke(invited, u)
+				must[*usherv1.AddMemberResponse](t)(v.host.AddMember(ctx, &usherv1.AddMemberRequest{
+					Room: v.room.GetId(), Identifier: &usherv1.AddMemberRequest_UserId{UserId: u.ID.String()}, Role: member,
+				}))
+			}, ""},
+		} {
+			u := v.user(fmt.Sprint("Invited Number ", n))
+			invited := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(ctx, &usherv1.CreateInvitationsRequest{
+				Room: v.room.GetId(), Recipients: recipients(fmt.Sprintf("invited%d@other.example", n)), SkipLobby: true,
+			})).GetInvitations()[0]
+			v.status(invited.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+			connection := v.enterInvited(t, v.clients(bearer(v.apiToken(u, "rooms"))), v.link(v.to(invited.GetEmail())), "")
+			joined(t, connection)
+			inside[c.name] = v.clients(bearer(connection.GetSessionToken()))
+			c.change(invited, u)
+			_, err := inside[c.name].RenewConnection(ctx, &usherv1.RenewConnectionRequest{})
+			if got := reason(err); got != c.want {
+				t.Errorf("%s: renewing ends with %q, want %q", c.name, got, c.want)
+			}
+		}
+		must[*usherv1.UpdateRoomResponse](t)(v.host.UpdateRoom(ctx, &usherv1.UpdateRoomRequest{
+			Room: &usherv1.Room{Id: v.room.GetId(), AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC},
+		}))
+		must[*usherv1.RenewConnectionResponse](t)(inside["revoked"].RenewConnection(ctx, &usherv1.RenewConnectionRequest{}))
+	})
+}
+
+// expire moves the end of a link into the past.
+func (v *inviting) expire(id string, ago time.Duration) {
+	v.t.Helper()
+	err := v.DB.Run(v.t.Context(), func(tx *ent.Client) error {
+		return tx.Invitation.UpdateOneID(uuid.MustParse(id)).SetExpireTime(time.Now().UTC().Add(-ago)).Exec(v.t.Context())
+	})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// enterInvited gets a connection with a link, from the lobby as a client that always asks there.
+func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string) *usherv1.Connection {
 	t.Helper()
 	entry := must[*usherv1.RequestEntryResponse](t)(guest.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{
 		Room: v.room.GetId(), DisplayName: name, InvitationToken: token,
@@ -278,7 +358,7 @@ func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string
 	if entry.GetStatus() != usherv1.EntryStatus_ENTRY_STATUS_ACCEPTED {
 		t.Fatalf("with a link that admits they are %v", entry.GetStatus())
 	}
-	return meeting.Join(t, entry.GetConnection().GetServerUrl(), entry.GetConnection().GetToken())
+	return entry.GetConnection()
 }
 
 func (v *inviting) wantAudit(t *testing.T, action string, want int) {
@@ -845,16 +925,7 @@ func TestInvitation_roomDeleted(t *testing.T) {
 		must[*usherv1.DeleteRoomResponse](t)(v.host.DeleteRoom(t.Context(), &usherv1.DeleteRoomRequest{Room: v.room.GetId()}))
 		_, err := v.clients().ResolveInvitation(t.Context(), &usherv1.ResolveInvitationRequest{Token: token})
 		wantReason(t, err, "INVITATION_REVOKED")
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
-		defer cancel()
-		for len(v.mail.Mails()) < 2 { // the sweep comes once a minute
-			select {
-			case <-ctx.Done():
-				t.Fatal("no cancellation came")
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
-		if method, _ := v.event(v.mail.Mails()[1]); method != "CANCEL" {
+		if method, _ := v.event(v.mail.Wait(2)[1]); method != "CANCEL" {
 			t.Errorf("the letter is a %s", method)
 		}
 	})

@@ -60,6 +60,7 @@ func (p studioParts) configure(c *server.Config) {
 	c.Egress.Endpoint = p.Egress
 	c.Mail = server.MailConfig{
 		Host: "127.0.0.1", Port: p.SMTPPort, TLS: server.MailNoTLS, From: "usher@meet.example", Timeout: 10 * time.Second, PerDomain: 5,
+		Sweep: time.Minute,
 	}
 }
 

@@ -463,10 +463,10 @@ func (m *torture) powerCut() {
 	}
 }
 
-// Recordings as they are stored.
-func (m *torture) rows() []*ent.Recording {
+// rows are the recordings as they are stored.
+func (m *torture) rows(ctx context.Context) []*ent.Recording {
 	m.t.Helper()
-	rows, err := m.DB.Read.Recording.Query().All(context.WithoutCancel(m.t.Context()))
+	rows, err := m.DB.Read.Recording.Query().All(ctx)
 	if err != nil {
 		m.t.Errorf("read recordings: %v", err)
 	}
@@ -494,7 +494,7 @@ func (m *torture) watch(ctx context.Context) {
 	before := map[uuid.UUID]usherv1.RecordingStatus{}
 	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		going := map[uuid.UUID]int{}
-		for _, r := range m.rows() {
+		for _, r := range m.rows(context.WithoutCancel(ctx)) {
 			was := before[r.ID]
 			before[r.ID] = r.Status
 			saved := was == usherv1.RecordingStatus_RECORDING_STATUS_SAVED
@@ -512,7 +512,7 @@ func (m *torture) watch(ctx context.Context) {
 
 // truth is what is not true yet of what the recordings say; empty when all is.
 func (m *torture) truth() string {
-	for _, r := range m.rows() {
+	for _, r := range m.rows(m.t.Context()) {
 		there := m.s3.Has(r.ObjectKey)
 		partial := r.FailureReason == usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED
 		switch {
@@ -569,7 +569,7 @@ func (m *torture) recordWell() {
 			}
 			is := func(want usherv1.RecordingStatus) func() bool {
 				return func() bool {
-					return slices.ContainsFunc(m.rows(), func(row *ent.Recording) bool { return row.ID.String() == id && row.Status == want })
+					return slices.ContainsFunc(m.rows(m.t.Context()), func(row *ent.Recording) bool { return row.ID.String() == id && row.Status == want })
 				}
 			}
 			wait := func(want usherv1.RecordingStatus) {
@@ -596,7 +596,7 @@ func (m *torture) recordWell() {
 // checkFiles downloads what is saved.
 func (m *torture) checkFiles() (saved int) {
 	m.t.Helper()
-	for _, r := range m.rows() {
+	for _, r := range m.rows(m.t.Context()) {
 		if !withFile(r) || r.Mode != screenRecording {
 			continue
 		}
@@ -643,7 +643,7 @@ func (m *torture) checkMails() (twice int) {
 		}
 		mails[who], ids[who] = append(mails[who], mail), message
 	}
-	for _, r := range m.rows() {
+	for _, r := range m.rows(m.t.Context()) {
 		owner := told{r.ID.String(), m.room(r).owner.Email}
 		friend := told{owner.recording, m.friend.Email}
 		if want := r.Status == recordingToldOf; want != (len(mails[owner]) > 0) || !want && len(mails[friend]) > 0 {
@@ -710,7 +710,7 @@ func TestRecordingTorture(t *testing.T) {
 			watcher.Go(func() { m.watch(ctx) })
 			t.Cleanup(func() { stop(); watcher.Wait() })
 			m.rage()
-			rows := len(m.rows())
+			rows := len(m.rows(m.t.Context()))
 			m.untilTrue()
 			m.recordWell()
 			m.untilTrue()
@@ -719,7 +719,7 @@ func TestRecordingTorture(t *testing.T) {
 			saved, twice := m.checkFiles(), m.checkMails()
 			m.checkJobs()
 			ends := map[string]int{}
-			for _, r := range m.rows() {
+			for _, r := range m.rows(m.t.Context()) {
 				ends[strings.TrimPrefix(r.Status.String(), "RECORDING_STATUS_")]++
 			}
 			text := must[[]byte](t)(json.Marshal(m.faults))

@@ -683,7 +683,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 			i.untilNumber(room, 1)
 			i.enter(host, room)
 			i.wantOut(guest, room, e)
-			// What the dead server had begun is found after its longest timeout, half a minute, and the time of a leader.
+			// What the dead server had begun is found after its timeout, half a minute, and the time of a leader.
 			i.untilHandled(200 * time.Second)
 			if n := i.number(room); n != 1 {
 				t.Errorf("meeting %d, want 1", n)

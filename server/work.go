@@ -1,8 +1,6 @@
 package server
 
 import (
-	"time"
-
 	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/jobs"
@@ -34,7 +32,7 @@ func (p *parts) registerWork() {
 	if contacts := p.contacts(); contacts != nil {
 		jobs.Handle(p.work, contacts.Add)
 	}
-	p.work.Every("invitations.sweep", time.Minute, p.invitations.Sweep)
+	p.work.Every("invitations.sweep", p.config.Mail.Sweep, p.invitations.Sweep)
 	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
 	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
 	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)

@@ -439,7 +439,7 @@ var table = []section{
 		{
 			name: "USHER_STORAGE_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.Storage.CAFile }),
-			doc: "Certificate authorities (PEM) for the store, besides the system's.",
+			doc: "Certificate authorities (PEM) for the store, instead of the system's.",
 		},
 		{
 			name: "USHER_STORAGE_FOLDER", ownInDev: true,
@@ -550,6 +550,11 @@ var table = []section{
 			name: "USHER_MAIL_PER_INSTANCE", standard: "2000",
 			set: into(count, func(c *config) *int { return &c.Mail.PerInstance }),
 			doc: "How many letters about invitations all users together may have sent on a day (UTC).",
+		},
+		{
+			name: "USHER_MAIL_SWEEP", standard: "1m",
+			set: into(positiveDuration, func(c *config) *time.Duration { return &c.Mail.Sweep }),
+			doc: "How often expired invitations are closed, and those to deleted rooms withdrawn, with a letter that says so.",
 		},
 		{
 			name: "USHER_MAIL_FROM", ownInDev: true,

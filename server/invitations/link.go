@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -119,6 +120,19 @@ func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*l
 	}
 	user, _ := a.Caller.UserID()
 	return &live.Admission{Identity: i.Identity, UserID: user, Time: at, Invitation: i.ID}, nil
+}
+
+// Stands reports whether the link that let somebody in may bring them back to the meeting that they were in: it was not
+// withdrawn. That it would admit nobody today, because its time is over or they were invited again to wait, throws nobody
+// out.
+func (s *Service) Stands(ctx context.Context, room uuid.UUID, identity string) (bool, error) {
+	stands, err := s.DB.Read.Invitation.Query().Where(
+		invitation.RoomID(room), invitation.Identity(identity), invitation.StatusNEQ(revoked),
+	).Exist(ctx)
+	if err != nil {
+		return false, fmt.Errorf("find invitation: %w", err)
+	}
+	return stands, nil
 }
 
 // Admit counts that a link let somebody in. It fails with [auth.ErrLobbyRequired] when the invitation was revoked since

@@ -178,18 +178,33 @@ func (s *Service) connectNew(a *auth.Access, displayName string, state moderatio
 }
 
 // renew makes a new connection for a participant, with today's grants. Who would have to wait now may come back to the
-// meeting that they were in, and to no later one.
+// meeting that they were in, and to no later one; and whom an invitation let in, while that stands.
 func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (*usherv1.Connection, error) {
 	a, state, err := s.participant(ctx, session)
 	if err != nil {
 		return nil, err
 	}
 	if a.JoinMode() != usherv1.JoinMode_JOIN_MODE_DIRECT {
+		if err := s.stillInvited(ctx, session); err != nil {
+			return nil, err
+		}
 		if err := s.sameMeeting(ctx, a.Room, session); err != nil {
 			return nil, err
 		}
 	}
 	return s.connection(a, *session, state)
+}
+
+// stillInvited refuses a session that an invitation began which was withdrawn since: nothing comes of a link that is dead.
+func (s *Service) stillInvited(ctx context.Context, session *auth.ParticipantSession) error {
+	if !session.Invited {
+		return nil
+	}
+	stands, err := s.Invitations.Stands(ctx, session.RoomID, session.Identity)
+	if err == nil && !stands {
+		return auth.ErrLobbyRequired
+	}
+	return err
 }
 
 // participant is what a participant is in their room today, and what hosts have decided about them. It fails with

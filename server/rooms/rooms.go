@@ -106,6 +106,8 @@ type LiveKit interface {
 type Invitations interface {
 	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
 	Invited(ctx context.Context, a *auth.Access, token string) (*live.Admission, error)
+	// Stands reports whether the link that let somebody in may bring them back: it was not withdrawn.
+	Stands(ctx context.Context, room uuid.UUID, identity string) (bool, error)
 	// Admit counts that it did. It fails with auth.ErrLobbyRequired when the link does not any more.
 	Admit(ctx context.Context, a *auth.Access, g *live.Admission) error
 }

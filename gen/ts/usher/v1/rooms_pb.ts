@@ -1540,7 +1540,8 @@ export const RoomsService: GenService<{
    * Callers: participants, with the session_token of a Connection as bearer token.
    *
    * Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-   * meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+   * meeting is over or the invitation that let them in was revoked), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED,
+   * LIVEKIT_UNAVAILABLE.
    *
    * @generated from rpc usher.v1.RoomsService.RenewConnection
    */

@@ -119,7 +119,8 @@ type RoomsServiceClient interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over or the invitation that let them in was revoked), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED,
+	// LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
 	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
 	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
@@ -467,7 +468,8 @@ type RoomsServiceHandler interface {
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), LOBBY_REQUIRED (the caller has no direct join any more, and the
-	// meeting is over), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED, LIVEKIT_UNAVAILABLE.
+	// meeting is over or the invitation that let them in was revoked), PARTICIPANT_BLOCKED (they were removed), TOKEN_EXPIRED,
+	// LIVEKIT_UNAVAILABLE.
 	RenewConnection(context.Context, *v1.RenewConnectionRequest) (*v1.RenewConnectionResponse, error)
 	// EndMeeting ends the meeting that goes on in a room, for everybody. The room stays, and those who enter it directly may
 	// meet in it again at once; everybody else has to be let in anew, whatever connection they hold. A room that has no
