@@ -40,12 +40,12 @@ var (
 		"server/telephony":   "shared gen",
 
 		// Adapters know one thing outside each, and meet the services in server.go only.
-		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "", "server/mail": "shared gen", "server/marketing": "shared gen",
+		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "shared", "server/mail": "shared gen", "server/marketing": "shared gen",
 		// A mail server that delivers nothing, for development and tests.
 		"server/mail/catcher": "",
 
 		// Shared packages, each above those it lists.
-		"server/auth":        "fault dbtx live ratelimit slug text gen",
+		"server/auth":        "fault dbtx live look ratelimit slug text gen",
 		"server/audit":       "auth gen",
 		"server/moderation":  "fault gen",
 		"server/page":        "auth fault gen",
@@ -58,7 +58,9 @@ var (
 		"server/events":      "auth dbtx fault jobs live gen",
 		"server/live":        "gen",
 		"server/letter":      "gen",
+		"server/look":        "",
 		"server/wording":     "",
+		"server/trust":       "",
 		"server/slug":        "",
 		"server/text":        "",
 
@@ -81,11 +83,12 @@ var (
 		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail", "server/marketing"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
 		"live":       {"server/live"},
+		"look":       {"server/look"},
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},

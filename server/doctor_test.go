@@ -2,6 +2,10 @@ package server_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // diagnose runs the doctor and returns the names of the bad checks, and the details by name.
@@ -68,6 +73,17 @@ func TestDoctor(t *testing.T) {
 		!strings.Contains(details["dispatch-rules"], "without a PIN") {
 		t.Errorf("with a stray and an open rule: bad %v\n%v", bad, details)
 	}
+	config := i.Config
+	config.Telephony.Trunks = []telephony.ConfiguredTrunk{
+		{ID: "ST_gone"}, {ID: bridge.Trunk("from anywhere", "+33123456780")},
+		{ID: bridge.TrunkWithAddresses("to anything", []string{"192.0.2.0/24"})},
+	}
+	_, bad, details = diagnose(t, config, time.Minute)
+	for _, want := range []string{"does not have it", "anybody on the internet", "every number", "no number to show"} {
+		if !slices.Contains(bad, "trunks") || !strings.Contains(details["trunks"], want) {
+			t.Errorf("with trunks that are no good: bad %v, want one with %q\n%v", bad, want, details)
+		}
+	}
 	for _, secret := range []string{"424242", i.pin(room)} {
 		if strings.Contains(fmt.Sprint(details), secret) {
 			t.Errorf("the doctor tells a PIN: %v", details)
@@ -97,6 +113,24 @@ func (i *instance) pin(room string) string {
 	}
 	i.secrets.add(p.Pin)
 	return p.Pin
+}
+
+// withClock stands in front of LiveKit as if its clock were ahead by so much.
+func withClock(t *testing.T, target string, ahead time.Duration) string {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		ModifyResponse: func(res *http.Response) error {
+			res.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+			return nil
+		},
+	})
+	t.Cleanup(front.Close)
+	return front.URL
 }
 
 // Whatever is wrong has a line of its own that is bad, and only that.
@@ -142,6 +176,12 @@ func TestDoctor_bad(t *testing.T) {
 			time.Minute,
 			[]string{"livekit-key"},
 			"USHER_LIVEKIT_SECRET",
+		},
+		{
+			"LiveKit's clock is wrong", healthy, func(c *server.Config) { c.LiveKit.URL = withClock(t, c.LiveKit.URL, -90*time.Second) },
+			time.Minute,
+			[]string{"clock"},
+			"by -1m",
 		},
 		{"callers cannot be let in", unmutable, nil, 0, []string{"webhook", "remote-unmute"}, "enable_remote_unmute"},
 	}

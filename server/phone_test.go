@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -28,9 +29,11 @@ type phoned struct {
 	bridge *phone.Bridge
 	lk     *livekit.Client
 	host   *clients
-	room   string
-	id     uuid.UUID
-	web    *meeting.Participant
+	// owner is who the host is.
+	owner *ent.User
+	room  string
+	id    uuid.UUID
+	web   *meeting.Participant
 	// pin opens the room: see [phoned.open].
 	pin string
 }
@@ -59,8 +62,8 @@ func startPhonedWith(
 ) *phoned {
 	t.Helper()
 	i := startOn(t, lk, change...)
-	p := &phoned{instance: i, bridge: bridge}
-	p.host = i.clients(bearer(i.apiToken(i.user("Ada Of Phones"), "rooms", "read")))
+	p := &phoned{instance: i, bridge: bridge, owner: i.user("Ada Of Phones")}
+	p.host = i.clients(bearer(i.apiToken(p.owner, "rooms", "read")))
 	p.room = must[*usherv1.CreateRoomResponse](t)(p.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
 		Name: "Phones", AccessLevel: access, Configuration: &usherv1.RoomConfiguration{PhonePolicy: policy},
 	})).GetRoom().GetId()
@@ -251,6 +254,48 @@ func TestPhoneSweep(t *testing.T) {
 	}
 	p.hearEachOther(call)
 	call.HangUp()
+}
+
+// Two servers share all but what they remember: LiveKit tells one of them of callers, and hosts decide at the other. What one has
+// done the other leaves alone, and when one dies the other finds who calls.
+func TestPhoneReplicas(t *testing.T) {
+	t.Parallel()
+	p := startPhoned(t, restrictedRoom, phonesWait)
+	other := serve(t, p.Config, p.Redis, p.LiveKit)
+	p.host = other.clients(bearer(other.apiToken(p.owner, "rooms", "read")))
+	p.open()
+	other.secrets.add(p.pin)
+	held := func(number string) *phone.Call {
+		t.Helper()
+		other.secrets.add(number)
+		call := p.dial(number, dialled, p.pin)
+		p.untilHeld(call)
+		p.silent(call)
+		return call
+	}
+	call := held("+4917012345678")
+	if _, err := p.decide(allow); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // sweeps of both
+		p.hearEachOther(call)
+		time.Sleep(time.Second)
+	}
+	denied := held("+4917087654321")
+	if _, err := p.decide(deny); err != nil {
+		t.Fatal(err)
+	}
+	denied.WaitGone()
+
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	late := held("+4917011111111")
+	if _, err := p.decide(allow); err != nil {
+		t.Fatal(err)
+	}
+	p.hearEachOther(late)
+	p.hearEachOther(call)
 }
 
 // A room can be called exactly while somebody is in its meeting with a browser, with its PIN and on its trunk.

@@ -3,12 +3,8 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/objectstore"
 	"github.com/usher-meet/usher/server/recordings"
+	"github.com/usher-meet/usher/server/trust"
 )
 
 // storage is where the files of recordings are.
@@ -118,28 +115,18 @@ func (p *parts) recordingsService() (*recordings.Service, error) {
 	return s, nil
 }
 
-// summaryClient trusts the certificates of a file, if one is named, instead of the system's.
+// summaryClient sends its token to the address in the settings only.
 func summaryClient(caFile string) (*http.Client, error) {
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the token is for the address in the settings
-	}}
-	if caFile == "" {
-		return client, nil
-	}
-	pem, err := os.ReadFile(caFile)
+	config, err := trust.TLS(caFile, "the summary service")
 	if err != nil {
-		return nil, fmt.Errorf("read the CA file of the summary service: %w", err)
+		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the CA file of the summary service, %s, holds no certificate in PEM", caFile)
-	}
-	transport.TLSClientConfig.RootCAs = pool
-	return client, nil
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second, TLSClientConfig: config,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
 }
 
 // recordingMail tells people of recordings by mail.

@@ -1,13 +1,12 @@
 package server
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/redis/rueidis"
+
+	"github.com/usher-meet/usher/server/trust"
 )
 
 // ErrNoRedis means that no Redis answers, or that it wants another password.
@@ -24,11 +23,10 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 		AlwaysRESP2:  c.Embedded,
 	}
 	if c.TLS {
-		roots, err := rootCAs(c.CAFile)
-		if err != nil {
+		var err error
+		if option.TLSConfig, err = trust.TLS(c.CAFile, "Redis"); err != nil {
 			return nil, err
 		}
-		option.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	}
 	if c.SentinelMaster != "" {
 		option.Sentinel = rueidis.SentinelOption{
@@ -40,20 +38,4 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoRedis, err)
 	}
 	return client, nil
-}
-
-// rootCAs reads a PEM file of certificate authorities; nil, the system's, without one.
-func rootCAs(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate authorities: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("read certificate authorities: no certificate in " + file)
-	}
-	return pool, nil
 }

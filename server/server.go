@@ -87,23 +87,23 @@ type SignInParts struct {
 
 // parts are everything that lives as long as the server.
 type parts struct {
-	config   Config
-	log      *slog.Logger
-	db       *dbtx.DB
-	redis    rueidis.Client
-	livekit  *livekit.Client
-	keys     *auth.Keys
-	sessions *auth.Sessions
-	limiter  *ratelimit.Limiter
-	metrics  *prometheus.Registry
-	health   *health
-	post     *mail.Post
-	rooms    *rooms.Service
-	lobby    *lobby.Service
-	callers  *callers.Service
-	// telephony also tells clients and rooms who can be reached by phone.
+	config      Config
+	log         *slog.Logger
+	db          *dbtx.DB
+	redis       rueidis.Client
+	livekit     *livekit.Client
+	keys        *auth.Keys
+	sessions    *auth.Sessions
+	limiter     *ratelimit.Limiter
+	metrics     *prometheus.Registry
+	health      *health
+	post        *mail.Post
+	rooms       *rooms.Service
+	lobby       *lobby.Service
+	callers     *callers.Service
 	invitations *invitations.Service
-	telephony   *telephony.Service
+	// telephony also tells clients and rooms who can be reached by phone.
+	telephony *telephony.Service
 	// files are nil where nothing is recorded.
 	files      storage
 	recordings *recordings.Service

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ func TestDoctor_development(t *testing.T) {
 	t.Parallel()
 	d := newDevelopment(t)
 	d.start(t)
-	settings := filepath.Join(d.args[2], "usher.env")
+	settings := filepath.Join(d.data(), "usher.env")
 	code, out, stderr := doctor(t, "--config", settings, "doctor")
 	if code != 0 || strings.Contains(out, "BAD") || !strings.Contains(out, "ok   webhook         LiveKit's event came") {
 		t.Errorf("exit status %d, want 0 and no bad line\n%s%s", code, out, stderr)
@@ -32,6 +33,34 @@ func TestDoctor_development(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || report.OK {
 		t.Errorf("after it was stopped: exit status %d, %v, report %+v", code, err, report)
 	}
+}
+
+// The development stack's LiveKit sends its events to another address: that line is bad and no other, and the exit status says so.
+func TestDoctor_webhookElsewhere(t *testing.T) {
+	t.Parallel()
+	d := newDevelopment(t)
+	program := &d.args[len(d.args)-1]
+	*program = misdirected(t, *program)
+	d.start(t)
+	code, out, stderr := doctor(t, "--config", filepath.Join(d.data(), "usher.env"), "doctor", "--webhook-wait", "3s")
+	if code != 1 || strings.Count(out, "BAD") != 1 || !strings.Contains(out, "BAD  webhook ") || !strings.Contains(stderr, "checks are bad") {
+		t.Errorf("exit status %d, want 1 and only the webhook to be bad\n%s%s", code, out, stderr)
+	}
+}
+
+// misdirected is a livekit-server that is told another address for its events than usher dev has it.
+func misdirected(t *testing.T, program string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "livekit-server")
+	script := `#!/bin/sh
+# usher dev starts it with --config FILE.
+grep -q '/webhooks/livekit' "$2" || exit 1
+sed 's#/webhooks/livekit#/somewhere/else#' "$2" >"$2.misdirected" && exec '` + program + `' --config "$2.misdirected"
+`
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be run
+		t.Fatal(err)
+	}
+	return path
 }
 
 // doctor runs usher with arguments and nothing in the environment.

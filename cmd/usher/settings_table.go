@@ -439,7 +439,7 @@ var table = []section{
 		{
 			name: "USHER_STORAGE_CA_FILE", ownInDev: true,
 			set: into(readableFile, func(c *config) *string { return &c.Storage.CAFile }),
-			doc: "Certificate authorities (PEM) for the store, besides the system's.",
+			doc: "Certificate authorities (PEM) for the store, instead of the system's.",
 		},
 		{
 			name: "USHER_STORAGE_FOLDER", ownInDev: true,

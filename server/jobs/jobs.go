@@ -34,9 +34,10 @@ type Args = river.JobArgs
 // Registry is what the server can do: the handlers of jobs, and the periodic work. It is filled before [Client.Run], and may be
 // empty when [New] is called, since those who do jobs also write some.
 type Registry struct {
-	workers  *river.Workers
-	queues   map[string]river.QueueConfig
-	longest  time.Duration
+	workers *river.Workers
+	queues  map[string]river.QueueConfig
+	// shortest of the timeouts of all kinds; zero for none.
+	shortest time.Duration
 	periodic []periodic
 	// meter is set by New.
 	meter *meter
@@ -54,13 +55,16 @@ const workersPerQueue = 8
 // standardTimeout bounds one run of a job. LiveKit answers within 25 seconds, or not at all.
 const standardTimeout = 30 * time.Second
 
+// rescueMargin is how long after its timeout a job that still counts as running was left behind by a server that died: time
+// for the handler to notice and for the outcome to be written, and clocks that differ.
+const rescueMargin = 10 * time.Second
+
 // HandleOption changes how jobs of a kind are done.
 type HandleOption func(*handling)
 
 type handling struct{ timeout time.Duration }
 
-// Timeout bounds one run of a job; without it, 30 seconds. A crash in the middle of any job is noticed only after the longest
-// of all timeouts, so split long work.
+// Timeout bounds one run of a job; without it, 30 seconds. A crash in the middle is noticed only after that, so split long work.
 func Timeout(d time.Duration) HandleOption { return func(h *handling) { h.timeout = d } }
 
 // Handle has work do the jobs whose arguments are a T. Errors of work are stored and logged, so they hold no personal data;
@@ -72,7 +76,9 @@ func Handle[T Args](r *Registry, work func(ctx context.Context, args T) error, o
 	}
 	var zero T
 	r.queues[queueOf(zero.Kind())] = river.QueueConfig{MaxWorkers: workersPerQueue}
-	r.longest = max(r.longest, h.timeout)
+	if r.shortest == 0 || h.timeout < r.shortest {
+		r.shortest = h.timeout
+	}
 	river.AddWorker(r.workers, &worker[T]{registry: r, work: work, timeout: h.timeout})
 }
 
@@ -87,6 +93,8 @@ type Client struct {
 	db       *dbtx.DB
 	registry *Registry
 	options  Options
+	// calm is the log for what may be wrong again and again: see warnings.
+	calm *slog.Logger
 	// engine writes jobs. Run has another one, because those that write are made before what does the jobs.
 	engine engine
 }
@@ -101,9 +109,6 @@ type Options struct {
 	// StopTimeout is how long Run waits for jobs that go on when it is told to stop, before it interrupts them. Those are
 	// done again by another replica, or after the restart. Required for Run.
 	StopTimeout time.Duration
-	// RescueAfter is how long a job may be in the hands of a replica that has died; zero for a little more than the longest
-	// timeout of all kinds. The engine looks twice a minute.
-	RescueAfter time.Duration
 }
 
 // New makes a client. A nil registry is that of a program which does no jobs.
@@ -111,7 +116,7 @@ func New(db *dbtx.DB, r *Registry, o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{db: db, registry: r, options: o}
+	c := &Client{db: db, registry: r, options: o, calm: slog.New(newWarnings(o.Log.Handler()))}
 	if r != nil {
 		r.meter, r.log = newMeter(o.Metrics), o.Log
 		if o.Metrics != nil {
@@ -127,7 +132,7 @@ func New(db *dbtx.DB, r *Registry, o Options) (*Client, error) {
 
 // quiet configures an engine that writes jobs and does none.
 func (c *Client) quiet() *river.Config {
-	return &river.Config{Logger: slog.New(warnings{c.options.Log.Handler()})}
+	return &river.Config{Logger: c.calm}
 }
 
 // working configures an engine that does the jobs of the registry.
@@ -138,11 +143,10 @@ func (c *Client) working() *river.Config {
 	config.FetchOnlyKnownKinds = true
 	// Jobs are seen at once, by a notice of the database; the poll is for notices that got lost.
 	config.FetchCooldown, config.FetchPollInterval = 10*time.Millisecond, time.Second
-	config.JobTimeout = r.longest
-	config.RescueStuckJobsAfter = c.options.RescueAfter
-	if config.RescueStuckJobsAfter == 0 {
-		config.RescueStuckJobsAfter = r.longest + 30*time.Second
-	}
+	// The engine looks twice a minute for jobs that have run for longer than this, and leaves those alone that are within the
+	// time of their own kind.
+	config.RescueStuckJobsAfter = r.shortest + rescueMargin
+	config.JobTimeout = config.RescueStuckJobsAfter
 	config.RetryPolicy = backoff{}
 	config.SoftStopTimeout = c.options.StopTimeout
 	config.CompletedJobRetentionPeriod = c.options.Keep

@@ -434,7 +434,13 @@ func open(t *testing.T, address string) *dbtx.DB {
 	return db
 }
 
-// A server is killed in the middle of a job and of a sweep: another one does both.
+// slow is a kind that takes long.
+type slow struct{}
+
+func (slow) Kind() string { return "slow.job" }
+
+// A server is killed in the middle of a job and of a sweep: another one does both. It neither waits for how long other kinds
+// may take nor takes those for dead that go on for so long.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	addresses(t, func(t *testing.T, address string) {
@@ -442,10 +448,15 @@ func TestKill(t *testing.T) {
 		var swept, worked atomic.Int32
 		r := registry(func(context.Context, note) error { worked.Add(1); return nil }, jobs.Timeout(time.Second))
 		r.Every("test.sweep", time.Second, func(context.Context) error { swept.Add(1); return nil })
-		c := newClient(t, db, r, jobs.Options{RescueAfter: 2 * time.Second})
+		var slowRuns atomic.Int32
+		jobs.Handle(r, func(ctx context.Context, _ slow) error { slowRuns.Add(1); <-ctx.Done(); return ctx.Err() }, jobs.Timeout(10*time.Minute))
+		c := newClient(t, db, r, jobs.Options{StopTimeout: time.Millisecond})
 		enqueue(t, db, c, "one")
 		cmd := startChild(t, address, "job", "sweep")
 		start(t, c)
+		if err := db.Run(t.Context(), func(tx *ent.Client) error { return c.Enqueue(t.Context(), tx, slow{}) }); err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -456,6 +467,9 @@ func TestKill(t *testing.T) {
 		t.Logf("the job was done after %v", time.Since(killed).Round(time.Millisecond))
 		if job := list(t, c, "done")[0]; worked.Load() != 1 || job.Attempts != 2 {
 			t.Errorf("worked %d times: %+v", worked.Load(), job)
+		}
+		if running := list(t, c, "running"); slowRuns.Load() != 1 || len(running) != 1 || running[0].Attempts != 1 {
+			t.Errorf("the slow job was begun %d times: %+v", slowRuns.Load(), list(t, c, ""))
 		}
 	})
 }

@@ -45,7 +45,7 @@ func child(address string) error {
 		time.Sleep(time.Hour)
 		return nil
 	})
-	c, err := jobs.New(db, r, jobs.Options{Keep: time.Hour, StopTimeout: time.Second, RescueAfter: 2 * time.Second})
+	c, err := jobs.New(db, r, jobs.Options{Keep: time.Hour, StopTimeout: time.Second})
 	if err != nil {
 		return err
 	}

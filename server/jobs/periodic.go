@@ -64,7 +64,7 @@ func (c *Client) repeat(ctx context.Context, p periodic) {
 	for ctx.Err() == nil {
 		wait, err := c.turn(ctx, p)
 		if err != nil && ctx.Err() == nil {
-			c.options.Log.ErrorContext(ctx, "periodic work cannot be claimed", "work", p.name, "err", err)
+			c.calm.ErrorContext(ctx, "periodic work cannot be claimed", "work", p.name, "err", err)
 			wait = lease
 		}
 		timer := time.NewTimer(wait)

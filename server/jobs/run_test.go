@@ -2,7 +2,9 @@ package jobs_test
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,7 +29,10 @@ func TestRun_databaseAway(t *testing.T) {
 	}
 	t.Cleanup(db.Close)
 	var done atomic.Int32
-	c := newClient(t, db, registry(func(context.Context, note) error { done.Add(1); return nil }), jobs.Options{})
+	log := &testenv.Log{}
+	r := registry(func(context.Context, note) error { done.Add(1); return nil })
+	r.Every("test.sweep", time.Second, func(context.Context) error { return nil })
+	c := newClient(t, db, r, jobs.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
 	proxy.Cut()
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -39,4 +44,14 @@ func TestRun_databaseAway(t *testing.T) {
 	proxy.Restore()
 	enqueue(t, db, c, "after")
 	eventually(t, 30*time.Second, "the job was not done", func() bool { return done.Load() == 1 })
+
+	// Away again, while the engine runs: that is said, and not several times a second.
+	said := func() (n int) { return strings.Count(log.String(), "Error fetching jobs") }
+	before := said()
+	proxy.Cut()
+	eventually(t, 30*time.Second, "the log does not say that the database is away", func() bool { return said() > before })
+	time.Sleep(4 * time.Second) // in which the engine asks four times
+	if n := said() - before; n != 1 {
+		t.Errorf("said %d times: %s", n, log)
+	}
 }

@@ -24,12 +24,14 @@ type worker[T Args] struct {
 	timeout  time.Duration
 }
 
-// Timeout implements river.Worker.
-func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.timeout }
+// Timeout implements river.Worker: when the engine takes a job from a server that died. Until then the handler has ended.
+func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.timeout + rescueMargin }
 
 // Work implements river.Worker.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
 	err := masked(Safely(ctx, w.registry.log, job.Kind, func() error { return w.work(ctx, job.Args) }))
 	outcome := outcomeOf(ctx, job.JobRow, err)
 	w.registry.meter.job(job.Kind, outcome, time.Since(start))

@@ -4,18 +4,16 @@
 // live.ErrGone when the room or participant is not there, or with live.ErrUnavailable when LiveKit cannot be used, for
 // whatever reason; the reason is in the text, for the log.
 //
-// It decides nothing: who may do what is settled before it is called. It does not receive webhooks either.
+// It decides nothing: who may do what is settled before it is called, and what an event means is settled by whoever [Webhook]
+// hands it to.
 package livekit
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"github.com/twitchtv/twirp"
 
 	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/trust"
 )
 
 // callTimeout bounds each call. LiveKit itself gives up on its nodes after 3 s.
@@ -38,10 +37,8 @@ type Config struct {
 	URL string
 	// Key and Secret are a pair of LiveKit's keys. Required.
 	Key, Secret string
-	// CAFile has certificates, in PEM, that are trusted besides those of the system.
+	// CAFile has the certificate authorities, in PEM, that are trusted instead of the system's.
 	CAFile string
-	// InsecureSkipVerify trusts any certificate: under `usher dev` only.
-	InsecureSkipVerify bool
 	// TokenLife is for how long a token can be used to connect. The default is 10 minutes.
 	TokenLife time.Duration
 	// EmptyTimeout is how long LiveKit keeps a room that nobody joined, and DepartureTimeout one that everybody left, in
@@ -106,32 +103,19 @@ func New(c Config) (*Client, error) {
 }
 
 func httpClient(c Config) (*http.Client, error) {
-	transport := &http.Transport{
+	config, err := trust.TLS(c.CAFile, "LiveKit")
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   16,
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   callTimeout,
 		ResponseHeaderTimeout: callTimeout,
-		//nolint:gosec // only `usher dev` sets it
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.InsecureSkipVerify},
-	}
-	if c.CAFile == "" {
-		return &http.Client{Transport: transport}, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA file of LiveKit: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the CA file of LiveKit, %s, holds no certificate in PEM", c.CAFile)
-	}
-	transport.TLSClientConfig.RootCAs = pool
-	return &http.Client{Transport: transport}, nil
+		TLSClientConfig:       config,
+	}}, nil
 }
 
 // Close stops what goes on in the background and closes idle connections.

@@ -59,16 +59,12 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) (outcome string, status int) {
-	token := r.Header.Get("Authorization")
-	if token == "" {
+	if !authentic(r.Header.Get("Authorization"), h.Keys) {
 		return "refused", http.StatusUnauthorized // before the body is read
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
 	if err != nil {
 		return "unreadable", http.StatusBadRequest
-	}
-	if !expires(token, h.Keys) {
-		return "refused", http.StatusUnauthorized
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	if _, err := webhook.Receive(r, auth.NewFileBasedKeyProviderFromMap(h.Keys)); err != nil {
@@ -98,9 +94,9 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) (outcome string,
 	return "stored", http.StatusOK
 }
 
-// expires reports whether a token is signed with one of the keys, and ends. Without an end it would be good for ever in the
+// authentic reports whether a token is signed with one of the keys, and ends. Without an end it would be good for ever in the
 // hands of whoever overheard it, and LiveKit's own verification does not ask for one.
-func expires(token string, keys map[string]string) bool {
+func authentic(token string, keys map[string]string) bool {
 	v, err := auth.ParseAPIToken(token)
 	if err != nil || keys[v.APIKey()] == "" {
 		return false

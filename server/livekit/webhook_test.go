@@ -139,6 +139,27 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
+// Whoever has no key of LiveKit's cannot make the server read a megabyte.
+func TestWebhook_strangersAreNotRead(t *testing.T) {
+	t.Parallel()
+	const key, secret = "test-key", "test-secret-of-32-characters-or-more"
+	h := &Webhook{Keys: map[string]string{key: secret}}
+	h.Register(prometheus.NewRegistry())
+	for name, token := range map[string]string{
+		"no token": "", "no JWT": "Bearer abc", "another secret": signed(t, "", key, "test-another-secret-of-32-characters", nil),
+		"good for ever": signed(t, "", key, secret, func(c jwt.MapClaims) { delete(c, "exp") }),
+	} {
+		body := strings.NewReader("anything")
+		r := httptest.NewRequest(http.MethodPost, "/webhooks/livekit", body)
+		r.Header.Set("Authorization", token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusUnauthorized || body.Len() != len("anything") {
+			t.Errorf("%s: answer %d, %d bytes left of the body; want 401, and all of them", name, w.Code, body.Len())
+		}
+	}
+}
+
 // counted is the one outcome in the metrics.
 func counted(t *testing.T, metrics *prometheus.Registry) string {
 	t.Helper()

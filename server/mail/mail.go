@@ -10,18 +10,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/trust"
 )
 
 // TLSMode is how the connection to the mail server is protected.
@@ -73,17 +72,11 @@ func NewSender(c Config) (*Sender, error) {
 	if _, err := parseAddress(c.From); err != nil {
 		return nil, errors.New("the address that sends is not an e-mail address")
 	}
-	s.tls = &tls.Config{ServerName: c.Host, MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read certificate authorities of the mail server: %w", err)
-		}
-		s.tls.RootCAs = x509.NewCertPool()
-		if !s.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", c.CAFile)
-		}
+	var err error
+	if s.tls, err = trust.TLS(c.CAFile, "the mail server"); err != nil {
+		return nil, err
 	}
+	s.tls.ServerName = c.Host
 	return s, nil
 }
 

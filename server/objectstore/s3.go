@@ -9,8 +9,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,13 +16,14 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"github.com/usher-meet/usher/server/trust"
 )
 
 // callTimeout bounds each call but the reading of an object, whose first byte it bounds.
@@ -87,29 +86,17 @@ func parseEndpoint(address string) (*url.URL, error) {
 }
 
 func transport(caFile string) (*http.Transport, error) {
-	t := &http.Transport{
+	config, err := trust.TLS(caFile, "the storage")
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: callTimeout, ResponseHeaderTimeout: callTimeout,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig: config,
 		// The length and the bytes must be those of the object.
 		DisableCompression: true,
-	}
-	if caFile == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA file of the storage: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the CA file of the storage, %s, holds no certificate in PEM", caFile)
-	}
-	t.TLSClientConfig.RootCAs = pool
-	return t, nil
+	}, nil
 }
 
 func (s *S3) open(endpoint *url.URL) (*minio.Client, error) {

@@ -2,16 +2,13 @@ package oidc
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/usher-meet/usher/server/trust"
 )
 
 const (
@@ -26,16 +23,9 @@ type httpClient struct{ *http.Client }
 
 func newHTTPClient(caFile string) (*httpClient, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the CA file of the OpenID provider: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("the CA file of the OpenID provider holds no certificate")
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	var err error
+	if transport.TLSClientConfig, err = trust.TLS(caFile, "the OpenID provider"); err != nil {
+		return nil, err
 	}
 	return &httpClient{&http.Client{Timeout: callTimeout, Transport: bounded{transport}}}, nil
 }

@@ -2,6 +2,7 @@ package telephony
 
 import (
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -165,6 +166,10 @@ func TestClashHeals_pair(t *testing.T) {
 				rule.Name, rule.Room = ruleName(stale), stale.String()
 			}
 			w.makePair(rule)
+			problems, err := w.Inspect(t.Context())
+			if err != nil || !strings.Contains(strings.Join(problems, "\n"), "clash: LiveKit takes no calls") {
+				t.Errorf("the operator is told %q, %v; want that two rules clash", problems, err)
+			}
 			res, err := w.OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: room.String()})
 			if !ours {
 				// Nothing that is not ours is deleted: it is said, and not as an error of the server.

@@ -57,6 +57,14 @@ func (s *Service) survey(ctx context.Context) ([]*situation, error) {
 		}
 		return all[id]
 	}
+	// Rows come first: one that is the same when it is repaired was the same while LiveKit was asked.
+	rows, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.Or(dispatchrule.RuleIDNEQ(""), dispatchrule.Doubtful(true))).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	for _, row := range rows {
+		of(row.ID).row = row
+	}
 	trunks := s.Trunks.inUse(ctx)
 	if len(trunks) > 0 { // naming none would list those of all
 		rules, err := s.LiveKit.ListRules(ctx, ids(trunks)...)
@@ -68,13 +76,6 @@ func (s *Service) survey(ctx context.Context) ([]*situation, error) {
 				of(id).rules = append(of(id).rules, r)
 			}
 		}
-	}
-	rows, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.Or(dispatchrule.RuleIDNEQ(""), dispatchrule.Doubtful(true))).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list rules: %w", err)
-	}
-	for _, row := range rows {
-		of(row.ID).row = row
 	}
 	if err := s.addWanted(ctx, trunks, of); err != nil {
 		return nil, err

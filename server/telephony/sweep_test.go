@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -271,6 +275,27 @@ func TestSweep_liveKitFails(t *testing.T) {
 	})
 }
 
+// What is changed while a sweep looks is no finding: a rule that is made after LiveKit was asked for its rules is not missing.
+func TestSweep_changedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testenv.SQLite(t), 1)
+	room := w.room(direct)
+	w.join(room)
+	var once sync.Once
+	w.gate.set(func(call string, forward func() *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+		answer := forward()
+		if call == "ListSIPDispatchRule" {
+			once.Do(func() { w.mustOpen(room) })
+		}
+		return answer
+	})
+	w.wantSweep("created 0, deleted 0, repaired 0")
+	if got := w.counted("usher_dial_in_findings_total", "missing"); got != 0 {
+		t.Errorf("%v findings, want none", got)
+	}
+	w.wantOneRule(room)
+}
+
 // Telephony is switched off: what rules there are go.
 func TestSweep_telephonyOff(t *testing.T) {
 	t.Parallel()
@@ -425,6 +450,34 @@ func TestTrunks_liveKitDown(t *testing.T) {
 	if _, err := w.Trunks.Check(t.Context()); err == nil || len(w.Trunks.Known()) != 1 {
 		t.Errorf("after an answer: %v, %v, want what was known", w.Trunks.Known(), err)
 	}
+}
+
+// Whoever waited for a LiveKit that takes long to say nothing does not ask in turn.
+func TestTrunks_liveKitHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		trunks := &Trunks{LiveKit: hanging{&asked}, Enabled: true, Log: slog.New(slog.DiscardHandler)}
+		trunks.inUse(t.Context())
+		trunks.inUse(t.Context())
+		if asked != 1 {
+			t.Errorf("asked %d times, want once", asked)
+		}
+		time.Sleep(checkAgain + time.Second)
+		trunks.inUse(t.Context())
+		if asked != 2 {
+			t.Errorf("asked %d times a while later, want twice", asked)
+		}
+	})
+}
+
+// hanging is a LiveKit that takes calls and never answers.
+type hanging struct{ asked *int }
+
+func (h hanging) InboundTrunks(context.Context) ([]live.Trunk, error) {
+	*h.asked++
+	time.Sleep(checkAgain + time.Second)
+	return nil, live.ErrUnavailable
 }
 
 func TestListTrunks(t *testing.T) {

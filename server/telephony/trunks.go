@@ -99,8 +99,9 @@ func (t *Trunks) check(ctx context.Context) error {
 	if !t.Enabled {
 		return nil
 	}
-	t.asked = time.Now()
 	listed, err := t.LiveKit.InboundTrunks(ctx)
+	// From the answer on: it may have taken as long as the pause, and whoever waited for it is not to ask in turn.
+	t.asked = time.Now()
 	if errors.Is(err, live.ErrUnavailable) || ctx.Err() != nil {
 		return err // what was known goes on counting
 	}

@@ -44,13 +44,19 @@ type Watch struct {
 	Log     *slog.Logger
 	Metrics *WatchMetrics
 
-	bridges map[string]counters
+	bridges map[string]reading
 	recent  []burst
 	alert   bool
 }
 
 // counters are the values of a bridge's counters, by their labels; nil as long as it was never asked.
 type counters map[string]float64
+
+// reading is what a bridge said at one moment.
+type reading struct {
+	time     time.Time
+	counters counters
+}
 
 // burst are wrong PINs that were found at one moment.
 type burst struct {
@@ -103,9 +109,9 @@ func (w *Watch) Run(ctx context.Context) {
 // look asks all bridges once.
 func (w *Watch) look(ctx context.Context, now time.Time) {
 	if w.bridges == nil {
-		w.bridges = map[string]counters{}
+		w.bridges = map[string]reading{}
 	}
-	count := 0.0
+	recent := 0.0
 	for _, url := range w.URLs {
 		next, err := w.scrape(ctx, url)
 		if err != nil && ctx.Err() != nil {
@@ -117,11 +123,14 @@ func (w *Watch) look(ctx context.Context, now time.Time) {
 			w.Log.WarnContext(ctx, "a phone bridge does not tell its metrics, so wrong PINs are not seen", "err", err)
 			continue
 		}
-		count += since(w.bridges[url], next)
-		w.bridges[url] = next
+		was := w.bridges[url]
+		grown := since(was.counters, next)
+		w.Metrics.total.Add(grown)
+		// After a longer silence nobody knows when they were: an hour's are no burst, and raise no alarm as one.
+		recent += grown * min(1, float64(window)/float64(now.Sub(was.time)))
+		w.bridges[url] = reading{now, next}
 	}
-	w.Metrics.total.Add(count)
-	w.recent = append(slices.DeleteFunc(w.recent, func(b burst) bool { return now.Sub(b.time) >= window }), burst{now, count})
+	w.recent = append(slices.DeleteFunc(w.recent, func(b burst) bool { return now.Sub(b.time) >= window }), burst{now, recent})
 	rate := 0.0
 	for _, b := range w.recent {
 		rate += b.count

@@ -89,6 +89,7 @@ func TestWatch(t *testing.T) {
 		{"a minute later old ones do not count", 80 * time.Second, bridgeText("a", 103, 6), bridgeText("b", 14, 0), false, 11, 7, 0, 1, 2},
 		{"started again under another name", 140 * time.Second, bridgeText("a2", 1, 2), bridgeText("b", 14, 0), false, 14, 3, 0, 1, 2},
 		{"started again under the same name", 200 * time.Second, bridgeText("a2", 1, 2), bridgeText("b", 3, 0), false, 17, 3, 0, 1, 2},
+		{"an hour's come at once", 3800 * time.Second, bridgeText("a2", 1, 2), bridgeText("b", 33, 0), false, 47, 0.5, 0, 1, 2},
 	}
 	for _, s := range steps {
 		say(0, http.StatusOK, s.first)
