@@ -26,6 +26,8 @@ type childSettings struct {
 	ClientURL string
 	// Studio is what it needs for recordings; without it nothing is recorded.
 	Studio studioParts
+	// MailPort is that of the mail server; 0 for none.
+	MailPort int
 }
 
 func TestMain(m *testing.M) {
@@ -49,6 +51,9 @@ func child(text string) error {
 	if s.Studio.S3 != "" {
 		s.Studio.configure(&config)
 		inAHurry(&config)
+	}
+	if s.MailPort != 0 {
+		mailThrough(s.MailPort)(&config)
 	}
 	log := slog.New(slog.NewTextHandler(io.Writer(os.Stderr), nil))
 	return server.Run(context.Background(), server.Options{Config: config, Log: log})

@@ -47,21 +47,15 @@ type studio struct {
 type studioParts struct {
 	// S3 is the store for the server, Egress the same for the recorder.
 	S3, Egress string
-	SMTPPort   int
 }
 
 // configure has a server use them.
 func (p studioParts) configure(c *server.Config) {
-	c.Languages = []string{"en", "fr", "de", "nl"}
 	c.Storage = server.StorageConfig{
 		Endpoint: p.S3, Bucket: testenv.S3Bucket, Region: testenv.S3Region, Key: testenv.S3Key, Secret: testenv.S3Secret,
 		EventSecret: storageSecret, ProxySecret: proxySecret,
 	}
 	c.Egress.Endpoint = p.Egress
-	c.Mail = server.MailConfig{
-		Host: "127.0.0.1", Port: p.SMTPPort, TLS: server.MailNoTLS, From: "usher@meet.example", Timeout: 10 * time.Second, PerDomain: 5,
-		Sweep: time.Minute,
-	}
 }
 
 // storageHook is the address to which a store sends its events, on a server or what stands before it.
@@ -94,7 +88,8 @@ func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
 	s.liveKitAPI = newMeddler(t, lk.URL)
 	s.instance = startOn(t, lk, append([]func(*server.Config){func(c *server.Config) {
 		c.Listen, c.LiveKit.URL = listen, s.liveKitAPI.URL
-		studioParts{S3: s.s3.URL, SMTPPort: s.mails.Port}.configure(c)
+		studioParts{S3: s.s3.URL}.configure(c)
+		mailThrough(s.mails.Port)(c)
 	}}, change...)...)
 	s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)
 	s.owner = s.user("Olga Records")

@@ -209,7 +209,7 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 		s.process = startChild(t, childSettings{
 			Listen: address, Sweep: 2 * time.Second, ClientURL: strings.Replace(lk.URL, "http", "ws", 1),
 			Places: places{Database: database, Redis: redis.Address, LiveKit: api.URL},
-			Studio: studioParts{S3: store.URL, Egress: m.s3.URL, SMTPPort: m.mails.Port},
+			Studio: studioParts{S3: store.URL, Egress: m.s3.URL}, MailPort: m.mails.Port,
 		})
 		s.born = time.Now()
 	}
