@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/look"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -117,21 +118,34 @@ func pageOf(err error) errorPage {
 	return failed
 }
 
-var signInTemplate = template.Must(template.New("sign-in").Parse(`<!doctype html>
+var (
+	signInStyle    = look.With("")
+	signInTemplate = template.Must(template.New("sign-in").Parse(`<!doctype html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.Title}}</title>
+<style>{{.Style}}</style>
+</head>
+<body>
+<header></header>
+<main class="page message">
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{if .Again}}<p><a href="{{.Link}}">Try again</a></p>
-{{end}}`))
+{{if .Again}}<a class="button primary" href="{{.Link}}">Try again</a>
+{{end}}</main>
+</body>
+</html>
+`))
+)
 
 func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, returnTo string) {
 	h := w.Header()
 	privateHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+signInStyle.Source+
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
@@ -139,8 +153,9 @@ func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, retur
 	link := "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode()
 	if err := signInTemplate.Execute(w, struct {
 		errorPage
-		Link string
-	}{p, link}); err != nil {
+		Style template.CSS
+		Link  string
+	}{p, signInStyle.CSS, link}); err != nil {
 		s.Log.DebugContext(r.Context(), "page not written", "err", err) // the browser is gone
 	}
 }

@@ -2,9 +2,7 @@ package dev
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed" // the page
-	"encoding/base64"
 	"html/template"
 	"net"
 	"net/http"
@@ -13,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/look"
 )
 
 var (
@@ -22,17 +21,14 @@ var (
 	pageStyle string
 
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
-	// styleHash lets the browser use the style of the page and no other.
-	styleHash = func() string {
-		sum := sha256.Sum256([]byte(pageStyle))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}()
+	style        = look.With(pageStyle)
 )
 
 // pageData is what page.html shows.
 type pageData struct {
 	Title, Message string
 	Style          template.CSS
+	Mark           template.HTML
 
 	// SignIn shows the form, with the names of People to pick from.
 	SignIn   bool
@@ -58,7 +54,7 @@ type roomLink struct{ Name, Slug, Access string }
 
 // showPage writes a page that runs no scripts, loads nothing, and cannot be framed.
 func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData) {
-	data.Style = template.CSS(pageStyle) //nolint:gosec // our own
+	data.Style, data.Mark = style.CSS, look.Mark
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
 		http.Error(w, "internal error", http.StatusInternalServerError)
@@ -67,7 +63,7 @@ func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData
 	// A form that is answered with a redirect to an allowed origin would stop there without these.
 	actions := strings.Join(append([]string{"'self'"}, c.AllowedOrigins...), " ")
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleHash+"; form-action "+actions+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style.Source+"; form-action "+actions+
 		"; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")

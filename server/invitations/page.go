@@ -3,9 +3,7 @@ package invitations
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"html/template"
 	"net/http"
@@ -16,6 +14,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/look"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/wording"
 )
@@ -37,11 +36,7 @@ var (
 
 	sentences    = wording.Load(translations, "translations")
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
-	// stylePolicy lets the browser use the style of the page and no other.
-	stylePolicy = func() string {
-		sum := sha256.Sum256([]byte(pageStyle))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}()
+	style        = look.With(pageStyle)
 )
 
 // Mount adds the pages of links and of ending mail. GET changes nothing: what a mail scanner opens is only looked at.
@@ -64,6 +59,9 @@ type pageData struct {
 	Terms, TermsText        string
 	Privacy, PrivacyText    string
 	Style                   template.CSS
+	Mark                    template.HTML
+	// Logo is true when the service has a logo of its own, which this page does not load: ours would be wrong.
+	Logo bool
 }
 
 type pageFact struct {
@@ -257,7 +255,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
 	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
 	data.TermsText, data.PrivacyText = speaker.Say("footer.terms"), speaker.Say("footer.privacy")
-	data.Style = template.CSS(pageStyle) //nolint:gosec // our own
+	data.Style, data.Mark, data.Logo = style.CSS, look.Mark, b.GetLogoUrl() != ""
 	var page bytes.Buffer
 	err := errors.Join(speaker.Err(), pageTemplate.Execute(&page, data))
 	if err != nil {
@@ -273,7 +271,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 }
 
 func private(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+stylePolicy+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style.Source+
 		"; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")

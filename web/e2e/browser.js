@@ -20,7 +20,15 @@ export const artefacts = fileURLToPath(new URL("artefacts", import.meta.url));
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const desktop = { width: 1280, height: 800 };
-export const phone = { width: 390, height: 844 };
+
+/** @type {ContextOptions} */
+export const onPhone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+
+/** What people have before them, as options of a browser. @type {readonly (readonly [string, ContextOptions])[]} */
+export const devices = [
+  ["a computer", {}],
+  ["a phone", onPhone],
+];
 
 /** @param {import("../testing/usher.js").Scope} scope */
 export async function launch(scope) {
@@ -52,7 +60,14 @@ export class Person {
    */
   static async open(browser, usher, options = {}) {
     const url = typeof usher === "string" ? usher : usher.url;
-    const context = await browser.newContext({ baseURL: url, viewport: desktop, locale: "en-GB", ...options });
+    const context = await browser.newContext({
+      baseURL: url,
+      viewport: desktop,
+      locale: "en-GB",
+      // Axe would see, and pictures show, what is half faded in.
+      reducedMotion: "reduce",
+      ...options,
+    });
     context.setDefaultTimeout(patience);
     await context.grantPermissions(["camera", "microphone", "clipboard-read", "clipboard-write"], { origin: url });
     const person = new Person(context, await context.newPage());
@@ -116,6 +131,17 @@ export class Person {
     await this.page.getByRole("heading", { name: "People", level: 2 }).waitFor();
   }
 
+  /** Opens the panel with the invitation: from the menu where there is no room for a button. @param {string} room */
+  async invite(room) {
+    const button = this.page.getByRole("button", { name: "Invite", exact: true });
+    if (await button.count()) await button.click();
+    else {
+      await this.page.getByRole("button", { name: `Actions for ${room}` }).click();
+      await this.page.getByRole("menuitem", { name: "Invite", exact: true }).click();
+    }
+    await this.page.getByRole("heading", { name: "Invite people" }).waitFor();
+  }
+
   /** Lets somebody in who waits. @param {string} name */
   async admit(name) {
     await this.page.getByRole("button", { name: `Let in ${name}` }).click();
@@ -145,14 +171,25 @@ export class Person {
     await this.page.getByRole("menuitem", { name: action }).click();
   }
 
-  /** @param {string} name */
-  async screenshot(name) {
+  /**
+   * A page as it is now: a picture to look at, what a screen reader would stumble over, and whether it fits the screen.
+   * @param {string} name
+   */
+  async look(name) {
     mkdirSync(artefacts, { recursive: true });
-    await this.page.screenshot({ path: join(artefacts, `${name}.png`) });
+    await this.page.screenshot({ path: join(artefacts, `${name}.png`), fullPage: true });
+    await this.#accessible(name);
+    // Not innerWidth: a phone's browser zooms out until everything fits.
+    const width = this.page.viewportSize()?.width ?? 0;
+    const wide = await this.page.evaluate((width) => {
+      const inside = [...document.querySelectorAll("dialog, .panel-body")].map((e) => e.scrollWidth - e.clientWidth);
+      return Math.max(document.documentElement.scrollWidth - width, ...inside);
+    }, width);
+    assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
   }
 
   /** Fails when axe finds something serious on the page. @param {string} what */
-  async accessible(what) {
+  async #accessible(what) {
     await this.page.evaluate(axe);
     const found = await this.page.evaluate(async () => {
       // @ts-expect-error axe puts itself there
@@ -164,13 +201,10 @@ export class Person {
     assert.equal(told.join("\n"), "", `axe on ${what}`);
   }
 
-  /** Fails when a page complained: errors on the console, exceptions, violations of the policy. */
-  quiet() {
+  /** Goes home. Fails when a page complained: errors on the console, exceptions, violations of the policy. */
+  async close() {
     const left = this.complaints.filter((one) => !this.expected.some((pattern) => pattern.test(one)));
     assert.deepEqual(left, []);
-  }
-
-  async close() {
     await this.context.close();
   }
 }

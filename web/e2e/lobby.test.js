@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AccessLevel, createUsherClient } from "@usher-meet/client";
 import { folder, freePort, mustEnv, Program, Usher } from "../testing/usher.js";
-import { launch, Person } from "./browser.js";
+import { devices, launch, onPhone, Person } from "./browser.js";
 
 /** @type {(() => unknown)[]} */
 const cleanups = [];
@@ -23,51 +23,52 @@ after(async () => {
   for (const clean of cleanups) await clean();
 });
 
-test("a guest who loads the page again keeps the place", async () => {
-  const ada = await Person.open(browser, usher);
-  const bob = await Person.open(browser, usher);
-  const carol = await Person.open(browser, usher);
-  await ada.signIn("Ada Lovelace");
-  const path = await ada.createRoom("Queue");
-  for (const [guest, name] of /** @type {const} */ ([
-    [bob, "Bob"],
-    [carol, "Carol"],
-  ])) {
-    await guest.page.goto(path);
-    await guest.knock(name);
-  }
-  await bob.page.getByText("You are next").waitFor();
-  await carol.page.getByText("Place 2 in the queue").waitFor();
+for (const [device, options] of devices) {
+  test(`a guest who loads the page again keeps the place, on ${device}`, async () => {
+    const ada = await Person.open(browser, usher, options);
+    const bob = await Person.open(browser, usher, options);
+    const carol = await Person.open(browser, usher, options);
+    await ada.signIn("Ada Lovelace");
+    const path = await ada.createRoom("Queue");
+    for (const [guest, name] of /** @type {const} */ ([
+      [bob, "Bob"],
+      [carol, "Carol"],
+    ])) {
+      await guest.page.goto(path);
+      await guest.knock(name);
+    }
+    await bob.page.getByText("You are next").waitFor();
+    await carol.page.getByText("Place 2 in the queue").waitFor();
 
-  // No click and no typing: the page knows.
-  await bob.page.reload();
-  await bob.page.getByText("You are next").waitFor();
-  await bob.page.getByText("You wait as Bob").waitFor();
+    // No click and no typing: the page knows.
+    await bob.page.reload();
+    await bob.page.getByText("You are next").waitFor();
+    await bob.page.getByText("You wait as Bob").waitFor();
 
-  await ada.join();
-  await ada.people();
-  await ada.page.getByRole("heading", { name: "At the door (2)" }).waitFor();
-  const names = await ada.page.getByRole("region", { name: "At the door" }).getByRole("listitem").allInnerTexts();
-  assert.deepEqual(
-    names.map((text) => (text.includes("Bob") ? "Bob" : "Carol")),
-    ["Bob", "Carol"],
-    "the order",
-  );
+    await ada.join();
+    await ada.people();
+    await ada.page.getByRole("heading", { name: "At the door (2)" }).waitFor();
+    const names = await ada.page.getByRole("region", { name: "At the door" }).getByRole("listitem").allInnerTexts();
+    assert.deepEqual(
+      names.map((text) => (text.includes("Bob") ? "Bob" : "Carol")),
+      ["Bob", "Carol"],
+      "the order",
+    );
 
-  // Who gives up is gone, and the next one is next.
-  await bob.page.getByRole("button", { name: "Stop waiting" }).click();
-  await bob.page.getByRole("button", { name: "Ask to join" }).waitFor();
-  await carol.page.getByText("You are next").waitFor();
-  await bob.knock("Bob");
+    // Who gives up is gone, and the next one is next.
+    await bob.page.getByRole("button", { name: "Stop waiting" }).click();
+    await bob.page.getByRole("button", { name: "Ask to join" }).waitFor();
+    await carol.page.getByText("You are next").waitFor();
+    await bob.knock("Bob");
 
-  await ada.page.getByRole("heading", { name: "At the door (2)" }).waitFor();
-  await ada.page.getByRole("button", { name: "Let all in" }).click();
-  await Promise.all([bob.sees("Ada Lovelace"), carol.sees("Ada Lovelace")]);
-  for (const person of [ada, bob, carol]) {
-    person.quiet();
-    await person.close();
-  }
-});
+    await ada.page.getByRole("heading", { name: "At the door (2)" }).waitFor();
+    await ada.page.getByRole("button", { name: "Let all in" }).click();
+    await Promise.all([bob.sees("Ada Lovelace"), carol.sees("Ada Lovelace")]);
+    for (const person of [ada, bob, carol]) {
+      await person.close();
+    }
+  });
+}
 
 test("a guest who was let in and loads the page again needs nobody", async () => {
   const ada = await Person.open(browser, usher);
@@ -84,7 +85,6 @@ test("a guest who was let in and loads the page again needs nobody", async () =>
   await bob.page.getByRole("button", { name: "Ask to join" }).click();
   await bob.sees("Ada Lovelace");
   for (const person of [ada, bob]) {
-    person.quiet();
     await person.close();
   }
 });
@@ -101,7 +101,6 @@ test("a room that opens lets in who waits", async () => {
   await ada.page.getByText("Saved").waitFor();
   await bob.page.getByRole("button", { name: "Leave", exact: true }).waitFor();
   for (const person of [ada, bob]) {
-    person.quiet();
     await person.close();
   }
 });
@@ -147,7 +146,8 @@ test("the server is restarted while guests wait", async () => {
   });
   assert.ok(room);
 
-  const [bob, carol] = [await Person.open(browser, env.USHER_PUBLIC_URL), await Person.open(browser, env.USHER_PUBLIC_URL)];
+  const bob = await Person.open(browser, env.USHER_PUBLIC_URL);
+  const carol = await Person.open(browser, env.USHER_PUBLIC_URL, onPhone);
   for (const [guest, name] of /** @type {const} */ ([
     [bob, "Bob"],
     [carol, "Carol"],
@@ -163,13 +163,13 @@ test("the server is restarted while guests wait", async () => {
   for (const end of /** @type {const} */ (["stop", "kill"])) {
     await running[end]();
     for (const guest of [bob, carol]) await guest.page.getByText("Your place is kept.").waitFor();
+    await carol.look(`lobby, server away after a ${end}`);
     running = await serve();
     for (const guest of [bob, carol]) await guest.page.getByText("Your place is kept.").waitFor({ state: "detached" });
     await bob.page.getByText("You are next").waitFor();
     await carol.page.getByText("Place 2 in the queue").waitFor();
   }
   for (const guest of [bob, carol]) {
-    guest.quiet();
     await guest.close();
   }
 });

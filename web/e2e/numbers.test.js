@@ -52,7 +52,6 @@ test("the first page and the page of a room weigh at most 250 KB, without the ca
       [],
       "the call is loaded on demand",
     );
-    visitor.quiet();
     await visitor.close();
   }
   // The second time, names that carry a hash are not even asked for.
@@ -82,7 +81,6 @@ test("from Let in to seeing the guest", async () => {
     await ada.admit(name);
     await ada.sees(name, 1);
     took.push(performance.now() - start);
-    guest.quiet();
     await guest.close();
     await ada.page.getByRole("region", { name, exact: true }).waitFor({ state: "detached" });
   }
@@ -91,6 +89,5 @@ test("from Let in to seeing the guest", async () => {
     `RESULT name=web-admit-to-video value=${Math.round(median)} unit=ms of=5 all=${took.map(Math.round).join(",")}`,
   );
   assert.ok(median < 20_000, `the median is ${median} ms`);
-  ada.quiet();
   await ada.close();
 });

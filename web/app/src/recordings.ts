@@ -71,13 +71,17 @@ export function modeName(t: Texts, mode: RecordingMode): string {
   return mode === RecordingMode.TRANSCRIPT ? t.recordings.modes.transcript : t.recordings.modes.video;
 }
 
-/** Date and time as people of a language write them. */
-export function moment(language: string, time: Timestamp | undefined): string {
-  return time ? timestampDate(time).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" }) : "";
+/** Date and time as people of a region write them. */
+export function moment(locale: string, time: Timestamp | undefined): string {
+  return time ? timestampDate(time).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" }) : "";
 }
 
-export function day(language: string, time: Timestamp | undefined): string {
-  return time ? timestampDate(time).toLocaleDateString(language, { dateStyle: "long" }) : "";
+export function day(locale: string, time: Timestamp | undefined): string {
+  return time ? timestampDate(time).toLocaleDateString(locale, { dateStyle: "long" }) : "";
+}
+
+export function clock(locale: string, time: Timestamp | undefined): string {
+  return time ? timestampDate(time).toLocaleTimeString(locale, { timeStyle: "short" }) : "";
 }
 
 /** A length as h:mm:ss. */
@@ -88,11 +92,11 @@ export function length(recording: Recording): string {
   return parts.map((part, at) => (at === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
 }
 
-export function size(language: string, bytes: bigint): string {
+export function size(locale: string, bytes: bigint): string {
   if (bytes <= 0n) return "";
   const megabytes = Number(bytes) / 1e6;
   const style = { style: "unit", maximumFractionDigits: 1 } as const;
   return megabytes < 1
-    ? new Intl.NumberFormat(language, { ...style, unit: "kilobyte" }).format(Number(bytes) / 1e3)
-    : new Intl.NumberFormat(language, { ...style, unit: "megabyte" }).format(megabytes);
+    ? new Intl.NumberFormat(locale, { ...style, unit: "kilobyte" }).format(Number(bytes) / 1e3)
+    : new Intl.NumberFormat(locale, { ...style, unit: "megabyte" }).format(megabytes);
 }

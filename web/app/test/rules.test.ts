@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { bestColumns } from "../src/call/grid.ts";
 import { holdsCallers, isHeld } from "../src/call/held.ts";
 import { serverMessage } from "../src/call/server-messages.ts";
 import { roomIn } from "../src/rooms.ts";
+import { addressesIn, endsAfterItBegins, nextHour, recurrenceRule, repeatOf, timesIn, timesOf } from "../src/schedule.ts";
 
 const caller = (attributes: Record<string, string> = {}) => ({ kind: 3, attributes });
 const metadata = (access: string, phonePolicy?: string) =>
@@ -74,4 +76,41 @@ test("tiles are as large as they can be", () => {
   ] as const) {
     assert.equal(bestColumns(n, width, height), want, `${n} in ${width} × ${height}`);
   }
+});
+
+test("a rule is read as the choice that it was made of, and any other one is kept", () => {
+  for (const repeat of ["never", "daily", "weekly", "biweekly", "monthly"] as const) {
+    const rule = recurrenceRule({ repeat, times: 7, rule: "" });
+    const read = repeatOf(rule);
+    assert.equal(read.repeat, repeat);
+    assert.equal(recurrenceRule(read), rule);
+  }
+  assert.equal(repeatOf("COUNT=3;FREQ=WEEKLY").repeat, "weekly", "in any order");
+  for (const rule of ["FREQ=WEEKLY;BYDAY=MO,WE;COUNT=3", "FREQ=DAILY;UNTIL=20270101T000000Z", "FREQ=DAILY;COUNT=400"]) {
+    const read = repeatOf(rule);
+    assert.equal(read.repeat, "other", rule);
+    assert.equal(recurrenceRule(read), rule);
+  }
+});
+
+test("the times of a meeting survive the form", () => {
+  const [start, end] = [new Date("2027-03-28T00:30:00Z"), new Date("2027-03-28T02:00:00Z")];
+  const form = timesIn(timestampFromDate(start), timestampFromDate(end), "FREQ=DAILY;COUNT=2");
+  const said = timesOf(form);
+  assert.deepEqual(
+    [timestampDate(said.startTime), timestampDate(said.endTime), said.recurrence],
+    [start, end, "FREQ=DAILY;COUNT=2"],
+  );
+  assert.ok(endsAfterItBegins(form));
+  assert.ok(!endsAfterItBegins({ ...form, end: form.start }) && !endsAfterItBegins({ ...form, end: "" }));
+  assert.ok(endsAfterItBegins(nextHour(new Date())));
+});
+
+test("addresses are found in what people paste, each once", () => {
+  assert.deepEqual(addressesIn(" a@x.example, <B@x.example>;b@x.example\nc@x.example "), [
+    "a@x.example",
+    "b@x.example",
+    "c@x.example",
+  ]);
+  assert.deepEqual(addressesIn(" ,; "), []);
 });

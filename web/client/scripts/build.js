@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 for (const folder of ["src/gen", "dist"]) rmSync(folder, { recursive: true, force: true });
 cpSync("../../gen/ts", "src/gen", { recursive: true });
+// npm takes it along by its name.
+cpSync("../../LICENSE", "LICENSE");
 
 const files = readdirSync("src/gen/usher/v1").sort();
 writeFileSync(

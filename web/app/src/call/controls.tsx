@@ -7,6 +7,7 @@ import { useTexts } from "../texts/index.tsx";
 import { Dialog, ErrorNotice, useToaster } from "../ui/feedback.tsx";
 import { Icon, type IconName } from "../ui/icons.tsx";
 import { Menu } from "../ui/menu.tsx";
+import { useMedia } from "../ui/page.tsx";
 import { mayPublish, type Source } from "./connection.ts";
 import { detailsOf } from "./people.ts";
 import { RecordDialog, type Recorder } from "./recording.tsx";
@@ -42,6 +43,8 @@ export function Controls({
   const allowed = useAllowed();
   const [ending, setEnding] = useState(false);
   const [recordAsked, setRecordAsked] = useState(false);
+  // On a phone there is no room for every button: inviting is in the menu.
+  const small = useMedia("(max-width: 700px)");
   const raised = detailsOf(localParticipant).hand !== undefined;
   const deviceFailed = (error: unknown) => {
     // Somebody who closes the browser's window of screens has changed their mind: that is no failure.
@@ -101,11 +104,14 @@ export function Controls({
         >
           {waiting > 0 && <span className="count" data-count={waiting} />}
         </Control>
-        {canInvite && <Control icon="link" label={t.call.info} on={panel === "invite"} onClick={() => toggle("invite")} />}
+        {canInvite && !small && (
+          <Control icon="link" label={t.call.info} on={panel === "invite"} onClick={() => toggle("invite")} />
+        )}
         <Menu
           label={t.common.actionsFor(room.name)}
           className="round"
           items={[
+            ...(canInvite && small ? [{ label: t.call.info, run: () => toggle("invite") }] : []),
             ...(host
               ? [{ label: t.call.settings, run: () => void open(`/-/rooms/${room.slug}`, "_blank", "noopener") }]
               : []),

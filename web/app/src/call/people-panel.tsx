@@ -1,4 +1,4 @@
-import { durationFromMs, timestampDate } from "@bufbuild/protobuf/wkt";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { useIsSpeaking } from "@livekit/components-react";
 import {
   Decision,
@@ -13,6 +13,7 @@ import {
 import { useMutation, useUsher, type useWaiting } from "@usher-meet/client/react";
 import { type Participant, Track } from "livekit-client";
 import { type FormEvent, useId, useState } from "react";
+import { clock } from "../recordings.ts";
 import { useLanguage, useTexts } from "../texts/index.tsx";
 import { Avatar } from "../ui/avatar.tsx";
 import { Dialog, ErrorNotice, useToaster } from "../ui/feedback.tsx";
@@ -50,10 +51,8 @@ export function PeoplePanel({
     <SidePanel title={t.people.title} close={close}>
       {host && <WaitingList room={room} waiting={waiting} />}
       <section aria-labelledby="in-meeting">
-        <header className="row">
-          <h3 id="in-meeting" className="grow">
-            {t.people.inMeeting(people.length)}
-          </h3>
+        <header className="row wrap">
+          <h3 id="in-meeting">{t.people.inMeeting(people.length)}</h3>
           {host && people.length > 1 && (
             <button type="button" className="button small" onClick={muteAll}>
               {t.people.muteAll}
@@ -87,10 +86,8 @@ function WaitingList({ room, waiting }: { room: Room; waiting: Waiting }) {
   if (entries.length === 0 && !waiting.error && waiting.state !== "reconnecting") return null;
   return (
     <section aria-labelledby="at-the-door" className="waiting">
-      <header className="row">
-        <h3 id="at-the-door" className="grow">
-          {t.people.waiting(entries.length)}
-        </h3>
+      <header className="row wrap">
+        <h3 id="at-the-door">{t.people.waiting(entries.length)}</h3>
         {entries.length > 1 && (
           <button
             type="button"
@@ -119,42 +116,43 @@ function WaitingList({ room, waiting }: { room: Room; waiting: Waiting }) {
 
 function Waiter({ room, entry }: { room: Room; entry: Entry }) {
   const t = useTexts();
-  const { language } = useLanguage();
+  const { locale } = useLanguage();
   const { fail } = useToaster();
   const decide = useMutation(LobbyService.method.decideEntry, { onError: fail });
   const say = (decision: Decision) => decide.mutate({ room: room.id, entryId: entry.id, etag: entry.etag, decision });
-  const since =
-    entry.requestTime &&
-    timestampDate(entry.requestTime).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  const since = clock(locale, entry.requestTime);
   return (
     <li className="person">
       <Avatar name={entry.displayName} color={entry.color} />
       <span className="who">
-        <span className="clamp">{entry.displayName}</span>
+        <span className="clamp" title={entry.displayName}>
+          {entry.displayName}
+        </span>
         <small className="muted">
           {entry.kind === EntryKind.PHONE ? t.people.phone : entry.authenticated ? entry.user?.displayName : t.common.guest}
           {since && ` · ${t.people.waitingSince(since)}`}
         </small>
       </span>
-      <button
-        type="button"
-        className="icon-button"
-        aria-label={t.people.denyOne(entry.displayName)}
-        title={t.people.deny}
-        disabled={decide.isPending}
-        onClick={() => say(Decision.DENY)}
-      >
-        <Icon name="close" />
-      </button>
-      <button
-        type="button"
-        className="button small primary"
-        aria-label={t.people.admitOne(entry.displayName)}
-        disabled={decide.isPending}
-        onClick={() => say(Decision.ALLOW)}
-      >
-        {t.people.admit}
-      </button>
+      <span className="actions">
+        <button
+          type="button"
+          className="button small"
+          aria-label={t.people.denyOne(entry.displayName)}
+          disabled={decide.isPending}
+          onClick={() => say(Decision.DENY)}
+        >
+          {t.people.deny}
+        </button>
+        <button
+          type="button"
+          className="button small primary"
+          aria-label={t.people.admitOne(entry.displayName)}
+          disabled={decide.isPending}
+          onClick={() => say(Decision.ALLOW)}
+        >
+          {t.people.admit}
+        </button>
+      </span>
     </li>
   );
 }
@@ -172,7 +170,7 @@ function Person({ room, host, self, person }: { room: Room; host: boolean; self:
     <li className={speaking ? "person speaking" : "person"}>
       <Avatar name={name} color={details.color} />
       <span className="who">
-        <span className="clamp">
+        <span className="clamp" title={name}>
           {name}
           {person.isLocal && ` (${t.common.you})`}
         </span>

@@ -1,4 +1,3 @@
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import {
   Attendance,
   ErrorReason,
@@ -12,12 +11,14 @@ import {
 import { useInfiniteQuery, useMutation } from "@usher-meet/client/react";
 import { type FormEvent, useId, useState } from "react";
 import { moment } from "../recordings.ts";
-import { addressesIn, nextHour, type Repeat, recurrenceRule } from "../schedule.ts";
+import { addressesIn, endsAfterItBegins, nextHour, repeatOf, type Times, timesOf, zoneOfBrowser } from "../schedule.ts";
 import { useConfig } from "../session.ts";
 import { languages, useLanguage, useTexts } from "../texts/index.tsx";
 import { Dialog, ErrorNotice, Loading, useToaster } from "../ui/feedback.tsx";
 import { Icon } from "../ui/icons.tsx";
 import { Menu, type MenuItem } from "../ui/menu.tsx";
+import { ChangeDialog } from "./invitation-change.tsx";
+import { Check, Schedule } from "./invitation-schedule.tsx";
 
 /** Inviting people by mail, and what became of earlier invitations. */
 export function Invitations({ room }: { room: Room }) {
@@ -58,30 +59,22 @@ export function Invitations({ room }: { room: Room }) {
   );
 }
 
-interface Draft {
+interface Draft extends Times {
   addresses: string;
   message: string;
   language: string;
   scheduled: boolean;
-  start: string;
-  end: string;
-  repeat: Repeat;
-  times: number;
   skipLobby: boolean;
   addAsMember: boolean;
 }
 
 function emptyDraft(): Draft {
-  const [start, end] = nextHour(new Date());
   return {
+    ...nextHour(new Date()),
     addresses: "",
     message: "",
     language: "",
     scheduled: false,
-    start,
-    end,
-    repeat: "never",
-    times: 10,
     skipLobby: false,
     addAsMember: false,
   };
@@ -107,8 +100,7 @@ function Invite({ room, sent }: { room: Room; sent: () => void }) {
     event.preventDefault();
     const addresses = addressesIn(draft.addresses);
     if (addresses.length === 0) return setWrong(t.invitations.addressesMissing);
-    const [start, end] = [new Date(draft.start), new Date(draft.end)];
-    if (draft.scheduled && !(end > start)) return setWrong(t.invitations.endBeforeStart);
+    if (draft.scheduled && !endsAfterItBegins(draft)) return setWrong(t.invitations.endBeforeStart);
     setRefused([]);
     create.mutate(
       {
@@ -118,12 +110,7 @@ function Invite({ room, sent }: { room: Room; sent: () => void }) {
         skipLobby: draft.skipLobby,
         addAsMember: draft.addAsMember,
         requestId,
-        ...(draft.scheduled && {
-          startTime: timestampFromDate(start),
-          endTime: timestampFromDate(end),
-          timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-          recurrence: recurrenceRule(draft.repeat, draft.times),
-        }),
+        ...(draft.scheduled && { ...timesOf(draft), timezone: zoneOfBrowser() }),
       },
       {
         onSuccess: (answer) => {
@@ -193,11 +180,13 @@ function Invite({ room, sent }: { room: Room; sent: () => void }) {
         </p>
       )}
       {refused.length > 0 && (
-        <ul className="notice" role="alert">
-          {refused.map(({ email, reason }) => (
-            <li key={email}>{t.invitations.refused(email, t.errors[ErrorReason[reason] as Reason] ?? t.errorUnknown)}</li>
-          ))}
-        </ul>
+        <div className="notice notice-error" role="alert">
+          <ul>
+            {refused.map(({ email, reason }) => (
+              <li key={email}>{t.invitations.refused(email, t.errors[ErrorReason[reason] as Reason] ?? t.errorUnknown)}</li>
+            ))}
+          </ul>
+        </div>
       )}
       <ErrorNotice error={create.error} />
       <div>
@@ -210,93 +199,10 @@ function Invite({ room, sent }: { room: Room; sent: () => void }) {
   );
 }
 
-function Check({
-  label,
-  hint,
-  checked,
-  set,
-}: {
-  label: string;
-  hint?: string;
-  checked: boolean;
-  set: (on: boolean) => void;
-}) {
-  return (
-    <label className="choice compact">
-      <input type="checkbox" checked={checked} onChange={(event) => set(event.target.checked)} />
-      <span>
-        {label}
-        {hint && <small>{hint}</small>}
-      </span>
-    </label>
-  );
-}
-
-function Schedule({ id, draft, change }: { id: string; draft: Draft; change: (to: Partial<Draft>) => void }) {
-  const t = useTexts();
-  const repeats = Object.entries(t.invitations.repeats) as [Repeat, string][];
-  return (
-    <div className="indented">
-      <div className="row wrap">
-        <div className="field grow">
-          <label htmlFor={`${id}-start`}>{t.invitations.start}</label>
-          <input
-            id={`${id}-start`}
-            type="datetime-local"
-            required
-            value={draft.start}
-            onChange={(event) => change({ start: event.target.value })}
-          />
-        </div>
-        <div className="field grow">
-          <label htmlFor={`${id}-end`}>{t.invitations.end}</label>
-          <input
-            id={`${id}-end`}
-            type="datetime-local"
-            required
-            value={draft.end}
-            onChange={(event) => change({ end: event.target.value })}
-          />
-        </div>
-      </div>
-      <small>{t.invitations.timezone(Intl.DateTimeFormat().resolvedOptions().timeZone.replaceAll("_", " "))}</small>
-      <div className="row wrap">
-        <div className="field grow">
-          <label htmlFor={`${id}-repeat`}>{t.invitations.repeat}</label>
-          <select
-            id={`${id}-repeat`}
-            value={draft.repeat}
-            onChange={(event) => change({ repeat: event.target.value as Repeat })}
-          >
-            {repeats.map(([repeat, words]) => (
-              <option key={repeat} value={repeat}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </div>
-        {draft.repeat !== "never" && (
-          <div className="field grow">
-            <label htmlFor={`${id}-times`}>{t.invitations.times}</label>
-            <input
-              id={`${id}-times`}
-              type="number"
-              min={2}
-              max={365}
-              value={draft.times}
-              onChange={(event) => change({ times: event.target.valueAsNumber || 2 })}
-            />
-          </div>
-        )}
-      </div>
-    </div>
-  );
-}
-
 function Line({ invitation, reload }: { invitation: Invitation; reload: () => void }) {
-  const { texts: t, language } = useLanguage();
+  const { texts: t, locale } = useLanguage();
   const { tell, fail } = useToaster();
-  const [asked, setAsked] = useState(false);
+  const [asked, setAsked] = useState<"change" | "revoke" | undefined>();
   const resend = useMutation(InvitationsService.method.resendInvitation, {
     onSuccess: () => {
       tell(t.invitations.resent);
@@ -322,8 +228,9 @@ function Line({ invitation, reload }: { invitation: Invitation; reload: () => vo
   const items: MenuItem[] = over
     ? []
     : [
+        { label: t.invitations.change, run: () => setAsked("change") },
         { label: t.invitations.resend, run: () => resend.mutate({ invitationId: invitation.id }) },
-        { label: t.invitations.revoke, run: () => setAsked(true), danger: true },
+        { label: t.invitations.revoke, run: () => setAsked("revoke"), danger: true },
       ];
   return (
     <li>
@@ -331,7 +238,8 @@ function Line({ invitation, reload }: { invitation: Invitation; reload: () => vo
         <span className="clamp">{invitation.email}</span>
         <small>
           {answer}
-          {invitation.startTime && ` · ${moment(language, invitation.startTime)}`}
+          {invitation.startTime && ` · ${moment(locale, invitation.startTime)}`}
+          {invitation.recurrence && ` · ${t.invitations.repeats[repeatOf(invitation.recurrence).repeat]}`}
         </small>
       </span>
       <span className={`badge ${status[1]}`}>{status[0]}</span>
@@ -340,7 +248,8 @@ function Line({ invitation, reload }: { invitation: Invitation; reload: () => vo
           <Icon name="more" />
         </Menu>
       )}
-      {asked && <RevokeDialog invitation={invitation} revoked={reload} close={() => setAsked(false)} />}
+      {asked === "change" && <ChangeDialog invitation={invitation} changed={reload} close={() => setAsked(undefined)} />}
+      {asked === "revoke" && <RevokeDialog invitation={invitation} revoked={reload} close={() => setAsked(undefined)} />}
     </li>
   );
 }

@@ -2,6 +2,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { Entry, Room } from "@usher-meet/client";
 import { useUsher } from "@usher-meet/client/react";
 import { useEffect, useState } from "react";
+import { clock } from "../recordings.ts";
 import { useLanguage, useTexts } from "../texts/index.tsx";
 import { ErrorNotice } from "../ui/feedback.tsx";
 import { Icon } from "../ui/icons.tsx";
@@ -67,7 +68,7 @@ export function Lobby({
 /** The page of a guest who was turned away. It says when asking again is of use. */
 export function Denied({ room, entry, again }: { room: Room; entry: Entry; again: () => void }) {
   const t = useTexts();
-  const { language } = useLanguage();
+  const { locale } = useLanguage();
   const until = entry.expireTime && timestampDate(entry.expireTime);
   const [over, setOver] = useState(() => !until || until.getTime() <= Date.now());
   const time = until?.getTime();
@@ -76,11 +77,11 @@ export function Denied({ room, entry, again }: { room: Room; entry: Entry; again
     const timer = setTimeout(() => setOver(true), Math.min(Math.max(0, time - Date.now()), 2 ** 31 - 1));
     return () => clearTimeout(timer);
   }, [time]);
-  const clock = until?.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  const from = clock(locale, entry.expireTime);
   return (
     <MessagePage title={t.lobby.deniedTitle} body={t.lobby.denied}>
       <p className="muted clamp">{room.name}</p>
-      {!over && clock && <p>{t.lobby.deniedUntil(clock)}</p>}
+      {!over && from && <p>{t.lobby.deniedUntil(from)}</p>}
       <button type="button" className="button" disabled={!over} onClick={again}>
         {t.lobby.askAgain}
       </button>

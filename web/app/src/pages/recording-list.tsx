@@ -7,7 +7,7 @@ import { ErrorNotice, Loading } from "../ui/feedback.tsx";
 
 /** The recordings of a room that the caller has access to, newest first. It follows those that are not over. */
 export function RecordingList({ room }: { room: Room }) {
-  const { texts: t, language } = useLanguage();
+  const { texts: t, locale } = useLanguage();
   const list = useInfiniteQuery(
     RecordingsService.method.listRecordings,
     { room: room.id, pageToken: "", pageSize: 20 },
@@ -36,7 +36,7 @@ export function RecordingList({ room }: { room: Room }) {
             <li key={recording.id}>
               <span className="grow">
                 <Link href={`/recording/${recording.id}`}>
-                  {moment(language, recording.startTime ?? recording.createTime)}
+                  {moment(locale, recording.startTime ?? recording.createTime)}
                 </Link>{" "}
                 <span className="muted">
                   {modeName(t, recording.mode)} {length(recording)}

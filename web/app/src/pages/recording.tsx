@@ -58,17 +58,17 @@ export function RecordingPage({ id }: { id: string }) {
 }
 
 function Details({ recording }: { recording: Recording }) {
-  const { texts: t, language } = useLanguage();
+  const { texts: t, locale } = useLanguage();
   const status = statusOf(t, recording);
   const failure = failureOf(t, recording);
-  const when = moment(language, recording.startTime ?? recording.createTime);
+  const when = moment(locale, recording.startTime ?? recording.createTime);
   const manages = isHost(recording.myRole);
   const facts: [string, string][] = [
     [t.recordings.room, recording.roomName],
     [t.recordings.when, when],
-    [t.recordings.mode, modeName(t, recording.mode)],
+    [t.recordings.content, modeName(t, recording.mode)],
     [t.recordings.length, length(recording)],
-    [t.recordings.size, size(language, recording.sizeBytes)],
+    [t.recordings.size, size(locale, recording.sizeBytes)],
   ];
   return (
     <Page title={`${t.recordings.one}: ${recording.roomName}`} narrow>
@@ -138,7 +138,7 @@ function useReload(recording: Recording): () => void {
 }
 
 function Keep({ recording }: { recording: Recording }) {
-  const { texts: t, language } = useLanguage();
+  const { texts: t, locale } = useLanguage();
   const reload = useReload(recording);
   const update = useMutation(RecordingsService.method.updateRecording, { onSettled: reload });
   return (
@@ -154,7 +154,7 @@ function Keep({ recording }: { recording: Recording }) {
         />
         <span>
           {t.recordings.keep}
-          {!recording.keep && <small>{t.recordings.keepHint(day(language, recording.expireTime))}</small>}
+          {!recording.keep && <small>{t.recordings.keepHint(day(locale, recording.expireTime))}</small>}
         </span>
       </label>
       <ErrorNotice error={update.error} />

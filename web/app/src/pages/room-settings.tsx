@@ -152,7 +152,7 @@ function General({ room }: { room: Room }) {
       <div className="field">
         <span className="label">{t.settings.link}</span>
         <div className="row wrap">
-          <code className="grow clamp">{room.webUrl}</code>
+          <code className="clamp">{room.webUrl}</code>
           <CopyButton text={room.webUrl} label={t.common.copy} />
           <CopyButton text={invitationText(t, room, dialIn)} label={t.invitation.copy} />
         </div>

@@ -29,8 +29,15 @@ export function firstLanguage(): Language {
   return "en";
 }
 
+/** The kind of a language that this browser's user reads, which says how they write times: English of Britain, for instance. */
+function localeOf(language: Language): string {
+  return navigator.languages.find((tag) => languageOf(tag) === language) ?? language;
+}
+
 interface Spoken {
   language: Language;
+  /** The language with its region, for dates, times and numbers. */
+  locale: string;
   texts: Texts;
   /** Changes the language of the page, and remembers it in this browser. */
   speak: (language: Language) => Promise<void>;
@@ -50,7 +57,7 @@ export function TextsProvider({ language, texts, children }: { language: Languag
     localStorage.setItem(stored, next);
     setNow({ language: next, texts: await loadTexts(next) });
   }, []);
-  const value = useMemo(() => ({ ...now, speak }), [now, speak]);
+  const value = useMemo(() => ({ ...now, locale: localeOf(now.language), speak }), [now, speak]);
   return <Context.Provider value={value}>{children}</Context.Provider>;
 }
 

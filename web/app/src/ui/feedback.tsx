@@ -117,7 +117,14 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     return () => element?.close();
   }, []);
   return (
-    <dialog ref={dialog} className="dialog" aria-labelledby="dialog-title" onClose={onClose}>
+    <dialog
+      ref={dialog}
+      className="dialog"
+      aria-labelledby="dialog-title"
+      onClose={onClose}
+      // It closes the dialog, and not the panel below it too.
+      onKeyDown={(event) => event.key === "Escape" && event.stopPropagation()}
+    >
       <header>
         <h2 id="dialog-title">{title}</h2>
         <button type="button" className="icon-button" aria-label={t.common.close} onClick={onClose}>
@@ -143,6 +150,7 @@ export function CopyButton({ text, label, className = "button" }: { text: string
     <button
       type="button"
       className={className}
+      title={label}
       onClick={() => navigator.clipboard.writeText(text).then(() => setCopied(true), fail)}
     >
       <Icon name={copied ? "check" : "copy"} />

@@ -100,6 +100,7 @@ function Footer({ name }: { name: string }) {
       {branding?.supportEmail && <a href={`mailto:${branding.supportEmail}`}>{t.common.help}</a>}
       {branding?.termsUrl && <a href={branding.termsUrl}>{t.common.terms}</a>}
       {branding?.privacyUrl && <a href={branding.privacyUrl}>{t.common.privacy}</a>}
+      <a href="/third-party-notices.txt">{t.common.licences}</a>
     </footer>
   );
 }
