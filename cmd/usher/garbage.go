@@ -44,5 +44,5 @@ func boundGarbage(ctx context.Context) {
 
 // garbagePercent is how much garbage there may be, in percent of what is in use.
 func garbagePercent(used uint64) int {
-	return int(min(max(spareGarbage*100/max(used, 1), leastPercent), mostPercent)) //nolint:gosec // at most 100
+	return int(min(max(spareGarbage*100/max(used, 1), leastPercent), mostPercent))
 }
