@@ -60,6 +60,7 @@ for (const { look, options } of looks) {
       "development, mail": "/-/development/mail",
     })) {
       await page.goto(address);
+      await page.getByRole("heading", { level: 1 }).waitFor();
       await check(name);
     }
     await ada.signIn(`Ada ${look}`);
