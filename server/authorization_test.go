@@ -3,6 +3,7 @@ package server_test
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"slices"
@@ -40,6 +41,8 @@ type right struct {
 	direct bool
 	// needs is what callers are refused with who may call, because what they name is not there.
 	needs string
+	// hidden is what callers without a role are refused with: they are not told that what they name is there.
+	hidden string
 	// noLobby: callers who may call are refused with NO_LOBBY in public rooms.
 	noLobby bool
 	// stream: the method streams; its first message says that the caller was let through.
@@ -251,7 +254,7 @@ var rights = map[string]right{
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
 		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
 	},
-	// LiveKit has no Redis here, and takes no calls.
+	// No mail is sent here.
 	usherv1connect.InvitationsServiceCreateInvitationsProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, state: "MAIL_UNAVAILABLE",
 		request: func(w *world) proto.Message {
@@ -264,35 +267,35 @@ var rights = map[string]right{
 		tokenScopes: []string{"read", "invitations"}, role: administrator,
 		request: func(w *world) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
 	},
-	// What roles may do with an invitation that is there: TestInvitationRoles.
 	usherv1connect.InvitationsServiceGetInvitationProcedure: {
-		tokenScopes: []string{"read", "invitations"}, needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message { return &usherv1.GetInvitationRequest{InvitationId: uuid.NewString()} },
+		tokenScopes: []string{"read", "invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.GetInvitationRequest{InvitationId: w.invitationID} },
 	},
 	usherv1connect.InvitationsServiceUpdateInvitationProcedure: {
-		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message {
-			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: uuid.NewString(), Message: "hello"}}
+		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
+		request: func(w *world) proto.Message {
+			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: w.invitationID, Message: "hello"}}
 		},
 	},
 	usherv1connect.InvitationsServiceResendInvitationProcedure: {
-		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message { return &usherv1.ResendInvitationRequest{InvitationId: uuid.NewString()} },
+		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
+		request: func(w *world) proto.Message { return &usherv1.ResendInvitationRequest{InvitationId: w.invitationID} },
 	},
 	usherv1connect.InvitationsServiceRevokeInvitationProcedure: {
-		tokenScopes: []string{"invitations"}, needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message { return &usherv1.RevokeInvitationRequest{InvitationId: uuid.NewString()} },
+		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
+		request: func(w *world) proto.Message { return &usherv1.RevokeInvitationRequest{InvitationId: w.invitationID} },
 	},
 	usherv1connect.InvitationsServiceResolveInvitationProcedure: {
-		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message { return &usherv1.ResolveInvitationRequest{Token: "test-invitation-token"} },
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
+		request: func(w *world) proto.Message { return &usherv1.ResolveInvitationRequest{Token: w.invitationToken} },
 	},
 	usherv1connect.InvitationsServiceRespondInvitationProcedure: {
-		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-", needs: "INVITATION_NOT_FOUND",
-		request: func(*world) proto.Message {
-			return &usherv1.RespondInvitationRequest{Token: "test-invitation-token", Response: usherv1.Attendance_ATTENDANCE_YES}
+		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
+		request: func(w *world) proto.Message {
+			return &usherv1.RespondInvitationRequest{Token: w.invitationToken, Response: usherv1.Attendance_ATTENDANCE_YES}
 		},
 	},
+	// LiveKit has no Redis here, and takes no calls.
 	usherv1connect.TelephonyServiceGetDialInProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
 		request: func(w *world) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
@@ -380,7 +383,9 @@ type world struct {
 	other, stranger *ent.User
 	// recordingID is a recording of the room.
 	recordingID string
-	service     bool
+	// invitationID is an invitation to the room, and invitationToken that of its link.
+	invitationID, invitationToken string
+	service                       bool
 }
 
 // recording is one that was made in the room, to which nobody who calls has access.
@@ -477,6 +482,9 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	case k.scopes != nil && !slices.ContainsFunc(k.scopes, func(s string) bool { return slices.Contains(r.tokenScopes, s) }):
 		return "NOT_PERMITTED"
 	}
+	if role == 0 && r.hidden != "" {
+		return r.hidden
+	}
 	if role < r.role {
 		return "INSUFFICIENT_ROLE"
 	}
@@ -563,6 +571,15 @@ func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, oth
 		if err := tx.RecordingAccess.Create().SetRecordingID(rec.ID).SetUserID(other.ID).SetRole(owner).Exec(ctx); err != nil {
 			return err
 		}
+		w.invitationToken = "test-invitation-" + w.room.ID.String()
+		token := sha256.Sum256([]byte(w.invitationToken))
+		inv, err := tx.Invitation.Create().SetRoomID(w.room.ID).SetRoomName(w.room.Name).SetAddress("guest@people.example").
+			SetOpenKey(w.room.ID.String() + " guest@people.example").SetStatus(usherv1.InvitationStatus_INVITATION_STATUS_SENT).
+			SetTokenHash(token[:]).SetIdentity("p_invited").SetExpireTime(time.Now().UTC().Add(time.Hour)).Save(ctx)
+		if err != nil {
+			return err
+		}
+		w.invitationID = inv.ID.String()
 		return tx.Member.Create().SetRoomID(w.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
 	})
 	if err != nil {

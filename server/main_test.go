@@ -24,6 +24,8 @@ type childSettings struct {
 	Places places
 	// ClientURL is where participants find LiveKit.
 	ClientURL string
+	// MailPort is that of the mail server; 0 for none.
+	MailPort int
 }
 
 func TestMain(m *testing.M) {
@@ -44,6 +46,9 @@ func child(text string) error {
 	}
 	config := testConfig(s.Places)
 	config.Listen, config.LiveKit.Sweep, config.LiveKit.PublicURL = s.Listen, s.Sweep, s.ClientURL
+	if s.MailPort != 0 {
+		mailThrough(s.MailPort)(&config)
+	}
 	log := slog.New(slog.NewTextHandler(io.Writer(os.Stderr), nil))
 	return server.Run(context.Background(), server.Options{Config: config, Log: log})
 }

@@ -200,11 +200,17 @@ func (i *instance) eventually(what string, within time.Duration, ok func() bool)
 // jobsIn are the jobs of LiveKit's events in some states.
 func (i *instance) jobsIn(states ...string) []jobs.Job {
 	i.t.Helper()
+	return i.jobsOf("livekit.event", states...)
+}
+
+// jobsOf are the jobs of a kind in some states, or in all.
+func (i *instance) jobsOf(kind string, states ...string) []jobs.Job {
+	i.t.Helper()
 	client, err := jobs.New(i.DB, nil, jobs.Options{})
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	list, err := client.List(context.WithoutCancel(i.t.Context()), jobs.Filter{States: states, Kind: "livekit.event", Limit: 10_000})
+	list, err := client.List(context.WithoutCancel(i.t.Context()), jobs.Filter{States: states, Kind: kind, Limit: 10_000})
 	if err != nil {
 		i.t.Fatal(err)
 	}

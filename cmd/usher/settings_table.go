@@ -539,7 +539,7 @@ var table = []section{
 		{
 			name: "USHER_SMTP_PER_DOMAIN", standard: "5",
 			set: into(count, func(c *config) *int { return &c.Mail.PerDomain }),
-			doc: "How many letters to one domain a server has on their way at a time; 0 for no limit.",
+			doc: "How many letters to one domain each server process has on their way at a time: two have twice as many. 0 for no limit.",
 		},
 		{
 			name: "USHER_MAIL_PER_USER", standard: "500",

@@ -9,10 +9,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/invitation"
 	"github.com/usher-meet/usher/gen/ent/invitationletter"
+	"github.com/usher-meet/usher/gen/ent/predicate"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/mask"
 	"github.com/usher-meet/usher/server/ratelimit"
@@ -46,14 +49,14 @@ func find(ctx context.Context, tx *ent.Client, ref string, lock bool) (*ent.Invi
 		return nil, err
 	}
 	if lock {
-		// As it was before the lock was got.
-		i, err = get(ctx, tx, id)
+		// As it was before the lock was got. The sweep, which may end the link at this moment, does not lock rooms.
+		i, err = get(ctx, tx, id, dbtx.ForUpdate)
 	}
 	return i, err
 }
 
-func get(ctx context.Context, tx *ent.Client, id uuid.UUID) (*ent.Invitation, error) {
-	i, err := tx.Invitation.Get(ctx, id)
+func get(ctx context.Context, tx *ent.Client, id uuid.UUID, more ...predicate.Invitation) (*ent.Invitation, error) {
+	i, err := tx.Invitation.Query().Where(invitation.ID(id)).Where(more...).Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		return nil, ErrNotFound

@@ -17,6 +17,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/jobs"
@@ -210,7 +211,7 @@ func (s *Service) invite(ctx context.Context, tx *ent.Client, a *auth.Access, b 
 func (s *Service) findOpen(
 	ctx context.Context, tx *ent.Client, room uuid.UUID, address string, at time.Time,
 ) (*ent.Invitation, error) {
-	i, err := tx.Invitation.Query().Where(invitation.OpenKey(openKey(room, address))).Only(ctx)
+	i, err := tx.Invitation.Query().Where(invitation.OpenKey(openKey(room, address)), dbtx.ForUpdate).Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		return nil, nil

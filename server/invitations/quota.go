@@ -9,7 +9,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/mailquota"
-	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -58,15 +57,17 @@ func (s *Service) takeOne(ctx context.Context, tx *ent.Client, user uuid.UUID, a
 	return err
 }
 
+// lockQuota finds a count, and keeps others from it until the transaction ends: Ignore is no "do nothing" but an update that
+// changes nothing, and so locks the row whether it was there or not.
 func lockQuota(ctx context.Context, tx *ent.Client, key, day string) (*ent.MailQuota, error) {
 	err := tx.MailQuota.Create().SetKey(key).SetDay(day).
 		OnConflictColumns(mailquota.FieldKey, mailquota.FieldDay).Ignore().Exec(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("insert quota: %w", err)
-	}
-	q, err := tx.MailQuota.Query().Where(mailquota.Key(key), mailquota.Day(day), dbtx.ForUpdate).Only(ctx)
-	if err != nil {
 		return nil, fmt.Errorf("lock quota: %w", err)
+	}
+	q, err := tx.MailQuota.Query().Where(mailquota.Key(key), mailquota.Day(day)).Only(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find quota: %w", err)
 	}
 	return q, nil
 }

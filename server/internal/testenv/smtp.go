@@ -42,7 +42,12 @@ func SMTP(t testing.TB, o catcher.Options) *SMTPServer {
 // Start starts it, after [SMTPServer.Stop].
 func (s *SMTPServer) Start() {
 	s.t.Helper()
+	// A port that was just closed is taken for a moment longer when another test starts a program: that has what this one had
+	// open until it is loaded.
 	l, err := net.Listen("tcp", address(s.Port))
+	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); l, err = net.Listen("tcp", address(s.Port)) {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
