@@ -169,12 +169,12 @@ for (const [device, options] of devices) {
       ["fr", "Rejoindre la réunion"],
       ["de", "An der Besprechung teilnehmen"],
       ["nl", "Deelnemen aan de vergadering"],
-      ["en", "Join the meeting"],
     ])) {
-      await guest.page.setExtraHTTPHeaders({ "Accept-Language": language });
-      await guest.page.goto(link);
-      await guest.page.getByRole("button", { name: join }).waitFor();
-      await guest.look(`invitation page, ${language}, ${device}`);
+      const reader = await Person.open(browser, usher, { ...options, locale: language });
+      await reader.page.goto(link);
+      await reader.page.getByRole("button", { name: join }).waitFor();
+      await reader.look(`invitation page, ${language}, ${device}`);
+      await reader.close();
     }
     await guest.page.locator("button[value=join]").click();
     await guest.page.getByLabel("Your name").waitFor();
