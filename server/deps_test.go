@@ -61,6 +61,7 @@ var (
 		"server/look":        "",
 		"server/wording":     "",
 		"server/trust":       "",
+		"server/deep":        "",
 		"server/slug":        "",
 		"server/text":        "",
 
@@ -83,7 +84,7 @@ var (
 		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail", "server/marketing"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust", "server/deep"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},

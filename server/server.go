@@ -289,7 +289,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 		connect.WithInterceptors(
 			observed, fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
 			auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
-			deadline(p.config.RequestTimeout), validate.NewInterceptor()))
+			deadline(p.config.RequestTimeout), validate.NewInterceptor(), shallow{}))
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
