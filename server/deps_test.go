@@ -45,7 +45,7 @@ var (
 		"server/mail/catcher": "",
 
 		// Shared packages, each above those it lists.
-		"server/auth":        "fault dbtx live look ratelimit slug text gen",
+		"server/auth":        "fault dbtx live look ratelimit slug text wording gen",
 		"server/audit":       "auth gen",
 		"server/moderation":  "fault gen",
 		"server/page":        "auth fault gen",
@@ -90,6 +90,7 @@ var (
 		"dbtx":       {"server/dbtx"},
 		"live":       {"server/live"},
 		"look":       {"server/look"},
+		"wording":    {"server/wording"},
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},

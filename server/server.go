@@ -316,6 +316,10 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	if o.Development != nil {
 		mux.Handle("/-/development/", o.Development)
 	}
+	if o.Front != nil {
+		// Here, or it would be sent on to the folder above.
+		mux.Handle("GET /-/development", o.Front)
+	}
 	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)
 	pages, err := p.pages(o)
