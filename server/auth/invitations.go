@@ -87,7 +87,9 @@ func exportInvitation(i *ent.Invitation, u *ent.User) ExportedInvitation {
 	}
 	e.Email, e.Language, e.Status, e.Response, e.Admissions = i.Address, i.Language, i.Status.String(), i.Response.String(), i.Admissions
 	for _, l := range i.Edges.Letters {
-		e.Letters = append(e.Letters, ExportedLetter{Kind: l.Kind.String(), State: l.State.String(), CreateTime: l.CreateTime, EndTime: l.EndTime})
+		e.Letters = append(e.Letters, ExportedLetter{
+			Kind: l.Kind.String(), State: l.State.String(), CreateTime: l.CreateTime, EndTime: l.EndTime,
+		})
 	}
 	return e
 }

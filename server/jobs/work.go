@@ -51,7 +51,7 @@ const (
 	outcomeFailed      = "failed"      // and is tried again
 	outcomeInterrupted = "interrupted" // by a server that stops: another one does it
 	outcomeDead        = "dead"
-	outcomeLater       = "later" // was not the time
+	outcomeLater       = "later" // was put off
 )
 
 func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
