@@ -7,6 +7,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/telephony"
 )
 
@@ -250,6 +251,8 @@ type RecordingConfig struct {
 	TranscriptDownload bool
 	// Sweep is how often recordings are compared with LiveKit and the storage.
 	Sweep time.Duration
+	// Timing is how patient the rules are. Zero: recordings.StandardTiming. Only tests shorten it.
+	Timing recordings.Timing
 }
 
 // StorageConfig is where the files of recordings are: in a bucket, or in a folder. Nothing is recorded while both are empty.

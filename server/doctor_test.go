@@ -75,7 +75,8 @@ func TestDoctor(t *testing.T) {
 	}
 	config := i.Config
 	config.Telephony.Trunks = []telephony.ConfiguredTrunk{
-		{ID: "ST_gone"}, {ID: bridge.Trunk("from anywhere", "+33123456780")},
+		{ID: "ST_gone"},
+		{ID: bridge.Trunk("from anywhere", "+33123456780")},
 		{ID: bridge.TrunkWithAddresses("to anything", []string{"192.0.2.0/24"})},
 	}
 	_, bad, details = diagnose(t, config, time.Minute)

@@ -24,6 +24,8 @@ type childSettings struct {
 	Places places
 	// ClientURL is where participants find LiveKit.
 	ClientURL string
+	// Studio is what it needs for recordings; without it nothing is recorded.
+	Studio studioParts
 	// MailPort is that of the mail server; 0 for none.
 	MailPort int
 }
@@ -46,6 +48,10 @@ func child(text string) error {
 	}
 	config := testConfig(s.Places)
 	config.Listen, config.LiveKit.Sweep, config.LiveKit.PublicURL = s.Listen, s.Sweep, s.ClientURL
+	if s.Studio.S3 != "" {
+		s.Studio.configure(&config)
+		inAHurry(&config)
+	}
 	if s.MailPort != 0 {
 		mailThrough(s.MailPort)(&config)
 	}

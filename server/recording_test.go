@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -38,47 +35,61 @@ type studio struct {
 	*instance
 	s3       *testenv.S3Server
 	recorder *recorder.Recorder
-	mails    *catcher.Catcher
-	owner    *ent.User
-	host     *clients
-	room     *usherv1.Room
+	mails    *testenv.SMTPServer
+	// liveKitAPI is between the server and LiveKit's API, webhooks between LiveKit's events and the server.
+	liveKitAPI, webhooks *meddler
+	owner                *ent.User
+	host                 *clients
+	room                 *usherv1.Room
+}
+
+// studioParts are where the parts of a server are that only recording needs.
+type studioParts struct {
+	// S3 is the store for the server, Egress the same for the recorder.
+	S3, Egress string
+}
+
+// configure has a server use them.
+func (p studioParts) configure(c *server.Config) {
+	c.Storage = server.StorageConfig{
+		Endpoint: p.S3, Bucket: testenv.S3Bucket, Region: testenv.S3Region, Key: testenv.S3Key, Secret: testenv.S3Secret,
+		EventSecret: storageSecret, ProxySecret: proxySecret,
+	}
+	c.Egress.Endpoint = p.Egress
+}
+
+// storageHook is the address to which a store sends its events, on a server or what stands before it.
+func storageHook(address string) string {
+	return strings.Replace(address, "http://", "http://store:"+storageSecret+"@", 1) + "/webhooks/storage"
+}
+
+// startRecorder starts a stand-in for LiveKit's egress.
+func startRecorder(t testing.TB, redis *testenv.RedisServer) *recorder.Recorder {
+	t.Helper()
+	r, err := recorder.Start(recorder.Config{RedisAddress: redis.Address, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
 }
 
 func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
 	t.Helper()
 	s := &studio{}
-	listen, webhook := listenForWebhooks(t)
+	listen, _ := listenForWebhooks(t)
 	redis := testenv.Redis(t)
-	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: redis, Webhooks: []string{webhook}})
-	var err error
-	s.recorder, err = recorder.Start(recorder.Config{RedisAddress: redis.Address, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.recorder.Close)
+	s.webhooks = newMeddler(t, "http://"+listen)
+	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: redis, Webhooks: []string{s.webhooks.URL + "/webhooks/livekit"}})
+	s.recorder = startRecorder(t, redis)
 	// The store wants somebody to answer when it starts; then it must be the server, which wants the store's address.
-	target := must[*url.URL](t)(url.Parse("http://" + listen))
-	hook := httptest.NewServer(httputil.NewSingleHostReverseProxy(target))
-	t.Cleanup(hook.Close)
-	s.s3 = testenv.S3(t, strings.Replace(hook.URL, "http://", "http://store:"+storageSecret+"@", 1)+"/webhooks/storage")
-	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
-	s.mails = catcher.Serve(listener, catcher.Options{})
-	t.Cleanup(s.mails.Close)
-	_, smtpPort, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.s3 = testenv.S3(t, storageHook(newMeddler(t, "http://"+listen).URL))
+	s.mails = testenv.SMTP(t, catcher.Options{})
+	s.liveKitAPI = newMeddler(t, lk.URL)
 	s.instance = startOn(t, lk, append([]func(*server.Config){func(c *server.Config) {
-		c.Listen, c.Languages = listen, []string{"en", "fr", "de", "nl"}
-		c.Storage = server.StorageConfig{
-			Endpoint: s.s3.URL, Bucket: testenv.S3Bucket, Region: testenv.S3Region, Key: testenv.S3Key, Secret: testenv.S3Secret,
-			EventSecret: storageSecret, ProxySecret: proxySecret,
-		}
-		port, _ := strconv.Atoi(smtpPort)
-		c.Mail = server.MailConfig{
-			Host: "127.0.0.1", Port: port, TLS: server.MailNoTLS, From: "usher@meet.example", Timeout: 10 * time.Second, PerDomain: 5,
-			Sweep: time.Minute,
-		}
+		c.Listen, c.LiveKit.URL = listen, s.liveKitAPI.URL
+		studioParts{S3: s.s3.URL}.configure(c)
+		mailThrough(s.mails.Port)(c)
 	}}, change...)...)
 	s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)
 	s.owner = s.user("Olga Records")

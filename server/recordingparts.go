@@ -92,7 +92,8 @@ func (p *parts) recordingsService() (*recordings.Service, error) {
 	c := p.config
 	s := &recordings.Service{
 		DB: p.db, Keys: p.keys, Limiter: p.limiter, StartLimit: c.Limits.StartRecording, LiveKit: p.livekit, Rooms: p.rooms,
-		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency, Timing: recordings.StandardTiming,
+		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency,
+		Timing: cmp.Or(c.Recording.Timing, recordings.StandardTiming),
 		Rules: recordings.Rules{
 			Modes: c.Recording.Modes, Folder: c.Recording.Folder, Life: time.Duration(c.Recording.ExpireDays) * 24 * time.Hour,
 			DeleteExpired: c.Recording.DeleteExpired, MaxLength: c.Recording.MaxDuration,

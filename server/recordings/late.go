@@ -27,17 +27,36 @@ func (s *Service) late(ctx context.Context, r *ent.Recording, e *live.Egress) er
 		t := now()
 		r.PurgeTime = &t
 	}
+	s.stopLate(ctx, r, e)
+	return nil
+}
+
+// stopLate stops a recorder that nobody wants, unless it has ended.
+func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *live.Egress) {
 	if e.Status.Ended() {
-		return nil
+		return
 	}
 	if _, err := s.LiveKit.StopEgress(ctx, e.ID); err != nil {
 		if !errors.Is(err, live.ErrGone) && !errors.Is(err, live.ErrRefused) {
 			s.Log.InfoContext(ctx, "late recorder does not stop; the next sweep asks it again", "recording", r.ID, "egress", e.ID, "err", err)
 		}
-		return nil
+		return
 	}
 	s.Log.InfoContext(ctx, "late recorder stopped", "recording", r.ID, "egress", e.ID)
-	return nil
+}
+
+// second deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting into the same
+// file, and says nothing about the recording.
+func (s *Service) second(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+	s.Log.InfoContext(ctx, "second recorder of one recording", "recording", r.ID, "egress", e.ID, "ended", e.Status.Ended())
+	if !slices.Contains(final, r.Status) {
+		s.stopLate(ctx, r, e)
+		return nil
+	}
+	if err := s.late(ctx, r, e); err != nil {
+		return err
+	}
+	return s.purge(ctx, r, e)
 }
 
 // lateFor is how long after the end of a recording its recorder is looked after. One that died is listed by LiveKit for ever.

@@ -337,6 +337,85 @@ func TestLateEgressIsStopped(t *testing.T) {
 	})
 }
 
+// An order arrives twice, so two recorders make the same file. One is the recording's; the other is stopped, by its event or by the
+// sweep, and what becomes of it says nothing about the recording.
+func TestSecondRecorder(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		f.Timing.PurgeFor = time.Hour
+		ada := f.user("Ada")
+		for _, byEvent := range []bool{true, false} {
+			room := f.room(map[any]usherv1.Role{ada: owner})
+			v := f.start(ada, room, screen)
+			r := f.row(v.GetId())
+			second := &egress{Egress: live.Egress{
+				ID: "EG_second" + v.GetId(), RoomID: room.ID, Path: r.ObjectKey, Status: live.EgressActive, StartTime: now(),
+			}}
+			f.world.egresses[second.ID] = second
+			tell := func() {
+				t.Helper()
+				if !byEvent {
+					f.sweep()
+				} else if err := f.EgressChanged(t.Context(), second.Egress); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tell(); second.Status != live.EgressEnding {
+				t.Errorf("by event %v: the second recorder goes on", byEvent)
+			}
+			second.Status = live.EgressAborted
+			tell()
+			if r := f.wantStatus(v.GetId(), active); *r.EgressID == second.ID {
+				t.Errorf("by event %v: the second recorder became the first", byEvent)
+			}
+			// The first one fails, and the second one goes on all the same.
+			second.Status = live.EgressActive
+			f.finish(r, live.EgressFailed, false)
+			f.sweep()
+			f.wantStatus(v.GetId(), failed)
+			if tell(); second.Status != live.EgressEnding {
+				t.Errorf("by event %v: the second recorder goes on after the end", byEvent)
+			}
+			second.Status, f.world.files[r.ObjectKey] = live.EgressComplete, 1
+			tell()
+			if _, there := f.world.files[r.ObjectKey]; there {
+				t.Errorf("by event %v: the recording failed, and the file of the second recorder is there", byEvent)
+			}
+		}
+	})
+}
+
+// Of two that find a recorder each, the recording has the first.
+func TestRemember_concurrent(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		f.world.startError = live.ErrUnavailable
+		f.Timing.StartWithin = time.Hour
+		r := f.row(f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen).GetId())
+		owns := make([]bool, 8)
+		var callers sync.WaitGroup
+		for i := range owns {
+			callers.Go(func() {
+				mine := *r // as each has read it
+				own, err := f.remember(t.Context(), &mine, fmt.Sprint("EG_", i))
+				if owns[i] = own; err != nil {
+					t.Errorf("remember: %v", err)
+				}
+			})
+		}
+		callers.Wait()
+		kept := *f.row(r.ID.String()).EgressID
+		for i, own := range owns {
+			if own != (fmt.Sprint("EG_", i) == kept) {
+				t.Errorf("EG_%d: own %v, though the recording has %s", i, own, kept)
+			}
+		}
+	})
+}
+
 // A recorder whose machine died is listed as running for ever. Its room is free soon, and its file saved if it left one.
 func TestDeadWorkerFreesRoom(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ const maxMoves = 8
 
 // Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that follow,
 // stops what must not run and deletes what must not be there. It may be called at any time and by several at once. hint is what
-// LiveKit just said about the egress; nil to ask.
+// LiveKit just said about a recorder of this recording, nil for nothing. Only that it has ended is believed: all else may be old.
 func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) error {
 	if s.Files == nil {
 		return nil // switched off: it waits until it is switched on again
@@ -35,11 +35,17 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) e
 		if err != nil {
 			return fmt.Errorf("find recording: %w", err)
 		}
+		if hint != nil {
+			own, err := s.remember(ctx, r, hint.ID)
+			if err != nil {
+				return err
+			}
+			if !own {
+				return s.second(ctx, r, hint)
+			}
+		}
 		e, err := s.egress(ctx, r, hint)
 		if err != nil {
-			return err
-		}
-		if err := s.remember(ctx, r, e); err != nil {
 			return err
 		}
 		moved, err := s.advance(ctx, r, e)
@@ -49,9 +55,6 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) e
 		if !moved {
 			return s.purge(ctx, r, e)
 		}
-		if hint != nil && !hint.Status.Ended() {
-			hint = nil // it may have gone on meanwhile
-		}
 	}
 	return nil // others move it: they settle it
 }
@@ -59,7 +62,7 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) e
 // egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint of
 // that is as good as asking.
 func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *live.Egress) (*live.Egress, error) {
-	if hint != nil {
+	if hint != nil && hint.Status.Ended() {
 		return hint, nil
 	}
 	if r.EgressID != nil {
@@ -75,19 +78,46 @@ func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *live.Egres
 		return nil, err
 	}
 	for _, e := range list {
-		if isPathOf(e.Path, r) {
-			return &e, nil
+		if !isPathOf(e.Path, r) {
+			continue
 		}
+		if own, err := s.remember(ctx, r, e.ID); err != nil || own {
+			return &e, err
+		}
+		return s.egress(ctx, r, nil) // another server has just found another one
 	}
 	return nil, nil //nolint:nilnil // documented above
 }
 
-// remember keeps the id of a recorder, by which it is found even when LiveKit forgets in which room it was.
-func (s *Service) remember(ctx context.Context, r *ent.Recording, e *live.Egress) error {
-	if e == nil || r.EgressID != nil {
-		return nil
+// remember keeps the id of a recording's recorder, by which it is found even when LiveKit forgets in which room it was. The first
+// one counts. It reports whether that is the recorder with this id.
+func (s *Service) remember(ctx context.Context, r *ent.Recording, id string) (own bool, err error) {
+	if r.EgressID == nil {
+		if r.EgressID, err = s.claimEgress(ctx, r, id); err != nil {
+			return false, err
+		}
 	}
-	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetEgressID(e.ID) })
+	return r.EgressID != nil && *r.EgressID == id, nil
+}
+
+// claimEgress makes a recorder that of a recording which has none, and returns which one it has then; nil when the recording is
+// gone.
+func (s *Service) claimEgress(ctx context.Context, r *ent.Recording, id string) (has *string, err error) {
+	err = s.DB.Run(ctx, func(tx *ent.Client) error {
+		err := tx.Recording.Update().Where(recording.ID(r.ID), recording.EgressIDIsNil()).SetEgressID(id).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		now, err := tx.Recording.Query().Where(recording.ID(r.ID)).Select(recording.FieldEgressID).Only(ctx)
+		if err == nil {
+			has = now.EgressID
+		}
+		return ent.MaskNotFound(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("remember the recorder of %s: %w", r.ID, err)
+	}
+	return has, nil
 }
 
 // edit changes what depends on no status.

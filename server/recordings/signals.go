@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -56,14 +57,11 @@ func (s *Service) Handle(ctx context.Context, e live.Event) error {
 	return s.EgressChanged(ctx, *e.Egress)
 }
 
-// EgressChanged is LiveKit's word about a recorder: the first signal. That it has ended is final; all else may be old.
+// EgressChanged is LiveKit's word about a recorder: the first signal.
 func (s *Service) EgressChanged(ctx context.Context, e live.Egress) error {
 	id, ok := s.recordingOf(e)
 	if !ok {
 		return nil // somebody else's
-	}
-	if !e.Status.Ended() {
-		return s.Settle(ctx, id, nil)
 	}
 	return s.Settle(ctx, id, &e)
 }
@@ -106,26 +104,36 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return fmt.Errorf("find recordings: %w", err)
 	}
 	running, listErr := s.LiveKit.RunningEgresses(ctx)
-	late, err := s.lateOnes(ctx, running, ids)
-	return errors.Join(listErr, err, s.settleAll(ctx, append(ids, late...)))
+	// The recorders that must not be come last: settling a recording may end the search for a file that they have yet to store.
+	settleErr := s.settleAll(ctx, ids)
+	return errors.Join(listErr, settleErr, s.stopUnwanted(ctx, running))
 }
 
-// lateOnes are the recordings of recorders that go on though those have ended.
-func (s *Service) lateOnes(ctx context.Context, running []live.Egress, known []uuid.UUID) ([]uuid.UUID, error) {
-	var ids []uuid.UUID
+// stopUnwanted settles the recordings of recorders that go on though those have ended, or have another one.
+func (s *Service) stopUnwanted(ctx context.Context, running []live.Egress) error {
+	recorders := map[uuid.UUID][]live.Egress{}
 	for _, e := range running {
-		if id, ok := s.recordingOf(e); ok && !slices.Contains(known, id) {
-			ids = append(ids, id)
+		if id, ok := s.recordingOf(e); ok {
+			recorders[id] = append(recorders[id], e)
 		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
+	if len(recorders) == 0 {
+		return nil
 	}
-	found, err := s.DB.Read.Recording.Query().Where(recording.IDIn(ids...), recording.EndTimeGT(now().Add(-lateFor))).IDs(ctx)
+	found, err := s.DB.Read.Recording.Query().Where(recording.IDIn(slices.Collect(maps.Keys(recorders))...),
+		recording.Or(recording.EndTimeIsNil(), recording.EndTimeGT(now().Add(-lateFor)))).All(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find late recorders: %w", err)
+		return fmt.Errorf("find unwanted recorders: %w", err)
 	}
-	return found, nil
+	var unwanted []live.Egress
+	for _, r := range found {
+		for _, e := range recorders[r.ID] {
+			if second := r.EgressID != nil && *r.EgressID != e.ID; second || r.EndTime != nil && r.PurgeTime == nil {
+				unwanted = append(unwanted, e)
+			}
+		}
+	}
+	return each(unwanted, func(e live.Egress) error { return s.EgressChanged(ctx, e) })
 }
 
 func (s *Service) settleRoom(ctx context.Context, j RoomJob) error {
@@ -139,23 +147,33 @@ func (s *Service) settleRoom(ctx context.Context, j RoomJob) error {
 
 // settleAll settles several recordings. One that fails does not keep the others from it.
 func (s *Service) settleAll(ctx context.Context, ids []uuid.UUID) error {
+	return each(ids, func(id uuid.UUID) error {
+		if err := s.Settle(ctx, id, nil); err != nil {
+			return fmt.Errorf("recording %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// each does something with all of a list, several at the same time, and returns what failed.
+func each[T any](list []T, do func(T) error) error {
 	var mu sync.Mutex
 	var failures []error
-	next := make(chan uuid.UUID)
+	next := make(chan T)
 	var workers sync.WaitGroup
-	for range min(sweepers, len(ids)) {
+	for range min(sweepers, len(list)) {
 		workers.Go(func() {
-			for id := range next {
-				if err := s.Settle(ctx, id, nil); err != nil {
+			for one := range next {
+				if err := do(one); err != nil {
 					mu.Lock()
-					failures = append(failures, fmt.Errorf("recording %s: %w", id, err))
+					failures = append(failures, err)
 					mu.Unlock()
 				}
 			}
 		})
 	}
-	for _, id := range ids {
-		next <- id
+	for _, one := range list {
+		next <- one
 	}
 	close(next)
 	workers.Wait()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/livekit/protocol/livekit"
@@ -26,6 +27,8 @@ type job struct {
 	output   *livekit.EncodedFileOutput
 	stop     chan struct{}
 	stopOnce sync.Once
+	// over: it records no more, whatever LiveKit was told.
+	over atomic.Bool
 
 	mu   sync.Mutex
 	info *livekit.EgressInfo
@@ -127,6 +130,7 @@ func (j *job) end(ctx context.Context) {
 			status, problem, code = livekit.EgressStatus_EGRESS_FAILED, err.Error(), 500
 		}
 	}
+	j.over.Store(true)
 	if j.script.Ending == Died || j.script.Ending == DiedStored {
 		return
 	}

@@ -94,8 +94,9 @@ type Recorder struct {
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	script Script
+	script func(room string) Script
 	jobs   map[string]*job
+	closed bool
 }
 
 // Start connects to Redis and waits for orders.
@@ -104,7 +105,7 @@ func Start(c Config) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stand-in recorder: connect to Redis: %w", err)
 	}
-	r := &Recorder{config: c, bus: psrpc.NewRedisMessageBus(client), jobs: map[string]*job{}}
+	r := &Recorder{config: c, bus: psrpc.NewRedisMessageBus(client), jobs: map[string]*job{}, script: func(string) Script { return Script{} }}
 	r.close = func() { _ = client.Close() } // nothing was written
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if r.io, err = rpc.NewIOInfoClient(r.bus, psrpc.WithClientTimeout(5*time.Second)); err == nil {
@@ -124,6 +125,9 @@ func (r *Recorder) Close() {
 	if r.server != nil {
 		r.server.Kill()
 	}
+	r.mu.Lock()
+	r.closed = true // an order that is being taken comes too late
+	r.mu.Unlock()
 	r.cancel()
 	r.running.Wait()
 	if r.io != nil {
@@ -133,21 +137,32 @@ func (r *Recorder) Close() {
 }
 
 // Behave says how the recorders behave that are ordered from now on.
-func (r *Recorder) Behave(s Script) {
+func (r *Recorder) Behave(s Script) { r.BehaveIn(func(string) Script { return s }) }
+
+// BehaveIn is [Recorder.Behave] with a choice for each room, by its name in LiveKit.
+func (r *Recorder) BehaveIn(script func(room string) Script) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.script = s
+	r.script = script
 }
 
-// Recording is how many recorders have not ended.
-func (r *Recorder) Recording() int {
+// Recording are the egresses that go on: neither ended, nor dead, nor silent at their end.
+func (r *Recorder) Recording() (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.jobs)
+	for id, j := range r.jobs {
+		if !j.over.Load() {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // errRefused is what a recorder says that does not want to.
 var errRefused = psrpc.NewErrorf(psrpc.InvalidArgument, "the stand-in recorder was told to refuse")
+
+// errClosed is what a recorder says that is going.
+var errClosed = errors.New("the stand-in recorder is closed")
 
 // StartEgress takes an order. It implements rpc.EgressInternalServerImpl, as do the next two.
 func (r *Recorder) StartEgress(ctx context.Context, req *rpc.StartEgressRequest) (*livekit.EgressInfo, error) {
@@ -156,8 +171,9 @@ func (r *Recorder) StartEgress(ctx context.Context, req *rpc.StartEgressRequest)
 		return nil, psrpc.NewErrorf(psrpc.InvalidArgument, "the stand-in recorder makes one file of a whole room only")
 	}
 	r.mu.Lock()
-	script := r.script
+	behaviour := r.script
 	r.mu.Unlock()
+	script := behaviour(order.RoomComposite.GetRoomName())
 	if script.Refuse {
 		return nil, errRefused
 	}
@@ -210,8 +226,12 @@ func (r *Recorder) begin(j *job) error {
 		return err
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		server.Kill()
+		return errClosed
+	}
 	r.jobs[id] = j
-	r.mu.Unlock()
 	r.running.Go(func() {
 		j.run(r.ctx)
 		server.Kill()
