@@ -679,21 +679,21 @@ func TestUpdateInvitation_keepsLink(t *testing.T) {
 func TestInvitation_overtaken(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		steps := make(chan struct{})
+		came, goOn := make(chan struct{}), make(chan struct{})
 		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, _ string) error {
 			if stage == catcher.Data {
-				steps <- struct{}{} // it is there
-				<-steps             // and may be answered
+				came <- struct{}{}
+				<-goOn
 			}
 			return nil
 		}}, onDatabase)
 		id := v.invite("charles@people.example")[0].GetId()
-		<-steps
+		within(t, came)
 		must[*usherv1.UpdateInvitationResponse](t)(v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{
 			Invitation: &usherv1.Invitation{Id: id, Message: "Bring the cards."},
 		}))
-		steps <- struct{}{}
-		<-steps // the second one
+		goOn <- struct{}{}
+		within(t, came) // the second one
 		var got *usherv1.Invitation
 		v.eventually("the first letter is sent", 30*time.Second, func() bool {
 			got = must[*usherv1.GetInvitationResponse](t)(v.host.GetInvitation(t.Context(), &usherv1.GetInvitationRequest{InvitationId: id})).GetInvitation()
@@ -702,9 +702,19 @@ func TestInvitation_overtaken(t *testing.T) {
 		if got.GetStatus() != usherv1.InvitationStatus_INVITATION_STATUS_PENDING {
 			t.Errorf("while the update is under way it is %v", got.GetStatus())
 		}
-		steps <- struct{}{}
+		goOn <- struct{}{}
 		v.status(id, usherv1.InvitationStatus_INVITATION_STATUS_SENT)
 	})
+}
+
+// within waits for a letter to be where a test holds it up.
+func within(t *testing.T, came <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-came:
+	case <-time.After(60 * time.Second):
+		t.Fatal("no letter came within a minute")
+	}
 }
 
 // Letters to a domain that is slow wait, and neither hold up others nor leave anything behind.

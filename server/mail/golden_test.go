@@ -280,7 +280,7 @@ func TestReadableOn(t *testing.T) {
 func TestLine(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]string{
-		" Weekly \r\nBcc:\u2028x ": "Weekly Bcc: x",
+		"Weekly\r\nBcc:\u2028x": "Weekly Bcc: x",
 		// Joiners are letters' own: without them it is spelt wrong, and with spaces it is three words.
 		"می\u200cخواهم":  "می\u200cخواهم",
 		"👩\u200d💻":       "👩\u200d💻",
