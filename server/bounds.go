@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/usher-meet/usher/server/deep"
 	"github.com/usher-meet/usher/server/fault"
 )
 
@@ -88,6 +90,33 @@ func readableQuery(r *http.Request) bool {
 	}
 	_, err := encoding.DecodeString(message)
 	return err == nil
+}
+
+// shallow has streams receive on another stack, decoding and validation included: they keep their own for as long as they are
+// open. It is the innermost interceptor.
+type shallow struct{}
+
+// WrapUnary implements connect.Interceptor.
+func (shallow) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (shallow) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		return next(ctx, shallowConn{conn})
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (shallow) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+type shallowConn struct{ connect.StreamingHandlerConn }
+
+// Receive implements connect.StreamingHandlerConn.
+func (c shallowConn) Receive(message any) (err error) {
+	deep.Call(func() { err = c.StreamingHandlerConn.Receive(message) })
+	return err
 }
 
 // streams are the procedures that stream: those of the contract, and gRPC's reflection.

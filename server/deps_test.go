@@ -45,7 +45,7 @@ var (
 		"server/mail/catcher": "",
 
 		// Shared packages, each above those it lists.
-		"server/auth":        "fault dbtx live look ratelimit slug text gen",
+		"server/auth":        "fault dbtx live look ratelimit slug text wording gen",
 		"server/audit":       "auth gen",
 		"server/moderation":  "fault gen",
 		"server/page":        "auth fault gen",
@@ -61,6 +61,7 @@ var (
 		"server/look":        "",
 		"server/wording":     "",
 		"server/trust":       "",
+		"server/deep":        "",
 		"server/slug":        "",
 		"server/text":        "",
 
@@ -83,12 +84,13 @@ var (
 		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
 		"catcher":    {"server/mail/catcher"},
 		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail", "server/marketing"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust"},
+		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust", "server/deep"},
 		"auth":       {"server/auth"},
 		"fault":      {"server/fault"},
 		"dbtx":       {"server/dbtx"},
 		"live":       {"server/live"},
 		"look":       {"server/look"},
+		"wording":    {"server/wording"},
 		"ratelimit":  {"server/ratelimit"},
 		"slug":       {"server/slug"},
 		"text":       {"server/text"},

@@ -216,9 +216,6 @@ func (p *parts) mountSignIn(mux *http.ServeMux, o Options, provider *oidc.Provid
 // pages are all addresses that people open, but for sign-in: the web app, or a word about it not being there.
 func (p *parts) pages(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
-	if o.Front != nil {
-		mux.Handle("GET /-/development", o.Front)
-	}
 	if o.WebApp == nil {
 		mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
 		return mux, nil

@@ -184,6 +184,18 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// A program that was built without Node has no web app, and says so.
+func TestWithoutWebApp(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	if status, body := get(t, i.URL+"/"); status != http.StatusOK || !strings.Contains(body, "built without the web app") {
+		t.Errorf("/ = %d %q, want a word about the web app", status, body)
+	}
+	if status, _ := get(t, i.URL+"/some-room"); status != http.StatusNotFound {
+		t.Errorf("/some-room = %d, want 404", status)
+	}
+}
+
 // Requests that are too large or not what they claim to be are refused with a reason, and reading them ends.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()

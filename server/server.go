@@ -289,7 +289,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 		connect.WithInterceptors(
 			observed, fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
 			auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
-			deadline(p.config.RequestTimeout), validate.NewInterceptor()))
+			deadline(p.config.RequestTimeout), validate.NewInterceptor(), shallow{}))
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
@@ -315,6 +315,10 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	p.invitations.Mount(mux)
 	if o.Development != nil {
 		mux.Handle("/-/development/", o.Development)
+	}
+	if o.Front != nil {
+		// Here, or it would be sent on to the folder above.
+		mux.Handle("GET /-/development", o.Front)
 	}
 	p.mountRecordings(mux, authenticator)
 	p.mountSignIn(mux, o, provider)

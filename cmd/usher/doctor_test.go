@@ -57,7 +57,7 @@ func misdirected(t *testing.T, program string) string {
 grep -q '/webhooks/livekit' "$2" || exit 1
 sed 's#/webhooks/livekit#/somewhere/else#' "$2" >"$2.misdirected" && exec '` + program + `' --config "$2.misdirected"
 `
-	if err := os.WriteFile(path, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path

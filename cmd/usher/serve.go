@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/web"
@@ -26,6 +27,9 @@ func (serveCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	log := p.logger(s.config.Log)
+	if os.Getenv("GOGC") == "" { // else the operator decides, in Go's own terms
+		go boundGarbage(ctx)
+	}
 	return server.Run(ctx, server.Options{Config: s.config, Log: log, WebApp: web.Files(), Ready: func(a server.Addresses) {
 		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", server.Version)
 	}})

@@ -7,6 +7,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/internal/testenv/wordingtest"
 	"github.com/usher-meet/usher/server/oidc"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -549,3 +551,22 @@ func TestSignOut_withoutProvider(t *testing.T) {
 type noProvider struct{ auth.Provider }
 
 func (noProvider) EndSessionURL(context.Context, string) (string, bool) { return "", false }
+
+func TestSignIn_languages(t *testing.T) {
+	t.Parallel()
+	wordingtest.Check(t, os.DirFS("."), "translations")
+	s := newSite(t, false)
+	s.signIn.Provider = nil
+	for wanted, c := range map[string]struct{ language, title string }{
+		"":                     {"en", "Signing in is switched off"},
+		"de-CH,de;q=0.9":       {"de", "Die Anmeldung ist abgeschaltet"},
+		"sv,nl;q=0.5":          {"nl", "Aanmelden is uitgeschakeld"},
+		"fr-CA, en;q=0.1, q==": {"en", "Signing in is switched off"},
+	} {
+		res, body := s.browser().visit(http.MethodGet, s.server.URL+"/auth/login", "Accept-Language", wanted)
+		page := `<html lang="` + c.language + `">`
+		if res.Header.Get("Content-Language") != c.language || !strings.Contains(body, page) || !strings.Contains(body, c.title) {
+			t.Errorf("who reads %q gets %s: %s", wanted, res.Header.Get("Content-Language"), body)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"embed"
 	"errors"
 	"fmt"
 	"html/template"
@@ -14,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/look"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/wording"
 )
 
 // What goes wrong between a browser and the provider.
@@ -41,69 +43,38 @@ func providerRefusal(code string) error {
 
 // errorPage says what happened and what to do next, and holds nothing about anybody.
 type errorPage struct {
-	status      int
-	Title, Text string
-	// Again offers to begin anew.
-	Again bool
+	// name is that of its sentences, in translations/.
+	name   string
+	status int
+	// again offers to begin anew.
+	again bool
 	// retryAfter is in seconds, 0 for none.
 	retryAfter int
 }
 
-var signOutFailed = errorPage{
-	status: http.StatusServiceUnavailable, retryAfter: 1, Title: "You may still be signed in",
-	Text: "Your sessions could not all be ended because a part of this service does not answer. Go back and sign out again in a minute.",
-}
+var signOutFailed = errorPage{name: "signedin", status: http.StatusServiceUnavailable, retryAfter: 1}
 
 // pages are what goes wrong and is somebody's own to mend, first match first.
 var pages = []struct {
 	err  error
 	page errorPage
 }{
-	{errSignInOff, errorPage{
-		status: http.StatusNotFound, Title: "Signing in is switched off",
-		Text: "Nobody can sign in to this service. Rooms that are open to everybody work without.",
-	}},
-	{errOtherBrowser, errorPage{
-		status: http.StatusBadRequest, Again: true, Title: "This sign-in cannot be finished",
-		Text: "It was begun more than ten minutes ago, in another browser, or it was finished already. Begin again.",
-	}},
-	{errProviderError, errorPage{
-		status: http.StatusForbidden, Again: true, Title: "You are not signed in",
-		Text: "Your organisation's sign-in page refused, or you cancelled. Try again, or ask your organisation's help desk.",
-	}},
-	{errNoAccount, errorPage{
-		status: http.StatusForbidden, Title: "You have no account here",
-		Text: "Ask the people who run this service to make one for you.",
-	}},
+	{errSignInOff, errorPage{name: "off", status: http.StatusNotFound}},
+	{errOtherBrowser, errorPage{name: "unfinished", status: http.StatusBadRequest, again: true}},
+	{errProviderError, errorPage{name: "refused", status: http.StatusForbidden, again: true}},
+	{errNoAccount, errorPage{name: "none", status: http.StatusForbidden}},
 	{errManyAccounts, unclearAccount},
 	{errSignInRefused, unclearAccount},
-	{ErrAccountInactive, errorPage{
-		status: http.StatusForbidden, Title: "Your account was deactivated", Text: "Ask the people who run this service why.",
-	}},
-	{ErrUnauthenticated, errorPage{
-		status: http.StatusForbidden, Again: true, Title: "You are not signed in",
-		Text: "What your organisation's sign-in page answered could not be verified. Begin again.",
-	}},
-	{ratelimit.ErrLimited, errorPage{
-		status: http.StatusTooManyRequests, Again: true, retryAfter: 60, Title: "Too many sign-ins",
-		Text: "Many people on your network are signing in. Wait a minute and try again.",
-	}},
+	{ErrAccountInactive, errorPage{name: "inactive", status: http.StatusForbidden}},
+	{ErrUnauthenticated, errorPage{name: "unverified", status: http.StatusForbidden, again: true}},
+	{ratelimit.ErrLimited, errorPage{name: "many", status: http.StatusTooManyRequests, again: true, retryAfter: 60}},
 	{errProviderFault, unavailable},
 }
 
 var (
-	unclearAccount = errorPage{
-		status: http.StatusForbidden, Title: "Your account cannot be told",
-		Text: "Ask the people who run this service to look at it: their log says why.",
-	}
-	unavailable = errorPage{
-		status: http.StatusServiceUnavailable, Again: true, retryAfter: 1, Title: "Signing in does not work right now",
-		Text: "A part that signing in needs does not answer. Try again in a minute.",
-	}
-	failed = errorPage{
-		status: http.StatusInternalServerError, Again: true, Title: "Something went wrong",
-		Text: "Try again. If it happens again, tell the people who run this service.",
-	}
+	unclearAccount = errorPage{name: "unclear", status: http.StatusForbidden}
+	unavailable    = errorPage{name: "unavailable", status: http.StatusServiceUnavailable, again: true, retryAfter: 1}
+	failed         = errorPage{name: "failed", status: http.StatusInternalServerError, again: true}
 )
 
 func pageOf(err error) errorPage {
@@ -119,9 +90,13 @@ func pageOf(err error) errorPage {
 }
 
 var (
-	signInStyle    = look.With("")
+	//go:embed translations/*.json
+	translations embed.FS
+	sentences    = wording.Load(translations, "translations")
+
+	signInStyle    = look.With("", "")
 	signInTemplate = template.Must(template.New("sign-in").Parse(`<!doctype html>
-<html lang="en">
+<html lang="{{.Language}}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -133,7 +108,7 @@ var (
 <main class="page message">
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{if .Again}}<a class="button primary" href="{{.Link}}">Try again</a>
+{{if .Again}}<a class="button primary" href="{{.Link}}">{{.Again}}</a>
 {{end}}</main>
 </body>
 </html>
@@ -141,21 +116,28 @@ var (
 )
 
 func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, returnTo string) {
+	speaker := sentences.Speaker(wording.Match(nil, wording.Accepted(r.Header.Get("Accept-Language"))...), nil)
+	data := struct {
+		Language, Title, Text, Again, Link string
+		Style                              template.CSS
+	}{
+		Language: speaker.Language, Title: speaker.Say(p.name + ".title"), Text: speaker.Say(p.name + ".text"),
+		Link: "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode(), Style: signInStyle.CSS,
+	}
+	if p.again {
+		data.Again = speaker.Say("again")
+	}
 	h := w.Header()
 	privateHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", speaker.Language)
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+signInStyle.Source+
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	w.WriteHeader(p.status)
-	link := "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode()
-	if err := signInTemplate.Execute(w, struct {
-		errorPage
-		Style template.CSS
-		Link  string
-	}{p, signInStyle.CSS, link}); err != nil {
+	if err := errors.Join(speaker.Err(), signInTemplate.Execute(w, data)); err != nil {
 		s.Log.DebugContext(r.Context(), "page not written", "err", err) // the browser is gone
 	}
 }

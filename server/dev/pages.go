@@ -21,7 +21,6 @@ var (
 	pageStyle string
 
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
-	style        = look.With(pageStyle)
 )
 
 // pageData is what page.html shows.
@@ -54,6 +53,7 @@ type roomLink struct{ Name, Slug, Access string }
 
 // showPage writes a page that runs no scripts, loads nothing, and cannot be framed.
 func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData) {
+	style := look.With(pageStyle, c.Branding.GetPrimaryColor())
 	data.Style, data.Mark = style.CSS, look.Mark
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {

@@ -67,6 +67,8 @@ func TestRun_recording(t *testing.T) {
 	}
 	c := caller{t, "http://127.0.0.1:" + strconv.Itoa(o.Port), token.FindStringSubmatch(out.String())[1]}
 
+	checkPages(t, c.url)
+
 	room := c.call("RoomsService/CreateRoom", `{"name": "Recorded"}`)["room"].(map[string]any)["id"].(string)
 	connection := c.call("RoomsService/JoinRoom", `{"room": "`+room+`", "displayName": "Ada"}`)["connection"].(map[string]any)
 	meeting.Join(t, connection["serverUrl"].(string), connection["token"].(string))
@@ -91,6 +93,22 @@ func TestRun_recording(t *testing.T) {
 	defer func() { _ = res.Body.Close() }()
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || !bytes.Equal(body, recorder.Film) {
 		t.Errorf("the download: %d, %d bytes, %v", res.StatusCode, len(body), err)
+	}
+}
+
+// checkPages looks at the pages for developers, at the addresses that others link to.
+func checkPages(t *testing.T, server string) {
+	t.Helper()
+	for path, want := range map[string]string{"/-/development": "Usher is running", "/-/development/mail": "There is none yet"} {
+		res, err := http.Get(server + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %d %.200s, want %q", path, res.StatusCode, body, want)
+		}
 	}
 }
 

@@ -36,7 +36,6 @@ var (
 
 	sentences    = wording.Load(translations, "translations")
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
-	style        = look.With(pageStyle)
 )
 
 // Mount adds the pages of links and of ending mail. GET changes nothing: what a mail scanner opens is only looked at.
@@ -255,6 +254,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
 	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
 	data.TermsText, data.PrivacyText = speaker.Say("footer.terms"), speaker.Say("footer.privacy")
+	style := look.With(pageStyle, b.GetPrimaryColor())
 	data.Style, data.Mark, data.Logo = style.CSS, look.Mark, b.GetLogoUrl() != ""
 	var page bytes.Buffer
 	err := errors.Join(speaker.Err(), pageTemplate.Execute(&page, data))
@@ -263,15 +263,15 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	private(w.Header())
+	private(w.Header(), style.Source)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Language", speaker.Language)
 	w.WriteHeader(status)
 	_, _ = w.Write(page.Bytes()) // the reader may have gone
 }
 
-func private(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style.Source+
+func private(h http.Header, style string) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style+
 		"; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -280,6 +280,6 @@ func private(h http.Header) {
 }
 
 func seeOther(w http.ResponseWriter, r *http.Request, address string) {
-	private(w.Header())
+	private(w.Header(), "'none'")
 	http.Redirect(w, r, address, http.StatusSeeOther) //nolint:gosec // our own address
 }

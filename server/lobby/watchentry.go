@@ -9,6 +9,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/deep"
 	"github.com/usher-meet/usher/server/fault"
 )
 
@@ -31,7 +32,7 @@ type entryStream struct {
 func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest, send func(*usherv1.WatchEntryResponse) error) error {
 	e := &entryStream{Service: s, send: send, release: func() {}, leave: func() {}}
 	defer func() { e.leave(); e.release() }()
-	done, err := e.elsewhere(func() (bool, error) { return e.begin(ctx, req) })
+	done, err := step(func() (bool, error) { return e.begin(ctx, req) })
 	if done || err != nil {
 		return err
 	}
@@ -57,28 +58,16 @@ func (e *entryStream) begin(ctx context.Context, req *usherv1.WatchEntryRequest)
 	return e.look(ctx, false)
 }
 
-// elsewhere runs a step of the stream on a stack of its own. Databases and encoders need deep stacks for a moment, and a
-// goroutine that once had one keeps it: 10,000 streams that wait for half an hour would each hold what few use at a time.
-func (*entryStream) elsewhere(step func() (bool, error)) (done bool, err error) {
-	var failure any
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer func() { failure = recover() }()
-		done, err = step()
-	}()
-	<-ended
-	if failure != nil {
-		panic(failure) // for the interceptor that reports it
-	}
+// step is one step of the stream, on another stack: this one is kept for as long as the guest waits.
+func step(do func() (bool, error)) (done bool, err error) {
+	deep.Call(func() { done, err = do() })
 	return done, err
 }
 
 func (e *entryStream) run(ctx context.Context) error {
-	beat := time.NewTicker(e.Streams.Heartbeat)
+	end := time.Now().Add(e.Streams.age())
+	beat := time.NewTimer(min(e.Streams.Heartbeat, time.Until(end)))
 	defer beat.Stop()
-	end := time.NewTimer(e.Streams.age())
-	defer end.Stop()
 	for {
 		var done bool
 		var err error
@@ -87,12 +76,14 @@ func (e *entryStream) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-e.Draining:
 			return e.close(usherv1.ClosingReason_CLOSING_REASON_SERVER_STOPPING)
-		case <-end.C:
-			return e.close(usherv1.ClosingReason_CLOSING_REASON_MAX_AGE)
-		case <-beat.C:
-			done, err = e.elsewhere(func() (bool, error) { return e.beat(ctx) })
+		case now := <-beat.C:
+			if !now.Before(end) {
+				return e.close(usherv1.ClosingReason_CLOSING_REASON_MAX_AGE)
+			}
+			beat.Reset(min(e.Streams.Heartbeat, time.Until(end)))
+			done, err = step(func() (bool, error) { return e.beat(ctx) })
 		case <-e.watch.wake:
-			done, err = e.elsewhere(func() (bool, error) { return e.wake(ctx) })
+			done, err = step(func() (bool, error) { return e.wake(ctx) })
 		}
 		if errors.Is(err, fault.ErrRedis) {
 			// It may be back at the next heartbeat; until then the guest is told that this server is here.

@@ -7,6 +7,9 @@ import (
 	_ "embed" // the style
 	"encoding/base64"
 	"html/template"
+	"math"
+	"regexp"
+	"strconv"
 )
 
 //go:embed look.css
@@ -23,9 +26,37 @@ type Style struct {
 	Source string
 }
 
-// With is the style of all pages, and what a page has of its own.
-func With(own string) Style {
-	css := shared + own
+// With is the style of all pages, what a page has of its own, and the operator's colour (#rrggbb) in the place of ours, if there
+// is one.
+func With(own, colour string) Style {
+	css := shared + own + brand(colour)
 	sum := sha256.Sum256([]byte(css))
 	return Style{CSS: template.CSS(css), Source: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"} //nolint:gosec // our own
+}
+
+var hexColour = regexp.MustCompile(`^#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})$`)
+
+// brand does what applyBrand of the web app does: letters on the colour can be read, and so can letters in it.
+func brand(colour string) string {
+	parts := hexColour.FindStringSubmatch(colour)
+	if parts == nil {
+		return ""
+	}
+	luminance := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, _ := strconv.ParseUint(parts[i+1], 16, 8) // two hexadecimal digits
+		c := float64(n) / 255
+		if c <= 0.03928 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		luminance += weight * c
+	}
+	on := "#ffffff"
+	if luminance > 0.18 {
+		on = "#15131a"
+	}
+	return ":root { --accent: " + colour + "; --on-accent: " + on + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
+		" --accent-soft: color-mix(in oklab, " + colour + " 16%, var(--card)); }\n"
 }

@@ -51,3 +51,22 @@ func properties(block string) map[string]string {
 	}
 	return all
 }
+
+func TestWith_colour(t *testing.T) {
+	t.Parallel()
+	for colour, letters := range map[string]string{"#ffd500": "#15131a", "#0b6e4f": "#ffffff", "#FFFFFF": "#15131a", "#000000": "#ffffff"} {
+		s := string(With("", colour).CSS)
+		if !strings.Contains(s, "--accent: "+colour+"; --on-accent: "+letters) {
+			t.Errorf("%s has no letters in %s", colour, letters)
+		}
+	}
+	plain := With("", "")
+	for _, odd := range []string{"red", "#fff", "#1234567", "#123456; } body { display: none"} {
+		if got := With("", odd); got != plain {
+			t.Errorf("%q is taken for a colour", odd)
+		}
+	}
+	if With("p { margin: 0; }", "").Source == plain.Source {
+		t.Error("two styles have one hash")
+	}
+}

@@ -223,7 +223,7 @@ func (p *Post) speaker(e letter.Envelope, data map[string]any) *wording.Speaker 
 func (p *Post) write(e letter.Envelope, s *wording.Speaker, subject string, v view) (*Message, error) {
 	b := p.Branding
 	v.Language, v.Brand, v.Logo, v.Support, v.Stop = s.Language, p.brand(), b.GetLogoUrl(), b.GetSupportEmail(), e.Stop
-	v.Color = cmp.Or(b.GetPrimaryColor(), "#1a5fb4")
+	v.Color = cmp.Or(b.GetPrimaryColor(), "#553772")
 	v.OnColor = readableOn(v.Color)
 	v.Sent, v.SupportText, v.StopText = s.Say("footer.sent"), s.Say("footer.support"), s.Say("footer.stop")
 	if err := s.Err(); err != nil {

@@ -54,6 +54,15 @@ for (const { look, options } of looks) {
     await page.getByRole("heading", { name: "Sign in first" }).waitFor();
     await check("sign in first");
 
+    for (const [name, address] of Object.entries({
+      "development, sign-in": "/auth/login",
+      "development, front page": "/-/development",
+      "development, mail": "/-/development/mail",
+    })) {
+      await page.goto(address);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await check(name);
+    }
     await ada.signIn(`Ada ${look}`);
     await page.getByText("No rooms yet").waitFor();
     await check("home, empty");
@@ -146,6 +155,27 @@ test("the meeting, with panels and menus", async () => {
   }
 });
 
+// The hardest colour that an operator can choose: one that is read on neither page.
+for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+  test(`a brand of its own, ${colorScheme}`, async (t) => {
+    const branded = await Usher.start(t, {
+      USHER_BRANDING_NAME: "Société des Machines",
+      USHER_BRANDING_PRIMARY_COLOR: colorScheme === "light" ? "#ffd500" : "#1b2a6b",
+    });
+    const ada = await Person.open(browser, branded, { colorScheme });
+    await ada.page.goto("/");
+    await ada.page.getByRole("link", { name: "Société des Machines" }).waitFor();
+    await ada.look(`brand, ${colorScheme}`);
+    await ada.signIn("Ada Lovelace");
+    await ada.createRoom("Branded");
+    await ada.look(`brand, getting ready, ${colorScheme}`);
+    ada.expected.push(/status of 404 /);
+    await ada.page.goto("/i/not-an-invitation");
+    await ada.look(`brand, no invitation, ${colorScheme}`);
+    await ada.close();
+  });
+}
+
 // With the keyboard alone, from the front page to being in the meeting.
 test("nothing needs a mouse", async () => {
   const ada = await Person.open(browser, usher);
@@ -209,7 +239,7 @@ for (const [locale, language, welcome, ask, door] of /** @type {const} */ ([
     await ada.page.locator("form input").first().focus();
     await ada.page.keyboard.press("Enter");
     await ada.page.locator(".leave").waitFor();
-    const stranger = await Person.open(browser, usher, { locale });
+    const stranger = await Person.open(browser, usher, { locale, colorScheme: "dark" });
     await stranger.page.goto(slug);
     await stranger.page.locator("form input").first().fill("Zoë");
     await stranger.page.keyboard.press("Enter");
@@ -219,7 +249,9 @@ for (const [locale, language, welcome, ask, door] of /** @type {const} */ ([
     await ada.look(`people, ${language}, phone`);
     await ada.page.locator(".panel .person").nth(1).getByRole("button").click();
     await ada.look(`menu, ${language}, phone`);
-    await stranger.look(`meeting, ${language}`);
+    await stranger.page.locator(".controls .group").nth(1).getByRole("button").first().click();
+    await stranger.page.locator(".panel .person").nth(1).waitFor();
+    await stranger.look(`meeting, dark, ${language}`);
     await stranger.close();
     await ada.close();
   });

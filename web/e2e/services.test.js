@@ -20,6 +20,7 @@ let browser;
 before(async () => {
   usher = await Usher.start(scope, { USHER_TELEPHONY_SWEEP: "1s", USHER_RECORDING_SWEEP: "1s" });
   await addTrunk(usher, "+33123456789");
+  // It looks for trunks every minute.
   const anyone = createUsherClient({ baseUrl: usher.url });
   for (let waited = 0; !(await anyone.config.getConfig({})).config?.telephony?.enabled; waited++) {
     assert.ok(waited < 1500, "telephony stays off");
@@ -65,6 +66,9 @@ for (const [device, options] of devices) {
     await list.getByRole("link").click();
     await ada.page.getByRole("heading", { name: "Recorded", level: 1 }).waitFor();
     await ada.look(`recording, ${device}`);
+    await ada.page.emulateMedia({ colorScheme: "dark" });
+    await ada.look(`recording, dark, ${device}`);
+    await ada.page.emulateMedia({ colorScheme: "light" });
     const [download] = await Promise.all([
       ada.page.waitForEvent("download"),
       ada.page.getByRole("button", { name: "Download" }).click(),
@@ -161,6 +165,17 @@ for (const [device, options] of devices) {
     await guest.page.emulateMedia({ colorScheme: "dark" });
     await guest.look(`invitation page, answered, dark, ${device}`);
     await guest.page.emulateMedia({ colorScheme: "light" });
+    for (const [language, join] of /** @type {const} */ ([
+      ["fr", "Rejoindre la réunion"],
+      ["de", "An der Besprechung teilnehmen"],
+      ["nl", "Deelnemen aan de vergadering"],
+    ])) {
+      const reader = await Person.open(browser, usher, { ...options, locale: language });
+      await reader.page.goto(link);
+      await reader.page.getByRole("button", { name: join }).waitFor();
+      await reader.look(`invitation page, ${language}, ${device}`);
+      await reader.close();
+    }
     await guest.page.locator("button[value=join]").click();
     await guest.page.getByLabel("Your name").waitFor();
     assert.equal(new URL(guest.page.url()).hash, "", "the token does not stay in the address");

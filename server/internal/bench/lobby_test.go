@@ -322,8 +322,7 @@ func (s *lobbyStage) wait(b *testing.B, protocol string, c usherv1connect.LobbyS
 	commands = s.commands(b) - commands
 	growth := (residentMiB(b, s.process.Pid()) - before) * 1024 / streamGuests
 	each := float64(commands) / streamGuests / (streamWindow.Seconds() / 10)
-	// Over HTTP/1.1 each guest has a connection with buffers of its own: reported, without a bar.
-	result(b, "lobby-wait-"+protocol, growth, "KiB/guest", 40, growth/40, (growth <= 40 || protocol == "http1") && lost.Load() == 0)
+	result(b, "lobby-wait-"+protocol, growth, "KiB/guest", 40, growth/40, growth <= 40 && lost.Load() == 0)
 	result(b, "lobby-wait-commands-"+protocol, each, "commands/guest/10s", 1, each, each <= 1.01)
 	listed, err := s.hosts.ListWaiting(b.Context(), &usherv1.ListWaitingRequest{Room: rooms[0]})
 	if err != nil || len(listed.GetEntries()) != lobbyWaiting {

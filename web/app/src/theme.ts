@@ -15,7 +15,7 @@ export function applyTheme(theme: Theme): void {
   else document.documentElement.setAttribute("data-theme", theme);
 }
 
-/** The operator's colour takes the place of ours, with letters on it that can be read. */
+/** The operator's colour takes the place of ours, with letters on it that can be read, and in it. server/look does the same. */
 export function applyBrand(color: string): void {
   const parts = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(color);
   if (!parts) return;
@@ -27,4 +27,6 @@ export function applyBrand(color: string): void {
   const style = document.documentElement.style;
   style.setProperty("--accent", color);
   style.setProperty("--on-accent", luminance > 0.18 ? "#15131a" : "#ffffff");
+  style.setProperty("--link", `color-mix(in oklab, ${color}, var(--ink) 55%)`);
+  style.setProperty("--accent-soft", `color-mix(in oklab, ${color} 16%, var(--card))`);
 }

@@ -356,7 +356,7 @@ export const nl: Texts = {
     startBody: "Iedereen ziet dat de vergadering wordt opgenomen. U vindt de opname bij die van deze ruimte.",
     mode: "Wat wordt opgenomen",
     content: "Inhoud",
-    modes: { video: "Beeld en geluid", transcript: "Transcript" },
+    modes: { video: "Beeld en geluid", transcript: "Transcriptie" },
     language: "Gesproken taal",
     running: "Opname",
     starting: "De opname begint …",
