@@ -708,7 +708,7 @@ func TestInvitation_overtaken(t *testing.T) {
 }
 
 // within waits for a letter to be where a test holds it up.
-func within(t *testing.T, came <-chan struct{}) {
+func within(t testing.TB, came <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-came:
@@ -862,7 +862,7 @@ func TestInvitationPage(t *testing.T) {
 	})).GetInvitations()[0]
 	token := v.link(v.mail.Wait(1)[0])
 	path := "/i/" + token
-	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt je uit"} {
+	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt u uit"} {
 		res, body := v.browse(http.MethodGet, path, nil, language)
 		if res.StatusCode != http.StatusOK || !strings.Contains(body, word) || !strings.Contains(body, "Analytical Engines") ||
 			!strings.Contains(body, "&lt;b&gt;Bring") || strings.Contains(body, "<script") {
