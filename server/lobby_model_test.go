@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/testenv"
 )
 
 // What the model is about.
@@ -620,14 +620,7 @@ func atRate(perSecond int, seed, kind uint64, slots chan struct{}, op func(*rand
 // everybody chooses, if not the order in which it arrives.
 func TestLobbyModel(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("USHER_TEST_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("USHER_TEST_SEED=%d", seed)
+	seed := testenv.Seed(t)
 	m := newLobbyModel(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	var shows sync.WaitGroup

@@ -321,3 +321,60 @@ func TestStreamLimits_shared(t *testing.T) {
 		return err == nil && stream.Receive() && stream.Msg().GetEntry().GetId() == e.GetId()
 	})
 }
+
+// A host who goes away right after deciding has decided, and that is on record.
+func TestLobbyAudit_hostLeaves(t *testing.T) {
+	t.Parallel()
+	for name, decide := range map[string]func(context.Context, *clients, string, *usherv1.Entry) error{
+		"one": func(ctx context.Context, host *clients, room string, e *usherv1.Entry) error {
+			_, err := host.DecideEntry(ctx, &usherv1.DecideEntryRequest{Room: room, EntryId: e.GetId(), Etag: e.GetEtag(), Decision: allow})
+			return err
+		},
+		"all": func(ctx context.Context, host *clients, room string, e *usherv1.Entry) error {
+			_, err := host.DecideAllEntries(ctx, &usherv1.DecideAllEntriesRequest{Room: room, EntryIds: []string{e.GetId()}, Decision: allow})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := start(t)
+			ada := i.user("Ada Of Haste")
+			room := i.restricted(ada).GetId()
+			host := i.clients(bearer(i.apiToken(ada, "rooms")))
+			e := i.knock(i.clients(), room, "Grace Guest", "")
+			waiters := func() (n int) {
+				const query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+				if err := i.DB.SQL().QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+					t.Error(err)
+				}
+				return n
+			}
+			err := i.DB.Run(t.Context(), func(tx *ent.Client) error {
+				if _, err := auth.LockRoom(t.Context(), tx, room); err != nil {
+					return err
+				}
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				left := make(chan error, 1)
+				go func() { left <- decide(ctx, host, room, e) }()
+				eventually(t, "the record to wait for the room", func() bool { return waiters() > 0 })
+				leave()
+				if err := <-left; err == nil {
+					t.Error("the call ended before its host left")
+				}
+				// The server notices within milliseconds that the host has gone.
+				for until := time.Now().Add(time.Second); time.Now().Before(until) && waiters() > 0; {
+					time.Sleep(20 * time.Millisecond)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the decision to be on record", func() bool {
+				events := must[*usherv1.ListAuditEventsResponse](t)(host.ListAuditEvents(t.Context(), &usherv1.ListAuditEventsRequest{Room: room})).GetEvents()
+				return events[0].GetAction() == "entry.admitted" && events[0].GetTarget() == "entry:"+e.GetId()
+			})
+		})
+	}
+}

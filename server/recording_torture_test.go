@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -690,14 +689,7 @@ func (m *torture) checkJobs() {
 // USHER_TEST_SEED repeats what is chosen, if not when it happens.
 func TestRecordingTorture(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("USHER_TEST_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("USHER_TEST_SEED=%d", seed)
+	seed := testenv.Seed(t)
 	for name, world := range map[string]struct {
 		database func(testing.TB) string
 		servers  int

@@ -2,7 +2,6 @@ package lobby
 
 import (
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -174,14 +173,7 @@ func (m *model) host(room uuid.UUID, stores []*Store, random *rand.Rand) {
 // undone or made twice, and nobody is admitted without one. USHER_TEST_SEED repeats the choices, if not their order.
 func TestStore_model(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("USHER_TEST_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("USHER_TEST_SEED=%d", seed)
+	seed := testenv.Seed(t)
 	redis := testenv.Redis(t)
 	rules := testRules()
 	rules.Denied = 40 * time.Millisecond
