@@ -255,6 +255,9 @@ type RecordingConfig struct {
 	Timing recordings.Timing
 }
 
+// Life is how long files are kept; 0 for ever.
+func (c RecordingConfig) Life() time.Duration { return time.Duration(c.ExpireDays) * 24 * time.Hour }
+
 // StorageConfig is where the files of recordings are: in a bucket, or in a folder. Nothing is recorded while both are empty.
 type StorageConfig struct {
 	// Endpoint is for this server, PublicEndpoint for people, and ProxyEndpoint for a proxy. The last two may be empty.

@@ -95,7 +95,7 @@ func (p *parts) recordingsService() (*recordings.Service, error) {
 		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency,
 		Timing: cmp.Or(c.Recording.Timing, recordings.StandardTiming),
 		Rules: recordings.Rules{
-			Modes: c.Recording.Modes, Folder: c.Recording.Folder, Life: time.Duration(c.Recording.ExpireDays) * 24 * time.Hour,
+			Modes: c.Recording.Modes, Folder: c.Recording.Folder, Life: c.Recording.Life(),
 			DeleteExpired: c.Recording.DeleteExpired, MaxLength: c.Recording.MaxDuration,
 			TranscriptDownload: c.Recording.TranscriptDownload,
 		},

@@ -36,6 +36,7 @@ func operatorRecordings(db *dbtx.DB, config *server.Config) (*recordings.Service
 	}
 	return &recordings.Service{
 		DB: db, Jobs: client, Log: slog.New(slog.DiscardHandler), Rooms: &rooms.Service{DB: db, TaskLife: live.Reach(config.LiveKit.TokenLife)},
+		Rules: recordings.Rules{Life: config.Recording.Life()},
 	}, nil
 }
 

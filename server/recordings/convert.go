@@ -21,7 +21,7 @@ func (s *Service) view(a *access) *usherv1.Recording {
 		CreateTime: timestamppb.New(r.CreateTime), StartTime: timestamp(r.StartTime), StopTime: timestamp(r.StopTime),
 		SaveTime: timestamp(r.SaveTime),
 	}
-	if v.GetDownloadable() {
+	if _, served := parseMediaPath(mediaPrefix+r.ObjectKey, s.Rules.Folder); served && v.GetDownloadable() {
 		v.MediaPath = mediaPrefix + r.ObjectKey
 	}
 	if r.DurationMs > 0 {
@@ -53,10 +53,7 @@ func accessView(a *ent.RecordingAccess) *usherv1.RecordingAccess {
 
 // contentType of the file that a mode makes.
 func contentType(mode usherv1.RecordingMode) string {
-	if mode == usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT {
-		return "audio/ogg"
-	}
-	return "video/mp4"
+	return contentTypes[extension(mode)]
 }
 
 func timestamp(t *time.Time) *timestamppb.Timestamp {

@@ -209,7 +209,7 @@ type world struct {
 	files    map[string]int64
 	// told counts notifications by id.
 	told map[uuid.UUID]int
-	// events are those of LiveKit.
+	// messages counts those to meetings.
 	messages int
 
 	// startError is what StartEgress fails with; started all the same if startAnyway.
@@ -406,8 +406,14 @@ func (s *storageOf) Size(_ context.Context, key string) (int64, error) {
 	if !ok {
 		return 0, fs.ErrNotExist
 	}
+	if size == panics {
+		panic("test: a file about which the storage panics")
+	}
 	return size, nil
 }
+
+// panics is the size of a file about which the storage panics.
+const panics = -1
 
 func (s *storageOf) Delete(_ context.Context, key string) error {
 	(*world)(s).stepped()

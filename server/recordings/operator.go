@@ -19,8 +19,8 @@ import (
 var (
 	// ErrUnknown means that no recording has this id.
 	ErrUnknown = errors.New("there is no such recording")
-	// ErrNothingToSend means that the recording has no file of which people could be told.
-	ErrNothingToSend = errors.New("the recording has no file: there is nothing to tell anybody of")
+	// ErrNothingToSend means that the recording has no file of which people could be told, or none any more.
+	ErrNothingToSend = errors.New("the recording has no file, or it has expired: there is nothing to tell anybody of")
 	// ErrOver means that the recording has ended already.
 	ErrOver = errors.New("the recording has ended already")
 )
@@ -60,7 +60,7 @@ func (s *Service) Resend(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	if !hasFile(r) {
+	if !hasFile(r) || s.expired(r) {
 		return ErrNothingToSend
 	}
 	return s.DB.Run(ctx, func(tx *ent.Client) error {

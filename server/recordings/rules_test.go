@@ -386,6 +386,72 @@ func TestSecondRecorder(t *testing.T) {
 	})
 }
 
+// LiveKit says that a recorder stores its file, and it is heard of no more: nothing is being recorded, so the room is free.
+func TestDiesWhileStoring(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		room := f.room(map[any]usherv1.Role{ada: owner})
+		v := f.start(ada, room, screen)
+		f.world.change(*f.row(v.GetId()).EgressID, func(e *egress) { e.Status, e.dead = live.EgressEnding, true })
+		f.sweep()
+		if r := f.wantStatus(v.GetId(), stopped); r.StopTime == nil {
+			t.Error("it does not say when it stopped")
+		}
+		f.start(ada, room, screen)
+		f.Timing.UploadWithin = 0
+		f.sweep()
+		f.wantStatus(v.GetId(), failed)
+	})
+}
+
+// What LiveKit says of a failure is text from elsewhere: whatever is in it, the recording fails with it.
+func TestFailureDetail(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		for said, want := range map[string]string{
+			"pipeline\x00 broke":      "pipeline broke",
+			"half a \xc3 character":   "half a  character",
+			strings.Repeat("é", 1000): strings.Repeat("é", maxDetail),
+			"error 1\nerror 2":        "error 1\nerror 2",
+		} {
+			v := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
+			e := f.finish(f.row(v.GetId()), live.EgressFailed, false)
+			e.Detail = said
+			if err := f.EgressChanged(t.Context(), *e); err != nil {
+				t.Errorf("%q: %v", said, err)
+				continue
+			}
+			if r := f.wantStatus(v.GetId(), failed); r.FailureDetail != want {
+				t.Errorf("%q is kept as %q", said, r.FailureDetail)
+			}
+		}
+	})
+}
+
+// A panic about one recording ends neither the server nor the sweep of the others.
+func TestSweep_panic(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		f := newFixture(t, db)
+		ada := f.user("Ada")
+		bad := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
+		good := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
+		for _, v := range []*usherv1.Recording{bad, good} {
+			f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		}
+		f.world.files[f.row(bad.GetId()).ObjectKey] = panics
+		if err := f.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), bad.GetId()) {
+			t.Errorf("Sweep: %v, want an error about the bad one", err)
+		}
+		f.wantStatus(good.GetId(), saved)
+		f.wantStatus(bad.GetId(), active)
+	})
+}
+
 // Of two that find a recorder each, the recording has the first.
 func TestRemember_concurrent(t *testing.T) {
 	t.Parallel()
@@ -661,6 +727,16 @@ func TestExpiry(t *testing.T) {
 		if _, err := f.CreateDownloadUrl(f.as(ada), &usherv1.CreateDownloadUrlRequest{RecordingId: ids[1]}); err != nil {
 			t.Errorf("download of what is kept: %v", err)
 		}
+		if err := f.Resend(t.Context(), uuid.MustParse(ids[0])); !errors.Is(err, ErrNothingToSend) {
+			t.Errorf("resent after it expired: %v", err)
+		}
+		// Where files are has changed: the old one stays where it is, and cannot be had under /media/.
+		f.Rules.Folder = "elsewhere"
+		if got, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: ids[1]}); err != nil ||
+			!got.GetRecording().GetDownloadable() || got.GetRecording().GetMediaPath() != "" {
+			t.Errorf("after a change of the folder: %v, %v", got, err)
+		}
+		f.Rules.Folder = "recordings"
 		f.sweep()
 		if len(f.world.files) != 2 {
 			t.Error("a file was deleted that the bucket's own rules delete")

@@ -142,6 +142,8 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *live.Egress)
 		return s.unknown(ctx, r)
 	case e.Status.Ended():
 		return s.ended(ctx, r, e)
+	case e.Status == live.EgressEnding && mayFollow(r.Status, stopped):
+		return s.makeStopped(ctx, r, e) // whatever becomes of its file, it records no more
 	}
 	switch r.Status {
 	case initiated:
@@ -271,7 +273,7 @@ func (s *Service) notStarted(ctx context.Context, r *ent.Recording) (bool, error
 
 // running follows a recorder that records.
 func (s *Service) running(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
-	if r.StopTime != nil || e.Status == live.EgressEnding {
+	if r.StopTime != nil {
 		return s.stop(ctx, r, e.ID)
 	}
 	over, err := s.isOver(ctx, r)

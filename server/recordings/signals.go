@@ -133,7 +133,9 @@ func (s *Service) stopUnwanted(ctx context.Context, running []live.Egress) error
 			}
 		}
 	}
-	return each(unwanted, func(e live.Egress) error { return s.EgressChanged(ctx, e) })
+	return each(unwanted, func(e live.Egress) error {
+		return jobs.Safely(ctx, s.Log, "recordings.unwanted", func() error { return s.EgressChanged(ctx, e) })
+	})
 }
 
 func (s *Service) settleRoom(ctx context.Context, j RoomJob) error {
@@ -148,7 +150,8 @@ func (s *Service) settleRoom(ctx context.Context, j RoomJob) error {
 // settleAll settles several recordings. One that fails does not keep the others from it.
 func (s *Service) settleAll(ctx context.Context, ids []uuid.UUID) error {
 	return each(ids, func(id uuid.UUID) error {
-		if err := s.Settle(ctx, id, nil); err != nil {
+		// A panic in one of several goroutines would be the end of the server.
+		if err := jobs.Safely(ctx, s.Log, "recordings.settle", func() error { return s.Settle(ctx, id, nil) }); err != nil {
 			return fmt.Errorf("recording %s: %w", id, err)
 		}
 		return nil

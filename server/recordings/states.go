@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
@@ -107,7 +108,10 @@ func (s *Service) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, 
 // maxDetail is how much of what LiveKit says is kept, in characters.
 const maxDetail = 500
 
+// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a move that cannot be
+// stored would never be made.
 func bounded(detail string) string {
+	detail = strings.ReplaceAll(strings.ToValidUTF8(detail, ""), "\x00", "")
 	if text := []rune(detail); len(text) > maxDetail {
 		return string(text[:maxDetail])
 	}

@@ -301,7 +301,8 @@ type Recording struct {
 	Mode RecordingMode `protobuf:"varint,4,opt,name=mode,proto3,enum=usher.v1.RecordingMode" json:"mode,omitempty"`
 	// How far it has come.
 	Status RecordingStatus `protobuf:"varint,5,opt,name=status,proto3,enum=usher.v1.RecordingStatus" json:"status,omitempty"`
-	// Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`.
+	// Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`,
+	// and for files from before the folder of recordings was changed.
 	MediaPath string `protobuf:"bytes,6,opt,name=media_path,json=mediaPath,proto3" json:"media_path,omitempty"`
 	// Media type of the file: "video/mp4" or "audio/ogg".
 	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`

@@ -87,7 +87,8 @@ export type Recording = Message<"usher.v1.Recording"> & {
   status: RecordingStatus;
 
   /**
-   * Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`.
+   * Path of the file on this server, "/media/…", for whoever is signed in and may download it. Empty unless `downloadable`,
+   * and for files from before the folder of recordings was changed.
    *
    * @generated from field: string media_path = 6;
    */
