@@ -654,6 +654,102 @@ func TestCreateInvitations_again(t *testing.T) {
 	})
 }
 
+// The link of an invitation without a time works for as long as when it was last given, whatever is said about it later.
+func TestUpdateInvitation_keepsLink(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		v := startInviting(t, catcher.Options{}, onDatabase)
+		v.invite("charles@people.example")
+		long := time.Now().UTC().Add(-40 * 24 * time.Hour)
+		if _, err := v.DB.SQL().ExecContext(t.Context(), `UPDATE invitations SET create_time = $1`, long); err != nil {
+			t.Fatal(err)
+		}
+		again := v.invite("charles@people.example")[0]
+		updated := must[*usherv1.UpdateInvitationResponse](t)(v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{
+			Invitation: &usherv1.Invitation{Id: again.GetId(), Message: "Bring the cards."},
+		})).GetInvitation()
+		if !updated.GetExpireTime().AsTime().Equal(again.GetExpireTime().AsTime()) {
+			t.Errorf("a message changed the end of the link from %v to %v", again.GetExpireTime().AsTime(), updated.GetExpireTime().AsTime())
+		}
+		v.status(again.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	})
+}
+
+// What becomes of a letter that was overtaken says nothing about the one that is under way.
+func TestInvitation_overtaken(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		came, goOn := make(chan struct{}), make(chan struct{})
+		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, _ string) error {
+			if stage == catcher.Data {
+				came <- struct{}{}
+				<-goOn
+			}
+			return nil
+		}}, onDatabase)
+		id := v.invite("charles@people.example")[0].GetId()
+		within(t, came)
+		must[*usherv1.UpdateInvitationResponse](t)(v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{
+			Invitation: &usherv1.Invitation{Id: id, Message: "Bring the cards."},
+		}))
+		goOn <- struct{}{}
+		within(t, came) // the second one
+		var got *usherv1.Invitation
+		v.eventually("the first letter is sent", 30*time.Second, func() bool {
+			got = must[*usherv1.GetInvitationResponse](t)(v.host.GetInvitation(t.Context(), &usherv1.GetInvitationRequest{InvitationId: id})).GetInvitation()
+			return got.GetSendTime() != nil
+		})
+		if got.GetStatus() != usherv1.InvitationStatus_INVITATION_STATUS_PENDING {
+			t.Errorf("while the update is under way it is %v", got.GetStatus())
+		}
+		goOn <- struct{}{}
+		v.status(id, usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	})
+}
+
+// within waits for a letter to be where a test holds it up.
+func within(t testing.TB, came <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-came:
+	case <-time.After(60 * time.Second):
+		t.Fatal("no letter came within a minute")
+	}
+}
+
+// Letters to a domain that is slow wait, and neither hold up others nor leave anything behind.
+func TestInvitation_slowDomain(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+		goOn := make(chan struct{})
+		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+			if stage == catcher.Data && strings.HasSuffix(address, "@slow.example") {
+				<-goOn
+			}
+			return nil
+		}}, onDatabase, func(c *server.Config) { c.Mail.PerDomain = 1 })
+		v.invite("ada@slow.example", "grace@slow.example", "charles@slow.example", "alan@quick.example")
+		if got := v.mail.Wait(1); got[0].To != "alan@quick.example" {
+			t.Error("a slow domain came first")
+		}
+		v.eventually("letters were put off several times", 30*time.Second, func() bool {
+			_, metrics := get(t, v.Metrics+"/metrics")
+			return putOff.MatchString(metrics)
+		})
+		close(goOn)
+		v.mail.Wait(4)
+		v.eventually("all jobs are done", 30*time.Second, func() bool { return len(v.jobsOf("invitations.send", "done")) >= 4 })
+		if all := v.jobsOf("invitations.send"); len(all) != 4 || len(v.mail.Mails()) != 4 {
+			t.Errorf("%d jobs and %d letters, want 4 and 4", len(all), len(v.mail.Mails()))
+		}
+		if strings.Contains(v.log.String(), "job failed") {
+			t.Error("waiting counts as failure")
+		}
+	})
+}
+
+var putOff = regexp.MustCompile(`usher_jobs_total\{kind="invitations.send",outcome="later"\} ([4-9]|\d\d)`)
+
 // An update replaces the entry in the calendar, and one that changes nothing sends nothing.
 func TestUpdateInvitation(t *testing.T) {
 	t.Parallel()
@@ -766,7 +862,7 @@ func TestInvitationPage(t *testing.T) {
 	})).GetInvitations()[0]
 	token := v.link(v.mail.Wait(1)[0])
 	path := "/i/" + token
-	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt je uit"} {
+	for language, word := range map[string]string{"en": "invites you", "fr-FR,fr;q=0.9": "vous invite", "de": "lädt Sie", "nl": "nodigt u uit"} {
 		res, body := v.browse(http.MethodGet, path, nil, language)
 		if res.StatusCode != http.StatusOK || !strings.Contains(body, word) || !strings.Contains(body, "Analytical Engines") ||
 			!strings.Contains(body, "&lt;b&gt;Bring") || strings.Contains(body, "<script") {

@@ -116,8 +116,8 @@ func (c *mailCrash) steps() {
 		return err == nil && n == 2
 	})
 	c.invite("recipient@people.example", "content@people.example")
-	<-c.reached
-	<-c.reached
+	within(c.t, c.reached)
+	within(c.t, c.reached)
 	c.invite("unstored@people.example")
 	c.eventually("the server knows that the letter was taken", 60*time.Second, func() bool {
 		return strings.Count(c.process.Output(), "letter sent") == 3

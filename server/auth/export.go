@@ -36,6 +36,9 @@ type PersonalData struct {
 	Decisions []ExportedDecision `json:"decisions"`
 	// Recordings are those to which the person has access.
 	Recordings []ExportedRecording `json:"recordings"`
+	// Invitations are those that the person wrote or got, and Letters how many letters about them were counted a day.
+	Invitations []ExportedInvitation  `json:"invitations"`
+	Letters     []ExportedLetterCount `json:"letters"`
 }
 
 // ExportedUser is an account.
@@ -140,6 +143,12 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 		return nil, err
 	}
 	if data.Recordings, err = l.exportRecordings(ctx, u); err != nil {
+		return nil, err
+	}
+	if data.Invitations, err = l.exportInvitations(ctx, u); err != nil {
+		return nil, err
+	}
+	if data.Letters, err = l.exportLetterCounts(ctx, u); err != nil {
 		return nil, err
 	}
 	return data, l.exportCalls(ctx, u, data)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
-	"github.com/usher-meet/usher/gen/ent/invitation"
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/predicate"
@@ -100,6 +99,9 @@ func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
 		if _, err := tx.RecordingAccess.Delete().Where(MyRecordings(u)).Exec(ctx); err != nil {
 			return fmt.Errorf("delete accesses to recordings: %w", err)
 		}
+		if err := deleteInvitations(ctx, tx, u); err != nil {
+			return err
+		}
 		if err := forget(ctx, tx, u); err != nil {
 			return err
 		}
@@ -120,8 +122,8 @@ type MergeParams struct {
 }
 
 // Merge makes one account of two: memberships and accesses to recordings move, and where both have one the higher role wins;
-// API tokens move; the sub
-// and the address move if Into has none. It fails with [ErrNoUser], or with [ErrTwoSubs].
+// API tokens move, and so do the invitations that From wrote; the sub and the address move if Into has none. It fails with
+// [ErrNoUser], or with [ErrTwoSubs].
 func (l *Lifecycle) Merge(ctx context.Context, p MergeParams) error {
 	if p.From == p.Into {
 		return errMergeSelf
@@ -149,6 +151,9 @@ func merge(ctx context.Context, tx *ent.Client, p MergeParams) error {
 		return err
 	}
 	if err := moveAPITokens(ctx, tx, from, into); err != nil {
+		return err
+	}
+	if err := moveInvitations(ctx, tx, from, into); err != nil {
 		return err
 	}
 	if err := forget(ctx, tx, from); err != nil {
@@ -213,17 +218,14 @@ func moveAPITokens(ctx context.Context, tx *ent.Client, from, into *ent.User) er
 	return nil
 }
 
-// forget deletes a user, what cascades from that, and the answers kept for repeated calls.
+// forget deletes a user, what cascades from that, the answers kept for repeated calls, and counts of letters.
 func forget(ctx context.Context, tx *ent.Client, u *ent.User) error {
 	caller := Caller{Kind: User, User: u}
 	if _, err := tx.IdempotencyKey.Delete().Where(idempotencykey.Caller(caller.Key())).Exec(ctx); err != nil {
 		return fmt.Errorf("delete idempotency keys: %w", err)
 	}
-	if u.EmailVerified && u.Email != "" {
-		// Invitations to them. Those that they wrote stay with who got them, and name nobody.
-		if _, err := tx.Invitation.Delete().Where(invitation.AddressEqualFold(u.Email)).Exec(ctx); err != nil {
-			return fmt.Errorf("delete invitations: %w", err)
-		}
+	if _, err := tx.MailQuota.Delete().Where(ownQuota(u)).Exec(ctx); err != nil {
+		return fmt.Errorf("delete quotas: %w", err)
 	}
 	if err := tx.User.DeleteOne(u).Exec(ctx); err != nil {
 		return fmt.Errorf("delete user: %w", err)

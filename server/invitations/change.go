@@ -139,9 +139,9 @@ func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, chang
 
 func (s *Service) store(ctx context.Context, tx *ent.Client, i **ent.Invitation, message string, next schedule) error {
 	update := tx.Invitation.UpdateOne(*i).SetMessage(message).SetTimezone(next.timezone).SetRecurrence(next.recurrence).
-		AddSequence(1).SetStatus(pending).SetExpireTime(next.expire((*i).CreateTime, s.Rules.Life))
+		AddSequence(1).SetStatus(pending)
 	if !next.none() {
-		update.SetStartTime(next.start).SetEndTime(next.end)
+		update.SetStartTime(next.start).SetEndTime(next.end).SetExpireTime(next.expire((*i).CreateTime, s.Rules.Life))
 	}
 	var err error
 	if *i, err = update.Save(ctx); err != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/text/language"
@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // batch is one call of CreateInvitations.
@@ -92,14 +93,21 @@ func tagOf(s string) string {
 	return tag.String()
 }
 
-// clean is what somebody wrote without what nobody sees.
+// maxMessage is how long a message may be, in characters; the contract says so too.
+const maxMessage = 2000
+
+// clean is what somebody wrote, line by line without what nobody sees.
 func clean(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
-			return -1
+	var b strings.Builder
+	left := maxMessage
+	for l := range strings.SplitSeq(strings.ReplaceAll(s, "\r\n", "\n"), "\n") {
+		l = text.Clean(l, left)
+		b.WriteString(l + "\n")
+		if left -= utf8.RuneCountInString(l) + 1; left <= 0 {
+			break
 		}
-		return r
-	}, strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\r\n", "\n")))
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // create invites people, once for each request_id.

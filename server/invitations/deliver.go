@@ -12,6 +12,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/invitation"
 	"github.com/usher-meet/usher/gen/ent/invitationletter"
+	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/user"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/letter"
@@ -61,7 +62,7 @@ func (s *Service) Send(ctx context.Context, args SendArgs) error {
 		s.Log.InfoContext(ctx, "letter refused", "invitation", l.InvitationID, "letter", l.ID, "err", refusal)
 		return s.end(ctx, l, invitationletter.StateRefused, refusal.Code)
 	case errors.Is(err, letter.ErrBusy):
-		return s.later(ctx, l)
+		return jobs.Later(s.Rules.Again)
 	}
 	return fmt.Errorf("send letter %s: %w", l.ID, err)
 }
@@ -178,13 +179,6 @@ func (s *Service) renew(ctx context.Context, i *ent.Invitation) (string, error) 
 	return token, err
 }
 
-// later has a letter sent in a moment, when there may be room on the way to its domain. That is no failure of it.
-func (s *Service) later(ctx context.Context, l *ent.InvitationLetter) error {
-	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		return s.Jobs.Enqueue(ctx, tx, SendArgs{Letter: l.ID}, jobs.KeepTrying(s.Rules.KeepTrying+time.Hour), jobs.At(now().Add(s.Rules.Again)))
-	})
-}
-
 // phonePatience is how long a letter waits for phone numbers that should be there.
 const phonePatience = 10 * time.Minute
 
@@ -206,22 +200,23 @@ func (s *Service) end(ctx context.Context, l *ent.InvitationLetter, state invita
 		if n == 0 || l.Kind == invitationletter.KindCancelled {
 			return nil
 		}
-		update := tx.Invitation.Update().Where(invitation.ID(l.InvitationID), invitation.StatusIn(open...))
-		switch state {
-		case invitationletter.StateTaken:
-			update.SetSendTime(now())
-			update.SetStatus(sent)
-		case invitationletter.StateRefused, invitationletter.StateLate:
-			update.SetStatus(bounced)
-		case invitationletter.StateDropped:
-			// Only what is latest says how things stand; this one may have been overtaken.
-			update.Where(invitation.Sequence(l.Sequence)).SetStatus(bounced)
-		case invitationletter.StateQueued:
-			return nil
-		}
-		if err := update.Exec(ctx); err != nil {
-			return fmt.Errorf("store status: %w", err)
-		}
-		return nil
+		return conclude(ctx, tx, l, state)
 	})
+}
+
+// conclude says what the end of a letter means for an invitation whose link works.
+func conclude(ctx context.Context, tx *ent.Client, l *ent.InvitationLetter, state invitationletter.State) error {
+	working := []predicate.Invitation{invitation.ID(l.InvitationID), invitation.StatusIn(open...)}
+	status := bounced
+	if state == invitationletter.StateTaken {
+		status = sent
+		if err := tx.Invitation.Update().Where(working...).SetSendTime(now()).Exec(ctx); err != nil {
+			return fmt.Errorf("store when it was sent: %w", err)
+		}
+	}
+	// Only what is latest says how things stand; this one may have been overtaken.
+	if err := tx.Invitation.Update().Where(working...).Where(invitation.Sequence(l.Sequence)).SetStatus(status).Exec(ctx); err != nil {
+		return fmt.Errorf("store status: %w", err)
+	}
+	return nil
 }

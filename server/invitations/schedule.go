@@ -18,6 +18,8 @@ const (
 	longest, horizon = 7 * 24 * time.Hour, 5 * 365 * 24 * time.Hour
 	// mostOccurrences is how often a meeting may repeat.
 	mostOccurrences = 400
+	// maxRecurrence is how long a rule may be once it is written anew.
+	maxRecurrence = 500
 	// shownOccurrences is how many a letter lists.
 	shownOccurrences = 4
 )
@@ -110,9 +112,13 @@ func readRecurrence(rule string, start time.Time, timezone string) (string, []ti
 	if err != nil {
 		return "", nil, err
 	}
-	text := *option
-	text.Dtstart = time.Time{}
-	return text.RRuleString(), starts, nil
+	bare := *option
+	bare.Dtstart = time.Time{}
+	written := bare.RRuleString()
+	if len(written) > maxRecurrence {
+		return "", nil, fmt.Errorf("must be %d characters at most, with a sign before each number of a week", maxRecurrence)
+	}
+	return written, starts, nil
 }
 
 // occurrences lists when a meeting begins. It stops at the first that is too many or too late: a rule can be about days

@@ -46,6 +46,24 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
+// What people write keeps its lines and the joiners that Persian and many emoji are spelt with, and nothing that nobody sees.
+func TestClean(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{
+		" Hello,\r\n\r\nbring the cards. \n": "Hello,\n\nbring the cards.",
+		"می\u200cخواهم 👩\u200d👩\u200d👧":      "می\u200cخواهم 👩\u200d👩\u200d👧",
+		"a\x00b\u202ec\u200bd\xff":           "abcd",
+		strings.Repeat("x", 2500):            strings.Repeat("x", 2000),
+		// Composing it makes two characters of each.
+		strings.Repeat("\u0958", 2000): strings.Repeat("\u0915\u093c", 1000),
+		strings.Repeat("x\n", 1500):    strings.TrimSpace(strings.Repeat("x\n", 1000)),
+	} {
+		if got := clean(typed); got != want {
+			t.Errorf("clean(%.40q) = %.40q, want %.40q", typed, got, want)
+		}
+	}
+}
+
 func FuzzNormalize(f *testing.F) {
 	for _, s := range []string{"ada@people.example", "josé@bücher.example", "a@b\r\nc", "\"x\"@y.z"} {
 		f.Add(s)
@@ -97,6 +115,7 @@ func TestReadSchedule(t *testing.T) {
 		{name: "at other hours", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=2;BYHOUR=1,2", field: "recurrence"},
 		{name: "the 30th of February", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;COUNT=3", field: "recurrence"},
 		{name: "another first day", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=WEEKLY;BYDAY=FR;COUNT=3", field: "recurrence"},
+		{name: "longer when written anew", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=MONTHLY;COUNT=2;BYDAY=" + strings.Repeat("1TU,", 110) + "1TU", field: "recurrence"},
 		{name: "nonsense", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "every tuesday", field: "recurrence"},
 		{name: "two lines", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "FREQ=DAILY;COUNT=2\r\nATTENDEE:x", field: "recurrence"},
 		{name: "a start of its own", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "UTC", rule: "DTSTART:20200101T000000Z;FREQ=DAILY;COUNT=2", field: "recurrence"},

@@ -68,7 +68,7 @@ type handling struct{ timeout time.Duration }
 func Timeout(d time.Duration) HandleOption { return func(h *handling) { h.timeout = d } }
 
 // Handle has work do the jobs whose arguments are a T. Errors of work are stored and logged, so they hold no personal data;
-// what looks like an address, a number or a token is masked all the same. [Permanent] ones are not tried again.
+// what looks like an address, a number or a token is masked all the same. [Permanent] ones are not tried again, and [Later] is no failure.
 func Handle[T Args](r *Registry, work func(ctx context.Context, args T) error, options ...HandleOption) {
 	h := handling{timeout: standardTimeout}
 	for _, o := range options {
@@ -203,3 +203,6 @@ func (c *Client) enqueue(ctx context.Context, tx *ent.Client, args Args, options
 
 // Permanent marks an error that trying again cannot heal: the job is dead at once.
 func Permanent(err error) error { return river.JobCancel(err) }
+
+// Later is what work returns that cannot be done yet and has not failed: it is done again after d, and this run does not count.
+func Later(d time.Duration) error { return river.JobSnooze(d) }

@@ -392,6 +392,29 @@ func TestRun_stop(t *testing.T) {
 	})
 }
 
+// What is put off is the same job, done again after a while; that is no attempt of it, however often it happens.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		var runs atomic.Int32
+		c := newClient(t, db, registry(func(context.Context, note) error {
+			if runs.Add(1) <= 3 {
+				return jobs.Later(100 * time.Millisecond)
+			}
+			return nil
+		}), jobs.Options{})
+		enqueue(t, db, c, "one")
+		start(t, c)
+		eventually(t, 30*time.Second, "the job was not done", func() bool { return len(list(t, c, "done")) == 1 })
+		if job := list(t, c, "done")[0]; job.Attempts != 1 || len(job.Errors) != 0 || runs.Load() != 4 {
+			t.Errorf("after %d runs: %+v, want 4 runs in one attempt", runs.Load(), job)
+		}
+		if left := list(t, c, ""); len(left) != 0 {
+			t.Errorf("left: %+v", left)
+		}
+	})
+}
+
 // startChild runs this program as a server of its own, and returns when it has said all of the lines.
 func startChild(t *testing.T, address string, lines ...string) *exec.Cmd {
 	t.Helper()

@@ -20,7 +20,8 @@ func newMeter(reg prometheus.Registerer) *meter {
 	m := &meter{
 		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "usher_jobs_total",
-			Help: "Runs of jobs, by kind and outcome: done, failed (tried again), interrupted (done by another replica), dead.",
+			Help: "Runs of jobs, by kind and outcome: done, failed (tried again), interrupted (done by another replica), " +
+				"later (put off), dead.",
 		}, []string{"kind", "outcome"}),
 		jobTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "usher_job_seconds", Help: "How long runs of jobs took, by kind.", Buckets: []float64{.01, .05, .1, .5, 1, 5, 30},

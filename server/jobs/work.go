@@ -51,13 +51,17 @@ const (
 	outcomeFailed      = "failed"      // and is tried again
 	outcomeInterrupted = "interrupted" // by a server that stops: another one does it
 	outcomeDead        = "dead"
+	outcomeLater       = "later" // was put off
 )
 
 func outcomeOf(ctx context.Context, job *rivertype.JobRow, err error) string {
 	var permanent *river.JobCancelError
+	var later *river.JobSnoozeError
 	switch {
 	case err == nil:
 		return outcomeDone
+	case errors.As(err, &later):
+		return outcomeLater
 	case errors.As(err, &permanent):
 		return outcomeDead
 	case errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.Canceled):

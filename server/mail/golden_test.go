@@ -276,3 +276,20 @@ func TestReadableOn(t *testing.T) {
 		}
 	}
 }
+
+func TestLine(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{
+		"Weekly\r\nBcc:\u2028x": "Weekly Bcc: x",
+		// Joiners are letters' own: without them it is spelt wrong, and with spaces it is three words.
+		"می\u200cخواهم":  "می\u200cخواهم",
+		"👩\u200d💻":       "👩\u200d💻",
+		"a\u202eb\x00c":  "abc",
+		"0123456789abc":  "0123456789abc",
+		"0123456789abcd": "0123456789ab…",
+	} {
+		if got := line(typed, 13); got != want {
+			t.Errorf("line(%q) = %q, want %q", typed, got, want)
+		}
+	}
+}

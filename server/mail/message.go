@@ -5,11 +5,12 @@ import (
 	netmail "net/mail"
 	"strings"
 	"time"
-	"unicode"
+	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // Message is a letter as it is sent.
@@ -76,27 +77,21 @@ func (m *Message) compose(c Config) (*gomail.Msg, error) {
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
 	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	if m.Calendar != nil {
-		text, err := m.Calendar.serialize()
+		entry, err := m.Calendar.serialize()
 		if err != nil {
 			return nil, fmt.Errorf("write calendar entry: %w", err)
 		}
 		kind := gomail.ContentType("text/calendar; method=" + string(m.Calendar.method()))
-		msg.AddAlternativeString(kind, text, gomail.WithPartEncoding(gomail.EncodingB64))
+		msg.AddAlternativeString(kind, entry, gomail.WithPartEncoding(gomail.EncodingB64))
 	}
 	return msg, nil
 }
 
-// line is text on one line: what could end a header, or turn it around, is a space.
+// line is text on one line, without what could end a header or turn it around.
 func line(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	runes := []rune(strings.Join(strings.Fields(s), " "))
-	if len(runes) > most {
-		runes = append(runes[:most-1], '…')
+	s = text.Clean(s, most+1)
+	if utf8.RuneCountInString(s) <= most {
+		return s
 	}
-	return string(runes)
+	return text.Clean(s, most-1) + "…"
 }

@@ -88,7 +88,7 @@ function Preferences({ me: stored }: { me: User }) {
   const standardName = accessLevels(t).find((one) => one.level === standard)?.name ?? "";
   return (
     <section className="card stack">
-      <h2>{t.header.language}</h2>
+      <h2>{t.profile.preferences}</h2>
       <div className="field">
         <label htmlFor={`${id}-language`}>{t.profile.language}</label>
         <select

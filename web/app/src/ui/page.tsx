@@ -122,7 +122,7 @@ export function MessagePage({ title, body, children }: { title: string; body: st
     <Page title={title} narrow>
       <div className="message">
         <h1>{title}</h1>
-        <p>{body}</p>
+        {body && <p>{body}</p>}
         <div className="actions">{children}</div>
       </div>
     </Page>
