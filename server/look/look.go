@@ -38,9 +38,19 @@ var hexColour = regexp.MustCompile(`^#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-
 
 // brand does what applyBrand of the web app does: letters on the colour can be read, and so can letters in it.
 func brand(colour string) string {
+	if !hexColour.MatchString(colour) {
+		return ""
+	}
+	return ":root { --accent: " + colour + "; --on-accent: " + On(colour) + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
+		" --accent-soft: color-mix(in oklab, " + colour + " 16%, var(--card)); }\n"
+}
+
+// On is the colour of letters that can be read on a colour (#rrggbb), light or dark by its relative luminance (WCAG 2.2); light for
+// what is no colour.
+func On(colour string) string {
 	parts := hexColour.FindStringSubmatch(colour)
 	if parts == nil {
-		return ""
+		return "#ffffff"
 	}
 	luminance := 0.0
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
@@ -53,10 +63,8 @@ func brand(colour string) string {
 		}
 		luminance += weight * c
 	}
-	on := "#ffffff"
 	if luminance > 0.18 {
-		on = "#15131a"
+		return "#15131a"
 	}
-	return ":root { --accent: " + colour + "; --on-accent: " + on + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
-		" --accent-soft: color-mix(in oklab, " + colour + " 16%, var(--card)); }\n"
+	return "#ffffff"
 }

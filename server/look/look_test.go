@@ -70,3 +70,13 @@ func TestWith_colour(t *testing.T) {
 		t.Error("two styles have one hash")
 	}
 }
+
+func TestOn(t *testing.T) {
+	t.Parallel()
+	const dark, light = "#15131a", "#ffffff"
+	for colour, want := range map[string]string{"#000000": light, "#ffffff": dark, "#ffd500": dark, "#1a5fb4": light, "": light} {
+		if got := On(colour); got != want {
+			t.Errorf("on %s: %s, want %s", colour, got, want)
+		}
+	}
+}

@@ -268,15 +268,6 @@ func TestTranslations(t *testing.T) {
 	wordingtest.Check(t, translations, "translations")
 }
 
-func TestReadableOn(t *testing.T) {
-	t.Parallel()
-	for colour, want := range map[string]string{"#000000": "#ffffff", "#ffffff": "#000000", "#ffd500": "#000000", "#1a5fb4": "#ffffff", "": "#ffffff"} {
-		if got := readableOn(colour); got != want {
-			t.Errorf("on %s: %s, want %s", colour, got, want)
-		}
-	}
-}
-
 func TestLine(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]string{

@@ -7,13 +7,13 @@ import (
 	"embed"
 	"fmt"
 	htmltemplate "html/template"
-	"strconv"
 	"strings"
 	texttemplate "text/template"
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/look"
 	"github.com/usher-meet/usher/server/wording"
 )
 
@@ -224,7 +224,7 @@ func (p *Post) write(e letter.Envelope, s *wording.Speaker, subject string, v vi
 	b := p.Branding
 	v.Language, v.Brand, v.Logo, v.Support, v.Stop = s.Language, p.brand(), b.GetLogoUrl(), b.GetSupportEmail(), e.Stop
 	v.Color = cmp.Or(b.GetPrimaryColor(), "#553772")
-	v.OnColor = readableOn(v.Color)
+	v.OnColor = look.On(v.Color)
 	v.Sent, v.SupportText, v.StopText = s.Say("footer.sent"), s.Say("footer.support"), s.Say("footer.stop")
 	if err := s.Err(); err != nil {
 		return nil, err
@@ -240,19 +240,6 @@ func (p *Post) write(e letter.Envelope, s *wording.Speaker, subject string, v vi
 		ID: e.ID.String(), To: e.To, Subject: subject, Text: text.String(), HTML: html.String(), Stop: e.Stop,
 		Language: s.Language, Date: cmp.Or(e.Time, time.Now()),
 	}, nil
-}
-
-// readableOn is black or white, whichever is easier to read on a colour (#rrggbb).
-func readableOn(colour string) string {
-	n, err := strconv.ParseUint(strings.TrimPrefix(colour, "#"), 16, 32)
-	if err != nil {
-		return "#ffffff"
-	}
-	// Weights of ITU-R BT.601.
-	if luma := 299*(n>>16&255) + 587*(n>>8&255) + 114*(n&255); luma > 150_000 {
-		return "#000000"
-	}
-	return "#ffffff"
 }
 
 // maxLines is how many lines of what somebody wrote are shown.

@@ -56,11 +56,17 @@ func Match(instance []string, wanted ...string) string {
 	return names[0]
 }
 
-// Accepted are the languages of an Accept-Language header, the most wanted first.
+// Accepted are the languages of an Accept-Language header, the most wanted first, without what is none.
 func Accepted(header string) []string {
-	tags, _, err := language.ParseAcceptLanguage(header)
-	if err != nil {
-		return nil
+	var known []string
+	for one := range strings.SplitSeq(header, ",") {
+		if _, _, err := language.ParseAcceptLanguage(one); err == nil {
+			known = append(known, one)
+		}
+	}
+	tags, _, err := language.ParseAcceptLanguage(strings.Join(known, ","))
+	if err != nil || len(tags) == 0 {
+		return nil // it is too long, or says nothing
 	}
 	names := make([]string, len(tags))
 	for i, t := range tags {

@@ -46,6 +46,9 @@ func TestMatch(t *testing.T) {
 	if got := Accepted("de-CH,de;q=0.8,en;q=0.5"); len(got) != 3 || got[0] != "de-CH" {
 		t.Errorf("accepted %q", got)
 	}
+	if got := Accepted("xx-unknown,fr;q=0.3,nl;q=0.7,\x00"); len(got) != 2 || got[0] != "nl" {
+		t.Errorf("beside a tag that is none: %v, want nl and fr", got)
+	}
 	if got := Accepted("\x00;;"); got != nil {
 		t.Errorf("accepted %q of nonsense", got)
 	}
