@@ -20,14 +20,14 @@ import (
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
-// documentedNginx is the configuration of docs/proxies.md.
-func documentedNginx(t *testing.T) string {
+// documented is a configuration of docs/proxies.md, by its language there.
+func documented(t *testing.T, language string) string {
 	t.Helper()
 	text := string(must[[]byte](t)(os.ReadFile("../docs/proxies.md")))
-	_, text, found := strings.Cut(text, "```nginx\n")
+	_, text, found := strings.Cut(text, "```"+language+"\n")
 	text, _, ended := strings.Cut(text, "```")
 	if !found || !ended {
-		t.Fatal("docs/proxies.md has no configuration of nginx")
+		t.Fatalf("docs/proxies.md has no %s", language)
 	}
 	return text
 }
@@ -41,33 +41,53 @@ func replaced(t testing.TB, text, old, by string) string {
 	return strings.Replace(text, old, by, 1)
 }
 
-// proxied is a server behind nginx.
+// proxied is a server behind a proxy.
 type proxied struct {
 	*instance
 	ada  *ent.User
 	room string
-	// browser speaks HTTP/2 to nginx.
+	// browser speaks HTTP/2 to the proxy.
 	browser *http.Client
 	url     string
 }
 
-// behindNginx starts both, with the documented configuration as change leaves it.
-func behindNginx(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+// behind starts a server with a room, and the proxy that run starts on a port of 127.0.0.1 with a certificate.
+func behind(t *testing.T, config func(*server.Config), run func(p *proxied, port int, certificate, key string)) *proxied {
 	t.Helper()
-	p := &proxied{instance: start(t, config)}
+	p := &proxied{instance: start(t, config), url: "https://meet.example.org"}
 	p.ada = p.user("Ada Behind A Proxy")
 	p.room = p.restricted(p.ada).GetId()
 	port := testenv.Port(t)
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	certificate, key, roots := testenv.CertificateFiles(t, "meet.example.org")
-	text := documentedNginx(t)
-	text = replaced(t, text, "server 127.0.0.1:8080;", "server "+strings.TrimPrefix(p.URL, "http://")+";")
-	text = replaced(t, text, "listen 443 ssl http2;", "listen "+address+" ssl http2;")
-	text = replaced(t, text, "/etc/ssl/meet.example.org.pem", certificate)
-	text = replaced(t, text, "/etc/ssl/meet.example.org.key", key)
-	testenv.Nginx(t, change(text), port)
-	p.browser, p.url = browserOf(t, address, roots), "https://meet.example.org"
+	run(p, port, certificate, key)
+	p.browser = browserOf(t, local(port), roots)
 	return p
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// behindNginx has the documented configuration as change leaves it.
+func behindNginx(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+	t.Helper()
+	return behind(t, config, func(p *proxied, port int, certificate, key string) {
+		text := documented(t, "nginx")
+		text = replaced(t, text, "server 127.0.0.1:8080;", "server "+strings.TrimPrefix(p.URL, "http://")+";")
+		text = replaced(t, text, "listen 443 ssl http2;", "listen "+local(port)+" ssl http2;")
+		text = replaced(t, text, "/etc/ssl/meet.example.org.pem", certificate)
+		text = replaced(t, text, "/etc/ssl/meet.example.org.key", key)
+		testenv.Nginx(t, change(text), port)
+	})
+}
+
+// behindCaddy has the documented configuration as change leaves it.
+func behindCaddy(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+	t.Helper()
+	return behind(t, config, func(p *proxied, port int, certificate, key string) {
+		text := documented(t, "caddyfile")
+		text = replaced(t, text, "127.0.0.1:8080", strings.TrimPrefix(p.URL, "http://"))
+		text = replaced(t, text, "meet.example.org {", "https://meet.example.org:"+strconv.Itoa(port)+" {\n\tbind 127.0.0.1\n\ttls "+certificate+" "+key)
+		testenv.Caddy(t, change(text), port)
+	})
 }
 
 func browserOf(t *testing.T, address string, roots *x509.CertPool) *http.Client {
@@ -75,7 +95,7 @@ func browserOf(t *testing.T, address string, roots *x509.CertPool) *http.Client 
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			// From another address than nginx's own, which is trusted.
+			// From another address than the proxy's own, which is trusted.
 			return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext(ctx, network, address)
 		},
 	}
@@ -92,10 +112,20 @@ func (p *proxied) through() *clients {
 
 func asDocumented(text string) string { return text }
 
-// The configuration in docs/proxies.md: HTTP/2 in front, messages as they are sent, and the client's own address.
+// The configurations in docs/proxies.md: HTTP/2 in front, messages as they are sent, and the client's own address.
 func TestProxies_nginx(t *testing.T) {
 	t.Parallel()
-	p := behindNginx(t, func(c *server.Config) {
+	testProxy(t, behindNginx)
+}
+
+func TestProxies_caddy(t *testing.T) {
+	t.Parallel()
+	testProxy(t, behindCaddy)
+}
+
+func testProxy(t *testing.T, behind func(*testing.T, func(*server.Config), func(string) string) *proxied) {
+	t.Helper()
+	p := behind(t, func(c *server.Config) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 2, Period: time.Hour}
 	}, asDocumented)
@@ -115,7 +145,7 @@ func TestProxies_nginx(t *testing.T) {
 		t.Error("the guest was let in without a connection")
 	}
 	untilList(list)
-	// The address that nginx passes on is the client's, whatever the client says.
+	// The address that the proxy passes on is the client's, whatever the client says.
 	liar := *p.instance
 	liar.URL = p.url
 	for n := range 2 {
@@ -163,15 +193,23 @@ func TestProxies_nginxBuffering(t *testing.T) {
 // Heartbeats keep a stream open past the proxy's read time-out; without them it is cut.
 func TestProxies_nginxTimeout(t *testing.T) {
 	t.Parallel()
-	short := func(text string) string {
-		return replaced(t, text, "proxy_read_timeout 60s;", "proxy_read_timeout 4s;")
-	}
+	testProxyTimeout(t, behindNginx, "proxy_read_timeout 60s;", "proxy_read_timeout 4s;")
+}
+
+func TestProxies_caddyTimeout(t *testing.T) {
+	t.Parallel()
+	testProxyTimeout(t, behindCaddy, "read_timeout 60s", "read_timeout 4s")
+}
+
+func testProxyTimeout(t *testing.T, behind func(*testing.T, func(*server.Config), func(string) string) *proxied, timeout, shorter string) {
+	t.Helper()
+	short := func(text string) string { return replaced(t, text, timeout, shorter) }
 	const lives = 12 * time.Second
-	p := behindNginx(t, func(c *server.Config) { c.Streams.Heartbeat = 500 * time.Millisecond }, short)
+	p := behind(t, func(c *server.Config) { c.Streams.Heartbeat = 500 * time.Millisecond }, short)
 	e := p.knock(p.clients(), p.room, "Grace Guest", "")
 	began, stream := time.Now(), watchEntry(t, p.through(), p.room, e.GetTicket())
 	untilEntry(stream, waiting)
-	silent := behindNginx(t, func(c *server.Config) { c.Streams.Heartbeat = time.Hour }, short)
+	silent := behind(t, func(c *server.Config) { c.Streams.Heartbeat = time.Hour }, short)
 	other := silent.knock(silent.clients(), silent.room, "Grace Guest", "")
 	if err := watchEntry(t, silent.through(), silent.room, other.GetTicket()).end(); err == nil {
 		t.Error("a silent stream was not cut by the proxy's time-out: the heartbeat proves nothing")

@@ -27,6 +27,13 @@ func Nginx(t testing.TB, http string, port int) *Process {
 		t.Fatal(err)
 	}
 	p := Start(t, program(t, "USHER_TEST_NGINX"), "-c", path, "-p", folder, "-e", "stderr")
+	p.untilAccepts(port)
+	return p
+}
+
+// untilAccepts waits until a program accepts connections on a port.
+func (p *Process) untilAccepts(port int) {
+	p.t.Helper()
 	p.until(func() error {
 		c, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), time.Second)
 		if err != nil {
@@ -34,7 +41,6 @@ func Nginx(t testing.TB, http string, port int) *Process {
 		}
 		return c.Close()
 	})
-	return p
 }
 
 // CertificateFiles is [Certificate], in the files that programs read. roots trusts it.
