@@ -50,7 +50,7 @@ const changes = [
   RoomEvent.RoomMetadataChanged,
 ];
 
-/** Who takes part: everybody but recorders, and callers who are held. The local one comes first. */
+/** Who takes part: everybody who is in but recorders, and callers who are held. The local one comes first. */
 export function usePeople(): LiveParticipant[] {
   const all = useParticipants({ updateOnlyOn: changes });
   const { metadata } = useRoomInfo();
@@ -58,7 +58,8 @@ export function usePeople(): LiveParticipant[] {
 }
 
 export function takesPart(p: LiveParticipant, metadata: string | undefined): boolean {
-  if (p.kind === ParticipantKind.EGRESS) return false;
+  // Without an identity it is oneself, before LiveKit has answered.
+  if (p.kind === ParticipantKind.EGRESS || !p.identity) return false;
   return !isHeld({ kind: p.kind, attributes: p.attributes }, metadata);
 }
 
