@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"connectrpc.com/connect"
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -77,7 +78,10 @@ const (
 func TestDialIn(t *testing.T) {
 	t.Parallel()
 	refused := func(reason usherv1.ErrorReason) func(bool) error {
-		return func(bool) error { return fault.New(9, reason, "refused for this test") }
+		// Not by New, which adds to what the program declares.
+		return func(bool) error {
+			return &fault.Error{Code: connect.CodeFailedPrecondition, Reason: reason, Message: "refused for this test"}
+		}
 	}
 	tests := map[string]struct {
 		people []live.Participant

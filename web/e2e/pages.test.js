@@ -198,10 +198,10 @@ test("nothing needs a mouse", async () => {
   await ada.close();
 });
 
-for (const [locale, language, welcome, ask, door] of /** @type {const} */ ([
-  ["fr-FR", "fr", "Réunissez-vous. Nous tenons la porte.", "Demander à entrer", "Vous êtes à la porte"],
-  ["de-CH", "de", "Besprechen Sie sich. Wir halten die Tür.", "Um Einlass bitten", "Sie stehen vor der Tür"],
-  ["nl", "nl", "Vergader. Wij houden de deur open.", "Vragen om binnen te komen", "U staat aan de deur"],
+for (const [locale, language, welcome, ask, door, saved] of /** @type {const} */ ([
+  ["fr-FR", "fr", "Réunissez-vous. Nous tenons la porte.", "Demander à entrer", "Vous êtes à la porte", "Enregistré"],
+  ["de-CH", "de", "Besprechen Sie sich. Wir halten die Tür.", "Um Einlass bitten", "Sie stehen vor der Tür", "Gespeichert"],
+  ["nl", "nl", "Vergader. Wij houden de deur open.", "Vragen om binnen te komen", "U staat aan de deur", "Opgeslagen"],
 ])) {
   test(`in ${language}`, async () => {
     const host = createUsherClient({ baseUrl: usher.url, token: usher.token });
@@ -224,6 +224,7 @@ for (const [locale, language, welcome, ask, door] of /** @type {const} */ ([
     await ada.signIn(`Ada ${language}`, "/-/profile");
     await ada.page.getByLabel("Language", { exact: true }).selectOption(language);
     await ada.page.waitForFunction((wanted) => document.documentElement.lang === wanted, language);
+    await ada.page.getByText(saved, { exact: true }).waitFor();
     await ada.look(`profile, ${language}, phone`);
     await ada.page.goto("/");
     await ada.page.waitForFunction((wanted) => document.documentElement.lang === wanted, language);

@@ -75,11 +75,11 @@ function Preferences({ me: stored }: { me: User }) {
     update.mutate(
       { user, updateMask: { paths: [path] } },
       {
-        onSuccess: (answer) => {
+        onSuccess: async (answer) => {
           queries.setQueryData(meKey, answer.user);
           const language = languageOf(answer.user?.language ?? "");
-          if (path === "language" && language) void speak(language);
-          tell(t.common.saved);
+          const words = path === "language" && language ? await speak(language) : t;
+          tell(words.common.saved);
         },
       },
     );

@@ -39,8 +39,8 @@ interface Spoken {
   /** The language with its region, for dates, times and numbers. */
   locale: string;
   texts: Texts;
-  /** Changes the language of the page, and remembers it in this browser. */
-  speak: (language: Language) => Promise<void>;
+  /** Changes the language of the page, and remembers it in this browser. It returns the words of that language. */
+  speak: (language: Language) => Promise<Texts>;
 }
 
 const Context = createContext<Spoken | undefined>(undefined);
@@ -55,7 +55,9 @@ export function TextsProvider({ language, texts, children }: { language: Languag
   const [now, setNow] = useState({ language, texts });
   const speak = useCallback(async (next: Language) => {
     localStorage.setItem(stored, next);
-    setNow({ language: next, texts: await loadTexts(next) });
+    const texts = await loadTexts(next);
+    setNow({ language: next, texts });
+    return texts;
   }, []);
   const value = useMemo(() => ({ ...now, locale: localeOf(now.language), speak }), [now, speak]);
   return <Context.Provider value={value}>{children}</Context.Provider>;
