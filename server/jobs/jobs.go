@@ -163,9 +163,6 @@ func KeepTrying(d time.Duration) Option {
 	return func(o *river.InsertOpts) { o.MaxAttempts = attemptsWithin(d) }
 }
 
-// At has a job done then and not before.
-func At(t time.Time) Option { return func(o *river.InsertOpts) { o.ScheduledAt = t } }
-
 // Once writes nothing when there is a job of the same kind and arguments already: one that waits, goes on, or has ended and
 // is still kept. When fields of the arguments have the tag `river:"unique"`, only those are compared. It is for what must not
 // happen twice, never for "the state may have changed": the job that goes on may have looked already.

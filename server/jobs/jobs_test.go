@@ -315,7 +315,7 @@ func TestOperate_refusals(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		c := newClient(t, db, nil, jobs.Options{})
-		enqueue(t, db, c, "later", jobs.At(time.Now().Add(time.Hour)))
+		enqueue(t, db, c, "waits")
 		job := list(t, c, "waiting")[0]
 		if _, err := c.Retry(t.Context(), job.ID); !errors.Is(err, jobs.ErrWaiting) {
 			t.Errorf("retry what waits: %v", err)

@@ -48,7 +48,7 @@ func (c *Client) begin(ctx, work context.Context) (engine, error) {
 		if err = e.Start(work); err == nil {
 			return e, nil
 		}
-		c.options.Log.WarnContext(ctx, "jobs cannot begin yet", "err", err, "again_in", pause)
+		c.calm.WarnContext(ctx, "jobs cannot begin yet", "err", err, "again_in", pause)
 		select {
 		case <-ctx.Done():
 			return nil, nil //nolint:nilnil // there is neither work nor a failure
