@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"github.com/usher-meet/usher/server/deep"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/smallstack"
 )
 
 // This file bounds what a client can make the server wait for and keep.
@@ -115,7 +115,7 @@ type shallowConn struct{ connect.StreamingHandlerConn }
 
 // Receive implements connect.StreamingHandlerConn.
 func (c shallowConn) Receive(message any) (err error) {
-	deep.Call(func() { err = c.StreamingHandlerConn.Receive(message) })
+	smallstack.Call(func() { err = c.StreamingHandlerConn.Receive(message) })
 	return err
 }
 

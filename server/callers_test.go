@@ -15,9 +15,9 @@ import (
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // faultyLiveKit stands between a server and LiveKit's API, and answers 500 to the calls that a test names.
@@ -172,7 +172,7 @@ func TestHoldFailsClosed(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	faulty := newFaultyLiveKit(t, lk)
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *server.Config) { c.LiveKit.URL = faulty.URL })
+	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.LiveKit.URL = faulty.URL })
 	p.open()
 	for number, method := range map[string]string{"+4917000000001": "UpdateParticipant", "+4917000000002": "MutePublishedTrack"} {
 		faulty.fail(method)
@@ -333,7 +333,7 @@ func (p *phoned) decisions() (found []*usherv1.AuditEvent) {
 func TestPhoneGrace(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
-	p := startPhoned(t, restrictedRoom, phonesDirect, func(c *server.Config) { c.Callers.Grace = grace })
+	p := startPhoned(t, restrictedRoom, phonesDirect, func(c *settings.Config) { c.Callers.Grace = grace })
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())

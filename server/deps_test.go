@@ -22,87 +22,112 @@ import (
 
 const module = "github.com/usher-meet/usher/"
 
-// layers says what of ours each package may import, by the names of sets. A package that is missing here fails the test, so
-// that whoever adds one says where it belongs.
-//
-//	cmd → server → services → shared → gen, and server → adapters
-var (
-	layers = map[string]string{
-		// The commands for operators call the same rules as the API.
-		"cmd/usher": "dev server services shared migrations gen web",
-		// Runs a whole server with stand-ins around it, and is no part of one.
-		"server/dev": "server shared migrations catcher recorder gen",
-		"server":     "services adapters shared migrations webapp gen",
-
-		"server/rooms": "shared gen", "server/lobby": "shared gen", "server/participants": "shared gen",
-		"server/recordings": "shared gen", "server/users": "shared gen", "server/config": "shared gen", "server/callers": "shared gen",
-		"server/invitations": "shared gen",
-		"server/telephony":   "shared gen",
-
-		// Adapters know one thing outside each, and meet the services in server.go only.
-		"server/livekit": "shared gen", "server/oidc": "shared gen", "server/objectstore": "shared", "server/mail": "shared gen", "server/marketing": "shared gen",
-		// A mail server that delivers nothing, for development and tests.
-		"server/mail/catcher": "",
-
-		// Shared packages, each above those it lists.
-		"server/auth":        "fault dbtx live look ratelimit slug text wording gen",
-		"server/audit":       "auth gen",
-		"server/moderation":  "fault gen",
-		"server/page":        "auth fault gen",
-		"server/idempotency": "fault gen",
-		"server/mask":        "fault gen",
-		"server/ratelimit":   "fault gen",
-		"server/fault":       "gen",
-		"server/dbtx":        "sqltx gen",
-		"server/jobs":        "dbtx sqltx gen",
-		"server/events":      "auth dbtx fault jobs live gen",
-		"server/live":        "gen",
-		"server/letter":      "gen",
-		"server/look":        "",
-		"server/wording":     "",
-		"server/trust":       "",
-		"server/deep":        "",
-		"server/slug":        "",
-		"server/text":        "",
-
-		"server/internal/testenv":             "dbtx migrations catcher gen",
-		"server/internal/testenv/meeting":     "",
-		"server/internal/testenv/phone":       "testenv",
-		"server/internal/testenv/wordingtest": "shared",
-		"server/internal/bench":               "",
-		"server/internal/recorder":            "",
-
-		// The web app: its files, and how they are served.
-		"web": "", "server/webapp": "",
-
-		"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen", "ent/migrations/diff": "plan",
-	}
-	sets = map[string][]string{
-		"dev":        {"server/dev"},
-		"recorder":   {"server/internal/recorder"},
-		"server":     {"server"},
-		"services":   {"server/recordings", "server/rooms", "server/lobby", "server/callers", "server/participants", "server/telephony", "server/users", "server/config", "server/invitations"},
-		"catcher":    {"server/mail/catcher"},
-		"adapters":   {"server/livekit", "server/oidc", "server/objectstore", "server/mail", "server/marketing"},
-		"shared":     {"server/audit", "server/moderation", "server/auth", "server/fault", "server/dbtx", "server/jobs", "server/events", "server/ratelimit", "server/slug", "server/live", "server/letter", "server/look", "server/wording", "server/page", "server/idempotency", "server/mask", "server/text", "server/trust", "server/deep"},
-		"auth":       {"server/auth"},
-		"fault":      {"server/fault"},
-		"dbtx":       {"server/dbtx"},
-		"live":       {"server/live"},
-		"look":       {"server/look"},
-		"wording":    {"server/wording"},
-		"ratelimit":  {"server/ratelimit"},
-		"slug":       {"server/slug"},
-		"text":       {"server/text"},
-		"testenv":    {"server/internal/testenv", "server/internal/testenv/meeting"},
-		"migrations": {"ent/migrations"},
-		"plan":       {"ent/migrations/plan"},
-		"webapp":     {"server/webapp"},
-		"web":        {"web"},
-		"sqltx":      {"ent/sqltx"},
-		"jobs":       {"server/jobs"},
-	}
+// The kinds of packages that are known by their folder. A service is a package named as its proto file, and whatever is
+// below it.
+const (
+	adapters = "server/adapter/"  // each knows one thing outside, and meets the services in server only
+	api      = "server/api/"      // what the methods of services have in common
+	pages    = "server/web/"      // what browsers get
+	stands   = "server/internal/" // what tests and `usher dev` have in the place of real things
 )
+
+// layers says what of ours each other package may import, by names of packages or kinds. A package that is missing here fails
+// the test, so that whoever adds one says where it belongs.
+//
+//	cmd → dev → server → services, adapters → shared → gen
+var layers = map[string]string{
+	// The commands for operators call the same rules as the API.
+	"cmd/usher": "server server/dev server/settings services shared ent/migrations gen web",
+	// A whole server with stand-ins around it, and no part of one.
+	"server/dev":      "server server/settings shared ent/migrations tests gen",
+	"server":          "server/settings services adapters shared pages ent/migrations gen",
+	"server/settings": "services shared gen",
+
+	// Shared packages, each above those it lists.
+	"server/accounts":   "server/auth server/dbtx server/fault server/meeting gen",
+	"server/audit":      "server/auth gen",
+	"server/auth":       "server/dbtx server/fault server/meeting server/ratelimit server/text gen",
+	"server/dbtx":       "ent/sqltx gen",
+	"server/fault":      "gen",
+	"server/inbox":      "server/auth server/dbtx server/fault server/jobs server/meeting gen",
+	"server/jobs":       "server/dbtx ent/sqltx gen",
+	"server/letter":     "gen",
+	"server/meeting":    "gen",
+	"server/moderation": "server/fault gen",
+	"server/ratelimit":  "server/fault gen",
+	"server/signin":     "server/accounts server/auth server/fault server/ratelimit pages gen",
+	"server/smallstack": "",
+	"server/text":       "",
+	"server/tlsconfig":  "",
+
+	// The web app, as files.
+	"web": "",
+
+	"server/settings/settingstest": "",
+
+	"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen",
+	"ent/migrations/diff": "ent/migrations/plan",
+}
+
+// kindOf is the kind that the folder of a package says; empty for those in layers.
+func kindOf(t *testing.T, name string) string {
+	t.Helper()
+	switch {
+	case strings.HasPrefix(name, adapters):
+		return "adapters"
+	case strings.HasPrefix(name, api):
+		return "api"
+	case strings.HasPrefix(name, pages):
+		return "pages"
+	case strings.HasPrefix(name, stands):
+		return "tests"
+	}
+	below, ok := strings.CutPrefix(name, "server/")
+	if first, _, _ := strings.Cut(below, "/"); ok && isService(t, first) {
+		return "services"
+	}
+	return ""
+}
+
+// isService reports whether the contract has a service in a file of that name.
+func isService(t *testing.T, name string) bool {
+	t.Helper()
+	text, err := os.ReadFile("../proto/usher/v1/" + name + ".proto")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`(?m)^service `).Match(text)
+}
+
+// allowedFor is what a package may import.
+func allowedFor(t *testing.T, name string) (allowed string, ok bool) {
+	t.Helper()
+	switch kindOf(t, name) {
+	case "services", "adapters":
+		return "shared gen", true
+	case "api":
+		return "server/auth server/fault gen", true
+	case "pages":
+		return "pages", true
+	case "tests":
+		return "shared tests ent/migrations gen", true
+	}
+	allowed, ok = layers[name]
+	return allowed, ok
+}
+
+// isShared reports whether services and adapters may import a package.
+func isShared(t *testing.T, name string) bool {
+	t.Helper()
+	if kind := kindOf(t, name); kind != "" {
+		return kind == "api" || kind == "pages"
+	}
+	_, listed := layers[name]
+	return listed && strings.HasPrefix(name, "server/") && name != "server/dev" && name != "server/settings"
+}
 
 // only says which packages, and their tests, may import what. The linter has the same rules with better explanations; these
 // also hold for what is pulled in through others.
@@ -111,17 +136,18 @@ var only = []struct {
 	from         []string
 }{
 	{"github.com/livekit/", "LiveKit's types must not spread: a new version of it should touch one folder", []string{
-		"server/livekit", "server/internal/testenv/meeting", "server/internal/testenv/phone", "server/internal/recorder",
+		"server/adapter/livekit", "server/internal/testenv/participant", "server/internal/testenv/phone", "server/internal/recorder",
 	}},
 	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
 		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
+		"server/internal/authtest",
 	}},
-	{"github.com/minio/minio-go", "the storage is reached through server/objectstore", []string{"server/objectstore", "server/internal/recorder"}},
+	{"github.com/minio/minio-go", "the storage is reached through server/adapter/objectstore", []string{"server/adapter/objectstore", "server/internal/recorder"}},
 
-	{"github.com/coreos/go-oidc", "the provider is reached through server/oidc", []string{"server/oidc"}},
-	{"github.com/wneessen/go-mail", "mail is sent by server/mail", []string{"server/mail"}},
-	{"github.com/emersion/go-smtp", "it is the mail server of development and tests", []string{"server/mail/catcher"}},
-	{"github.com/arran4/golang-ical", "calendar entries are written by server/mail", []string{"server/mail"}},
+	{"github.com/coreos/go-oidc", "the provider is reached through server/adapter/oidc", []string{"server/adapter/oidc"}},
+	{"github.com/wneessen/go-mail", "mail is sent by server/adapter/mail", []string{"server/adapter/mail"}},
+	{"github.com/emersion/go-smtp", "it is the mail server of development and tests", []string{"server/internal/mailcatcher"}},
+	{"github.com/arran4/golang-ical", "calendar entries are written by server/adapter/mail", []string{"server/adapter/mail"}},
 	{"github.com/alicebob/miniredis", "it is not Redis: only what runs without Redis has it", []string{"server/dev"}},
 	{"github.com/alecthomas/kong", "the command line stays at the edge", []string{"cmd/usher"}},
 	{"ariga.io/atlas", "migrations are written on a developer's machine, never by the server", []string{
@@ -156,12 +182,12 @@ func TestImports(t *testing.T) {
 			checkGenerated(t, p)
 			continue
 		}
-		allowed, ok := layers[name]
+		allowed, ok := allowedFor(t, name)
 		if !ok {
 			t.Errorf("%s has no place in the layers: add it to this test and to ARCHITECTURE.md", name)
 		}
 		for _, i := range p.Imports {
-			if ours, ok := strings.CutPrefix(i, module); ok && !mayImport(allowed, ours) {
+			if ours, ok := strings.CutPrefix(i, module); ok && !mayImport(t, allowed, ours) {
 				t.Errorf("%s imports %s; it may import: %s", name, ours, allowed)
 			}
 		}
@@ -173,9 +199,11 @@ func TestImports(t *testing.T) {
 	}
 }
 
-func mayImport(allowed, name string) bool {
-	for set := range strings.FieldsSeq(allowed) {
-		if slices.Contains(sets[set], name) || set == "gen" && strings.HasPrefix(name, "gen/") {
+func mayImport(t *testing.T, allowed, name string) bool {
+	t.Helper()
+	for what := range strings.FieldsSeq(allowed) {
+		switch {
+		case what == name, what == "gen" && strings.HasPrefix(name, "gen/"), what == "shared" && isShared(t, name), what == kindOf(t, name):
 			return true
 		}
 	}

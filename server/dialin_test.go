@@ -12,9 +12,9 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent/pin"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // A room's way by phone, from the settings to LiveKit's real evaluation of a call: who sees it, when it opens, and how it
@@ -25,7 +25,7 @@ func TestDialIn(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
 	bridge := phone.New(t, lk)
 	bridge.Trunk("test", "+33123456789")
-	i := startOn(t, lk, func(c *server.Config) { c.Listen = listen; c.Telephony.Sweep = time.Hour })
+	i := startOn(t, lk, func(c *settings.Config) { c.Listen = listen; c.Telephony.Sweep = time.Hour })
 	ctx := t.Context()
 	olga, stranger := i.clients(bearer(i.apiToken(i.user("Olga Of Phones"), "rooms", "read"))), i.clients()
 

@@ -14,12 +14,13 @@ import (
 
 	"github.com/usher-meet/usher/ent/migrations"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // Check is one thing that was looked at.
@@ -32,7 +33,7 @@ type Check struct {
 
 // DoctorOptions are what to look at, and for how long.
 type DoctorOptions struct {
-	Config Config
+	Config settings.Config
 	// Report is called with each check as it is done.
 	Report func(Check)
 	// WebhookWait is how long LiveKit has to tell about a room that is made for it. It tries for 15 s itself.
@@ -71,7 +72,7 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 
 // checkStorage asks the storage of recordings, where there is one.
 func (d *doctor) checkStorage(ctx context.Context) {
-	if !d.Config.Storage.enabled() {
+	if !d.Config.Storage.Enabled() {
 		return
 	}
 	if err := CheckStorage(ctx, d.Config); err != nil {
@@ -100,7 +101,7 @@ func (d *doctor) openDatabase(ctx context.Context) (closeDatabase func()) {
 	if db.Dialect == dialect.SQLite {
 		kind = "SQLite"
 	}
-	err = migrations.Check(ctx, db.SQL(), db.Dialect, Version)
+	err = migrations.Check(ctx, db.SQL(), db.Dialect, settings.Version)
 	switch {
 	case errors.Is(err, migrations.ErrOld):
 		d.good("database", "%s answers", kind)
@@ -112,7 +113,7 @@ func (d *doctor) openDatabase(ctx context.Context) (closeDatabase func()) {
 		d.bad("database", "%s cannot be used: %v", kind, err)
 	default:
 		d.good("database", "%s answers", kind)
-		d.good("schema", "fits version %s", Version)
+		d.good("schema", "fits version %s", settings.Version)
 		d.db = db
 		return db.Close
 	}
@@ -304,7 +305,7 @@ func (d *doctor) checkUnmute(ctx context.Context) {
 			}
 			enabled, err := d.livekit.RemoteUnmute(ctx, room, p.Identity)
 			switch {
-			case errors.Is(err, live.ErrGone):
+			case errors.Is(err, meeting.ErrNotFound):
 				continue
 			case err != nil:
 				d.bad(name, "%v", err)

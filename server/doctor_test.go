@@ -17,11 +17,12 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/telephony"
 )
 
 // diagnose runs the doctor and returns the names of the bad checks, and the details by name.
-func diagnose(t *testing.T, c server.Config, wait time.Duration) (names, bad []string, details map[string]string) {
+func diagnose(t *testing.T, c settings.Config, wait time.Duration) (names, bad []string, details map[string]string) {
 	t.Helper()
 	details = map[string]string{}
 	server.Doctor(t.Context(), server.DoctorOptions{Config: c, WebhookWait: wait, Report: func(check server.Check) {
@@ -50,7 +51,7 @@ func TestDoctor(t *testing.T) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
 	bridge := phone.New(t, lk)
 	trunk := bridge.TrunkWithAddresses("test", []string{"192.0.2.0/24"}, "+33123456789")
-	i := startOn(t, lk, func(c *server.Config) {
+	i := startOn(t, lk, func(c *settings.Config) {
 		c.Listen = listen
 		c.Telephony.Sweep = time.Hour // what is stray stays, for this test
 	})
@@ -146,40 +147,40 @@ func TestDoctor_bad(t *testing.T) {
 	tests := []struct {
 		name   string
 		on     *instance
-		change func(c *server.Config)
+		change func(c *settings.Config)
 		wait   time.Duration
 		want   []string
 		detail string
 	}{
 		{"events go elsewhere", mute, nil, time.Second, []string{"webhook"}, "webhook.urls"},
-		{"no database", healthy, func(c *server.Config) { c.DatabaseURL = "postgres://usher@127.0.0.1:1/x" }, time.Minute, []string{"database"}, "cannot be used"},
-		{"empty database", healthy, func(c *server.Config) { c.DatabaseURL = server.Secret(testenv.EmptyPostgresURL(t)) }, time.Minute, []string{"schema"}, "usher migrate up"},
-		{"no Redis", healthy, func(c *server.Config) { c.Redis.Addresses = []string{"127.0.0.1:1"} }, time.Minute, []string{"redis"}, "USHER_REDIS_ADDRESSES"},
+		{"no database", healthy, func(c *settings.Config) { c.DatabaseURL = "postgres://usher@127.0.0.1:1/x" }, time.Minute, []string{"database"}, "cannot be used"},
+		{"empty database", healthy, func(c *settings.Config) { c.DatabaseURL = settings.Secret(testenv.EmptyPostgresURL(t)) }, time.Minute, []string{"schema"}, "usher migrate up"},
+		{"no Redis", healthy, func(c *settings.Config) { c.Redis.Addresses = []string{"127.0.0.1:1"} }, time.Minute, []string{"redis"}, "USHER_REDIS_ADDRESSES"},
 		{
 			"a forgetful Redis", healthy,
-			func(c *server.Config) { c.Redis.Addresses = []string{testenv.Redis(t, "--appendonly", "no").Address} },
+			func(c *settings.Config) { c.Redis.Addresses = []string{testenv.Redis(t, "--appendonly", "no").Address} },
 			time.Minute,
 			[]string{"redis-aof"},
 			"appendonly yes",
 		},
 		{
 			"no mail server", healthy,
-			func(c *server.Config) {
-				c.Mail = server.MailConfig{Host: "127.0.0.1", Port: 1, TLS: server.MailNoTLS, From: "meet@usher.test", Timeout: time.Second}
+			func(c *settings.Config) {
+				c.Mail = settings.MailConfig{Host: "127.0.0.1", Port: 1, TLS: settings.MailNoTLS, From: "meet@usher.test", Timeout: time.Second}
 			},
 			time.Minute,
 			[]string{"mail"},
 			"USHER_SMTP_HOST",
 		},
-		{"no LiveKit", healthy, func(c *server.Config) { c.LiveKit.URL = "http://127.0.0.1:1" }, time.Minute, []string{"livekit"}, "USHER_LIVEKIT_URL"},
+		{"no LiveKit", healthy, func(c *settings.Config) { c.LiveKit.URL = "http://127.0.0.1:1" }, time.Minute, []string{"livekit"}, "USHER_LIVEKIT_URL"},
 		{
-			"another secret", healthy, func(c *server.Config) { c.LiveKit.Secret = "test-another-secret-of-32-characters-or-more" },
+			"another secret", healthy, func(c *settings.Config) { c.LiveKit.Secret = "test-another-secret-of-32-characters-or-more" },
 			time.Minute,
 			[]string{"livekit-key"},
 			"USHER_LIVEKIT_SECRET",
 		},
 		{
-			"LiveKit's clock is wrong", healthy, func(c *server.Config) { c.LiveKit.URL = withClock(t, c.LiveKit.URL, -90*time.Second) },
+			"LiveKit's clock is wrong", healthy, func(c *settings.Config) { c.LiveKit.URL = withClock(t, c.LiveKit.URL, -90*time.Second) },
 			time.Minute,
 			[]string{"clock"},
 			"by -1m",

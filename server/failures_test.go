@@ -23,6 +23,7 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // get returns the status and body of a GET.
@@ -57,14 +58,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestDatabaseGone(t *testing.T) {
 	t.Parallel()
 	var proxy *testenv.Proxy
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		u, err := url.Parse(string(c.DatabaseURL))
 		if err != nil {
 			t.Fatal(err)
 		}
 		proxy = testenv.NewProxy(t, u.Host)
 		u.Host = proxy.Address
-		c.DatabaseURL = server.Secret(u.String())
+		c.DatabaseURL = settings.Secret(u.String())
 	})
 	c := i.clients(bearer(i.apiToken(i.user("Ada Database"), "read", "rooms")))
 	request := &usherv1.CreateRoomRequest{Name: "Kept", RequestId: "6f8a1e0e-7a53-4a39-9d3c-0c6d3f2b9d11"}
@@ -95,7 +96,7 @@ func TestDatabaseGone(t *testing.T) {
 func TestRedisGone(t *testing.T) {
 	t.Parallel()
 	var proxy *testenv.Proxy
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		proxy = testenv.NewProxy(t, c.Redis.Addresses[0])
 		c.Redis.Addresses = []string{proxy.Address}
 		c.Limits.Calls = ratelimit.Limit{Name: "calls", Burst: 1000, Period: time.Minute}
@@ -126,7 +127,7 @@ func TestRedisGone(t *testing.T) {
 // not keep others out.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		c.Limits.Calls = ratelimit.Limit{Name: "calls", Burst: 5, Period: time.Hour}
 		c.Limits.NotFound = ratelimit.Limit{Name: "not-found", Burst: 3, Period: time.Hour}
 	})
@@ -250,7 +251,7 @@ func TestOldSchema(t *testing.T) {
 	t.Parallel()
 	i := start(t)
 	config := i.Config
-	config.DatabaseURL = server.Secret(testenv.EmptyPostgresURL(t))
+	config.DatabaseURL = settings.Secret(testenv.EmptyPostgresURL(t))
 	err := server.Run(context.Background(), server.Options{Config: config, Log: discard})
 	if err == nil || !strings.Contains(err.Error(), "usher migrate up") {
 		t.Errorf("Run on an empty database = %v, want an error that names `usher migrate up`", err)

@@ -25,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 const (
@@ -46,7 +47,7 @@ type instance struct {
 	Redis   rueidis.Client
 	Keys    *auth.Keys
 	LiveKit *testenv.LiveKitServer
-	Config  server.Config
+	Config  settings.Config
 
 	log     *testenv.Log
 	secrets *secrets
@@ -54,11 +55,11 @@ type instance struct {
 }
 
 // start runs a server until the end of the test. Its parts are its own.
-func start(t testing.TB, change ...func(*server.Config)) *instance {
+func start(t testing.TB, change ...func(*settings.Config)) *instance {
 	t.Helper()
 	listen, webhook := listenForWebhooks(t)
 	lk := testenv.LiveKit(t, webhook)
-	return startOn(t, lk, append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)...)
+	return startOn(t, lk, append([]func(*settings.Config){func(c *settings.Config) { c.Listen = listen }}, change...)...)
 }
 
 // listenForWebhooks is where a server may listen, and where LiveKit then sends its events.
@@ -69,7 +70,7 @@ func listenForWebhooks(t testing.TB) (listen, webhook string) {
 }
 
 // startOn is [start] with a livekit-server.
-func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Config)) *instance {
+func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*settings.Config)) *instance {
 	t.Helper()
 	redis := testenv.Redis(t)
 	config := testConfig(places{Database: testenv.PostgresURL(t), Redis: redis.Address, LiveKit: lk.URL})
@@ -83,40 +84,40 @@ func startOn(t testing.TB, lk *testenv.LiveKitServer, change ...func(*server.Con
 type places struct{ Database, Redis, LiveKit string }
 
 // testConfig are the settings of a server of the tests.
-func testConfig(p places) server.Config {
-	return server.Config{
+func testConfig(p places) settings.Config {
+	return settings.Config{
 		Listen: "127.0.0.1:0", ListenInternal: "127.0.0.1:0", PublicURL: "http://usher.test",
-		DatabaseURL: server.Secret(p.Database),
-		Redis:       server.RedisConfig{Addresses: []string{p.Redis}},
+		DatabaseURL: settings.Secret(p.Database),
+		Redis:       settings.RedisConfig{Addresses: []string{p.Redis}},
 		Secret:      testSecret,
-		LiveKit: server.LiveKitConfig{
+		LiveKit: settings.LiveKitConfig{
 			URL: p.LiveKit, PublicURL: strings.Replace(p.LiveKit, "http", "ws", 1), Sweep: 30 * time.Second, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret,
 			TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour,
 			EmptyTimeout: 5 * time.Minute, DepartureTimeout: 20 * time.Second,
 		},
-		Session: server.SessionConfig{IdleTimeout: 12 * time.Hour, MaxAge: 7 * 24 * time.Hour},
-		Rooms: server.RoomsConfig{
+		Session: settings.SessionConfig{IdleTimeout: 12 * time.Hour, MaxAge: 7 * 24 * time.Hour},
+		Rooms: settings.RoomsConfig{
 			AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED, UsersCreate: true,
 			Sources: []usherv1.TrackSource{
 				usherv1.TrackSource_TRACK_SOURCE_CAMERA, usherv1.TrackSource_TRACK_SOURCE_MICROPHONE,
 				usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,
 			},
 		},
-		Lobby: server.LobbyConfig{
+		Lobby: settings.LobbyConfig{
 			Waiting: 30 * time.Second, Grace: 10 * time.Second, Accepted: 6 * time.Hour, Denied: 5 * time.Minute,
 			KeepPlace: 15 * time.Minute, MaxWaiting: 200,
 		},
-		Streams: server.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
-		Callers: server.CallersConfig{Grace: 30 * time.Second},
-		Recording: server.RecordingConfig{
+		Streams: settings.StreamsConfig{Heartbeat: 10 * time.Second, MaxAge: 30 * time.Minute, PerTicket: 2, PerUser: 20, PerNetwork: 500},
+		Callers: settings.CallersConfig{Grace: 30 * time.Second},
+		Recording: settings.RecordingConfig{
 			Modes: []usherv1.RecordingMode{
 				usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING, usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT,
 			},
 			Folder: "recordings", Sweep: time.Second,
 		},
-		Mail:      server.MailConfig{Sweep: time.Minute},
-		Telephony: server.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
-		ServiceTokens: []server.ServiceToken{
+		Mail:      settings.MailConfig{Sweep: time.Minute},
+		Telephony: settings.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
+		ServiceTokens: []settings.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
 			{Name: "phones", Hash: hash(phoneServiceToken), Scopes: []string{"telephony"}},
 			{Name: "idle", Hash: hash(idleServiceToken)},
@@ -124,8 +125,8 @@ func testConfig(p places) server.Config {
 		Languages: []string{"en", "fr"},
 		Branding:  &usherv1.Branding{Name: "Usher"},
 		// Off, or many tests from one address would refuse one another; limits have tests of their own.
-		Limits:         server.Limits{},
-		Keep:           server.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, Jobs: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
+		Limits:         settings.Limits{},
+		Keep:           settings.KeepConfig{Idempotency: 24 * time.Hour, ExpiredTokens: 24 * time.Hour, Audit: 24 * time.Hour, Jobs: 24 * time.Hour, CleanUpAt: 3 * time.Hour},
 		DrainTimeout:   5 * time.Second,
 		RequestTimeout: 10 * time.Second,
 		Development:    true,
@@ -133,7 +134,7 @@ func testConfig(p places) server.Config {
 }
 
 // serve starts a server with the given settings.
-func serve(t testing.TB, config server.Config, redis rueidis.Client, lk *testenv.LiveKitServer) *instance {
+func serve(t testing.TB, config settings.Config, redis rueidis.Client, lk *testenv.LiveKitServer) *instance {
 	t.Helper()
 	// Another server with the same settings listens elsewhere.
 	others := config

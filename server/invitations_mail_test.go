@@ -15,8 +15,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // This file is about letters: what the mail server does to them, how many there may be, and who reads what.
@@ -24,8 +24,8 @@ import (
 // A mail server that is down loses nothing, and the request does not wait for it.
 func TestMailOutage(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		v.mail.Stop()
 		var addresses []string
 		for n := range 20 {
@@ -62,7 +62,7 @@ func TestCreateInvitations_beforeSMTP(t *testing.T) {
 	t.Parallel()
 	speak := make(chan struct{})
 	var asked atomic.Bool
-	v := startInviting(t, catcher.Options{Answer: func(catcher.Stage, string) error { asked.Store(true); <-speak; return nil }})
+	v := startInviting(t, mailcatcher.Options{Answer: func(mailcatcher.Stage, string) error { asked.Store(true); <-speak; return nil }})
 	defer close(speak)
 	v.invite("charles@people.example")
 	if got := v.mail.Mails(); len(got) != 0 {
@@ -73,12 +73,12 @@ func TestCreateInvitations_beforeSMTP(t *testing.T) {
 // Of a letter nobody knows whether it arrived when the connection breaks where the yes should come. It keeps its Message-ID.
 func TestInvitation_yesIsLost(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		var hangUps atomic.Int32
 		hangUps.Store(1)
-		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, _ string) error {
-			if stage == catcher.Data && hangUps.Add(-1) >= 0 {
-				return catcher.ErrTakeAndHangUp
+		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
+			if stage == mailcatcher.Data && hangUps.Add(-1) >= 0 {
+				return mailcatcher.ErrTakeAndHangUp
 			}
 			return nil
 		}}, onDatabase)
@@ -117,15 +117,15 @@ func (v *inviting) repeatJobs(t *testing.T) {
 // What a mail server refuses for good is told to the host, and not tried again.
 func TestBounce(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		var refused, later atomic.Int32
-		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
+		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
 			switch {
-			case stage == catcher.To && address == "nobody@people.example":
+			case stage == mailcatcher.To && address == "nobody@people.example":
 				refused.Add(1)
-				return catcher.Refuse(550, [3]int{5, 1, 1})
-			case stage == catcher.Data && address == "slow@people.example" && later.Add(1) <= 2:
-				return catcher.Refuse(451, [3]int{4, 7, 1})
+				return mailcatcher.Refuse(550, [3]int{5, 1, 1})
+			case stage == mailcatcher.Data && address == "slow@people.example" && later.Add(1) <= 2:
+				return mailcatcher.Refuse(451, [3]int{4, 7, 1})
 			}
 			return nil
 		}}, onDatabase)
@@ -149,8 +149,8 @@ func TestBounce(t *testing.T) {
 
 func TestQuotas(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase, func(c *server.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
 		addresses := func(who string, n int) []*usherv1.Recipient {
 			var all []*usherv1.Recipient
 			for i := range n {
@@ -202,7 +202,7 @@ func TestQuotas(t *testing.T) {
 
 func TestRecipientsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
+	v := startInviting(t, mailcatcher.Options{})
 	addresses := []string{"charles@people.example", "grace@other.example", "alan@third.example"}
 	v.invite(addresses...)
 	all := v.mail.Wait(3)
@@ -226,10 +226,10 @@ func TestRecipientsDoNotSeeEachOther(t *testing.T) {
 // What becomes of a letter that was overtaken says nothing about the one that is under way.
 func TestInvitation_overtaken(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		came, goOn := make(chan struct{}), make(chan struct{})
-		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, _ string) error {
-			if stage == catcher.Data {
+		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
+			if stage == mailcatcher.Data {
 				came <- struct{}{}
 				<-goOn
 			}
@@ -268,14 +268,14 @@ func within(t testing.TB, came <-chan struct{}) {
 // Letters to a domain that is slow wait, and neither hold up others nor leave anything behind.
 func TestInvitation_slowDomain(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		goOn := make(chan struct{})
-		v := startInviting(t, catcher.Options{Answer: func(stage catcher.Stage, address string) error {
-			if stage == catcher.Data && strings.HasSuffix(address, "@slow.example") {
+		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
+			if stage == mailcatcher.Data && strings.HasSuffix(address, "@slow.example") {
 				<-goOn
 			}
 			return nil
-		}}, onDatabase, func(c *server.Config) { c.Mail.PerDomain = 1 })
+		}}, onDatabase, func(c *settings.Config) { c.Mail.PerDomain = 1 })
 		v.invite("ada@slow.example", "grace@slow.example", "charles@slow.example", "alan@quick.example")
 		if got := v.mail.Wait(1); got[0].To != "alan@quick.example" {
 			t.Error("a slow domain came first")
@@ -299,8 +299,8 @@ func TestInvitation_slowDomain(t *testing.T) {
 // Whoever wants no mail gets none, in this room or another, by hand or by the button of a mail program.
 func TestStopMail(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		v.invite("charles@people.example")
 		header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
 		path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
@@ -333,7 +333,7 @@ func TestStopMail(t *testing.T) {
 // The letter to somebody with an account is in their language, and who invites does not learn that there is one.
 func TestInvitationLanguage(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
+	v := startInviting(t, mailcatcher.Options{})
 	reader := v.user("Reader In Dutch")
 	if err := v.DB.Run(t.Context(), func(tx *ent.Client) error {
 		if err := tx.User.Update().Where(user.ID(v.owner.ID)).SetLanguage("fr").Exec(t.Context()); err != nil {

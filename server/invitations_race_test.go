@@ -10,15 +10,15 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/invitation"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // The sweep closes a link at the moment at which a host does something about it. It stays closed, and the host is told so.
 func TestInvitation_expiresMeanwhile(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase, func(c *server.Config) { c.Mail.Sweep = time.Hour })
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.Sweep = time.Hour })
 		ctx := t.Context()
 		for name, c := range map[string]struct {
 			call func(id string) error

@@ -17,20 +17,20 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // withMail sends through a mail server.
-func withMail(s *testenv.SMTPServer) func(*server.Config) { return mailThrough(s.Port) }
+func withMail(s *testenv.SMTPServer) func(*settings.Config) { return mailThrough(s.Port) }
 
 // mailThrough sends through a mail server on a port.
-func mailThrough(port int) func(*server.Config) {
-	return func(c *server.Config) {
-		c.Mail = server.MailConfig{
-			Host: "127.0.0.1", Port: port, TLS: server.MailNoTLS, From: "meet@usher.test", Timeout: 10 * time.Second, PerDomain: 5,
+func mailThrough(port int) func(*settings.Config) {
+	return func(c *settings.Config) {
+		c.Mail = settings.MailConfig{
+			Host: "127.0.0.1", Port: port, TLS: settings.MailNoTLS, From: "meet@usher.test", Timeout: 10 * time.Second, PerDomain: 5,
 			PerUser: 500, PerInstance: 2000, Sweep: time.Second,
 		}
 		c.Languages = []string{"en", "fr", "de", "nl"}
@@ -47,21 +47,21 @@ type inviting struct {
 	room  *usherv1.Room
 }
 
-func startInviting(t *testing.T, o catcher.Options, change ...func(*server.Config)) *inviting {
+func startInviting(t *testing.T, o mailcatcher.Options, change ...func(*settings.Config)) *inviting {
 	t.Helper()
 	mail := testenv.SMTP(t, o)
-	i := start(t, append([]func(*server.Config){withMail(mail)}, change...)...)
+	i := start(t, append([]func(*settings.Config){withMail(mail)}, change...)...)
 	return newInviting(t, i, mail)
 }
 
 // onBoth runs a test on PostgreSQL and on SQLite.
-func onBoth(t *testing.T, test func(t *testing.T, onDatabase func(*server.Config))) {
+func onBoth(t *testing.T, test func(t *testing.T, onDatabase func(*settings.Config))) {
 	t.Helper()
-	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, func(*server.Config) {}) })
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); test(t, func(*settings.Config) {}) })
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		address := testenv.SQLiteURL(t)
-		test(t, func(c *server.Config) { c.DatabaseURL = server.Secret(address) })
+		test(t, func(c *settings.Config) { c.DatabaseURL = settings.Secret(address) })
 	})
 }
 
@@ -110,7 +110,7 @@ func (v *inviting) status(id string, want usherv1.InvitationStatus) *usherv1.Inv
 }
 
 // read takes a letter apart.
-func (v *inviting) read(m catcher.Mail) *catcher.Parts {
+func (v *inviting) read(m mailcatcher.Mail) *mailcatcher.Parts {
 	v.t.Helper()
 	p, err := m.Read()
 	if err != nil {
@@ -122,7 +122,7 @@ func (v *inviting) read(m catcher.Mail) *catcher.Parts {
 var linkPattern = regexp.MustCompile(`http://usher\.test/i/([A-Za-z0-9_-]+)`)
 
 // link is the token of the link in a letter.
-func (v *inviting) link(m catcher.Mail) string {
+func (v *inviting) link(m mailcatcher.Mail) string {
 	v.t.Helper()
 	p := v.read(m)
 	found := linkPattern.FindStringSubmatch(p.Text)
@@ -137,7 +137,7 @@ func (v *inviting) link(m catcher.Mail) string {
 }
 
 // to is the latest letter to an address.
-func (v *inviting) to(address string) catcher.Mail {
+func (v *inviting) to(address string) mailcatcher.Mail {
 	v.t.Helper()
 	all := v.mail.Mails()
 	slices.Reverse(all)
@@ -147,10 +147,10 @@ func (v *inviting) to(address string) catcher.Mail {
 		}
 	}
 	v.t.Fatalf("no letter to that recipient")
-	return catcher.Mail{}
+	return mailcatcher.Mail{}
 }
 
-func (v *inviting) event(m catcher.Mail) (method string, event ical.Event) {
+func (v *inviting) event(m mailcatcher.Mail) (method string, event ical.Event) {
 	v.t.Helper()
 	p := v.read(m)
 	c, err := ical.NewDecoder(strings.NewReader(p.Calendar)).Decode()
@@ -173,8 +173,8 @@ func TestInvitationEndToEnd(t *testing.T) {
 	onBoth(t, testInvitationEndToEnd)
 }
 
-func testInvitationEndToEnd(t *testing.T, onDatabase func(*server.Config)) {
-	mail := testenv.SMTP(t, catcher.Options{})
+func testInvitationEndToEnd(t *testing.T, onDatabase func(*settings.Config)) {
+	mail := testenv.SMTP(t, mailcatcher.Options{})
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	phone.New(t, lk).Trunk("trunk", "+4930100")
 	i := startOn(t, lk, withMail(mail), onDatabase)
@@ -199,7 +199,7 @@ func testInvitationEndToEnd(t *testing.T, onDatabase func(*server.Config)) {
 		}
 	}
 	toCharles, toGrace := v.to("charles@people.example"), v.to("grace@other.example")
-	for m, words := range map[*catcher.Mail][]string{
+	for m, words := range map[*mailcatcher.Mail][]string{
 		&toCharles: {"vous invite", "Par téléphone", "Bring the cards."}, &toGrace: {"lädt Sie", "Per Telefon", "Bring the cards."},
 	} {
 		p := v.read(*m)
@@ -289,8 +289,8 @@ func testInvitationEndToEnd(t *testing.T, onDatabase func(*server.Config)) {
 // Whom a link let in may come back to the meeting that goes on, unless the link was withdrawn and nothing else lets them in.
 func TestRenewConnection_invited(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		ctx := t.Context()
 		revoke := func(invited *usherv1.Invitation, _ *ent.User) {
 			must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(ctx, &usherv1.RevokeInvitationRequest{InvitationId: invited.GetId()}))
@@ -375,7 +375,7 @@ func (v *inviting) wantAudit(t *testing.T, action string, want int) {
 // What people type into names and messages stays text, and wrong input is refused before anything is done.
 func TestCreateInvitations_badInput(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
+	v := startInviting(t, mailcatcher.Options{})
 	now := time.Now()
 	for name, req := range map[string]*usherv1.CreateInvitationsRequest{
 		"a message of a megabyte": {Message: strings.Repeat("x", 900_000), Recipients: recipients("a@people.example")},
@@ -413,8 +413,8 @@ func TestCreateInvitations_badInput(t *testing.T) {
 // Somebody who is invited again keeps the link, and one request_id invites once.
 func TestCreateInvitations_again(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		first := v.invite("charles@people.example")[0]
 		token := v.link(v.mail.Wait(1)[0])
 		second := v.invite("charles@PEOPLE.example")[0]
@@ -450,8 +450,8 @@ func TestCreateInvitations_again(t *testing.T) {
 // The link of an invitation without a time works for as long as when it was last given, whatever is said about it later.
 func TestUpdateInvitation_keepsLink(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		v.invite("charles@people.example")
 		long := time.Now().UTC().Add(-40 * 24 * time.Hour)
 		if _, err := v.DB.SQL().ExecContext(t.Context(), `UPDATE invitations SET create_time = $1`, long); err != nil {
@@ -473,8 +473,8 @@ var putOff = regexp.MustCompile(`usher_jobs_total\{kind="invitations.send",outco
 // An update replaces the entry in the calendar, and one that changes nothing sends nothing.
 func TestUpdateInvitation(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
 		inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 			Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
@@ -523,7 +523,7 @@ func TestUpdateInvitation(t *testing.T) {
 // What a room's roles may do with an invitation.
 func TestInvitationRoles(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
+	v := startInviting(t, mailcatcher.Options{})
 	for role, want := range map[usherv1.Role]string{0: "INVITATION_NOT_FOUND", member: "INSUFFICIENT_ROLE", administrator: "", owner: ""} {
 		id := v.invite(fmt.Sprintf("guest%d@people.example", role))[0].GetId()
 		u := v.user(fmt.Sprintf("Caller Number %d", role))
@@ -572,7 +572,7 @@ func (v *inviting) browse(method, path string, form url.Values, language string)
 
 func TestInvitationPage(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{}, func(c *server.Config) {
+	v := startInviting(t, mailcatcher.Options{}, func(c *settings.Config) {
 		c.Limits.NotFound.Name, c.Limits.NotFound.Burst, c.Limits.NotFound.Period = "not-found", 20, time.Hour
 	})
 	begin := time.Now().Add(24 * time.Hour)
@@ -641,7 +641,7 @@ func TestInvitationPage(t *testing.T) {
 // add_as_member makes members of those who have an account, and of others when they come.
 func TestCreateInvitations_addAsMember(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, catcher.Options{})
+	v := startInviting(t, mailcatcher.Options{})
 	has := v.user("Has Account")
 	must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 		Room: v.room.GetId(), Recipients: recipients(has.Email, "later.person@people.example", v.owner.Email), AddAsMember: true,
@@ -660,8 +660,8 @@ func TestCreateInvitations_addAsMember(t *testing.T) {
 // When a room is deleted, its links end and its meetings leave the calendars.
 func TestInvitation_roomDeleted(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
-		v := startInviting(t, catcher.Options{}, onDatabase)
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInviting(t, mailcatcher.Options{}, onDatabase)
 		begin := time.Now().Add(24 * time.Hour)
 		must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 			Room: v.room.GetId(), Recipients: recipients("charles@people.example"),

@@ -9,17 +9,18 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent/livetask"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // join takes part in a meeting through the API and LiveKit.
-func (i *instance) join(t *testing.T, c *clients, room string) (*meeting.Participant, *usherv1.Connection) {
+func (i *instance) join(t *testing.T, c *clients, room string) (*participant.Participant, *usherv1.Connection) {
 	t.Helper()
 	conn := must[*usherv1.JoinRoomResponse](t)(c.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: room, DisplayName: "Somebody live"})).GetConnection()
-	return meeting.Join(t, conn.GetServerUrl(), conn.GetToken()), conn
+	return participant.Join(t, conn.GetServerUrl(), conn.GetToken()), conn
 }
 
 // liveRooms asks LiveKit.
@@ -48,7 +49,7 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	inside, conn := i.join(t, token, room.GetId())
 	stays, _ := i.join(t, asHost, room.GetId())
 
-	lifecycle := auth.Lifecycle{
+	lifecycle := accounts.Lifecycle{
 		DB:        i.DB,
 		Sessions:  &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour},
 		TokenLife: 10 * time.Minute,
@@ -64,7 +65,7 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	_, err = i.clients(bearer(conn.GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
 	wantReason(t, err, "ACCOUNT_INACTIVE")
 	inside.WaitGone()
-	if back, err := meeting.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
 		back.WaitGone()
 	}
 	select {
@@ -92,7 +93,7 @@ func TestDeletedRoomIsClosed(t *testing.T) {
 	// Who connects while LiveKit is still closing a room may end up in neither the old nor a new one, alone and unseen by
 	// LiveKit's own list. That is LiveKit's; what is tested here is a room that was gone and comes back.
 	eventually(t, "the end of the room in LiveKit", func() bool { return len(i.liveRooms(t)) == 0 })
-	if back, err := meeting.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, conn.GetServerUrl(), conn.GetToken()); err == nil {
 		back.WaitGone()
 	}
 }
@@ -163,7 +164,7 @@ func TestEndMeeting(t *testing.T) {
 
 	// The next meeting stays, and what is left of the one before it does not come in.
 	again := must[*usherv1.RenewConnectionResponse](t)(renew(adaConn)).GetConnection()
-	back := meeting.Join(t, again.GetServerUrl(), again.GetToken())
+	back := participant.Join(t, again.GetServerUrl(), again.GetToken())
 	_, err = renew(guestConn)
 	wantReason(t, err, "LOBBY_REQUIRED")
 	eventually(t, "all tasks to end a meeting to be done", func() bool {

@@ -16,8 +16,8 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // What the model is about.
@@ -656,10 +656,10 @@ func newLobbyModel(t *testing.T) *lobbyModel {
 		t: t, byID: map[string]*modelGuest{}, meant: map[string]map[usherv1.EntryStatus]int{}, made: map[string]usherv1.EntryStatus{},
 		givenUp: map[string]bool{}, meantAll: map[string][]meantAll{}, ever: map[string]map[usherv1.EntryStatus]bool{}, counts: map[string]int{},
 	}
-	m.first = start(t, func(c *server.Config) {
+	m.first = start(t, func(c *settings.Config) {
 		c.Lobby.MaxWaiting = modelGuests
 		c.Lobby.Waiting, c.Lobby.Grace, c.Lobby.Denied = modelWaiting, modelGrace, modelDenied
-		c.Streams = server.StreamsConfig{Heartbeat: 2 * time.Second, MaxAge: 15 * time.Second}
+		c.Streams = settings.StreamsConfig{Heartbeat: 2 * time.Second, MaxAge: 15 * time.Second}
 	})
 	instances := []*instance{m.first, m.first.sibling(), m.first.sibling()}
 	var transports []*http.Client

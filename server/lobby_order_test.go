@@ -13,9 +13,9 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // decide makes a decision about an entry as it is shown.
@@ -49,7 +49,7 @@ func TestRemovedTicketIsDead(t *testing.T) {
 	host, guest := i.clients(bearer(i.apiToken(ada, "rooms"))), two.clients()
 	i.join(t, host, room)
 	e := i.admitted(host, guest, room, "Grace Guest")
-	inside := meeting.Join(t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken())
+	inside := participant.Join(t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken())
 	remove := func(identity string, block time.Duration) {
 		t.Helper()
 		must[*usherv1.RemoveParticipantResponse](t)(host.RemoveParticipant(t.Context(), &usherv1.RemoveParticipantRequest{
@@ -69,7 +69,7 @@ func TestRemovedTicketIsDead(t *testing.T) {
 	dead(guest, e.GetTicket())
 	_, err := two.clients(bearer(e.GetConnection().GetSessionToken())).RenewConnection(t.Context(), &usherv1.RenewConnectionRequest{})
 	wantReason(t, err, "PARTICIPANT_BLOCKED")
-	if back, err := meeting.TryJoin(t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken()); err == nil {
 		back.WaitGone()
 	}
 	again := i.knock(guest, room, "Grace Guest", "")
@@ -84,7 +84,7 @@ func TestRemovedTicketIsDead(t *testing.T) {
 	second := i.knock(signedIn, room, "Bob Of Removals", "")
 	stream := watchEntry(t, signedIn, room, second.GetTicket())
 	untilEntry(stream, waiting)
-	inside = meeting.Join(t, first.GetConnection().GetServerUrl(), first.GetConnection().GetToken())
+	inside = participant.Join(t, first.GetConnection().GetServerUrl(), first.GetConnection().GetToken())
 	remove(inside.Identity(), time.Hour)
 	inside.WaitGone()
 	if err := stream.end(); reason(err) != "TICKET_INVALID" {
@@ -297,7 +297,7 @@ func TestLobbyAudit(t *testing.T) {
 // Streams are counted over all servers, and what is open on one that is gone does not count for long.
 func TestStreamLimits_shared(t *testing.T) {
 	t.Parallel()
-	i := start(t, func(c *server.Config) { c.Streams.PerTicket = 2 })
+	i := start(t, func(c *settings.Config) { c.Streams.PerTicket = 2 })
 	two := i.sibling()
 	room := i.restricted(i.user("Ada Of Sharing")).GetId()
 	e := i.knock(i.clients(), room, "Grace Guest", "")

@@ -18,11 +18,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	entmember "github.com/usher-meet/usher/gen/ent/member"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 )
 
 // sibling is a second server on the same database and Redis.
-func (i *instance) sibling(change ...func(*server.Config)) *instance {
+func (i *instance) sibling(change ...func(*settings.Config)) *instance {
 	i.t.Helper()
 	config := i.Config
 	config.Listen = "127.0.0.1:0" // the first one has its address, to which LiveKit sends events
@@ -248,7 +248,7 @@ func TestAdmission(t *testing.T) {
 		again.GetConnection().GetParticipantIdentity() != in.GetConnection().GetParticipantIdentity() {
 		t.Errorf("asking again gives %v, want the same admission", again)
 	}
-	p := meeting.Join(t, in.GetConnection().GetServerUrl(), in.GetConnection().GetToken())
+	p := participant.Join(t, in.GetConnection().GetServerUrl(), in.GetConnection().GetToken())
 	if p.Room.LocalParticipant.Name() != "Grace Guest" || p.Identity() != in.GetConnection().GetParticipantIdentity() {
 		t.Errorf("joined as %q %q", p.Room.LocalParticipant.Name(), p.Identity())
 	}
@@ -477,7 +477,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 // Streams that are too many are refused.
 func TestStreamLimits(t *testing.T) {
 	t.Parallel()
-	i := start(t, func(c *server.Config) { c.Streams.PerTicket, c.Streams.PerUser = 2, 1 })
+	i := start(t, func(c *settings.Config) { c.Streams.PerTicket, c.Streams.PerUser = 2, 1 })
 	ada := i.user("Ada Of Limits")
 	room := i.restricted(ada)
 	e := i.knock(i.clients(), room.GetId(), "Grace Guest", "")
@@ -510,7 +510,7 @@ func TestStreamLimits(t *testing.T) {
 // A stream reaches its age and the next one goes on where it was.
 func TestStreamMaxAge(t *testing.T) {
 	t.Parallel()
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		c.Streams.MaxAge, c.Streams.Heartbeat = 2*time.Second, 300*time.Millisecond
 	})
 	ada := i.user("Ada Of Ages")
@@ -535,7 +535,7 @@ func TestStreamMaxAge(t *testing.T) {
 func TestRedisRestart(t *testing.T) {
 	t.Parallel()
 	var redis *testenv.RedisServer
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		redis = testenv.Redis(t)
 		c.Redis.Addresses = []string{redis.Address}
 		c.Streams.Heartbeat = 500 * time.Millisecond
@@ -599,7 +599,7 @@ func TestRedisRestart(t *testing.T) {
 // Many knocks: no more wait than may, one network cannot knock without end, and those who wait are not hurt.
 func TestKnockFlood(t *testing.T) {
 	t.Parallel()
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		c.Lobby.MaxWaiting = 20
 		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 30, Period: time.Hour}
 		c.Limits.KnockRoom = ratelimit.Limit{Name: "knock-room", Burst: 60, Period: time.Hour}

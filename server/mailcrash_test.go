@@ -14,17 +14,17 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // A server is killed at each step between the decision to send a letter and the end of its job, and the next one goes on. Every
 // letter arrives once, but for the one that was taken when nobody had stored that yet: it comes twice, as the same message.
 func TestNoDuplicateAfterCrash(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, onDatabase func(*server.Config)) {
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		c := newMailCrash(t, onDatabase)
 		c.invite("done@people.example")
 		c.eventually("the letter is sent and its job ended", 60*time.Second, func() bool { return len(c.jobsOf("invitations.send", "done")) == 1 })
@@ -69,13 +69,13 @@ type mailCrash struct {
 	releases chan func()
 }
 
-func newMailCrash(t *testing.T, onDatabase func(*server.Config)) *mailCrash {
+func newMailCrash(t *testing.T, onDatabase func(*settings.Config)) *mailCrash {
 	t.Helper()
 	c := &mailCrash{reached: make(chan struct{}, 2), goOn: make(chan struct{}), releases: make(chan func(), 1)}
-	mail := testenv.SMTP(t, catcher.Options{Answer: c.answer})
+	mail := testenv.SMTP(t, mailcatcher.Options{Answer: c.answer})
 	listen, webhook := listenForWebhooks(t)
 	lk, redis := testenv.LiveKit(t, webhook), testenv.Redis(t)
-	config := server.Config{DatabaseURL: server.Secret(testenv.PostgresURL(t))}
+	config := settings.Config{DatabaseURL: settings.Secret(testenv.PostgresURL(t))}
 	onDatabase(&config)
 	c.settings = childSettings{
 		Listen: listen, Sweep: time.Hour, ClientURL: strings.Replace(lk.URL, "http", "ws", 1), MailPort: mail.Port,
@@ -88,8 +88,8 @@ func newMailCrash(t *testing.T, onDatabase func(*server.Config)) *mailCrash {
 
 // answer holds letters up until the server was killed: "recipient" before it is told that the address is good, "content"
 // before it is told that the letter was taken.
-func (c *mailCrash) answer(stage catcher.Stage, address string) error {
-	if stage == catcher.To && address == "recipient@people.example" || stage == catcher.Data && address == "content@people.example" {
+func (c *mailCrash) answer(stage mailcatcher.Stage, address string) error {
+	if stage == mailcatcher.To && address == "recipient@people.example" || stage == mailcatcher.Data && address == "content@people.example" {
 		select {
 		case <-c.goOn:
 			return nil
@@ -97,9 +97,9 @@ func (c *mailCrash) answer(stage catcher.Stage, address string) error {
 		}
 		c.reached <- struct{}{}
 		<-c.goOn
-		return catcher.ErrHangUp
+		return mailcatcher.ErrHangUp
 	}
-	if stage == catcher.Data && address == "unstored@people.example" {
+	if stage == mailcatcher.Data && address == "unstored@people.example" {
 		c.hold.Do(c.holdDatabase)
 	}
 	return nil

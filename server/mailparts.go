@@ -9,18 +9,19 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/server/adapter/brevo"
+	"github.com/usher-meet/usher/server/adapter/mail"
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/letter"
-	"github.com/usher-meet/usher/server/mail"
-	"github.com/usher-meet/usher/server/marketing"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // ErrMailOff means that the settings name no mail server.
 var ErrMailOff = errors.New("mail is switched off")
 
 // newPost makes what writes and sends letters.
-func newPost(c Config) (*mail.Post, error) {
-	p := &mail.Post{Branding: c.Branding, Languages: c.Languages}
+func newPost(c settings.Config) (*mail.Mailer, error) {
+	p := &mail.Mailer{Branding: c.Branding, Languages: c.Languages}
 	if c.Mail.Host == "" {
 		return p, nil
 	}
@@ -50,12 +51,12 @@ func (p *parts) invitationsService() *invitations.Service {
 }
 
 // contacts are the contacts that a marketing service is told of, nil for none.
-func (p *parts) contacts() *marketing.Contacts {
+func (p *parts) contacts() *brevo.Contacts {
 	c := p.config.Marketing
 	if c.BrevoKey == "" {
 		return nil
 	}
-	return &marketing.Contacts{DB: p.db, Jobs: p.jobs, Log: p.log, Service: &marketing.Brevo{
+	return &brevo.Contacts{DB: p.db, Jobs: p.jobs, Log: p.log, Service: &brevo.Client{
 		URL: c.BrevoURL, Key: string(c.BrevoKey), Lists: c.Lists, Attributes: c.Attributes, Timeout: c.Timeout,
 	}}
 }
@@ -69,7 +70,7 @@ func (p *parts) newAccount() func(context.Context, *ent.Client, *ent.User) error
 }
 
 // CheckMail connects to the mail server as for a letter and sends none. It fails with [ErrMailOff] where there is none.
-func CheckMail(ctx context.Context, c Config) error {
+func CheckMail(ctx context.Context, c settings.Config) error {
 	p, err := newPost(c)
 	if err != nil {
 		return err
@@ -81,7 +82,7 @@ func CheckMail(ctx context.Context, c Config) error {
 }
 
 // SendTestMail sends a letter that says that mail works. It fails with [ErrMailOff] where it is switched off.
-func SendTestMail(ctx context.Context, c Config, to, language string) error {
+func SendTestMail(ctx context.Context, c settings.Config, to, language string) error {
 	p, err := newPost(c)
 	if err != nil {
 		return err

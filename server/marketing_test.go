@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // Whatever the marketing service does, people sign in; and once it is well, it has everybody once.
@@ -49,14 +49,14 @@ func TestMarketingNeverBlocksSignIn(t *testing.T) {
 	defer brevo.Close()
 	defer close(silent)
 	idp := testenv.OIDC(t)
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		c.Listen = "127.0.0.1:" + strconv.Itoa(testenv.Port(t))
 		c.PublicURL = "http://" + c.Listen
-		c.OIDC = server.OIDCConfig{
-			Issuer: idp.Issuer, ClientID: idp.ClientID, ClientSecret: server.Secret(idp.ClientSecret),
+		c.OIDC = settings.OIDCConfig{
+			Issuer: idp.Issuer, ClientID: idp.ClientID, ClientSecret: settings.Secret(idp.ClientSecret),
 			Scopes: []string{"openid", "profile", "email"}, CreateUsers: true,
 		}
-		c.Marketing = server.MarketingConfig{BrevoURL: brevo.URL, BrevoKey: "test-brevo-key", Timeout: 300 * time.Millisecond}
+		c.Marketing = settings.MarketingConfig{BrevoURL: brevo.URL, BrevoKey: "test-brevo-key", Timeout: 300 * time.Millisecond}
 	})
 	idp.Register(i.URL+"/auth/callback", i.URL+"/auth/logout/callback")
 	signIn := func(n int, verified bool) string {

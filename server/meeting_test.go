@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // post makes a call as curl would and returns the answer as JSON.
@@ -54,7 +54,7 @@ func TestCurlMeeting(t *testing.T) {
 		t.Errorf("room = %v, want slug weekly-sync, the owner's role and direct join", room)
 	}
 
-	var people []*meeting.Participant
+	var people []*participant.Participant
 	for _, who := range []struct{ token, name string }{{token, "Ada Meeting"}, {"", "Guest Of Meeting"}} {
 		status, answer := i.post(usherv1connect.RoomsServiceJoinRoomProcedure, who.token, `{"room":"weekly-sync","displayName":"`+who.name+`"}`)
 		if status != http.StatusOK {
@@ -62,7 +62,7 @@ func TestCurlMeeting(t *testing.T) {
 		}
 		c := answer["connection"].(map[string]any)
 		i.secrets.add(c["token"].(string), c["sessionToken"].(string), who.name)
-		p := meeting.Join(t, c["serverUrl"].(string), c["token"].(string))
+		p := participant.Join(t, c["serverUrl"].(string), c["token"].(string))
 		if p.Identity() != c["participantIdentity"] {
 			t.Errorf("identity = %q, want %q", p.Identity(), c["participantIdentity"])
 		}

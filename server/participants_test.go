@@ -19,7 +19,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/moderation"
 )
 
@@ -28,7 +28,7 @@ type moderated struct {
 	*instance
 	room        *usherv1.Room
 	host        *clients
-	inside, out *meeting.Participant // the other person, and the host
+	inside, out *participant.Participant // the other person, and the host
 	conn        *usherv1.Connection
 	admin       *lksdk.RoomServiceClient
 }
@@ -112,7 +112,7 @@ func TestModeration(t *testing.T) {
 		Room: room, ParticipantIdentity: id, BlockDuration: durationpb.New(time.Hour),
 	}))
 	m.inside.WaitGone()
-	if back, err := meeting.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
 		back.WaitGone()
 	}
 	eventually(t, "nobody but the host is there", func() bool { return m.seen(t, id) == nil })
@@ -273,7 +273,7 @@ func TestModeration_removeAndBlock(t *testing.T) {
 	wantReason(t, err, "PARTICIPANT_BLOCKED")
 	_, err = grace.JoinRoom(ctx, &usherv1.JoinRoomRequest{Room: m.room.GetId()})
 	wantReason(t, err, "PARTICIPANT_BLOCKED")
-	if back, err := meeting.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
 		back.WaitGone()
 	}
 	select {
@@ -295,7 +295,7 @@ func TestModeration_remove(t *testing.T) {
 	_, err := m.self().RenewConnection(ctx, &usherv1.RenewConnectionRequest{})
 	wantReason(t, err, "PARTICIPANT_BLOCKED")
 	again, _ := m.join(t, guest(m.instance), m.room.GetId())
-	if back, err := meeting.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
+	if back, err := participant.TryJoin(t, m.conn.GetServerUrl(), m.conn.GetToken()); err == nil {
 		back.WaitGone()
 	}
 	if m.seen(t, again.Identity()) == nil {
@@ -328,7 +328,7 @@ func TestRenewKeepsRestrictions(t *testing.T) {
 	m.update(t, &usherv1.UpdateParticipantRequest{CanSubscribe: proto.Bool(false)})
 	check("at once", id)
 	renewed := must[*usherv1.RenewConnectionResponse](t)(m.self().RenewConnection(ctx, &usherv1.RenewConnectionRequest{})).GetConnection()
-	back := meeting.Join(t, renewed.GetServerUrl(), renewed.GetToken())
+	back := participant.Join(t, renewed.GetServerUrl(), renewed.GetToken())
 	m.inside.WaitGone() // LiveKit throws the older one out
 	check("after renewing", back.Identity())
 	second, _ := m.join(t, grace, m.room.GetId())

@@ -11,17 +11,20 @@ import (
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/adapter/livekit"
+	"github.com/usher-meet/usher/server/adapter/oidc"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/callers"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
-	"github.com/usher-meet/usher/server/oidc"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/signin"
 	"github.com/usher-meet/usher/server/telephony"
+	"github.com/usher-meet/usher/server/telephony/callers"
 	"github.com/usher-meet/usher/server/users"
-	"github.com/usher-meet/usher/server/webapp"
+	"github.com/usher-meet/usher/server/web/app"
 )
 
 // This file turns settings into the parts of the server, one function a part.
@@ -38,7 +41,7 @@ func (p *parts) clientConfig() *usherv1.Config {
 		Livekit:     &usherv1.LiveKitConfig{ServerUrl: c.LiveKit.PublicURL},
 		Invitations: &usherv1.InvitationsConfig{Enabled: p.post.Sender != nil},
 		Branding:    c.Branding,
-		Version:     Version,
+		Version:     settings.Version,
 
 		Development: c.Development,
 	}
@@ -60,7 +63,7 @@ func (p *parts) roomsService() *rooms.Service {
 		Defaults: rooms.Defaults{
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
-		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: live.Reach(c.LiveKit.TokenLife),
+		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: meeting.Reach(c.LiveKit.TokenLife),
 		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
 		Worker: workerTiming,
 	}
@@ -168,7 +171,7 @@ func (p *parts) provider() (*oidc.Provider, error) {
 	}
 	return oidc.New(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: string(c.ClientSecret), CAFile: c.CAFile,
-		RedirectURL: p.config.PublicURL + auth.CallbackPath, PostLogoutURL: p.config.PublicURL + auth.LogoutCallbackPath,
+		RedirectURL: p.config.PublicURL + signin.CallbackPath, PostLogoutURL: p.config.PublicURL + signin.LogoutCallbackPath,
 		Scopes: c.Scopes, FullNameClaims: c.FullNameClaims, ShortNameClaim: c.ShortNameClaim, ExtraParams: c.ExtraParams,
 		Audience: c.Audience, ClientIDs: c.ClientIDs,
 	})
@@ -200,8 +203,8 @@ func (p *parts) mountSignIn(mux *http.ServeMux, o Options, provider *oidc.Provid
 		mux.Handle("/auth/", o.SignIn(SignInParts{DB: p.db, Sessions: p.sessions, Keys: p.keys, Log: p.log}))
 		return
 	}
-	s := &auth.SignIn{
-		Accounts: &auth.Accounts{
+	s := &signin.SignIn{
+		Accounts: &accounts.Accounts{
 			DB: p.db, MatchByEmail: p.config.OIDC.MatchByEmail, CreateUsers: p.config.OIDC.CreateUsers, Created: p.newAccount(), Log: p.log,
 		},
 		Sessions: p.sessions, Keys: p.keys, Limiter: p.limiter, Limit: p.config.Limits.SignIn,
@@ -220,7 +223,7 @@ func (p *parts) pages(o Options) (http.Handler, error) {
 		mux.Handle("GET /{$}", cmp.Or[http.Handler](o.Front, http.HandlerFunc(p.front)))
 		return mux, nil
 	}
-	app, err := webapp.New(o.WebApp, webapp.Options{
+	app, err := app.New(o.WebApp, app.Options{
 		LiveKitURL: p.config.LiveKit.PublicURL, LogoURL: p.config.Branding.GetLogoUrl(), SignOutURL: p.config.OIDC.Issuer,
 		SessionCookie: auth.CookieName(strings.HasPrefix(p.config.PublicURL, "https://")),
 	})
@@ -237,5 +240,5 @@ func (p *parts) front(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	fmt.Fprintf(w, "Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
 		"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
-		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n", Version, p.config.PublicURL)
+		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n", settings.Version, p.config.PublicURL)
 }

@@ -11,12 +11,12 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/telephony"
 )
 
@@ -33,22 +33,22 @@ type phoned struct {
 	owner *ent.User
 	room  string
 	id    uuid.UUID
-	web   *meeting.Participant
+	web   *participant.Participant
 	// pin opens the room: see [phoned.open].
 	pin string
 }
 
 // startPhoned starts a server with a trunk, and a room that its owner is in and speaks in.
-func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config)) *phoned {
+func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config)) *phoned {
 	t.Helper()
 	listen, webhook := listenForWebhooks(t)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
-	change = append([]func(*server.Config){func(c *server.Config) { c.Listen = listen }}, change...)
+	change = append([]func(*settings.Config){func(c *settings.Config) { c.Listen = listen }}, change...)
 	return startPhonedOn(t, lk, access, policy, change...)
 }
 
 func startPhonedOn(
-	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*server.Config),
+	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config),
 ) *phoned {
 	t.Helper()
 	bridge := phone.New(t, lk)
@@ -58,7 +58,7 @@ func startPhonedOn(
 
 func startPhonedWith(
 	t *testing.T, lk *testenv.LiveKitServer, bridge *phone.Bridge, access usherv1.AccessLevel, policy usherv1.PhonePolicy,
-	change ...func(*server.Config),
+	change ...func(*settings.Config),
 ) *phoned {
 	t.Helper()
 	i := startOn(t, lk, change...)
@@ -80,10 +80,10 @@ func startPhonedWith(
 }
 
 // second is somebody else with a browser.
-func (p *phoned) second() *meeting.Participant {
+func (p *phoned) second() *participant.Participant {
 	p.t.Helper()
 	conn := must[*usherv1.JoinRoomResponse](p.t)(p.host.JoinRoom(p.t.Context(), &usherv1.JoinRoomRequest{Room: p.room})).GetConnection()
-	other := meeting.Join(p.t, conn.GetServerUrl(), conn.GetToken())
+	other := participant.Join(p.t, conn.GetServerUrl(), conn.GetToken())
 	other.Speak()
 	return other
 }
@@ -140,15 +140,15 @@ func (p *phoned) dialRefused(number string) {
 }
 
 // caller is somebody on the phone as LiveKit has them now, and whether they are there.
-func (p *phoned) caller(c *phone.Call) (live.Participant, bool) {
+func (p *phoned) caller(c *phone.Call) (meeting.Participant, bool) {
 	p.t.Helper()
 	people, err := p.lk.Participants(p.t.Context(), p.id)
 	if err != nil {
-		return live.Participant{}, false // LiveKit is being started
+		return meeting.Participant{}, false // LiveKit is being started
 	}
-	i := slices.IndexFunc(people, func(x live.Participant) bool { return x.Attributes["sip.callID"] == c.ID })
+	i := slices.IndexFunc(people, func(x meeting.Participant) bool { return x.Attributes["sip.callID"] == c.ID })
 	if i < 0 {
-		return live.Participant{}, false
+		return meeting.Participant{}, false
 	}
 	return people[i], true
 }
@@ -182,7 +182,7 @@ func (p *phoned) silent(c *phone.Call) {
 	p.silentTo(c, p.web)
 }
 
-func (p *phoned) silentTo(c *phone.Call, other *meeting.Participant) {
+func (p *phoned) silentTo(c *phone.Call, other *participant.Participant) {
 	p.t.Helper()
 	time.Sleep(300 * time.Millisecond) // what is on its way arrives
 	caller, web := c.Heard(other.Identity()), other.Heard(c.Identity())
@@ -307,7 +307,7 @@ func TestPhoneCall(t *testing.T) {
 	bridge := phone.New(t, lk)
 	trunk, other := bridge.Trunk("trunk", dialled), "+4930200"
 	bridge.Trunk("somebody else's", other)
-	p := startPhonedWith(t, lk, bridge, restrictedRoom, phonesDirect, func(c *server.Config) {
+	p := startPhonedWith(t, lk, bridge, restrictedRoom, phonesDirect, func(c *settings.Config) {
 		c.Listen, c.Callers.Grace = listen, grace
 		c.Telephony.Trunks = []telephony.ConfiguredTrunk{{ID: trunk}}
 	})
@@ -370,7 +370,7 @@ func TestPhoneLobby(t *testing.T) {
 	events := newRelay(t, webhook)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{events.URL}})
 	api := newFaultyLiveKit(t, lk)
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *server.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
+	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
 	p.open()
 	p.measureHolds(events, api)
 

@@ -15,9 +15,9 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/ratelimit"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // documented is a configuration of docs/proxies.md, by its language there.
@@ -52,7 +52,7 @@ type proxied struct {
 }
 
 // behind starts a server with a room, and the proxy that run starts on a port of 127.0.0.1 with a certificate.
-func behind(t *testing.T, config func(*server.Config), run func(p *proxied, port int, certificate, key string)) *proxied {
+func behind(t *testing.T, config func(*settings.Config), run func(p *proxied, port int, certificate, key string)) *proxied {
 	t.Helper()
 	p := &proxied{instance: start(t, config), url: "https://meet.example.org"}
 	p.ada = p.user("Ada Behind A Proxy")
@@ -67,7 +67,7 @@ func behind(t *testing.T, config func(*server.Config), run func(p *proxied, port
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // behindNginx has the documented configuration as change leaves it.
-func behindNginx(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+func behindNginx(t *testing.T, config func(*settings.Config), change func(string) string) *proxied {
 	t.Helper()
 	return behind(t, config, func(p *proxied, port int, certificate, key string) {
 		text := documented(t, "nginx")
@@ -80,7 +80,7 @@ func behindNginx(t *testing.T, config func(*server.Config), change func(string) 
 }
 
 // behindCaddy has the documented configuration as change leaves it.
-func behindCaddy(t *testing.T, config func(*server.Config), change func(string) string) *proxied {
+func behindCaddy(t *testing.T, config func(*settings.Config), change func(string) string) *proxied {
 	t.Helper()
 	return behind(t, config, func(p *proxied, port int, certificate, key string) {
 		text := documented(t, "caddyfile")
@@ -123,9 +123,9 @@ func TestProxies_caddy(t *testing.T) {
 	testProxy(t, behindCaddy)
 }
 
-func testProxy(t *testing.T, behind func(*testing.T, func(*server.Config), func(string) string) *proxied) {
+func testProxy(t *testing.T, behind func(*testing.T, func(*settings.Config), func(string) string) *proxied) {
 	t.Helper()
-	p := behind(t, func(c *server.Config) {
+	p := behind(t, func(c *settings.Config) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 2, Period: time.Hour}
 	}, asDocumented)
@@ -170,11 +170,11 @@ func TestProxies_nginxBuffering(t *testing.T) {
 	on := func(text string) string {
 		return replaced(t, replaced(t, text, "proxy_buffering off;", "proxy_buffering on;"), "proxy_http_version 1.1;", "proxy_http_version 1.0;")
 	}
-	p := behindNginx(t, func(*server.Config) {}, on)
+	p := behindNginx(t, func(*settings.Config) {}, on)
 	e := p.knock(p.clients(), p.room, "Grace Guest", "")
 	untilEntry(watchEntry(t, p.through(), p.room, e.GetTicket()), waiting)
 
-	deaf := behindNginx(t, func(*server.Config) {}, func(text string) string {
+	deaf := behindNginx(t, func(*settings.Config) {}, func(text string) string {
 		return replaced(t, on(text), "proxy_read_timeout", "proxy_ignore_headers X-Accel-Buffering;\n        proxy_read_timeout")
 	})
 	e = deaf.knock(deaf.clients(), deaf.room, "Grace Guest", "")
@@ -201,15 +201,15 @@ func TestProxies_caddyTimeout(t *testing.T) {
 	testProxyTimeout(t, behindCaddy, "read_timeout 60s", "read_timeout 4s")
 }
 
-func testProxyTimeout(t *testing.T, behind func(*testing.T, func(*server.Config), func(string) string) *proxied, timeout, shorter string) {
+func testProxyTimeout(t *testing.T, behind func(*testing.T, func(*settings.Config), func(string) string) *proxied, timeout, shorter string) {
 	t.Helper()
 	short := func(text string) string { return replaced(t, text, timeout, shorter) }
 	const lives = 12 * time.Second
-	p := behind(t, func(c *server.Config) { c.Streams.Heartbeat = 500 * time.Millisecond }, short)
+	p := behind(t, func(c *settings.Config) { c.Streams.Heartbeat = 500 * time.Millisecond }, short)
 	e := p.knock(p.clients(), p.room, "Grace Guest", "")
 	began, stream := time.Now(), watchEntry(t, p.through(), p.room, e.GetTicket())
 	untilEntry(stream, waiting)
-	silent := behind(t, func(c *server.Config) { c.Streams.Heartbeat = time.Hour }, short)
+	silent := behind(t, func(c *settings.Config) { c.Streams.Heartbeat = time.Hour }, short)
 	other := silent.knock(silent.clients(), silent.room, "Grace Guest", "")
 	if err := watchEntry(t, silent.through(), silent.room, other.GetTicket()).end(); err == nil {
 		t.Error("a silent stream was not cut by the proxy's time-out: the heartbeat proves nothing")

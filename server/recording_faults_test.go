@@ -10,10 +10,10 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/recorder"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/recordings"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // Statuses and the mode that these tests are about, by shorter names.
@@ -26,7 +26,7 @@ const (
 )
 
 // inAHurry has little patience, and looks again and again.
-func inAHurry(c *server.Config) {
+func inAHurry(c *settings.Config) {
 	c.Recording.Sweep = time.Second
 	c.Recording.Timing = recordings.Timing{
 		StartWithin: 3 * time.Second, LostAfter: 2 * time.Second, GiveUpStop: 5 * time.Second, UploadWithin: 10 * time.Second,
@@ -50,9 +50,9 @@ func orders(d deed) func(*http.Request) deed {
 }
 
 // egresses are those that LiveKit knows of the room, of one recording.
-func (s *studio) egresses(id string) (list []live.Egress) {
+func (s *studio) egresses(id string) (list []meeting.Egress) {
 	s.t.Helper()
-	for _, e := range must[[]live.Egress](s.t)(s.liveKit().RoomEgresses(s.t.Context(), uuid.MustParse(s.room.GetId()))) {
+	for _, e := range must[[]meeting.Egress](s.t)(s.liveKit().RoomEgresses(s.t.Context(), uuid.MustParse(s.room.GetId()))) {
 		if strings.Contains(e.Path, id) {
 			list = append(list, e)
 		}
@@ -104,7 +104,7 @@ func TestOneRecordingPerRoom_concurrent(t *testing.T) {
 		}
 		s.finish(started[0])
 	}
-	if list := must[[]live.Egress](t)(s.liveKit().RoomEgresses(t.Context(), uuid.MustParse(s.room.GetId()))); len(list) != 3 {
+	if list := must[[]meeting.Egress](t)(s.liveKit().RoomEgresses(t.Context(), uuid.MustParse(s.room.GetId()))); len(list) != 3 {
 		t.Errorf("LiveKit was asked for %d recorders, want 3", len(list))
 	}
 }
@@ -124,7 +124,7 @@ func TestLateEgressIsStopped(t *testing.T) {
 	close(arrives)
 	s.eventually("the late recorder has come and was stopped", 30*time.Second, func() bool {
 		list := s.egresses(given.GetId())
-		return len(list) == 1 && list[0].Status == live.EgressComplete
+		return len(list) == 1 && list[0].Status == meeting.EgressComplete
 	})
 	s.eventually("its file is deleted", 30*time.Second, func() bool { return !s.s3.Has("recordings/" + given.GetId() + ".mp4") })
 	s.until(given.GetId(), recordingFailedToStart)

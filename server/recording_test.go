@@ -18,11 +18,11 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/recorder"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 const (
@@ -50,8 +50,8 @@ type studioParts struct {
 }
 
 // configure has a server use them.
-func (p studioParts) configure(c *server.Config) {
-	c.Storage = server.StorageConfig{
+func (p studioParts) configure(c *settings.Config) {
+	c.Storage = settings.StorageConfig{
 		Endpoint: p.S3, Bucket: testenv.S3Bucket, Region: testenv.S3Region, Key: testenv.S3Key, Secret: testenv.S3Secret,
 		EventSecret: storageSecret, ProxySecret: proxySecret,
 	}
@@ -74,7 +74,7 @@ func startRecorder(t testing.TB, redis *testenv.RedisServer) *recorder.Recorder 
 	return r
 }
 
-func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
+func newStudio(t *testing.T, change ...func(*settings.Config)) *studio {
 	t.Helper()
 	s := &studio{}
 	listen, _ := listenForWebhooks(t)
@@ -84,9 +84,9 @@ func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
 	s.recorder = startRecorder(t, redis)
 	// The store wants somebody to answer when it starts; then it must be the server, which wants the store's address.
 	s.s3 = testenv.S3(t, storageHook(newMeddler(t, "http://"+listen).URL))
-	s.mails = testenv.SMTP(t, catcher.Options{})
+	s.mails = testenv.SMTP(t, mailcatcher.Options{})
 	s.liveKitAPI = newMeddler(t, lk.URL)
-	s.instance = startOn(t, lk, append([]func(*server.Config){func(c *server.Config) {
+	s.instance = startOn(t, lk, append([]func(*settings.Config){func(c *settings.Config) {
 		c.Listen, c.LiveKit.URL = listen, s.liveKitAPI.URL
 		studioParts{S3: s.s3.URL}.configure(c)
 		mailThrough(s.mails.Port)(c)
@@ -101,10 +101,10 @@ func newStudio(t *testing.T, change ...func(*server.Config)) *studio {
 }
 
 // join brings somebody into the meeting.
-func (s *studio) join(c *clients, name string) *meeting.Participant {
+func (s *studio) join(c *clients, name string) *participant.Participant {
 	s.t.Helper()
 	res := must[*usherv1.JoinRoomResponse](s.t)(c.JoinRoom(s.t.Context(), &usherv1.JoinRoomRequest{Room: s.room.GetId(), DisplayName: name}))
-	return meeting.Join(s.t, res.GetConnection().GetServerUrl(), res.GetConnection().GetToken())
+	return participant.Join(s.t, res.GetConnection().GetServerUrl(), res.GetConnection().GetToken())
 }
 
 func (s *studio) start(mode usherv1.RecordingMode) *usherv1.Recording {
@@ -134,7 +134,7 @@ func (s *studio) until(id string, want usherv1.RecordingStatus) (r *usherv1.Reco
 }
 
 // label waits until the meeting shows of its recording what it should.
-func (s *studio) label(p *meeting.Participant, mode, status string) {
+func (s *studio) label(p *participant.Participant, mode, status string) {
 	s.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -345,8 +345,8 @@ func TestRecordingTranscriptEndToEnd(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	t.Cleanup(summary.Close)
-	s := newStudio(t, func(c *server.Config) {
-		c.Summary = server.SummaryConfig{URL: summary.URL + "/tasks", Token: "test-summary-token"}
+	s := newStudio(t, func(c *settings.Config) {
+		c.Summary = settings.SummaryConfig{URL: summary.URL + "/tasks", Token: "test-summary-token"}
 	})
 	s.join(s.host, "Olga")
 	rec := s.start(usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT)

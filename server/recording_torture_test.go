@@ -18,10 +18,10 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/recorder"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // How the torture of recordings is done.
@@ -75,7 +75,7 @@ type tortureRoom struct {
 	id    string
 	owner *ent.User
 	hosts []*clients // of each server
-	in    *meeting.Participant
+	in    *participant.Participant
 }
 
 // kill kills the server and starts it again, unless it was killed just before.
@@ -158,15 +158,15 @@ func (m *torture) meddleWithNews(what string) func(*http.Request) deed {
 }
 
 // meddleWithMail refuses mails, and kills a server between what the mail server has taken and what the database knows of it.
-func (m *torture) meddleWithMail(stage catcher.Stage, _ string) error {
+func (m *torture) meddleWithMail(stage mailcatcher.Stage, _ string) error {
 	rng := m.chance()
-	if !m.wild.Load() || stage != catcher.Data {
+	if !m.wild.Load() || stage != mailcatcher.Data {
 		return nil
 	}
 	switch rng.IntN(6) {
 	case 0:
 		m.count("mail refused for now")
-		return catcher.Refuse(451, [3]int{4, 3, 0})
+		return mailcatcher.Refuse(451, [3]int{4, 3, 0})
 	case 1:
 		m.count("mail killed while it is taken")
 		for _, s := range m.servers {
@@ -192,7 +192,7 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 	hook := newMeddler(t, "http://"+listen[n-1])
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: m.redis, Webhooks: []string{webhooks.URL + "/webhooks/livekit"}})
 	m.s3 = testenv.S3(t, storageHook(hook.URL))
-	m.mails = testenv.SMTP(t, catcher.Options{Answer: m.meddleWithMail})
+	m.mails = testenv.SMTP(t, mailcatcher.Options{Answer: m.meddleWithMail})
 	m.hire(t)
 	redis := testenv.Redis(t)
 	for _, address := range listen {
@@ -266,7 +266,7 @@ func (m *torture) enterRoom(r *tortureRoom) {
 		if err != nil {
 			return err
 		}
-		r.in, err = meeting.TryJoin(m.t, res.GetConnection().GetServerUrl(), res.GetConnection().GetToken())
+		r.in, err = participant.TryJoin(m.t, res.GetConnection().GetServerUrl(), res.GetConnection().GetToken())
 		return err
 	})
 }

@@ -16,9 +16,9 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/recorder"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/mail/catcher"
 )
 
 // This file is what must be true in and after the torture of recordings.
@@ -187,7 +187,7 @@ func fetch(t testing.TB, address string) (int, []byte) {
 func (m *torture) checkMails() (twice int) {
 	m.t.Helper()
 	type told struct{ recording, person string }
-	mails := map[told][]catcher.Mail{}
+	mails := map[told][]mailcatcher.Mail{}
 	ids := map[told]string{}
 	for _, mail := range m.mails.Mails() {
 		parts, err := mail.Read()

@@ -11,13 +11,14 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/adapter/livekit"
+	"github.com/usher-meet/usher/server/adapter/mail"
+	"github.com/usher-meet/usher/server/adapter/objectstore"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/letter"
-	"github.com/usher-meet/usher/server/livekit"
-	"github.com/usher-meet/usher/server/mail"
-	"github.com/usher-meet/usher/server/objectstore"
 	"github.com/usher-meet/usher/server/recordings"
-	"github.com/usher-meet/usher/server/trust"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/tlsconfig"
 )
 
 // storage is where the files of recordings are.
@@ -29,7 +30,7 @@ type storage interface {
 }
 
 // openStorage opens the storage that the settings name; nil for none. It does not connect.
-func openStorage(c Config) (storage, error) {
+func openStorage(c settings.Config) (storage, error) {
 	s := c.Storage
 	switch {
 	case s.Folder != "":
@@ -50,7 +51,7 @@ func openStorage(c Config) (storage, error) {
 var ErrStorageOff = errors.New("recording is switched off")
 
 // CheckStorage asks the storage whether it can be used. It fails with [ErrStorageOff] where there is none.
-func CheckStorage(ctx context.Context, c Config) error {
+func CheckStorage(ctx context.Context, c settings.Config) error {
 	s, err := openStorage(c)
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func CheckStorage(ctx context.Context, c Config) error {
 }
 
 // egressStorage is how LiveKit's egress reaches the storage.
-func egressStorage(c Config) livekit.EgressStorage {
+func egressStorage(c settings.Config) livekit.EgressStorage {
 	s, e := c.Storage, c.Egress
 	if s.Folder != "" {
 		return livekit.EgressStorage{Folder: cmp.Or(e.Folder, s.Folder)}
@@ -75,8 +76,8 @@ func egressStorage(c Config) livekit.EgressStorage {
 }
 
 // recordingConfig is what ConfigService tells clients about recording.
-func recordingConfig(c Config) *usherv1.RecordingConfig {
-	if !c.Storage.enabled() || len(c.Recording.Modes) == 0 {
+func recordingConfig(c settings.Config) *usherv1.RecordingConfig {
+	if !c.Storage.Enabled() || len(c.Recording.Modes) == 0 {
 		return &usherv1.RecordingConfig{}
 	}
 	out := &usherv1.RecordingConfig{
@@ -118,7 +119,7 @@ func (p *parts) recordingsService() (*recordings.Service, error) {
 
 // summaryClient sends its token to the address in the settings only.
 func summaryClient(caFile string) (*http.Client, error) {
-	config, err := trust.TLS(caFile, "the summary service")
+	config, err := tlsconfig.Load(caFile, "the summary service")
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func summaryClient(caFile string) (*http.Client, error) {
 
 // recordingMail tells people of recordings by mail.
 type recordingMail struct {
-	post      *mail.Post
+	post      *mail.Mailer
 	publicURL string
 }
 

@@ -6,14 +6,15 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/usher-meet/usher/server/trust"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/tlsconfig"
 )
 
 // ErrNoRedis means that no Redis answers, or that it wants another password.
 var ErrNoRedis = errors.New("connect to Redis")
 
 // OpenRedis connects to Redis: one server, a cluster, or the master that sentinels name. It fails with [ErrNoRedis].
-func OpenRedis(c RedisConfig) (rueidis.Client, error) {
+func OpenRedis(c settings.RedisConfig) (rueidis.Client, error) {
 	option := rueidis.ClientOption{
 		InitAddress: c.Addresses,
 		Username:    c.Username,
@@ -24,7 +25,7 @@ func OpenRedis(c RedisConfig) (rueidis.Client, error) {
 	}
 	if c.TLS {
 		var err error
-		if option.TLSConfig, err = trust.TLS(c.CAFile, "Redis"); err != nil {
+		if option.TLSConfig, err = tlsconfig.Load(c.CAFile, "Redis"); err != nil {
 			return nil, err
 		}
 	}

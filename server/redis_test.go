@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // With TLS nothing is said in clear, neither to Redis nor to the sentinels, who get the password too.
@@ -33,7 +34,7 @@ func TestOpenRedis_tls(t *testing.T) {
 				}
 				close(first)
 			}()
-			client, err := server.OpenRedis(server.RedisConfig{
+			client, err := server.OpenRedis(settings.RedisConfig{
 				Addresses: []string{l.Addr().String()}, Password: "test-password", SentinelMaster: master, TLS: true,
 			})
 			if err == nil {

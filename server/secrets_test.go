@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // secrets collects, as a client interceptor, the value of every field that the contract marks with debug_redact, and of
@@ -145,12 +145,12 @@ func TestNoSecretsInLogs(t *testing.T) {
 // A secret that is printed anyway must be the test's fault, not the type's.
 func TestSecret_isNeverPrinted(t *testing.T) {
 	t.Parallel()
-	s := server.Secret("test-secret")
+	s := settings.Secret("test-secret")
 	text, err := s.MarshalText()
 	if err != nil || s.String() != "***" || s.GoString() != "***" || string(text) != "***" {
 		t.Errorf("printed as %s, %#v, %s (%v), want ***", s, s, text, err)
 	}
-	if got := server.Secret("").String(); got != "" {
+	if got := settings.Secret("").String(); got != "" {
 		t.Errorf("an empty secret prints as %q, want nothing: whether one is set is no secret", got)
 	}
 }

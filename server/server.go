@@ -25,21 +25,22 @@ import (
 
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/adapter/livekit"
+	"github.com/usher-meet/usher/server/adapter/mail"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/callers"
 	"github.com/usher-meet/usher/server/config"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/events"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/inbox"
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/livekit"
 	"github.com/usher-meet/usher/server/lobby"
-	"github.com/usher-meet/usher/server/mail"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/telephony"
+	"github.com/usher-meet/usher/server/telephony/callers"
 )
 
 // Services are the fully qualified names of the services that the server mounts.
@@ -56,7 +57,7 @@ var Services = []string{
 
 // Options are the settings, and what `usher dev` and tests put in the place of parts.
 type Options struct {
-	Config Config
+	Config settings.Config
 	Log    *slog.Logger
 	// Ready is called once, when both listeners are open. It may be nil.
 	Ready func(Addresses)
@@ -87,7 +88,7 @@ type SignInParts struct {
 
 // parts are everything that lives as long as the server.
 type parts struct {
-	config      Config
+	config      settings.Config
 	log         *slog.Logger
 	db          *dbtx.DB
 	redis       rueidis.Client
@@ -97,7 +98,7 @@ type parts struct {
 	limiter     *ratelimit.Limiter
 	metrics     *prometheus.Registry
 	health      *health
-	post        *mail.Post
+	post        *mail.Mailer
 	rooms       *rooms.Service
 	lobby       *lobby.Service
 	callers     *callers.Service
@@ -113,7 +114,7 @@ type parts struct {
 	// work is what jobs does: see work.go.
 	work  *jobs.Registry
 	jobs  *jobs.Client
-	inbox *events.Inbox
+	inbox *inbox.Inbox
 	// draining is closed when the server stops, before it waits for calls to end: streams would never.
 	draining chan struct{}
 }
@@ -172,7 +173,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(Addresses{API: api.Addr(), Internal: internal.Addr()})
 	}
-	log.InfoContext(ctx, "serving", "version", Version)
+	log.InfoContext(ctx, "serving", "version", settings.Version)
 
 	select {
 	case err := <-failed:
@@ -184,7 +185,7 @@ func Run(ctx context.Context, o Options) error {
 
 // checkSchema says whether this version may run on the database.
 func (p *parts) checkSchema(ctx context.Context) error {
-	err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, Version)
+	err := migrations.Check(ctx, p.db.SQL(), p.db.Dialect, settings.Version)
 	if err == nil || errors.Is(err, migrations.ErrOld) || errors.Is(err, migrations.ErrBreaking) {
 		return err
 	}
@@ -258,7 +259,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		closeAll()
 		return nil, nil, err
 	}
-	p.inbox = &events.Inbox{DB: db, Jobs: p.jobs, Log: log}
+	p.inbox = &inbox.Inbox{DB: db, Jobs: p.jobs, Log: log}
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.callers = p.callersService()

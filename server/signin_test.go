@@ -10,19 +10,19 @@ import (
 	"testing"
 
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // A browser signs in at a real OpenID provider, is who it says, creates a room with its cookie, and signs out everywhere.
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	idp := testenv.OIDC(t)
-	i := start(t, func(c *server.Config) {
+	i := start(t, func(c *settings.Config) {
 		c.Listen = "127.0.0.1:" + strconv.Itoa(testenv.Port(t))
 		c.PublicURL = "http://" + c.Listen
-		c.OIDC = server.OIDCConfig{
-			Issuer: idp.Issuer, ClientID: idp.ClientID, ClientSecret: server.Secret(idp.ClientSecret),
+		c.OIDC = settings.OIDCConfig{
+			Issuer: idp.Issuer, ClientID: idp.ClientID, ClientSecret: settings.Secret(idp.ClientSecret),
 			Scopes: []string{"openid", "profile", "email"}, CreateUsers: true,
 		}
 	})

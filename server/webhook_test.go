@@ -24,13 +24,13 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // webhook is an event as LiveKit sent it.
@@ -145,7 +145,7 @@ func sign(t testing.TB, body, secret string) string {
 }
 
 // relayed is a server that gets LiveKit's events through a relay, which passes them on to begin with.
-func relayed(t testing.TB, change ...func(*server.Config)) (*instance, *webhookRelay) {
+func relayed(t testing.TB, change ...func(*settings.Config)) (*instance, *webhookRelay) {
 	t.Helper()
 	r := newWebhookRelay(t)
 	i := startOn(t, testenv.LiveKit(t, r.URL), change...)
@@ -235,13 +235,13 @@ func (i *instance) hosted(name string) (room string, host *clients) {
 }
 
 // joined joins somebody by their connection.
-func joined(t testing.TB, c *usherv1.Connection) *meeting.Participant {
+func joined(t testing.TB, c *usherv1.Connection) *participant.Participant {
 	t.Helper()
-	return meeting.Join(t, c.GetServerUrl(), c.GetToken())
+	return participant.Join(t, c.GetServerUrl(), c.GetToken())
 }
 
 // enter has a host join and returns their connection.
-func (i *instance) enter(host *clients, room string) *meeting.Participant {
+func (i *instance) enter(host *clients, room string) *participant.Participant {
 	i.t.Helper()
 	return joined(i.t, must[*usherv1.JoinRoomResponse](i.t)(host.JoinRoom(i.t.Context(), &usherv1.JoinRoomRequest{Room: room})).GetConnection())
 }
@@ -252,7 +252,7 @@ func (i *instance) wantOut(guest *clients, room string, e *usherv1.Entry) {
 	i.t.Helper()
 	_, err := i.clients(bearer(e.GetConnection().GetSessionToken())).RenewConnection(i.t.Context(), &usherv1.RenewConnectionRequest{})
 	wantReason(i.t, err, "LOBBY_REQUIRED")
-	if back, err := meeting.TryJoin(i.t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken()); err == nil {
+	if back, err := participant.TryJoin(i.t, e.GetConnection().GetServerUrl(), e.GetConnection().GetToken()); err == nil {
 		back.WaitGone()
 	}
 	if again := i.knock(guest, room, "", e.GetTicket()); again.GetStatus() != waiting || again.GetConnection() != nil {
@@ -283,7 +283,7 @@ func TestAdmissionEndsWithTheMeeting(t *testing.T) {
 		t.Errorf("a guest of this meeting renews: %v", err)
 	}
 	i.untilHandled(60 * time.Second)
-	for who, p := range map[string]*meeting.Participant{"the member": member, "the guest of this meeting": stays} {
+	for who, p := range map[string]*participant.Participant{"the member": member, "the guest of this meeting": stays} {
 		select {
 		case <-p.Disconnected:
 			t.Errorf("%s was removed", who)
@@ -388,7 +388,7 @@ func TestWebhook_answersFirst(t *testing.T) {
 		proxy.ServeHTTP(w, req)
 	}))
 	t.Cleanup(api.Close)
-	i := startOn(t, lk, func(c *server.Config) { c.LiveKit.URL = api.URL })
+	i := startOn(t, lk, func(c *settings.Config) { c.LiveKit.URL = api.URL })
 	r.set(func(e webhook) int { return deliver(i.URL, e) })
 	room, host := i.hosted("Ada Of Answers")
 	i.enter(host, room)
@@ -457,7 +457,7 @@ func TestWebhookTorture(t *testing.T) {
 		rooms = append(rooms, room)
 		group.Go(func() {
 			for range lives {
-				people := []*meeting.Participant{i.enter(host, room), i.enter(host, room)}
+				people := []*participant.Participant{i.enter(host, room), i.enter(host, room)}
 				people[0].Room.Disconnect()
 				i.endLife(room)
 				people[1].WaitGone()
@@ -555,7 +555,7 @@ func TestOutOfOrderLives(t *testing.T) {
 				t.Errorf("the guest of this meeting renews: %v", err)
 			}
 			i.untilHandled(60 * time.Second)
-			for who, p := range map[string]*meeting.Participant{"the owner": owner, "the guest of this meeting": stays} {
+			for who, p := range map[string]*participant.Participant{"the owner": owner, "the guest of this meeting": stays} {
 				select {
 				case <-p.Disconnected:
 					t.Errorf("%s was removed", who)
@@ -573,7 +573,7 @@ func TestOutOfOrderLives(t *testing.T) {
 // without having been let in; and that LiveKit was started anew.
 func TestLostWebhooks(t *testing.T) {
 	t.Parallel()
-	i, r := relayed(t, func(c *server.Config) { c.LiveKit.Sweep = time.Second })
+	i, r := relayed(t, func(c *settings.Config) { c.LiveKit.Sweep = time.Second })
 	r.set(func(webhook) int { return http.StatusBadGateway })
 	guest := i.clients()
 	room, host := i.hosted("Ada Of Losses")

@@ -1,25 +1,25 @@
 package server
 
 import (
-	"github.com/usher-meet/usher/server/callers"
-	"github.com/usher-meet/usher/server/events"
+	"github.com/usher-meet/usher/server/inbox"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/recordings"
+	"github.com/usher-meet/usher/server/telephony/callers"
 )
 
 // registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
 // services.
 func (p *parts) registerWork() {
-	dialIn := &events.DialIn{LiveKit: p.livekit, Telephony: p.telephony}
-	p.inbox.Handlers = []events.Handler{
+	dialIn := &inbox.DialIn{LiveKit: p.livekit, Telephony: p.telephony}
+	p.inbox.Handlers = []inbox.Handler{
 		{
 			Name: "rooms", Handle: p.rooms.FollowMeeting,
-			Types: []live.EventType{live.RoomStarted, live.RoomFinished, live.ParticipantJoined},
+			Types: []meeting.EventType{meeting.RoomStarted, meeting.RoomFinished, meeting.ParticipantJoined},
 		},
 		{
 			Name: "dial-in", Handle: dialIn.Follow,
-			Types: []live.EventType{live.RoomFinished, live.ParticipantJoined, live.ParticipantLeft, live.ParticipantAborted},
+			Types: []meeting.EventType{meeting.RoomFinished, meeting.ParticipantJoined, meeting.ParticipantLeft, meeting.ParticipantAborted},
 		},
 		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
 		{Name: "recordings", Types: recordings.Events, Handle: p.recordings.Handle},

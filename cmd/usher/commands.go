@@ -10,11 +10,13 @@ import (
 
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/recordings"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 const description = `The control plane of self-hosted video meetings on LiveKit.
@@ -58,8 +60,8 @@ func (e usageError) Error() string        { return string(e) }
 func (e usageError) Is(target error) bool { return target == errUsage }
 
 // settings reads the settings that a command needs.
-func (p *program) settings(needs part) (*settings, error) {
-	return loader{environ: p.environ, file: p.globals.Settings, needs: needs}.load()
+func (p *program) settings(needs settings.Part) (*settings.Loaded, error) {
+	return settings.Loader{Environ: p.environ, File: p.globals.Settings, Needs: needs}.Load()
 }
 
 // databaseError is an error of the database itself, with what to look at.
@@ -79,7 +81,7 @@ func advice(err error) string {
 		{recordings.ErrUnknown, "see usher recording list"},
 		{jobs.ErrNoJob, "see usher jobs list --state=all"},
 		{auth.ErrAccountInactive, "usher user reactivate lets it in again"},
-		{auth.ErrTwoSubs, "--drop-sub lets go of that of the first"},
+		{accounts.ErrTwoSubs, "--drop-sub lets go of that of the first"},
 		{fault.ErrRedis, "USHER_REDIS_ADDRESSES says where it is"},
 		{server.ErrNoRedis, "USHER_REDIS_ADDRESSES says where it is"},
 		{server.ErrMailOff, "USHER_SMTP_HOST and USHER_MAIL_FROM switch it on"},
@@ -93,7 +95,7 @@ func advice(err error) string {
 }
 
 // logger writes to standard error, as c says.
-func (p *program) logger(c server.LogConfig) *slog.Logger {
+func (p *program) logger(c settings.LogConfig) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.Level}
 	if c.Text {
 		return slog.New(slog.NewTextHandler(p.stderr, options))
@@ -102,16 +104,16 @@ func (p *program) logger(c server.LogConfig) *slog.Logger {
 }
 
 // open reads the settings and opens the database, which must have the schema of this program. The caller closes it.
-func (p *program) open(ctx context.Context, needs part) (*server.Config, *dbtx.DB, error) {
-	s, err := p.settings(needs | database)
+func (p *program) open(ctx context.Context, needs settings.Part) (*settings.Config, *dbtx.DB, error) {
+	s, err := p.settings(needs | settings.NeedDatabase)
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := dbtx.Open(ctx, string(s.config.DatabaseURL))
+	db, err := dbtx.Open(ctx, string(s.Config.DatabaseURL))
 	if err != nil {
 		return nil, nil, err
 	}
-	err = migrations.Check(ctx, db.SQL(), db.Dialect, server.Version)
+	err = migrations.Check(ctx, db.SQL(), db.Dialect, settings.Version)
 	if err != nil && !errors.Is(err, migrations.ErrOld) && !errors.Is(err, migrations.ErrBreaking) {
 		err = databaseError(err)
 	}
@@ -119,7 +121,7 @@ func (p *program) open(ctx context.Context, needs part) (*server.Config, *dbtx.D
 		db.Close()
 		return nil, nil, err
 	}
-	return &s.config, db, nil
+	return &s.Config, db, nil
 }
 
 // Examples follow the flags in the help of a command.

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
+
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type configCommand struct {
@@ -33,59 +33,18 @@ type settingView struct {
 // Run implements `usher config`.
 func (c configCommand) Run(_ context.Context, p *program) error {
 	if c.Docs {
-		_, err := io.WriteString(p.stdout, settingsMarkdown())
+		_, err := io.WriteString(p.stdout, settings.Markdown())
 		return err
 	}
-	s, wrong := p.settings(everything)
+	s, wrong := p.settings(settings.NeedEverything)
 	document := struct {
 		Settings []settingView `json:"settings"`
 	}{}
 	rows := [][]string{}
-	for _, v := range s.values {
-		document.Settings = append(document.Settings, settingView{v.setting.name, v.shown(), v.source, v.setting.secret})
-		rows = append(rows, []string{v.setting.name, v.shown(), v.source})
+	for _, v := range s.Values {
+		document.Settings = append(document.Settings, settingView{v.Name(), v.Shown(), v.Source, v.Secret()})
+		rows = append(rows, []string{v.Name(), v.Shown(), v.Source})
 	}
 	err := p.print(document, func(w io.Writer) error { return grid(w, []string{"SETTING", "VALUE", "FROM"}, rows) })
 	return errors.Join(wrong, err)
-}
-
-// settingsMarkdown is docs/settings.md.
-func settingsMarkdown() string {
-	var b strings.Builder
-	b.WriteString(`# Settings
-
-Written by ` + "`usher config --docs`" + `; do not edit.
-
-Settings come from the environment and, if you like, from a file of ` + "`NAME=value`" + ` lines that ` + "`--config FILE`" + ` or
-` + "`USHER_CONFIG_FILE`" + ` names (the form of systemd's EnvironmentFile and of Docker's --env-file: ` + "`#`" + ` begins a comment line,
-quotes around a value are removed, nothing is expanded). The environment wins. An empty value counts as not given.
-
-- **Secrets**, marked *secret*, can also be read from a file: ` + "`USHER_SECRET_FILE=/run/secrets/usher`" + `.
-- **Lists** have commas between their items. **Durations** look like ` + "`30s`, `10m`, `12h`" + `. **Switches** are ` + "`true` or `false`" + `.
-- A name that begins with ` + "`USHER_`" + ` and is not listed here is refused, and so is every value that does not fit: all problems
-  are reported at once, and nothing starts. ` + "`usher config`" + ` shows what is in effect, and where it comes from.
-- Settings marked *required* are so for ` + "`usher serve`" + `. Other commands need only what they use.
-- ` + "`usher dev`" + ` brings its own database, Redis, LiveKit, sign-in, secrets and addresses, and ignores those settings.
-`)
-	for _, section := range table {
-		fmt.Fprintf(&b, "\n## %s\n\n", section.title)
-		if section.intro != "" {
-			fmt.Fprintf(&b, "%s\n\n", section.intro)
-		}
-		b.WriteString("| setting | default | what |\n|---|---|---|\n")
-		for _, s := range section.settings {
-			standard := ""
-			switch {
-			case s.need != nothing:
-				standard = "*required*"
-			case s.standard != "":
-				standard = "`" + s.standard + "`"
-			}
-			if s.secret {
-				standard = strings.TrimPrefix(standard+", *secret*", ", ")
-			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, standard, s.doc)
-		}
-	}
-	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/usher-meet/usher/server/dev"
+	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/web"
 )
 
@@ -31,22 +32,22 @@ Examples:
 
 // Run implements `usher dev`.
 func (c devCommand) Run(ctx context.Context, p *program) error {
-	s, err := loader{environ: p.environ, file: p.globals.Settings, development: true}.load()
+	s, err := settings.Loader{Environ: p.environ, File: p.globals.Settings, Development: true}.Load()
 	if err != nil {
 		return err
 	}
-	for _, v := range s.values {
-		if v.setting.name == "USHER_LOG_FORMAT" && v.source == sourceDefault {
-			s.config.Log.Text = true // people watch it
+	for _, v := range s.Values {
+		if v.Name() == "USHER_LOG_FORMAT" && v.Source == settings.SourceDefault {
+			s.Config.Log.Text = true // people watch it
 		}
 	}
-	if len(s.ignored) > 0 {
-		p.tell("usher dev brings its own, so these settings are ignored: %s", strings.Join(s.ignored, ", "))
+	if len(s.Ignored) > 0 {
+		p.tell("usher dev brings its own, so these settings are ignored: %s", strings.Join(s.Ignored, ", "))
 	}
 	return dev.Run(ctx, dev.Options{
-		Config: s.config, Data: c.Data, Host: c.Listen, Insecure: c.InsecureListen,
+		Config: s.Config, Data: c.Data, Host: c.Listen, Insecure: c.InsecureListen,
 		Port: c.Port, InternalPort: c.InternalPort, LiveKitPort: c.LivekitPort, LiveKitServer: c.liveKitServer(p),
-		WebApp: web.Files(), Out: p.stdout, Log: p.logger(s.config.Log),
+		WebApp: web.Files(), Out: p.stdout, Log: p.logger(s.Config.Log),
 	})
 }
 
@@ -55,7 +56,7 @@ func (c devCommand) liveKitServer(p *program) string {
 		return c.LivekitServer
 	}
 	for _, line := range p.environ {
-		if path, ok := strings.CutPrefix(line, devLiveKitName+"="); ok && path != "" {
+		if path, ok := strings.CutPrefix(line, settings.DevLiveKitServer+"="); ok && path != "" {
 			return path
 		}
 	}

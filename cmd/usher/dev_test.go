@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/usher-meet/usher/server/settings/settingstest"
 )
 
 // runAsUsher makes the test binary be usher, for tests that kill it.
@@ -321,7 +323,7 @@ func TestDev_liveKitDies(t *testing.T) {
 func TestServe_noDevelopmentSignIn(t *testing.T) {
 	t.Parallel()
 	port := strconv.Itoa(freePort(t))
-	environ := goodSettings("USHER_PUBLIC_URL=http://localhost:"+port, "USHER_LISTEN=127.0.0.1:"+port,
+	environ := settingstest.Environ("USHER_PUBLIC_URL=http://localhost:"+port, "USHER_LISTEN=127.0.0.1:"+port,
 		"USHER_LISTEN_INTERNAL=127.0.0.1:"+strconv.Itoa(freePort(t)), "USHER_DATABASE_URL="+emptySQLite(t),
 		"USHER_REDIS_ADDRESSES="+redisServer(t), "USHER_LIVEKIT_URL=http://127.0.0.1:1")
 	mustUsher(t, environ, "migrate", "up")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type doctorCommand struct {
@@ -33,13 +34,13 @@ type doctorReport struct {
 
 // Run implements `usher doctor`.
 func (c doctorCommand) Run(ctx context.Context, p *program) error {
-	s, err := p.settings(everything)
+	s, err := p.settings(settings.NeedEverything)
 	if err != nil {
 		return err
 	}
 	report, bad := doctorReport{Checks: []server.Check{}}, 0
 	server.Doctor(ctx, server.DoctorOptions{
-		Config: s.config, WebhookWait: c.WebhookWait,
+		Config: s.Config, WebhookWait: c.WebhookWait,
 		Report: func(check server.Check) {
 			report.Checks = append(report.Checks, check)
 			mark := "ok "

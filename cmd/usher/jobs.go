@@ -10,6 +10,7 @@ import (
 
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type jobsCommands struct {
@@ -61,7 +62,7 @@ func (v jobView) attempts() string { return fmt.Sprintf("%d of %d", v.Attempts, 
 
 // openJobs opens the database and a client that does no jobs. The caller closes the database.
 func (p *program) openJobs(ctx context.Context) (*jobs.Client, *dbtx.DB, error) {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type mailCommands struct {
@@ -30,22 +31,22 @@ Examples:
 
 // Run implements `usher mail test`.
 func (c mailTestCommand) Run(ctx context.Context, p *program) error {
-	s, err := p.settings(nothing)
+	s, err := p.settings(settings.NeedNothing)
 	if err != nil {
 		return err
 	}
-	if _, err := emailAddress(c.To); err != nil {
+	if _, err := settings.EmailAddress(c.To); err != nil {
 		return usageError("--to " + err.Error())
 	}
-	err = server.SendTestMail(ctx, s.config, c.To, c.Language)
+	err = server.SendTestMail(ctx, s.Config, c.To, c.Language)
 	switch {
 	case errors.Is(err, letter.ErrUnavailable):
 		return fmt.Errorf("%w\nUSHER_SMTP_HOST and the settings beside it say how it is reached", err)
 	case err != nil:
 		return err
 	}
-	return p.print(map[string]any{"sent": true, "server": s.config.Mail.Host}, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s took the letter.\n", s.config.Mail.Host)
+	return p.print(map[string]any{"sent": true, "server": s.Config.Mail.Host}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s took the letter.\n", s.Config.Mail.Host)
 		return err
 	})
 }

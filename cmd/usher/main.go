@@ -14,6 +14,8 @@ import (
 	_ "time/tzdata" // time zones on machines that have none
 
 	"github.com/alecthomas/kong"
+
+	"github.com/usher-meet/usher/server/settings"
 )
 
 func main() {
@@ -65,7 +67,7 @@ func run(ctx context.Context, p program) (code int) {
 	}
 	if err := parsed.Run(); err != nil {
 		p.tell("usher: %v%s", err, advice(err))
-		if _, settingsWrong := errors.AsType[problems](err); settingsWrong || errors.Is(err, errUsage) {
+		if _, settingsWrong := errors.AsType[settings.Problems](err); settingsWrong || errors.Is(err, errUsage) {
 			return 2
 		}
 		return 1

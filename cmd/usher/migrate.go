@@ -8,6 +8,7 @@ import (
 
 	"github.com/usher-meet/usher/ent/migrations"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type migrateCommands struct {
@@ -89,9 +90,9 @@ func migrationGrid(w io.Writer, list []migrations.Status) error {
 
 // openUnchecked opens the database whatever its schema.
 func (p *program) openUnchecked(ctx context.Context) (*dbtx.DB, error) {
-	s, err := p.settings(database)
+	s, err := p.settings(settings.NeedDatabase)
 	if err != nil {
 		return nil, err
 	}
-	return dbtx.Open(ctx, string(s.config.DatabaseURL))
+	return dbtx.Open(ctx, string(s.Config.DatabaseURL))
 }

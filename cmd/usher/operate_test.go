@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/settings/settingstest"
 )
 
 // operated is an instance to operate: a database and a Redis, and the settings that name them.
@@ -49,7 +50,7 @@ func instances(t *testing.T, test func(t *testing.T, o *operated)) {
 			}
 			t.Cleanup(db.Close)
 			test(t, &operated{
-				environ:  []string{"USHER_DATABASE_URL=" + address, "USHER_REDIS_ADDRESSES=" + redis, "USHER_SECRET=" + testSecret},
+				environ:  []string{"USHER_DATABASE_URL=" + address, "USHER_REDIS_ADDRESSES=" + redis, "USHER_SECRET=" + settingstest.Secret},
 				db:       db,
 				sessions: &auth.Sessions{Redis: client, IdleTimeout: time.Hour, MaxAge: time.Hour},
 			})
@@ -150,7 +151,7 @@ func TestToken(t *testing.T) {
 
 // authenticator is that of a server on this instance.
 func (o *operated) authenticator() *auth.Authenticator {
-	return &auth.Authenticator{DB: o.db, Keys: auth.NewKeys([]byte(testSecret), nil), Sessions: o.sessions, Log: slog.New(slog.DiscardHandler)}
+	return &auth.Authenticator{DB: o.db, Keys: auth.NewKeys([]byte(settingstest.Secret), nil), Sessions: o.sessions, Log: slog.New(slog.DiscardHandler)}
 }
 
 // httpRequest carries a bearer token.
@@ -285,10 +286,10 @@ func TestAdvice(t *testing.T) {
 		wantRefused(t, usher(t, o.environ, "room", "show", "none"), 1, "see usher room list")
 		gone := append(slices.Clone(o.environ), "USHER_REDIS_ADDRESSES=127.0.0.1:1")
 		wantRefused(t, usher(t, gone, "user", "reactivate", "ada@example.org"), 1, "USHER_REDIS_ADDRESSES says where it is")
-		wantRefused(t, usher(t, append(goodSettings(), gone...), "serve"), 1, "USHER_REDIS_ADDRESSES says where it is")
+		wantRefused(t, usher(t, append(settingstest.Environ(), gone...), "serve"), 1, "USHER_REDIS_ADDRESSES says where it is")
 		gone = append(slices.Clone(o.environ), "USHER_DATABASE_URL=postgres://test@127.0.0.1:1/test")
 		wantRefused(t, usher(t, gone, "user", "list"), 1, "the database that USHER_DATABASE_URL names cannot be used")
-		wantRefused(t, usher(t, append(goodSettings(), gone...), "serve"), 1, "USHER_DATABASE_URL says where it is")
+		wantRefused(t, usher(t, append(settingstest.Environ(), gone...), "serve"), 1, "USHER_DATABASE_URL says where it is")
 	})
 }
 

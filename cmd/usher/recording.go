@@ -13,13 +13,13 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type recordingCommands struct {
@@ -29,13 +29,14 @@ type recordingCommands struct {
 }
 
 // operatorRecordings is the part of the recordings that needs the database only. What follows is done by a running server.
-func operatorRecordings(db *dbtx.DB, config *server.Config) (*recordings.Service, error) {
+func operatorRecordings(db *dbtx.DB, config *settings.Config) (*recordings.Service, error) {
 	client, err := jobs.New(db, nil, jobs.Options{})
 	if err != nil {
 		return nil, err
 	}
 	return &recordings.Service{
-		DB: db, Jobs: client, Log: slog.New(slog.DiscardHandler), Rooms: &rooms.Service{DB: db, TaskLife: live.Reach(config.LiveKit.TokenLife)},
+		DB: db, Jobs: client, Log: slog.New(slog.DiscardHandler),
+		Rooms: &rooms.Service{DB: db, TaskLife: meeting.Reach(config.LiveKit.TokenLife)},
 		Rules: recordings.Rules{Life: config.Recording.Life()},
 	}, nil
 }
@@ -111,7 +112,7 @@ func (recordingListCommand) Help() string {
 
 // Run implements `usher recording list`.
 func (c recordingListCommand) Run(ctx context.Context, p *program) error {
-	config, db, err := p.open(ctx, nothing)
+	config, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func onRecording(
 	if err != nil {
 		return usageError(fmt.Sprintf("%q is not the id of a recording: see usher recording list", ref))
 	}
-	config, db, err := p.open(ctx, nothing)
+	config, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/rooms"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type roomCommands struct {
@@ -94,7 +95,7 @@ func (roomListCommand) Help() string {
 
 // Run implements `usher room list`.
 func (c roomListCommand) Run(ctx context.Context, p *program) error {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ type roomShowCommand struct {
 
 // Run implements `usher room show`.
 func (c roomShowCommand) Run(ctx context.Context, p *program) error {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ Examples:
 
 // Run implements `usher room set-owner`.
 func (c roomSetOwnerCommand) Run(ctx context.Context, p *program) error {
-	config, db, err := p.open(ctx, nothing)
+	config, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -221,7 +222,7 @@ Examples:
 
 // Run implements `usher room delete`.
 func (c roomDeleteCommand) Run(ctx context.Context, p *program) error {
-	config, db, err := p.open(ctx, nothing)
+	config, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}

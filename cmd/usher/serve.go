@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/web"
 )
 
@@ -22,15 +23,15 @@ Examples:
 
 // Run implements `usher serve`.
 func (serveCommand) Run(ctx context.Context, p *program) error {
-	s, err := p.settings(everything)
+	s, err := p.settings(settings.NeedEverything)
 	if err != nil {
 		return err
 	}
-	log := p.logger(s.config.Log)
+	log := p.logger(s.Config.Log)
 	if os.Getenv("GOGC") == "" { // else the operator decides, in Go's own terms
 		go boundGarbage(ctx)
 	}
-	return server.Run(ctx, server.Options{Config: s.config, Log: log, WebApp: web.Files(), Ready: func(a server.Addresses) {
-		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", server.Version)
+	return server.Run(ctx, server.Options{Config: s.Config, Log: log, WebApp: web.Files(), Ready: func(a server.Addresses) {
+		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", settings.Version)
 	}})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type tokenCommands struct {
@@ -75,7 +76,7 @@ func (t tokenView) state(now time.Time) string {
 
 // Run implements `usher token create`.
 func (c tokenCreateCommand) Run(ctx context.Context, p *program) error {
-	config, db, err := p.open(ctx, keys)
+	config, db, err := p.open(ctx, settings.NeedKeys)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ type tokenListCommand struct {
 
 // Run implements `usher token list`.
 func (c tokenListCommand) Run(ctx context.Context, p *program) error {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (c tokenRevokeCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return usageError("an API token is named by its id, as usher token list shows it")
 	}
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ Examples:
 func (c tokenHashCommand) Run(_ context.Context, p *program) error {
 	token, hash := auth.NewServiceToken()
 	line := c.Name + ":" + hex.EncodeToString(hash[:]) + ":" + strings.Join(c.Scope, "+")
-	if _, err := serviceToken(line); err != nil {
+	if _, err := settings.ParseServiceToken(line); err != nil {
 		return usageError(err.Error())
 	}
 	document := struct {

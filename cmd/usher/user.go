@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type userCommands struct {
@@ -99,7 +100,7 @@ func (userListCommand) Help() string {
 
 // Run implements `usher user list`.
 func (c userListCommand) Run(ctx context.Context, p *program) error {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ type userShowCommand struct {
 
 // Run implements `usher user show`.
 func (c userShowCommand) Run(ctx context.Context, p *program) error {
-	_, db, err := p.open(ctx, nothing)
+	_, db, err := p.open(ctx, settings.NeedNothing)
 	if err != nil {
 		return err
 	}

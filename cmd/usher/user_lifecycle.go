@@ -7,20 +7,22 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/settings"
 )
 
-// accounts is what the commands that change accounts work with.
-type accounts struct {
+// accountTools are what the commands that change accounts work with.
+type accountTools struct {
 	db        *dbtx.DB
-	lifecycle *auth.Lifecycle
+	lifecycle *accounts.Lifecycle
 	close     func()
 }
 
 // openAccounts opens the database and Redis, which holds the sessions.
-func (p *program) openAccounts(ctx context.Context) (*accounts, error) {
-	config, db, err := p.open(ctx, redis)
+func (p *program) openAccounts(ctx context.Context) (*accountTools, error) {
+	config, db, err := p.open(ctx, settings.NeedRedis)
 	if err != nil {
 		return nil, err
 	}
@@ -30,15 +32,15 @@ func (p *program) openAccounts(ctx context.Context) (*accounts, error) {
 		return nil, err
 	}
 	sessions := &auth.Sessions{Redis: client, IdleTimeout: config.Session.IdleTimeout, MaxAge: config.Session.MaxAge}
-	return &accounts{
+	return &accountTools{
 		db:        db,
-		lifecycle: &auth.Lifecycle{DB: db, Sessions: sessions, TokenLife: config.LiveKit.TokenLife},
+		lifecycle: &accounts.Lifecycle{DB: db, Sessions: sessions, TokenLife: config.LiveKit.TokenLife},
 		close:     func() { client.Close(); db.Close() },
 	}, nil
 }
 
 // withUser opens everything, finds the account that ref names, and calls fn.
-func (p *program) withUser(ctx context.Context, ref string, fn func(a *accounts, u *ent.User) error) error {
+func (p *program) withUser(ctx context.Context, ref string, fn func(a *accountTools, u *ent.User) error) error {
 	a, err := p.openAccounts(ctx)
 	if err != nil {
 		return err
@@ -66,7 +68,7 @@ Examples:
 
 // Run implements `usher user deactivate`.
 func (c userDeactivateCommand) Run(ctx context.Context, p *program) error {
-	return p.withUser(ctx, c.User, func(a *accounts, u *ent.User) error {
+	return p.withUser(ctx, c.User, func(a *accountTools, u *ent.User) error {
 		if err := a.lifecycle.Deactivate(ctx, u.ID); err != nil {
 			return err
 		}
@@ -80,7 +82,7 @@ type userReactivateCommand struct {
 
 // Run implements `usher user reactivate`.
 func (c userReactivateCommand) Run(ctx context.Context, p *program) error {
-	return p.withUser(ctx, c.User, func(a *accounts, u *ent.User) error {
+	return p.withUser(ctx, c.User, func(a *accountTools, u *ent.User) error {
 		if err := a.lifecycle.Reactivate(ctx, u.ID); err != nil {
 			return err
 		}
@@ -107,7 +109,7 @@ Examples:
 
 // Run implements `usher user merge`.
 func (c userMergeCommand) Run(ctx context.Context, p *program) error {
-	return p.withUser(ctx, c.From, func(a *accounts, from *ent.User) error {
+	return p.withUser(ctx, c.From, func(a *accountTools, from *ent.User) error {
 		into, err := findUser(ctx, a.db.Read, c.Into)
 		if err != nil {
 			return err
@@ -116,7 +118,7 @@ func (c userMergeCommand) Run(ctx context.Context, p *program) error {
 		if err := p.confirm(c.Yes, question); err != nil {
 			return err
 		}
-		err = a.lifecycle.Merge(ctx, auth.MergeParams{From: from.ID, Into: into.ID, DropSub: c.DropSub})
+		err = a.lifecycle.Merge(ctx, accounts.MergeParams{From: from.ID, Into: into.ID, DropSub: c.DropSub})
 		if err != nil {
 			return err
 		}
@@ -138,7 +140,7 @@ Examples:
 
 // Run implements `usher user export`.
 func (c userExportCommand) Run(ctx context.Context, p *program) error {
-	return p.withUser(ctx, c.User, func(a *accounts, u *ent.User) error {
+	return p.withUser(ctx, c.User, func(a *accountTools, u *ent.User) error {
 		data, err := a.lifecycle.Export(ctx, u.ID)
 		if err != nil {
 			return err
@@ -164,7 +166,7 @@ Examples:
 
 // Run implements `usher user delete`.
 func (c userDeleteCommand) Run(ctx context.Context, p *program) error {
-	return p.withUser(ctx, c.User, func(a *accounts, u *ent.User) error {
+	return p.withUser(ctx, c.User, func(a *accountTools, u *ent.User) error {
 		question := fmt.Sprintf("Delete the account %s of %s?", u.ID, firstOf(u.Email, u.FullName, "somebody without a name"))
 		if err := p.confirm(c.Yes, printable(question)); err != nil {
 			return err

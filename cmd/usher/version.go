@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 type versionCommand struct{}
@@ -18,7 +18,7 @@ func (versionCommand) Run(_ context.Context, p *program) error {
 		Version string `json:"version"`
 		Commit  string `json:"commit"`
 		Go      string `json:"go"`
-	}{Version: server.Version, Go: runtime.Version()}
+	}{Version: settings.Version, Go: runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -48,11 +48,11 @@ Examples:
 func (c healthcheckCommand) Run(ctx context.Context, p *program) error {
 	address := c.URL
 	if address == "" {
-		s, err := p.settings(nothing)
+		s, err := p.settings(settings.NeedNothing)
 		if err != nil {
 			return err
 		}
-		if address, err = readyAddress(s.config.Listen); err != nil {
+		if address, err = readyAddress(s.Config.Listen); err != nil {
 			return err
 		}
 	}

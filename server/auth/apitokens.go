@@ -83,7 +83,7 @@ func (t *APITokens) Create(ctx context.Context, wish NewAPIToken) (string, *ent.
 	if err != nil {
 		return "", nil, err
 	}
-	token, err := t.Keys.sign(PurposeAPIToken, apiTokenClaims{
+	token, err := t.Keys.Sign(PurposeAPIToken, apiTokenClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			ID: row.ID.String(), IssuedAt: jwt.NewNumericDate(row.CreateTime), ExpiresAt: jwt.NewNumericDate(expire),
 		},
@@ -142,7 +142,7 @@ func (t *APITokens) Revoke(ctx context.Context, id uuid.UUID) error {
 // [ErrAccountInactive].
 func (t *APITokens) caller(ctx context.Context, token string) (*Caller, error) {
 	var c apiTokenClaims
-	if err := t.Keys.verify(PurposeAPIToken, token, &c); err != nil {
+	if err := t.Keys.Verify(PurposeAPIToken, token, &c); err != nil {
 		return nil, err
 	}
 	id, err := uuid.Parse(c.ID)

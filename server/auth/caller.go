@@ -2,7 +2,7 @@
 // rooms.
 //
 // It refuses by default: a method that the policy lacks is refused, a credential that is bad is never ignored, and a bad
-// Authorization header never falls back to the cookie. It does not speak to the OpenID provider (server/oidc does) and
+// Authorization header never falls back to the cookie. It does not speak to the OpenID provider (server/adapter/oidc does) and
 // holds no rules of a service.
 package auth
 

@@ -15,8 +15,10 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
 )
 
@@ -33,9 +35,9 @@ func signed(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaim
 
 func TestCallers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	u := w.user()
-	cookie, _ := w.session(u)
+	w := authtest.NewAPI(t)
+	u := w.User()
+	cookie, _ := w.Session(u)
 	for _, c := range []struct {
 		name   string
 		header []string
@@ -43,15 +45,15 @@ func TestCallers(t *testing.T) {
 	}{
 		{"nobody", nil, "address:127.0.0.0/24"},
 		{"a session", []string{"Cookie", cookie}, "user:" + u.ID.String()},
-		{"an API token", bearer(w.apiToken(u, auth.ScopeRead)), "user:" + u.ID.String()},
-		{"the scheme in another case", []string{"Authorization", "bEARER " + w.apiToken(u, auth.ScopeRead)}, "user:" + u.ID.String()},
+		{"an API token", bearer(w.APIToken(u, auth.ScopeRead)), "user:" + u.ID.String()},
+		{"the scheme in another case", []string{"Authorization", "bEARER " + w.APIToken(u, auth.ScopeRead)}, "user:" + u.ID.String()},
 		{"a service token", bearer("test-svc-token"), "service:portal"},
 		{"the header before the cookie", append(bearer("test-svc-token"), "Cookie", cookie), "service:portal"},
 		{"another cookie", []string{"Cookie", "theme=dark"}, "address:127.0.0.0/24"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if status, body := w.getRoom(c.header...); status != http.StatusOK || !strings.Contains(body, `"`+c.want+`"`) {
+			if status, body := w.GetRoom(c.header...); status != http.StatusOK || !strings.Contains(body, `"`+c.want+`"`) {
 				t.Errorf("answer %d %s, want 200 and %s", status, body, c.want)
 			}
 		})
@@ -60,11 +62,11 @@ func TestCallers(t *testing.T) {
 
 func TestBadCredentials(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	u, inactive := w.user(), w.user(func(c *ent.UserCreate) { c.SetActive(false) })
-	cookie, session := w.session(u)
-	inactiveCookie, _ := w.session(inactive)
-	good := w.apiToken(u, auth.ScopeRead)
+	w := authtest.NewAPI(t)
+	u, inactive := w.User(), w.User(func(c *ent.UserCreate) { c.SetActive(false) })
+	cookie, session := w.Session(u)
+	inactiveCookie, _ := w.Session(inactive)
+	good := w.APIToken(u, auth.ScopeRead)
 	tokens := &auth.APITokens{DB: w.DB, Keys: w.Keys}
 	revoked, row, err := tokens.Create(t.Context(), auth.NewAPIToken{UserID: u.ID, Scopes: []string{auth.ScopeRead}, ExpireTime: time.Now().Add(time.Hour)})
 	if err != nil {
@@ -123,7 +125,7 @@ func TestBadCredentials(t *testing.T) {
 		{"of an issuer, switched off", signed(t, jwt.SigningMethodRS256, key, claims(nil)), "UNAUTHENTICATED"},
 		{"of another secret", signed(t, jwt.SigningMethodHS256, auth.NewKeys([]byte("test-another-secret"), nil).Current(auth.PurposeAPIToken), claims(nil)), "UNAUTHENTICATED"},
 		{"of another purpose", signed(t, jwt.SigningMethodHS256, w.Keys.Current(auth.PurposeSignIn), claims(nil)), "UNAUTHENTICATED"},
-		{"the secret itself as key", signed(t, jwt.SigningMethodHS256, []byte(testSecret), claims(nil)), "UNAUTHENTICATED"},
+		{"the secret itself as key", signed(t, jwt.SigningMethodHS256, []byte(authtest.Secret), claims(nil)), "UNAUTHENTICATED"},
 		{"of LiveKit", signed(t, jwt.SigningMethodHS256, []byte(testenv.LiveKitSecret), jwt.MapClaims{"iss": testenv.LiveKitKey, "sub": "p_x", "exp": soon, "video": map[string]any{"roomJoin": true}}), "UNAUTHENTICATED"},
 		{"a session's token", session, "UNAUTHENTICATED"},
 		{"a service's with another last byte", "test-svc-tokeo", "UNAUTHENTICATED"},
@@ -133,7 +135,7 @@ func TestBadCredentials(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			// With a good cookie beside it: a bad header never falls back.
-			status, got := w.getRoom("Authorization", "Bearer "+c.token, "Cookie", cookie)
+			status, got := w.GetRoom("Authorization", "Bearer "+c.token, "Cookie", cookie)
 			if status != http.StatusUnauthorized || got != c.want {
 				t.Errorf("answer %d %s, want 401 %s", status, got, c.want)
 			}
@@ -154,12 +156,12 @@ func TestBadCredentials(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if status, got := w.getRoom(c.header...); status != c.status || got != c.want {
+			if status, got := w.GetRoom(c.header...); status != c.status || got != c.want {
 				t.Errorf("answer %d %s, want %d %s", status, got, c.status, c.want)
 			}
 		})
 	}
-	if status, got := w.getRoom(bearer(signed(t, jwt.SigningMethodHS256, apiKey, claims(nil)))...); status != http.StatusOK {
+	if status, got := w.GetRoom(bearer(signed(t, jwt.SigningMethodHS256, apiKey, claims(nil)))...); status != http.StatusOK {
 		t.Errorf("the token that the bad ones are made from: %d %s, want 200", status, got)
 	}
 }
@@ -174,8 +176,8 @@ func flip(s string) string {
 
 func TestSessionEnded_clearsTheCookie(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	_, reason, header := w.do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{"room":"r"}`, "Cookie", "usher_session=test-none")
+	w := authtest.NewAPI(t)
+	_, reason, header := w.Do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{"room":"r"}`, "Cookie", "usher_session=test-none")
 	if reason != "SESSION_ENDED" || !strings.HasPrefix(header.Get("Set-Cookie"), "usher_session=; Path=/; Max-Age=0") {
 		t.Errorf("%s, Set-Cookie %q, want the cookie removed", reason, header.Get("Set-Cookie"))
 	}
@@ -184,9 +186,9 @@ func TestSessionEnded_clearsTheCookie(t *testing.T) {
 // TestSessionTokenBounds: a session token is good for its participant's own methods, and for nothing else.
 func TestSessionTokenBounds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	u := w.user()
-	cookie, _ := w.session(u)
+	w := authtest.NewAPI(t)
+	u := w.User()
+	cookie, _ := w.Session(u)
 	sign := func(keys *auth.Keys, life time.Duration) string {
 		token, err := keys.SignSession(auth.ParticipantSession{
 			RoomID: uuid.New(), Identity: "p_test", UserID: u.ID, JoinTime: time.Now(), ExpireTime: time.Now().Add(life),
@@ -206,7 +208,7 @@ func TestSessionTokenBounds(t *testing.T) {
 		if procedure == renew {
 			wantStatus, want = http.StatusOK, "{}"
 		}
-		status, got, _ := w.do(http.MethodPost, procedure, `{}`, "Authorization", "Bearer "+good, "Cookie", cookie)
+		status, got, _ := w.Do(http.MethodPost, procedure, `{}`, "Authorization", "Bearer "+good, "Cookie", cookie)
 		if status != wantStatus || got != want {
 			t.Errorf("%s with a session token: %d %s, want %d %s", procedure, status, got, wantStatus, want)
 		}
@@ -218,13 +220,13 @@ func TestSessionTokenBounds(t *testing.T) {
 	}{
 		{"nobody", nil, "SIGN_IN_REQUIRED"},
 		{"the user's session", []string{"Cookie", cookie}, "UNAUTHENTICATED"},
-		{"the user's API token", bearer(w.apiToken(u, auth.ScopeRooms)), "UNAUTHENTICATED"},
+		{"the user's API token", bearer(w.APIToken(u, auth.ScopeRooms)), "UNAUTHENTICATED"},
 		{"a service", bearer("test-svc-token"), "UNAUTHENTICATED"},
 		{"an expired session token", bearer(sign(w.Keys, -time.Minute)), "TOKEN_EXPIRED"},
 		{"a session token of another server", bearer(sign(auth.NewKeys([]byte("test-another-secret"), nil), time.Hour)), "UNAUTHENTICATED"},
 		{"a session token in the cookie", []string{"Cookie", "usher_session=" + good}, "SESSION_ENDED"},
 	} {
-		if status, got, _ := w.do(http.MethodPost, renew, `{}`, c.header...); status != http.StatusUnauthorized || got != c.want {
+		if status, got, _ := w.Do(http.MethodPost, renew, `{}`, c.header...); status != http.StatusUnauthorized || got != c.want {
 			t.Errorf("RenewConnection by %s: %d %s, want 401 %s", c.name, status, got, c.want)
 		}
 	}
@@ -232,20 +234,20 @@ func TestSessionTokenBounds(t *testing.T) {
 
 func TestPreviousSecret(t *testing.T) {
 	t.Parallel()
-	old := auth.NewKeys([]byte(testSecret), nil)
-	w := newWorld(t, func(w *world) { w.Keys = old })
-	u := w.user()
-	token := w.apiToken(u, auth.ScopeRead)
-	w.Keys = auth.NewKeys([]byte("test-new-secret-of-32-characters-too"), []byte(testSecret))
-	if status, got := w.getRoom(bearer(token)...); status != http.StatusOK {
+	old := auth.NewKeys([]byte(authtest.Secret), nil)
+	w := authtest.NewAPI(t, func(w *authtest.API) { w.Keys = old })
+	u := w.User()
+	token := w.APIToken(u, auth.ScopeRead)
+	w.Keys = auth.NewKeys([]byte("test-new-secret-of-32-characters-too"), []byte(authtest.Secret))
+	if status, got := w.GetRoom(bearer(token)...); status != http.StatusOK {
 		t.Errorf("a token of the previous secret: %d %s, want 200", status, got)
 	}
-	fresh := w.apiToken(u, auth.ScopeRead)
+	fresh := w.APIToken(u, auth.ScopeRead)
 	w.Keys = auth.NewKeys([]byte("test-new-secret-of-32-characters-too"), nil)
-	if status, got := w.getRoom(bearer(fresh)...); status != http.StatusOK {
+	if status, got := w.GetRoom(bearer(fresh)...); status != http.StatusOK {
 		t.Errorf("a token made since: %d %s, want 200", status, got)
 	}
-	if status, got := w.getRoom(bearer(token)...); status != http.StatusUnauthorized {
+	if status, got := w.GetRoom(bearer(token)...); status != http.StatusUnauthorized {
 		t.Errorf("a token of a secret that is gone: %d %s, want 401", status, got)
 	}
 }
@@ -255,15 +257,15 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		redis := testenv.Redis(t).Client(t)
-		w := newWorldOn(t, db, redis)
-		u := w.user(func(c *ent.UserCreate) { c.SetSub("test-sub") })
+		w := authtest.NewAPIOn(t, db, redis)
+		u := w.User(func(c *ent.UserCreate) { c.SetSub("test-sub") })
 		w.AccessTokens = anyToken("test-sub")
-		cookie, _ := w.session(u)
+		cookie, _ := w.Session(u)
 		session, err := w.Keys.SignSession(auth.ParticipantSession{RoomID: uuid.New(), Identity: "p_test", UserID: u.ID, ExpireTime: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		api := w.apiToken(u, auth.ScopeRead)
+		api := w.APIToken(u, auth.ScopeRead)
 		const get, renew = usherv1connect.RoomsServiceGetRoomProcedure, usherv1connect.RoomsServiceRenewConnectionProcedure
 		calls := []struct {
 			name, procedure string
@@ -276,16 +278,16 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 			{"session", get, []string{"Cookie", cookie}, "SESSION_ENDED"},
 		}
 		for _, c := range calls {
-			if status, got, _ := w.do(http.MethodPost, c.procedure, `{}`, c.header...); status != http.StatusOK {
+			if status, got, _ := w.Do(http.MethodPost, c.procedure, `{}`, c.header...); status != http.StatusOK {
 				t.Errorf("%s before: %d %s, want 200", c.name, status, got)
 			}
 		}
-		life := &auth.Lifecycle{DB: db, Sessions: w.Sessions, TokenLife: 10 * time.Minute}
+		life := &accounts.Lifecycle{DB: db, Sessions: w.Sessions, TokenLife: 10 * time.Minute}
 		if err := life.Deactivate(t.Context(), u.ID); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range calls {
-			if _, got, _ := w.do(http.MethodPost, c.procedure, `{}`, c.header...); got != c.out {
+			if _, got, _ := w.Do(http.MethodPost, c.procedure, `{}`, c.header...); got != c.out {
 				t.Errorf("%s after: %s, want %s", c.name, got, c.out)
 			}
 		}
@@ -295,17 +297,17 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 			t.Errorf("live task %+v, %v, want the removal of the user for as long as tokens live", task, err)
 		}
 		// A sign-in that was under way may leave a session, which must not come back to life.
-		late, _ := w.session(u)
-		if _, got := w.getRoom("Cookie", late); got != "ACCOUNT_INACTIVE" {
+		late, _ := w.Session(u)
+		if _, got := w.GetRoom("Cookie", late); got != "ACCOUNT_INACTIVE" {
 			t.Errorf("a session made afterwards: %s, want ACCOUNT_INACTIVE", got)
 		}
 		if err := life.Reactivate(t.Context(), u.ID); err != nil {
 			t.Fatal(err)
 		}
-		if _, got := w.getRoom("Cookie", late); got != "SESSION_ENDED" {
+		if _, got := w.GetRoom("Cookie", late); got != "SESSION_ENDED" {
 			t.Errorf("a session from before the reactivation: %s, want SESSION_ENDED", got)
 		}
-		if status, got := w.getRoom(bearer(api)...); status != http.StatusOK {
+		if status, got := w.GetRoom(bearer(api)...); status != http.StatusOK {
 			t.Errorf("the API token after the reactivation: %d %s, want 200", status, got)
 		}
 	})

@@ -78,8 +78,8 @@ func derive(secret []byte, p Purpose) []byte {
 	return key
 }
 
-// sign makes a JWT of ours (HS256, RFC 7519) for a purpose.
-func (k *Keys) sign(p Purpose, claims jwt.Claims) (string, error) {
+// Sign makes a JWT of ours (HS256, RFC 7519) for a purpose.
+func (k *Keys) Sign(p Purpose, claims jwt.Claims) (string, error) {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(k.Current(p))
 	if err != nil {
 		return "", fmt.Errorf("sign %s: %w", p, err)
@@ -87,9 +87,9 @@ func (k *Keys) sign(p Purpose, claims jwt.Claims) (string, error) {
 	return token, nil
 }
 
-// verify reads a JWT of ours into claims. It fails with [ErrTokenExpired] when only its time is wrong, else with
+// Verify reads a JWT of ours into claims. It fails with [ErrTokenExpired] when only its time is wrong, else with
 // [ErrUnauthenticated].
-func (k *Keys) verify(p Purpose, token string, claims jwt.Claims) error {
+func (k *Keys) Verify(p Purpose, token string, claims jwt.Claims) error {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(time.Now))
 	_, err := parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) {
 		set := jwt.VerificationKeySet{}

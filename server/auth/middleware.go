@@ -121,7 +121,7 @@ func (a *Authenticator) authenticate(r *http.Request) (*Caller, error) {
 		}
 		return caller, err
 	}
-	if token, ok := sessionToken(r, a.Secure); ok && !fromElsewhere(r) {
+	if token, ok := SessionToken(r, a.Secure); ok && !fromElsewhere(r) {
 		caller, err := a.session(r.Context(), token, a.Sessions.Lookup)
 		if err == nil {
 			caller.again = func(ctx context.Context) (*Caller, error) { return a.session(ctx, token, a.Sessions.Peek) }

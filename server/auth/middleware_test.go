@@ -20,6 +20,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -48,21 +49,21 @@ func rs256(t *testing.T) string {
 
 func TestAccessTokens(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	u := w.user(func(c *ent.UserCreate) { c.SetSub("test-known") })
+	w := authtest.NewAPI(t)
+	u := w.User(func(c *ent.UserCreate) { c.SetSub("test-known") })
 	w.AccessTokens = anyToken("test-known")
-	if status, got := w.getRoom(bearer(rs256(t))...); status != http.StatusOK || !strings.Contains(got, u.ID.String()) {
+	if status, got := w.GetRoom(bearer(rs256(t))...); status != http.StatusOK || !strings.Contains(got, u.ID.String()) {
 		t.Errorf("a known subject: %d %s, want 200", status, got)
 	}
 	w.AccessTokens = anyToken("test-unknown")
-	if status, got := w.getRoom(bearer(rs256(t))...); status != http.StatusUnauthorized || got != "UNAUTHENTICATED" {
+	if status, got := w.GetRoom(bearer(rs256(t))...); status != http.StatusUnauthorized || got != "UNAUTHENTICATED" {
 		t.Errorf("an unknown subject: %d %s, want 401", status, got)
 	}
 	if n, err := w.DB.Read.User.Query().Count(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d users, %v: an access token made one", n, err)
 	}
 	w.AccessTokens = anyToken("")
-	status, got, header := w.do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{}`, bearer(rs256(t))...)
+	status, got, header := w.Do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{}`, bearer(rs256(t))...)
 	if status != http.StatusServiceUnavailable || got != "SIGN_IN_UNAVAILABLE" || header.Get("Retry-After") != "1" {
 		t.Errorf("without the provider: %d %s, Retry-After %q, want 503 SIGN_IN_UNAVAILABLE, 1", status, got, header.Get("Retry-After"))
 	}
@@ -70,10 +71,10 @@ func TestAccessTokens(t *testing.T) {
 
 func TestScopes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	u := w.user()
-	token := w.apiToken(u, auth.ScopeRead)
-	client := usherv1connect.NewRoomsServiceClient(http.DefaultClient, w.url, connect.WithInterceptors(connect.UnaryInterceptorFunc(
+	w := authtest.NewAPI(t)
+	u := w.User()
+	token := w.APIToken(u, auth.ScopeRead)
+	client := usherv1connect.NewRoomsServiceClient(http.DefaultClient, w.URL, connect.WithInterceptors(connect.UnaryInterceptorFunc(
 		func(next connect.UnaryFunc) connect.UnaryFunc {
 			return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 				req.Header().Set("Authorization", "Bearer "+token)
@@ -81,66 +82,66 @@ func TestScopes(t *testing.T) {
 			}
 		})), connect.WithGRPC())
 	_, err := client.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: "r"})
-	if connect.CodeOf(err) != connect.CodePermissionDenied || reason(err) != "NOT_PERMITTED" {
+	if connect.CodeOf(err) != connect.CodePermissionDenied || authtest.Reason(err) != "NOT_PERMITTED" {
 		t.Errorf("JoinRoom in gRPC with scope read: %v, want NOT_PERMITTED", err)
 	}
 }
 
 func TestProbing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) {
+	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 5, Period: time.Minute}
 	})
 	const get = usherv1connect.RoomsServiceGetRoomProcedure
 	for i := range 5 {
-		if status, got, _ := w.do(http.MethodPost, get, `{"room":"absent"}`); status != http.StatusNotFound {
+		if status, got, _ := w.Do(http.MethodPost, get, `{"room":"absent"}`); status != http.StatusNotFound {
 			t.Fatalf("look-up %d: %d %s, want 404", i, status, got)
 		}
 	}
-	cookie, _ := w.session(w.user())
+	cookie, _ := w.Session(w.User())
 	for _, room := range []string{"absent", "there"} {
 		for name, header := range map[string][]string{"stranger": nil, "user": {"Cookie", cookie}} {
-			status, got, headers := w.do(http.MethodPost, get, `{"room":"`+room+`"}`, header...)
+			status, got, headers := w.Do(http.MethodPost, get, `{"room":"`+room+`"}`, header...)
 			if status != http.StatusTooManyRequests || got != "RATE_LIMITED" || headers.Get("Retry-After") == "" {
 				t.Errorf("%s looks up %q: %d %s, want 429", name, room, status, got)
 			}
 		}
 	}
-	if status, got, _ := w.do(http.MethodPost, usherv1connect.UsersServiceGetMeProcedure, `{}`, "Cookie", cookie); status != http.StatusOK {
+	if status, got, _ := w.Do(http.MethodPost, usherv1connect.UsersServiceGetMeProcedure, `{}`, "Cookie", cookie); status != http.StatusOK {
 		t.Errorf("what looks nothing up: %d %s, want 200", status, got)
 	}
 }
 
 func TestProbing_atOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) {
+	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 5, Period: time.Minute}
 	})
 	const calls = 20
-	w.inside.Add(calls)
+	w.Inside.Add(calls)
 	var all sync.WaitGroup
 	for range calls {
-		all.Go(func() { w.getRoomNamed("absent-together") })
+		all.Go(func() { getRoomNamed(w, "absent-together") })
 	}
 	all.Wait()
-	_, _, header := w.do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{"room":"there"}`)
+	_, _, header := w.Do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{"room":"there"}`)
 	wait, err := time.ParseDuration(header.Get("Retry-After") + "s")
 	if err != nil || wait < 3*time.Minute {
 		t.Errorf("Retry-After %q after %d look-ups at once, want as long a wait as after as many one by one", header.Get("Retry-After"), calls)
 	}
 }
 
-func (w *world) getRoomNamed(name string) {
+func getRoomNamed(w *authtest.API, name string) {
 	body := strings.NewReader(`{"room":"` + name + `"}`)
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url+usherv1connect.RoomsServiceGetRoomProcedure, body)
+	req, err := http.NewRequestWithContext(w.T.Context(), http.MethodPost, w.URL+usherv1connect.RoomsServiceGetRoomProcedure, body)
 	if err != nil {
-		w.t.Error(err)
+		w.T.Error(err)
 		return
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		w.t.Error(err)
+		w.T.Error(err)
 		return
 	}
 	_ = res.Body.Close()
@@ -148,12 +149,12 @@ func (w *world) getRoomNamed(name string) {
 
 func TestResolve_counts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) {
+	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 3, Period: time.Minute}
 	})
 	var got string
 	for range 4 {
-		_, got, _ = w.do(http.MethodPost, usherv1connect.RoomsServiceResolveCreationCallbackProcedure, `{}`)
+		_, got, _ = w.Do(http.MethodPost, usherv1connect.RoomsServiceResolveCreationCallbackProcedure, `{}`)
 	}
 	if got != "RATE_LIMITED" {
 		t.Errorf("the fourth of three calls: %s, want RATE_LIMITED", got)
@@ -162,47 +163,47 @@ func TestResolve_counts(t *testing.T) {
 
 func TestCallLimit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) { w.Calls = ratelimit.Limit{Name: "calls", Burst: 3, Period: time.Minute} })
-	cookie, _ := w.session(w.user())
+	w := authtest.NewAPI(t, func(w *authtest.API) { w.Calls = ratelimit.Limit{Name: "calls", Burst: 3, Period: time.Minute} })
+	cookie, _ := w.Session(w.User())
 	for i, want := range []string{"UNAUTHENTICATED", "UNAUTHENTICATED", "UNAUTHENTICATED", "RATE_LIMITED"} {
-		if _, got := w.getRoom("Authorization", "Bearer nonsense"); got != want {
+		if _, got := w.GetRoom("Authorization", "Bearer nonsense"); got != want {
 			t.Errorf("bad token %d: %s, want %s", i, got, want)
 		}
 	}
-	if _, got := w.getRoom(); got != "RATE_LIMITED" {
+	if _, got := w.GetRoom(); got != "RATE_LIMITED" {
 		t.Errorf("a stranger of that network: %s, want RATE_LIMITED", got)
 	}
-	if status, got := w.getRoom("Cookie", cookie); status != http.StatusOK {
+	if status, got := w.GetRoom("Cookie", cookie); status != http.StatusOK {
 		t.Errorf("a user of that network: %d %s, want 200", status, got)
 	}
 }
 
 func TestRedisGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) {
+	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.Calls = ratelimit.Limit{Name: "calls", Burst: 100, Period: time.Minute}
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 100, Period: time.Minute}
 	})
-	u := w.user()
-	cookie, _ := w.session(u)
-	token := w.apiToken(u, auth.ScopeRead)
-	w.redis.Kill()
+	u := w.User()
+	cookie, _ := w.Session(u)
+	token := w.APIToken(u, auth.ScopeRead)
+	w.Redis.Kill()
 	begin := time.Now()
-	status, got, header := w.do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{}`, "Cookie", cookie)
+	status, got, header := w.Do(http.MethodPost, usherv1connect.RoomsServiceGetRoomProcedure, `{}`, "Cookie", cookie)
 	if status != http.StatusServiceUnavailable || got != "REDIS_UNAVAILABLE" || header.Get("Retry-After") == "" {
 		t.Errorf("a session without Redis: %d %s, want 503 REDIS_UNAVAILABLE", status, got)
 	}
-	if status, got := w.getRoom(bearer(token)...); status != http.StatusOK {
+	if status, got := w.GetRoom(bearer(token)...); status != http.StatusOK {
 		t.Errorf("an API token without Redis: %d %s, want 200", status, got)
 	}
-	if status, got := w.getRoom(); status != http.StatusOK {
+	if status, got := w.GetRoom(); status != http.StatusOK {
 		t.Errorf("a stranger without Redis: %d %s, want 200", status, got)
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("three calls without Redis took %s", took)
 	}
-	w.redis.Restart()
-	if status, got := w.getRoom("Cookie", cookie); status != http.StatusOK {
+	w.Redis.Restart()
+	if status, got := w.GetRoom("Cookie", cookie); status != http.StatusOK {
 		t.Errorf("a session after the restart: %d %s, want 200", status, got)
 	}
 }
@@ -223,8 +224,8 @@ func TestForwardedFor(t *testing.T) {
 		{"the client names a proxy", loopback, []string{"X-Forwarded-For", "127.0.0.1, 203.0.113.9"}, "address:203.0.113.0/24"},
 		{"no header", loopback, nil, seen},
 	} {
-		w := newWorld(t, func(w *world) { w.TrustedProxies = c.trusted })
-		if _, got := w.getRoom(c.header...); !strings.Contains(got, c.want) {
+		w := authtest.NewAPI(t, func(w *authtest.API) { w.TrustedProxies = c.trusted })
+		if _, got := w.GetRoom(c.header...); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -235,12 +236,12 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 func TestCrossOrigin(t *testing.T) {
 	t.Parallel()
 	const trusted = "https://portal.example"
-	w := newWorld(t, func(w *world) { w.trusted = []string{trusted} })
-	u := w.user()
-	cookie, _ := w.session(u)
-	token, mine, nobody := "Bearer "+w.apiToken(u, auth.ScopeRead), u.ID.String(), "address:127.0.0.0/24"
+	w := authtest.NewAPI(t, func(w *authtest.API) { w.Trusted = []string{trusted} })
+	u := w.User()
+	cookie, _ := w.Session(u)
+	token, mine, nobody := "Bearer "+w.APIToken(u, auth.ScopeRead), u.ID.String(), "address:127.0.0.0/24"
 	const post, get = http.MethodPost, http.MethodGet
-	own := strings.TrimPrefix(w.url, "http://")
+	own := strings.TrimPrefix(w.URL, "http://")
 	for _, c := range []struct {
 		name, method string
 		header       []string
@@ -271,7 +272,7 @@ func TestCrossOrigin(t *testing.T) {
 			if c.method == get {
 				body, path = "", path+"?"+url.Values{"encoding": {"json"}, "message": {`{"room":"r"}`}}.Encode()
 			}
-			status, got, header := w.do(c.method, path, body, c.header...)
+			status, got, header := w.Do(c.method, path, body, c.header...)
 			if status != c.status || !strings.Contains(got, c.want) {
 				t.Errorf("answer %d %s, want %d %s", status, got, c.status, c.want)
 			}
@@ -289,14 +290,14 @@ func TestCrossOrigin(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	t.Parallel()
 	const trusted = "https://portal.example"
-	w := newWorld(t, func(w *world) { w.trusted = []string{trusted} })
+	w := authtest.NewAPI(t, func(w *authtest.API) { w.Trusted = []string{trusted} })
 	ask := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"}
-	status, _, header := w.do(http.MethodOptions, usherv1connect.RoomsServiceGetRoomProcedure, "", append(ask, "Origin", trusted)...)
+	status, _, header := w.Do(http.MethodOptions, usherv1connect.RoomsServiceGetRoomProcedure, "", append(ask, "Origin", trusted)...)
 	if status != http.StatusNoContent || header.Get("Access-Control-Allow-Origin") != trusted ||
 		!strings.Contains(header.Get("Access-Control-Allow-Headers"), "Authorization") || header.Get("Vary") != "Origin" {
 		t.Errorf("preflight of a trusted origin: %d %v", status, header)
 	}
-	status, _, header = w.do(http.MethodOptions, usherv1connect.RoomsServiceGetRoomProcedure, "", append(ask, "Origin", "https://evil.example")...)
+	status, _, header = w.Do(http.MethodOptions, usherv1connect.RoomsServiceGetRoomProcedure, "", append(ask, "Origin", "https://evil.example")...)
 	if status == http.StatusNoContent || header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("preflight of another origin: %d %v", status, header)
 	}
@@ -307,11 +308,11 @@ func TestPreflight(t *testing.T) {
 
 func TestCaller_givenUp(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	cookie, _ := w.session(w.user())
+	w := authtest.NewAPI(t)
+	cookie, _ := w.Session(w.User())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,13 +52,13 @@ func (k *Keys) SignSession(s ParticipantSession) (string, error) {
 	if s.UserID != uuid.Nil {
 		c.Subject = s.UserID.String()
 	}
-	return k.sign(PurposeParticipantSession, c)
+	return k.Sign(PurposeParticipantSession, c)
 }
 
 // VerifySession reads a session_token. It fails with [ErrTokenExpired] or [ErrUnauthenticated].
 func (k *Keys) VerifySession(token string) (*ParticipantSession, error) {
 	var c participantClaims
-	if err := k.verify(PurposeParticipantSession, token, &c); err != nil {
+	if err := k.Verify(PurposeParticipantSession, token, &c); err != nil {
 		return nil, err
 	}
 	s := &ParticipantSession{

@@ -15,7 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/slug"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // Access is a room and what the caller is in it.
@@ -30,8 +30,8 @@ type Access struct {
 // FindRoom looks up the room that ref names, by id or slug, together with the caller's role in it: one statement.
 // Predicates are added to the query, such as a lock. It fails with [ErrRoomNotFound].
 func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate.Room) (*Access, error) {
-	by := room.Slug(slug.Make(ref))
-	if id, ok := slug.ParseID(ref); ok {
+	by := room.Slug(text.Slug(ref))
+	if id, ok := text.ParseID(ref); ok {
 		by = room.ID(id)
 	}
 	caller := FromContext(ctx)

@@ -256,39 +256,40 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // CookieName is the name of the cookie that carries a session's token. secure is whether people reach this server by https;
 // the prefix then makes browsers refuse one that was set by a sub-domain or without encryption (RFC 6265bis, section
 // 4.1.3.2).
-func CookieName(secure bool) string { return cookieName("usher_session", secure) }
+func CookieName(secure bool) string { return PrefixedCookieName("usher_session", secure) }
 
-func cookieName(name string, secure bool) string {
+// PrefixedCookieName is the name of a cookie with the prefix that binds it to this host, where cookies are secure (RFC 6265bis).
+func PrefixedCookieName(name string, secure bool) string {
 	if secure {
 		return "__Host-" + name
 	}
 	return name
 }
 
-// removed is the age of a cookie that is to be removed.
-const removed = -time.Second
+// RemovedCookie is the age of a cookie that is to be removed.
+const RemovedCookie = -time.Second
 
-// cookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when somebody
+// NewCookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when somebody
 // follows a link.
-func cookie(name, value string, age time.Duration, secure bool) *http.Cookie {
+func NewCookie(name, value string, age time.Duration, secure bool) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // Secure on https; without it the cookie would not be kept on http
-		Name: cookieName(name, secure), Value: value, Path: "/", MaxAge: int(age.Seconds()),
+		Name: PrefixedCookieName(name, secure), Value: value, Path: "/", MaxAge: int(age.Seconds()),
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
 
 // Cookie makes the cookie that carries a session's token. secure is whether people reach this server by https.
 func (s *Sessions) Cookie(token string, secure bool) *http.Cookie {
-	return cookie("usher_session", token, s.MaxAge, secure)
+	return NewCookie("usher_session", token, s.MaxAge, secure)
 }
 
 // EndCookie makes the cookie that removes the one of [Sessions.Cookie].
 func EndCookie(secure bool) *http.Cookie {
-	return cookie("usher_session", "", removed, secure)
+	return NewCookie("usher_session", "", RemovedCookie, secure)
 }
 
-// sessionToken is the token in the session cookie of a request, if there is one.
-func sessionToken(r *http.Request, secure bool) (string, bool) {
+// SessionToken is the token in the session cookie of a request, if there is one.
+func SessionToken(r *http.Request, secure bool) (string, bool) {
 	c, err := r.Cookie(CookieName(secure))
 	if err != nil || strings.TrimSpace(c.Value) == "" {
 		return "", false

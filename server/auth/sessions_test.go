@@ -16,28 +16,9 @@ import (
 
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
 )
-
-func newSessions(redis rueidis.Client) *auth.Sessions {
-	return &auth.Sessions{Redis: redis, IdleTimeout: 12 * time.Hour, MaxAge: 7 * 24 * time.Hour}
-}
-
-func mustCreate(t *testing.T, s *auth.Sessions, userID uuid.UUID, idToken string) string {
-	t.Helper()
-	token, err := s.Create(t.Context(), userID, idToken)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
-func wantEnded(t *testing.T, s *auth.Sessions, token string) {
-	t.Helper()
-	if got, err := s.Lookup(t.Context(), token); !errors.Is(err, auth.ErrSessionEnded) {
-		t.Errorf("Lookup = %v, %v, want ErrSessionEnded", got, err)
-	}
-}
 
 func keysOf(t *testing.T, c rueidis.Client) []string {
 	t.Helper()
@@ -59,8 +40,8 @@ func TestSessions(t *testing.T) {
 	for name, client := range map[string]rueidis.Client{"redis-server": testenv.Redis(t).Client(t), "miniredis": small} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, user := newSessions(client), uuid.New()
-			token := mustCreate(t, s, user, "test-id-token")
+			s, user := authtest.NewSessions(client), uuid.New()
+			token := authtest.MustCreate(t, s, user, "test-id-token")
 			if len(token) != 43 {
 				t.Errorf("token %d characters long, want 43 (256 bits)", len(token))
 			}
@@ -73,13 +54,13 @@ func TestSessions(t *testing.T) {
 					t.Errorf("the token itself is in Redis: %s", key)
 				}
 			}
-			wantEnded(t, s, token+"x")
-			wantEnded(t, s, "")
+			authtest.WantEnded(t, s, token+"x")
+			authtest.WantEnded(t, s, "")
 			ended, err := s.End(t.Context(), token)
 			if err != nil || ended.UserID != user || ended.IDToken != "test-id-token" {
 				t.Errorf("End = %+v, %v, want the session with its id_token", ended, err)
 			}
-			wantEnded(t, s, token)
+			authtest.WantEnded(t, s, token)
 			if _, err := s.End(t.Context(), token); !errors.Is(err, auth.ErrSessionEnded) {
 				t.Errorf("second End: %v, want ErrSessionEnded", err)
 			}
@@ -93,8 +74,8 @@ func TestSessions(t *testing.T) {
 func TestSessions_lifetime(t *testing.T) {
 	t.Parallel()
 	client := testenv.Redis(t).Client(t)
-	s := newSessions(client)
-	token := mustCreate(t, s, uuid.New(), "")
+	s := authtest.NewSessions(client)
+	token := authtest.MustCreate(t, s, uuid.New(), "")
 	key := sessionKeyOf(t, client)
 	left := func() time.Duration {
 		ms, err := client.Do(t.Context(), client.B().Pttl().Key(key).Build()).AsInt64()
@@ -129,14 +110,14 @@ func TestSessions_lifetime(t *testing.T) {
 	}
 	about("used near its greatest age", 5*time.Minute)
 	age(7*24*time.Hour + time.Second)
-	wantEnded(t, s, token)
+	authtest.WantEnded(t, s, token)
 	if exists, err := client.Do(t.Context(), client.B().Exists().Key(key).Build()).AsInt64(); err != nil || exists != 0 {
 		t.Errorf("the session over its age is still there (%v)", err)
 	}
 	short := &auth.Sessions{Redis: client, IdleTimeout: 30 * time.Millisecond, MaxAge: time.Hour}
-	idle := mustCreate(t, short, uuid.New(), "")
+	idle := authtest.MustCreate(t, short, uuid.New(), "")
 	time.Sleep(60 * time.Millisecond) // time passing is what this is about
-	wantEnded(t, short, idle)
+	authtest.WantEnded(t, short, idle)
 }
 
 // sessionKeyOf is the key of the only session in Redis.
@@ -154,14 +135,14 @@ func sessionKeyOf(t *testing.T, c rueidis.Client) string {
 func TestSessions_corrupt(t *testing.T) {
 	t.Parallel()
 	client := testenv.Redis(t).Client(t)
-	s := newSessions(client)
+	s := authtest.NewSessions(client)
 	for _, corrupt := range []rueidis.Completed{
 		client.B().Hset().Key("KEY").FieldValue().FieldValue("user", "nobody").Build(),
 		client.B().Hset().Key("KEY").FieldValue().FieldValue("created", "soon").Build(),
 		client.B().Hdel().Key("KEY").Field("created").Build(),
 		client.B().Set().Key("KEY").Value("text").Build(),
 	} {
-		token := mustCreate(t, s, uuid.New(), "")
+		token := authtest.MustCreate(t, s, uuid.New(), "")
 		args := corrupt.Commands()
 		for i := range args {
 			if args[i] == "KEY" {
@@ -171,7 +152,7 @@ func TestSessions_corrupt(t *testing.T) {
 		if err := client.Do(t.Context(), client.B().Arbitrary(args...).Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
-		wantEnded(t, s, token)
+		authtest.WantEnded(t, s, token)
 		if err := client.Do(t.Context(), client.B().Flushall().Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
@@ -181,16 +162,16 @@ func TestSessions_corrupt(t *testing.T) {
 func TestEndAll(t *testing.T) {
 	t.Parallel()
 	client := testenv.Redis(t).Client(t)
-	s, ada, bob := newSessions(client), uuid.New(), uuid.New()
-	first, second, other := mustCreate(t, s, ada, ""), mustCreate(t, s, ada, ""), mustCreate(t, s, bob, "")
+	s, ada, bob := authtest.NewSessions(client), uuid.New(), uuid.New()
+	first, second, other := authtest.MustCreate(t, s, ada, ""), authtest.MustCreate(t, s, ada, ""), authtest.MustCreate(t, s, bob, "")
 	if times, err := s.List(t.Context(), ada); err != nil || len(times) != 2 {
 		t.Errorf("List = %v, %v, want two sessions", times, err)
 	}
 	if err := s.EndAll(t.Context(), ada); err != nil {
 		t.Fatal(err)
 	}
-	wantEnded(t, s, first)
-	wantEnded(t, s, second)
+	authtest.WantEnded(t, s, first)
+	authtest.WantEnded(t, s, second)
 	if _, err := s.Lookup(t.Context(), other); err != nil {
 		t.Errorf("somebody else's session: %v", err)
 	}
@@ -209,7 +190,7 @@ func TestEndAll(t *testing.T) {
 func TestEndAll_concurrentSignIn(t *testing.T) {
 	t.Parallel()
 	client := testenv.Redis(t).Client(t)
-	s, user := newSessions(client), uuid.New()
+	s, user := authtest.NewSessions(client), uuid.New()
 	const browsers, each = 8, 50
 	var creating, ending sync.WaitGroup
 	tokens, done := make(chan string, browsers*each), make(chan struct{})
@@ -259,8 +240,8 @@ func TestEndAll_concurrentSignIn(t *testing.T) {
 func TestSessions_redisGone(t *testing.T) {
 	t.Parallel()
 	server := testenv.Redis(t)
-	s, user := newSessions(server.Client(t)), uuid.New()
-	token := mustCreate(t, s, user, "")
+	s, user := authtest.NewSessions(server.Client(t)), uuid.New()
+	token := authtest.MustCreate(t, s, user, "")
 	server.Kill()
 	begin := time.Now()
 	for name, call := range map[string]func() error{
@@ -285,7 +266,7 @@ func TestSessions_redisGone(t *testing.T) {
 
 func TestCookie(t *testing.T) {
 	t.Parallel()
-	s := newSessions(nil)
+	s := authtest.NewSessions(nil)
 	const tail = "; Path=/; Max-Age=604800; HttpOnly"
 	if got, want := s.Cookie("test-token", true).String(), "__Host-usher_session=test-token"+tail+"; Secure; SameSite=Lax"; got != want {
 		t.Errorf("on https: %s, want %s", got, want)
@@ -302,20 +283,20 @@ func TestCookie(t *testing.T) {
 func TestSessions_cluster(t *testing.T) {
 	t.Parallel()
 	client := newCluster(t)
-	s, user := newSessions(client), uuid.New()
-	first, second := mustCreate(t, s, user, ""), mustCreate(t, s, user, "test-id-token")
+	s, user := authtest.NewSessions(client), uuid.New()
+	first, second := authtest.MustCreate(t, s, user, ""), authtest.MustCreate(t, s, user, "test-id-token")
 	if _, err := s.Lookup(t.Context(), first); err != nil {
 		t.Errorf("Lookup: %v", err)
 	}
 	if _, err := s.End(t.Context(), second); err != nil {
 		t.Errorf("End: %v", err)
 	}
-	third := mustCreate(t, s, user, "")
+	third := authtest.MustCreate(t, s, user, "")
 	if err := s.EndAll(t.Context(), user); err != nil {
 		t.Errorf("EndAll: %v", err)
 	}
-	wantEnded(t, s, first)
-	wantEnded(t, s, third)
+	authtest.WantEnded(t, s, first)
+	authtest.WantEnded(t, s, third)
 }
 
 // newCluster starts a Redis Cluster of one node, which refuses what several would.

@@ -66,13 +66,13 @@ func (k *Keys) SignTicket(t *LobbyTicket) (string, error) {
 	if t.UserID != uuid.Nil {
 		c.Subject = t.UserID.String()
 	}
-	return k.sign(PurposeLobbyTicket, c)
+	return k.Sign(PurposeLobbyTicket, c)
 }
 
 // VerifyTicket reads a ticket. It fails with [ErrTokenExpired] or [ErrUnauthenticated].
 func (k *Keys) VerifyTicket(text string) (*LobbyTicket, error) {
 	var c ticketClaims
-	if err := k.verify(PurposeLobbyTicket, text, &c); err != nil {
+	if err := k.Verify(PurposeLobbyTicket, text, &c); err != nil {
 		return nil, err
 	}
 	t := &LobbyTicket{

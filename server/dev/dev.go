@@ -25,13 +25,14 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // Options are what `usher dev` was told. Every field is required, but for Insecure.
 type Options struct {
 	// Config holds the settings that development does not bring itself.
-	Config server.Config
+	Config settings.Config
 	// Data is the folder that keeps everything.
 	Data string
 	// Host is the address to listen on.
@@ -55,8 +56,8 @@ type environment struct {
 	redis   *embeddedRedis
 	bus     *bus
 	livekit *liveKit
-	mail    *catcher.Catcher
-	config  server.Config
+	mail    *mailcatcher.Catcher
+	config  settings.Config
 }
 
 // Run runs everything until ctx is done. It fails when something is in its way (a port in use, another `usher dev` on the
@@ -191,7 +192,7 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 		return e, err
 	}
 	e.configure(o, host, s)
-	e.config.Mail.Host, e.config.Mail.Port, e.config.Mail.TLS, e.config.Mail.From = "127.0.0.1", mailPort, server.MailNoTLS, mailFrom
+	e.config.Mail.Host, e.config.Mail.Port, e.config.Mail.TLS, e.config.Mail.From = "127.0.0.1", mailPort, settings.MailNoTLS, mailFrom
 	if err := migrate(ctx, string(e.config.DatabaseURL)); err != nil {
 		return e, err
 	}
@@ -219,13 +220,13 @@ func (e *environment) configure(o Options, host netip.Addr, s *secrets) {
 	if local(host) == localhost {
 		c.PublicURL = "http://localhost:" + strconv.Itoa(o.Port)
 	}
-	c.DatabaseURL = server.Secret("sqlite:" + e.folder.file(databaseFile))
+	c.DatabaseURL = settings.Secret("sqlite:" + e.folder.file(databaseFile))
 	c.Redis = e.redis.config()
-	c.Secret, c.SecretPrevious = server.Secret(s.Secret), ""
-	c.Storage, c.Egress = server.StorageConfig{Folder: e.folder.file(filesFolder)}, server.EgressConfig{}
+	c.Secret, c.SecretPrevious = settings.Secret(s.Secret), ""
+	c.Storage, c.Egress = settings.StorageConfig{Folder: e.folder.file(filesFolder)}, settings.EgressConfig{}
 	c.LiveKit.URL = "http://" + hostPort(local(host), o.LiveKitPort)
 	c.LiveKit.PublicURL = "ws://" + hostPort(local(host), o.LiveKitPort)
-	c.LiveKit.Key, c.LiveKit.Secret, c.LiveKit.CAFile = s.LiveKitKey, server.Secret(s.LiveKitSecret), ""
+	c.LiveKit.Key, c.LiveKit.Secret, c.LiveKit.CAFile = s.LiveKitKey, settings.Secret(s.LiveKitSecret), ""
 }
 
 // localhost is what that name stands for, wherever it does not stand for ::1 as well.
@@ -315,7 +316,7 @@ Try it (the token is good for 24 h):
 Other commands find it with:  usher --config %s room list
 Ctrl-C stops all of it. The data stay.
 
-`, server.Version, e.config.PublicURL, "http://"+e.config.ListenInternal+"/metrics", e.config.LiveKit.PublicURL,
+`, settings.Version, e.config.PublicURL, "http://"+e.config.ListenInternal+"/metrics", e.config.LiveKit.PublicURL,
 		filepath.Join(folder, "livekit.log"), e.config.PublicURL+mailPath, folder,
 		e.config.PublicURL, token, filepath.Join(folder, settingsFile))
 	return err

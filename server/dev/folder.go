@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // The files of the data folder.
@@ -103,7 +103,7 @@ func (f *folder) secrets() (*secrets, error) {
 }
 
 // writeSettings writes a settings file with which the other commands find what development runs.
-func (f *folder) writeSettings(c *server.Config) error {
+func (f *folder) writeSettings(c *settings.Config) error {
 	text := "# For the other commands while `usher dev` runs, as in: usher --config " + f.file(settingsFile) + " room list\n" +
 		"USHER_PUBLIC_URL=" + c.PublicURL + "\n" +
 		"USHER_LISTEN=" + c.Listen + "\n" +

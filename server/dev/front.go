@@ -6,8 +6,8 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/room"
-	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // front is the page at / for GET: where everything is, and calls to copy.
@@ -35,7 +35,7 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	data := pageData{
-		Title: "Usher", Front: true, Version: server.Version, URL: c.PublicURL, Token: token,
+		Title: "Usher", Front: true, Version: settings.Version, URL: c.PublicURL, Token: token,
 		Internal: c.ListenInternal, LiveKit: c.LiveKit.PublicURL, Folder: f.folder,
 	}
 	if u := p.signedIn(r); u != nil {

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/usher-meet/usher/server"
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 const (
@@ -20,18 +20,18 @@ const (
 )
 
 // startMail starts a mail server that delivers nothing, on a port of its own.
-func startMail() (*catcher.Catcher, int, error) {
+func startMail() (*mailcatcher.Catcher, int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
 	if err != nil {
 		return nil, 0, fmt.Errorf("start the mail catcher: %w", err)
 	}
-	return catcher.Serve(l, catcher.Options{Keep: keptMails}), l.Addr().(*net.TCPAddr).Port, nil
+	return mailcatcher.Serve(l, mailcatcher.Options{Keep: keptMails}), l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // mailbox shows what was caught.
 type mailbox struct {
-	config *server.Config
-	mail   *catcher.Catcher
+	config *settings.Config
+	mail   *mailcatcher.Catcher
 }
 
 // mailLink is a letter in the list, and shownMail one that is open.
@@ -61,12 +61,12 @@ func (b *mailbox) list(w http.ResponseWriter, _ *http.Request) {
 	showPage(w, http.StatusOK, b.config, data)
 }
 
-func link(n int, m catcher.Mail, p *catcher.Parts) mailLink {
+func link(n int, m mailcatcher.Mail, p *mailcatcher.Parts) mailLink {
 	return mailLink{Number: strconv.Itoa(n), To: m.To, Subject: p.Subject, Time: m.Time.Format("15:04:05")}
 }
 
 // find is the letter of the address, nil after an answer that there is none.
-func (b *mailbox) find(w http.ResponseWriter, r *http.Request) (int, *catcher.Mail, *catcher.Parts) {
+func (b *mailbox) find(w http.ResponseWriter, r *http.Request) (int, *mailcatcher.Mail, *mailcatcher.Parts) {
 	n, err := strconv.Atoi(r.PathValue("number"))
 	all := b.mail.Mails()
 	if err != nil || n < 0 || n >= len(all) {

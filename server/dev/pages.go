@@ -10,8 +10,8 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/usher-meet/usher/server"
-	"github.com/usher-meet/usher/server/look"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/web/style"
 )
 
 var (
@@ -52,9 +52,9 @@ type pageData struct {
 type roomLink struct{ Name, Slug, Access string }
 
 // showPage writes a page that runs no scripts, loads nothing, and cannot be framed.
-func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData) {
-	style := look.With(pageStyle, c.Branding.GetPrimaryColor())
-	data.Style, data.Mark = style.CSS, look.Mark
+func showPage(w http.ResponseWriter, status int, c *settings.Config, data pageData) {
+	look := style.With(pageStyle, c.Branding.GetPrimaryColor())
+	data.Style, data.Mark = look.CSS, style.Mark
 	var b bytes.Buffer
 	if err := pageTemplate.Execute(&b, data); err != nil {
 		http.Error(w, "internal error", http.StatusInternalServerError)
@@ -63,7 +63,7 @@ func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData
 	// A form that is answered with a redirect to an allowed origin would stop there without these.
 	actions := strings.Join(append([]string{"'self'"}, c.AllowedOrigins...), " ")
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style.Source+"; form-action "+actions+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+look.Source+"; form-action "+actions+
 		"; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
@@ -76,7 +76,7 @@ func showPage(w http.ResponseWriter, status int, c *server.Config, data pageData
 
 // guard refuses requests for other hosts than ours. A page of another site could otherwise have its name resolve to this
 // machine and read what we show (DNS rebinding). Addresses in numbers are no names, and pass.
-func guard(c *server.Config, next http.Handler) http.Handler {
+func guard(c *settings.Config, next http.Handler) http.Handler {
 	public := ""
 	if u, err := url.Parse(c.PublicURL); err == nil {
 		public = u.Hostname()

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/usher-meet/usher/server/internal/recorder"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // said is what `usher dev` prints.
@@ -71,7 +71,7 @@ func TestRun_recording(t *testing.T) {
 
 	room := c.call("RoomsService/CreateRoom", `{"name": "Recorded"}`)["room"].(map[string]any)["id"].(string)
 	connection := c.call("RoomsService/JoinRoom", `{"room": "`+room+`", "displayName": "Ada"}`)["connection"].(map[string]any)
-	meeting.Join(t, connection["serverUrl"].(string), connection["token"].(string))
+	participant.Join(t, connection["serverUrl"].(string), connection["token"].(string))
 	recording := c.call("RecordingsService/StartRecording", `{"room": "`+room+`", "mode": "RECORDING_MODE_SCREEN_RECORDING"}`)
 	id := recording["recording"].(map[string]any)["id"].(string)
 	status := func() any {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
-	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/settings"
 )
 
 // saveEvery is how much of what Redis holds a crash can cost.
@@ -57,8 +57,8 @@ func startRedis(path, password string, log *slog.Logger) (*embeddedRedis, error)
 }
 
 // config is how the server reaches it.
-func (r *embeddedRedis) config() server.RedisConfig {
-	return server.RedisConfig{Addresses: []string{r.server.Addr()}, Password: server.Secret(r.password), Embedded: true}
+func (r *embeddedRedis) config() settings.RedisConfig {
+	return settings.RedisConfig{Addresses: []string{r.server.Addr()}, Password: settings.Secret(r.password), Embedded: true}
 }
 
 func (r *embeddedRedis) saveNowAndThen() {

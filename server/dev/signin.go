@@ -14,8 +14,10 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/user"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/slug"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/signin"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -33,7 +35,7 @@ const shownPeople = 24
 
 // people is the development sign-in: whoever asks is who they say.
 type people struct {
-	config *server.Config
+	config *settings.Config
 
 	parts server.SignInParts
 
@@ -132,7 +134,7 @@ func (p *people) signOut(w http.ResponseWriter, r *http.Request) {
 // find returns the account of a name, and makes it the first time. Names that differ in case, accents or punctuation only
 // are one person.
 func (p *people) find(ctx context.Context, name string) (*ent.User, error) {
-	key := slug.Make(name)
+	key := text.Slug(name)
 	if key == "" {
 		// A name of other letters than ours.
 		sum := sha256.Sum256([]byte(text.Key(name)))
@@ -145,10 +147,10 @@ func (p *people) find(ctx context.Context, name string) (*ent.User, error) {
 	if err != nil && !ent.IsNotFound(err) {
 		return nil, fmt.Errorf("find user: %w", err)
 	}
-	accounts := &auth.Accounts{DB: p.parts.DB, CreateUsers: true, Log: p.parts.Log}
+	s := &accounts.Accounts{DB: p.parts.DB, CreateUsers: true, Log: p.parts.Log}
 	short, _, _ := strings.Cut(name, " ")
 	// The part before the @ has at most 64 characters (RFC 5321, section 4.5.3.1.1).
-	return accounts.SignIn(ctx, auth.Claims{
+	return s.SignIn(ctx, accounts.Claims{
 		Sub: subPrefix + key, Email: key[:min(len(key), 64)] + "@" + domain, EmailVerified: true, FullName: name, ShortName: short,
 	})
 }
@@ -194,7 +196,7 @@ func (p *people) developerToken(ctx context.Context) (string, error) {
 }
 
 func (p *people) returnAddress(asked string) string {
-	return auth.ReturnAddress(asked, p.config.PublicURL, p.config.AllowedOrigins)
+	return signin.ReturnAddress(asked, p.config.PublicURL, p.config.AllowedOrigins)
 }
 
 // secure is whether people come by https, which browsers tell cookies apart by.

@@ -17,7 +17,8 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/look"
+	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/web/style"
 )
 
 // signInPage is the sign-in and the front page on a server, with a browser.
@@ -36,7 +37,7 @@ func newSignIn(t *testing.T) *signInPage {
 	mux := http.NewServeMux()
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
-	p := &people{config: &server.Config{PublicURL: s.URL, AllowedOrigins: []string{"https://portal.example.org"}}}
+	p := &people{config: &settings.Config{PublicURL: s.URL, AllowedOrigins: []string{"https://portal.example.org"}}}
 	sessions := &auth.Sessions{Redis: c, IdleTimeout: time.Hour, MaxAge: time.Hour}
 	mux.Handle("/auth/", p.handler(server.SignInParts{DB: db, Sessions: sessions, Keys: auth.NewKeys([]byte("test-secret"), nil), Log: quiet()}))
 	mux.Handle("/{$}", &front{people: p, folder: "/test/data"})
@@ -282,7 +283,7 @@ func TestFront(t *testing.T) {
 			t.Errorf("the front page lacks %q:\n%s", want, res.body)
 		}
 	}
-	if strings.Contains(res.body, "<script") || !strings.Contains(res.header.Get("Content-Security-Policy"), look.With(pageStyle, "").Source) {
+	if strings.Contains(res.body, "<script") || !strings.Contains(res.header.Get("Content-Security-Policy"), style.With(pageStyle, "").Source) {
 		t.Errorf("it has scripts, or a style that the browser refuses: %v", res.header)
 	}
 	// The same token as before, until it is about to expire.

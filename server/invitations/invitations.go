@@ -6,7 +6,7 @@
 // said yes and before that is stored. Then the letter is sent again under the same Message-ID.
 //
 // A token is stored as a hash, by which it is found, and sealed with a key of the instance's secret, for letters to come.
-// What happens by mail is not this package's (server/mail), nor who is calling (server/auth), nor who gets into a room
+// What happens by mail is not this package's (server/adapter/mail), nor who is calling (server/auth), nor who gets into a room
 // (server/rooms asks it whether a link admits).
 package invitations
 
@@ -101,7 +101,7 @@ type Rooms interface {
 	AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error
 }
 
-// Mailer is what this package asks of server/mail.
+// Mailer is what this package asks of server/adapter/mail.
 type Mailer interface {
 	// Invitation sends a letter. It fails with a letter.RefusedError for good, with letter.ErrBusy when as many as may be
 	// are on their way to that domain, and else for the moment.

@@ -13,7 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -105,7 +105,7 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 
 // Invited reports whom a link lets into a room without waiting, now: everybody with that link has one identity, so that
 // LiveKit lets the one before go. It returns nil for every other token.
-func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*live.Admission, error) {
+func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error) {
 	at := now()
 	i, err := s.DB.Read.Invitation.Query().Where(
 		invitation.TokenHash(hashToken(token)), invitation.RoomID(a.Room.ID), invitation.SkipLobby(true), invitation.StatusIn(open...),
@@ -119,7 +119,7 @@ func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*l
 		return nil, nil
 	}
 	user, _ := a.Caller.UserID()
-	return &live.Admission{Identity: i.Identity, UserID: user, Time: at, Invitation: i.ID}, nil
+	return &meeting.Admission{Identity: i.Identity, UserID: user, Time: at, Invitation: i.ID}, nil
 }
 
 // Stands reports whether the link that let somebody in may bring them back to the meeting that they were in: it was not
@@ -137,7 +137,7 @@ func (s *Service) Stands(ctx context.Context, room uuid.UUID, identity string) (
 
 // Admit counts that a link let somebody in. It fails with [auth.ErrLobbyRequired] when the invitation was revoked since
 // [Service.Invited] looked, and then nobody is to be let in.
-func (s *Service) Admit(ctx context.Context, a *auth.Access, g *live.Admission) error {
+func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error {
 	err := s.DB.Run(ctx, func(tx *ent.Client) error {
 		if _, err := auth.LockRoom(ctx, tx, a.Room.ID.String()); err != nil {
 			return err

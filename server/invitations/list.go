@@ -14,8 +14,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/page"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/page"
 )
 
 // cursor is where a page of invitations ended.

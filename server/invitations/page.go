@@ -14,9 +14,9 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/look"
 	"github.com/usher-meet/usher/server/ratelimit"
-	"github.com/usher-meet/usher/server/wording"
+	"github.com/usher-meet/usher/server/web/i18n"
+	"github.com/usher-meet/usher/server/web/style"
 )
 
 const (
@@ -34,7 +34,7 @@ var (
 	//go:embed templates/page.css
 	pageStyle string
 
-	sentences    = wording.Load(translations, "translations")
+	sentences    = i18n.Load(translations, "translations")
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
 )
 
@@ -170,8 +170,8 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // speaker speaks the language of the invitation if one was asked for, else that of the browser.
-func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *wording.Speaker {
-	wanted := wording.Accepted(r.Header.Get("Accept-Language"))
+func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *i18n.Speaker {
+	wanted := i18n.Accepted(r.Header.Get("Accept-Language"))
 	if i != nil && i.Language != "" {
 		wanted = append([]string{i.Language}, wanted...)
 	}
@@ -179,13 +179,13 @@ func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]an
 		data = map[string]any{}
 	}
 	data["Brand"] = s.brand()
-	return sentences.Speaker(wording.Match(s.Languages, wanted...), data)
+	return sentences.Speaker(i18n.Match(s.Languages, wanted...), data)
 }
 
 func (s *Service) brand() string { return cmp.Or(s.Branding.GetName(), "Usher") }
 
 // invitationPage is what an invitation is about.
-func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *wording.Speaker) {
+func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Speaker) {
 	i := l.invitation
 	inviter := inviterName(i)
 	speaker := s.speaker(r, i, map[string]any{"Room": l.room.Name, "Inviter": inviter})
@@ -223,17 +223,17 @@ func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *wording
 }
 
 // whenFact is the occurrence that goes on or comes next, in the zone of the meeting: that of the reader is not known.
-func whenFact(speaker *wording.Speaker, at schedule) pageFact {
+func whenFact(speaker *i18n.Speaker, at schedule) pageFact {
 	label := "page.when"
 	if len(at.starts) > 1 {
 		label = "page.next"
 	}
 	start, end := at.current(now())
-	zone := wording.Zone(at.timezone)
+	zone := i18n.Zone(at.timezone)
 	return pageFact{speaker.Say(label), []pageLine{{Text: speaker.Span(start.In(zone), end.In(zone))}}}
 }
 
-func phoneFacts(speaker *wording.Speaker, d *usherv1.DialIn) []pageFact {
+func phoneFacts(speaker *i18n.Speaker, d *usherv1.DialIn) []pageFact {
 	if len(d.GetNumbers()) == 0 {
 		return nil
 	}
@@ -249,13 +249,13 @@ func phoneFacts(speaker *wording.Speaker, d *usherv1.DialIn) []pageFact {
 
 // render shows a page that runs no scripts, loads nothing, cannot be framed, is not kept or found by search engines, and
 // tells nobody its address.
-func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *wording.Speaker) {
+func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *i18n.Speaker) {
 	b := s.Branding
 	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
 	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
 	data.TermsText, data.PrivacyText = speaker.Say("footer.terms"), speaker.Say("footer.privacy")
-	style := look.With(pageStyle, b.GetPrimaryColor())
-	data.Style, data.Mark, data.Logo = style.CSS, look.Mark, b.GetLogoUrl() != ""
+	look := style.With(pageStyle, b.GetPrimaryColor())
+	data.Style, data.Mark, data.Logo = look.CSS, style.Mark, b.GetLogoUrl() != ""
 	var page bytes.Buffer
 	err := errors.Join(speaker.Err(), pageTemplate.Execute(&page, data))
 	if err != nil {
@@ -263,7 +263,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	private(w.Header(), style.Source)
+	private(w.Header(), look.Source)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Language", speaker.Language)
 	w.WriteHeader(status)

@@ -7,12 +7,12 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/usher-meet/usher/server/internal/testenv/wordingtest"
+	"github.com/usher-meet/usher/server/internal/testenv/i18ntest"
 )
 
 func TestTranslations(t *testing.T) {
 	t.Parallel()
-	wordingtest.Check(t, translations, "translations")
+	i18ntest.Check(t, translations, "translations")
 }
 
 func TestNormalize(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 const (
@@ -92,7 +92,7 @@ func (s *Service) notify(ctx context.Context, room uuid.UUID) error {
 	if err != nil || len(hosts) == 0 {
 		return err
 	}
-	if err := s.LiveKit.SendData(ctx, room, hosts, noticeTopic, noticeMessage); !errors.Is(err, live.ErrGone) {
+	if err := s.LiveKit.SendData(ctx, room, hosts, noticeTopic, noticeMessage); !errors.Is(err, meeting.ErrNotFound) {
 		return err
 	}
 	return nil
@@ -101,7 +101,7 @@ func (s *Service) notify(ctx context.Context, room uuid.UUID) error {
 // hostsInCall are the identities of the administrators and owners in a call. Attributes are written by the server only.
 func (s *Service) hostsInCall(ctx context.Context, room uuid.UUID) ([]string, error) {
 	people, err := s.LiveKit.Participants(ctx, room)
-	if err != nil && !errors.Is(err, live.ErrGone) {
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return nil, err
 	}
 	var hosts []string

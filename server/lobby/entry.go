@@ -9,14 +9,14 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // view is what both sides see of an entry.
 func (s *Service) view(r *record) *usherv1.Entry {
 	e := &usherv1.Entry{
 		Id: r.ID, Status: usherv1.EntryStatus(r.Status), //nolint:gosec // one of four small numbers
-		DisplayName: r.Name, Color: live.Color(r.Identity), Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
+		DisplayName: r.Name, Color: meeting.Color(r.Identity), Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
 		Etag: r.Etag, RequestTime: timestamppb.New(microseconds(r.Asked)), ExpireTime: timestamppb.New(r.ends),
 	}
 	if r.Kind == kindPhone {
@@ -39,7 +39,7 @@ func (s *Service) guestView(ctx context.Context, a *auth.Access, r *record) (*us
 	case statusDenied:
 		e.RetryAfter = durationpb.New(max(time.Until(r.ends), time.Second))
 	case statusAccepted:
-		connection, err := s.Rooms.Connect(ctx, a.Room, live.Admission{
+		connection, err := s.Rooms.Connect(ctx, a.Room, meeting.Admission{
 			Identity: r.Identity, DisplayName: r.Name, UserID: r.userID(), Time: microseconds(r.Decided),
 		})
 		if err != nil {

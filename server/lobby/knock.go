@@ -10,7 +10,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
@@ -109,7 +109,7 @@ func (s *Service) enter(ctx context.Context, a *auth.Access, t *auth.LobbyTicket
 func (s *Service) entered(a *auth.Access, connection *usherv1.Connection, name string) *usherv1.Entry {
 	return &usherv1.Entry{
 		Status: usherv1.EntryStatus_ENTRY_STATUS_ACCEPTED, Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
-		DisplayName: s.Rooms.DisplayName(a.Caller, name), Color: live.Color(connection.GetParticipantIdentity()),
+		DisplayName: s.Rooms.DisplayName(a.Caller, name), Color: meeting.Color(connection.GetParticipantIdentity()),
 		Connection: connection,
 	}
 }

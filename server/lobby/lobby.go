@@ -25,7 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -88,16 +88,16 @@ type Rooms interface {
 	// other token with LOBBY_REQUIRED.
 	EnterInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error)
 	// Connect makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is over.
-	Connect(ctx context.Context, r *ent.Room, g live.Admission) (*usherv1.Connection, error)
+	Connect(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error)
 	// DisplayName is the name that others see of a caller who asks for one.
 	DisplayName(c *auth.Caller, asked string) string
 }
 
-// LiveKit is what this package asks of LiveKit. server/livekit implements it.
+// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
 type LiveKit interface {
-	// Participants are those in the call now: none, or live.ErrGone, when there is no call.
-	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
-	// SendData sends a message to some participants. It may fail with live.ErrGone.
+	// Participants are those in the call now: none, or meeting.ErrNotFound, when there is no call.
+	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
+	// SendData sends a message to some participants. It may fail with meeting.ErrNotFound.
 	SendData(ctx context.Context, room uuid.UUID, identities []string, topic string, message []byte) error
 }
 
@@ -121,7 +121,7 @@ func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
 	ids := make([]string, 0, len(waiting))
 	for _, e := range waiting {
 		if e.Kind == kindPhone {
-			continue // server/callers looks at the phone policy every second
+			continue // server/telephony/callers looks at the phone policy every second
 		}
 		user := e.userID()
 		enters, known := direct[user]

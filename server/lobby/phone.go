@@ -13,16 +13,16 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Callers is what this package asks of whoever holds phone callers. server/callers implements it.
+// Callers is what this package asks of whoever holds phone callers. server/telephony/callers implements it.
 type Callers interface {
-	// Admit lifts the hold of a call that was let in. It fails with live.ErrGone when the call is over; after any other
+	// Admit lifts the hold of a call that was let in. It fails with meeting.ErrNotFound when the call is over; after any other
 	// failure the caller is held as before.
-	Admit(ctx context.Context, room uuid.UUID, call live.Call) error
+	Admit(ctx context.Context, room uuid.UUID, call meeting.Call) error
 	// Refuse ends a call that was turned away, and keeps that number out for a while.
-	Refuse(ctx context.Context, room uuid.UUID, call live.Call, block time.Duration) error
+	Refuse(ctx context.Context, room uuid.UUID, call meeting.Call, block time.Duration) error
 }
 
 // errNotLifted tells a host what to do about a hold that stays.
@@ -44,13 +44,13 @@ type callArguments struct {
 }
 
 // callEntry is the id of a call's entry.
-func callEntry(room uuid.UUID, call live.Call) string {
+func callEntry(room uuid.UUID, call meeting.Call) string {
 	return uuid.NewSHA1(room, []byte(call.ID)).String()
 }
 
 // call is the phone call that an entry stands for.
-func (r *record) call() live.Call {
-	return live.Call{ID: r.Call, Identity: r.Identity, Name: r.Name, Withheld: r.Withheld}
+func (r *record) call() meeting.Call {
+	return meeting.Call{ID: r.Call, Identity: r.Identity, Name: r.Name, Withheld: r.Withheld}
 }
 
 // hasLobby reports whether anybody ever waits in front of a room.
@@ -59,19 +59,19 @@ func hasLobby(r *ent.Room) bool {
 }
 
 func phonesWait(r *ent.Room) bool {
-	return live.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_LOBBY
+	return meeting.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_LOBBY
 }
 
 // Calls says how phone calls stand that are in a room's meeting now, in their order. Those that are new wait from now on, or,
 // where phone callers enter directly, are admitted. complete says that no other calls are in the meeting: whoever is missing
 // does not wait any more.
-func (s *Service) Calls(ctx context.Context, r *ent.Room, calls []live.Call, complete bool) ([]live.Standing, error) {
-	direct := live.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_DIRECT
+func (s *Service) Calls(ctx context.Context, r *ent.Room, calls []meeting.Call, complete bool) ([]meeting.Standing, error) {
+	direct := meeting.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_DIRECT
 	words, err := s.Store.calls(ctx, r.ID, r.Meeting, direct, calls, complete)
 	if err != nil {
 		return nil, err
 	}
-	standings := make([]live.Standing, len(words))
+	standings := make([]meeting.Standing, len(words))
 	announced := false
 	for i, word := range words {
 		switch word {
@@ -81,34 +81,34 @@ func (s *Service) Calls(ctx context.Context, r *ent.Room, calls []live.Call, com
 				announced = true
 			}
 			s.Log.InfoContext(ctx, "phone caller waits", "room", r.ID, "entry", callEntry(r.ID, calls[i]))
-			standings[i] = live.CallWaiting
+			standings[i] = meeting.CallWaiting
 		case "waiting":
-			standings[i] = live.CallWaiting
+			standings[i] = meeting.CallWaiting
 		case "admitted":
-			standings[i] = live.CallAdmitted
+			standings[i] = meeting.CallAdmitted
 		case "lifted":
-			standings[i] = live.CallLifted
+			standings[i] = meeting.CallLifted
 		case "full", "refused":
-			standings[i] = live.CallRefused
+			standings[i] = meeting.CallRefused
 		}
 	}
 	return standings, nil
 }
 
 // CallLifted writes down that the hold of an admitted call was lifted.
-func (s *Service) CallLifted(ctx context.Context, room uuid.UUID, call live.Call) error {
+func (s *Service) CallLifted(ctx context.Context, room uuid.UUID, call meeting.Call) error {
 	_, err := s.Store.one(ctx, callLiftedScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
 
 // CallHeld has a call wait as before whose hold could not be lifted.
-func (s *Service) CallHeld(ctx context.Context, room uuid.UUID, call live.Call) error {
+func (s *Service) CallHeld(ctx context.Context, room uuid.UUID, call meeting.Call) error {
 	_, err := s.Store.one(ctx, callHeldScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
 
 // CallEnded ends the entry of a call that is over.
-func (s *Service) CallEnded(ctx context.Context, room uuid.UUID, call live.Call) error {
+func (s *Service) CallEnded(ctx context.Context, room uuid.UUID, call meeting.Call) error {
 	_, err := s.Store.one(ctx, callEndedScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
@@ -149,7 +149,7 @@ func (s *Service) decideCall(ctx context.Context, room uuid.UUID, block time.Dur
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, live.ErrGone):
+	case errors.Is(err, meeting.ErrNotFound):
 		return ErrEntryNotFound.Saying("the caller has hung up: list who waits again")
 	}
 	return errNotLifted.Because(err)
@@ -157,7 +157,7 @@ func (s *Service) decideCall(ctx context.Context, room uuid.UUID, block time.Dur
 
 // calls runs callsScript.
 func (s *Store) calls(
-	ctx context.Context, room uuid.UUID, meeting int64, direct bool, calls []live.Call, complete bool,
+	ctx context.Context, room uuid.UUID, meeting int64, direct bool, calls []meeting.Call, complete bool,
 ) ([]string, error) {
 	args := arguments{
 		Meeting: strconv.FormatInt(meeting, 10), Allow: direct, Complete: complete, Unseen: callUnseen.Milliseconds(),

@@ -8,16 +8,16 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // testCall is a phone call of somebody.
-func testCall(id, identity string) live.Call {
-	return live.Call{ID: id, Identity: identity, Name: "Phone ··· " + identity[len(identity)-4:]}
+func testCall(id, identity string) meeting.Call {
+	return meeting.Call{ID: id, Identity: identity, Name: "Phone ··· " + identity[len(identity)-4:]}
 }
 
 // stand is how calls stand in a room with a lobby, in its first meeting.
-func stand(t *testing.T, s *Store, room uuid.UUID, calls ...live.Call) []string {
+func stand(t *testing.T, s *Store, room uuid.UUID, calls ...meeting.Call) []string {
 	t.Helper()
 	words, err := s.calls(t.Context(), room, 1, false, calls, false)
 	if err != nil {
@@ -34,7 +34,7 @@ func wantStand(t *testing.T, got []string, want ...string) {
 }
 
 // decideAbout decides about the entry of a call.
-func decideAbout(t *testing.T, s *Store, room uuid.UUID, call live.Call, allow bool) *record {
+func decideAbout(t *testing.T, s *Store, room uuid.UUID, call meeting.Call, allow bool) *record {
 	t.Helper()
 	list, _, err := s.list(t.Context(), room)
 	if err != nil {
@@ -117,7 +117,7 @@ func TestCalls_nextMeeting(t *testing.T) {
 		stand(t, s, room, in, out)
 		decideAbout(t, s, room, in, true)
 		decideAbout(t, s, room, out, false)
-		words, err := s.calls(t.Context(), room, 2, false, []live.Call{in, testCall("SCL_3", "sip_2222")}, false)
+		words, err := s.calls(t.Context(), room, 2, false, []meeting.Call{in, testCall("SCL_3", "sip_2222")}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestCalls_direct(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store) {
 		room, waited, comes := uuid.New(), testCall("SCL_1", "sip_1111"), testCall("SCL_2", "sip_2222")
 		stand(t, s, room, waited)
-		words, err := s.calls(t.Context(), room, 1, true, []live.Call{waited, comes}, false)
+		words, err := s.calls(t.Context(), room, 1, true, []meeting.Call{waited, comes}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestCalls_decidedMeanwhile(t *testing.T) {
 			var group sync.WaitGroup
 			for range 4 {
 				group.Go(func() {
-					if _, err := s.calls(t.Context(), room, 1, false, []live.Call{call}, true); err != nil {
+					if _, err := s.calls(t.Context(), room, 1, false, []meeting.Call{call}, true); err != nil {
 						t.Error(err)
 					}
 				})

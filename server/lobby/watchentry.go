@@ -9,8 +9,8 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/deep"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/smallstack"
 )
 
 // entryStream is one WatchEntry.
@@ -60,7 +60,7 @@ func (e *entryStream) begin(ctx context.Context, req *usherv1.WatchEntryRequest)
 
 // step is one step of the stream, on another stack: this one is kept for as long as the guest waits.
 func step(do func() (bool, error)) (done bool, err error) {
-	deep.Call(func() { done, err = do() })
+	smallstack.Call(func() { done, err = do() })
 	return done, err
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -97,10 +97,10 @@ func (w *world) joins(name string, user uuid.UUID, role usherv1.Role) {
 	id := w.Keys.NewIdentity(w.room.ID, user)
 	w.identities[name] = id
 	n := len(w.livekit.people)
-	w.livekit.people = append(w.livekit.people, live.Participant{
+	w.livekit.people = append(w.livekit.people, meeting.Participant{
 		Identity: id, SID: "PA_" + name, DisplayName: name, JoinTime: time.Unix(int64(1000+n), 0),
 		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role), "color": "hsl(1, 50%, 50%)"},
-		Tracks:     []live.Track{{SID: "TR_" + name, Source: microphone}, {SID: "TV_" + name, Source: camera}},
+		Tracks:     []meeting.Track{{SID: "TR_" + name, Source: microphone}, {SID: "TV_" + name, Source: camera}},
 	})
 }
 
@@ -165,7 +165,7 @@ func want(t *testing.T, what string, err error, want *fault.Error) {
 // fakeLiveKit is a meeting in memory.
 type fakeLiveKit struct {
 	mu      sync.Mutex
-	people  []live.Participant
+	people  []meeting.Participant
 	down    error
 	asked   int
 	removed map[string]bool
@@ -174,7 +174,7 @@ type fakeLiveKit struct {
 	gone map[string]bool
 }
 
-func (f *fakeLiveKit) Participants(context.Context, uuid.UUID) ([]live.Participant, error) {
+func (f *fakeLiveKit) Participants(context.Context, uuid.UUID) ([]meeting.Participant, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
@@ -183,7 +183,7 @@ func (f *fakeLiveKit) Participants(context.Context, uuid.UUID) ([]live.Participa
 
 func (f *fakeLiveKit) EditParticipant(_ context.Context, _ uuid.UUID, identity string, attributes map[string]string) error {
 	if f.gone[identity] {
-		return live.ErrGone
+		return meeting.ErrNotFound
 	}
 	for _, p := range f.people {
 		if p.Identity == identity {
@@ -198,7 +198,7 @@ func (f *fakeLiveKit) EditParticipant(_ context.Context, _ uuid.UUID, identity s
 func (f *fakeLiveKit) MuteTrack(_ context.Context, _ uuid.UUID, identity, sid string) error {
 	switch {
 	case f.gone[identity]:
-		return live.ErrGone
+		return meeting.ErrNotFound
 	case f.down != nil:
 		return f.down
 	}

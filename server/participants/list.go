@@ -16,17 +16,17 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/text"
 )
 
 // list describes who is in a room's meeting, first come first.
 func (s *Service) list(ctx context.Context, room uuid.UUID) ([]*usherv1.Participant, error) {
 	people, err := s.LiveKit.Participants(ctx, room)
-	if err != nil && !errors.Is(err, live.ErrGone) {
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return nil, fault.ErrLiveKit.Because(err)
 	}
-	slices.SortFunc(people, func(a, b live.Participant) int {
+	slices.SortFunc(people, func(a, b meeting.Participant) int {
 		return cmp.Or(a.JoinTime.Compare(b.JoinTime), cmp.Compare(a.Identity, b.Identity))
 	})
 	accounts, err := s.accounts(ctx, room, people)
@@ -46,7 +46,7 @@ func (s *Service) list(ctx context.Context, room uuid.UUID) ([]*usherv1.Particip
 }
 
 // accounts are those of participants, by id.
-func (s *Service) accounts(ctx context.Context, room uuid.UUID, people []live.Participant) (map[uuid.UUID]*ent.User, error) {
+func (s *Service) accounts(ctx context.Context, room uuid.UUID, people []meeting.Participant) (map[uuid.UUID]*ent.User, error) {
 	var ids []uuid.UUID
 	for _, p := range people {
 		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id != uuid.Nil && !slices.Contains(ids, id) {
@@ -67,12 +67,12 @@ func (s *Service) accounts(ctx context.Context, room uuid.UUID, people []live.Pa
 	return byID, nil
 }
 
-func view(p live.Participant) *usherv1.Participant {
+func view(p meeting.Participant) *usherv1.Participant {
 	v := &usherv1.Participant{
 		Identity: p.Identity, Sid: p.SID, DisplayName: p.DisplayName, Role: roleOf(p), Kind: p.Kind,
-		Invited:  p.Attributes[live.AttributeInvited] == "true",
+		Invited:  p.Attributes[meeting.AttributeInvited] == "true",
 		JoinTime: timestamppb.New(p.JoinTime), CanPublishSources: p.Sources, CanSubscribe: !p.NoSubscribe,
-		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Attributes[live.AttributeLobby] == live.LobbyWaiting,
+		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting,
 	}
 	if v.GetKind() == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
 		v.DisplayName = p.Call().Name
@@ -88,7 +88,7 @@ func view(p live.Participant) *usherv1.Participant {
 
 // roleOf is the role of a participant as the meeting shows it. Only this server writes that attribute: no participant may
 // change their own.
-func roleOf(p live.Participant) usherv1.Role {
+func roleOf(p meeting.Participant) usherv1.Role {
 	for role := usherv1.Role_ROLE_MEMBER; role <= usherv1.Role_ROLE_OWNER; role++ {
 		if p.Attributes[auth.AttributeRole] == auth.RoleAttribute(role) {
 			return role

@@ -10,7 +10,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // mute mutes one track of somebody, or every microphone.
@@ -81,7 +81,7 @@ func (s *Service) muteAll(ctx context.Context, a *auth.Access, except []string) 
 }
 
 // muteTracks mutes one track of a participant, or every microphone, and returns how many were not muted before.
-func (s *Service) muteTracks(ctx context.Context, room uuid.UUID, p live.Participant, sid string) (n int, err error) {
+func (s *Service) muteTracks(ctx context.Context, room uuid.UUID, p meeting.Participant, sid string) (n int, err error) {
 	for _, track := range p.Tracks {
 		wanted := track.SID == sid || sid == "" && track.Source == usherv1.TrackSource_TRACK_SOURCE_MICROPHONE
 		if !wanted || track.Muted {
@@ -89,7 +89,7 @@ func (s *Service) muteTracks(ctx context.Context, room uuid.UUID, p live.Partici
 		}
 		err := s.LiveKit.MuteTrack(ctx, room, p.Identity, track.SID)
 		switch {
-		case errors.Is(err, live.ErrGone): // they left
+		case errors.Is(err, meeting.ErrNotFound): // they left
 		case err != nil:
 			return n, fault.ErrLiveKit.Because(err)
 		default:

@@ -24,7 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 )
 
@@ -37,13 +37,13 @@ var (
 		"that participant is not signed in: only accounts can have a role")
 )
 
-// LiveKit is what this package asks of LiveKit. server/livekit implements it.
+// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
 type LiveKit interface {
 	// Participants are none when there is no meeting.
-	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
-	// EditParticipant adds attributes. It fails with live.ErrGone when they left.
+	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
+	// EditParticipant adds attributes. It fails with meeting.ErrNotFound when they left.
 	EditParticipant(ctx context.Context, room uuid.UUID, identity string, attributes map[string]string) error
-	// MuteTrack fails with live.ErrGone when they left.
+	// MuteTrack fails with meeting.ErrNotFound when they left.
 	MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error
 	// RemoveParticipant succeeds when they left already.
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
@@ -90,9 +90,9 @@ func (s *Service) hosted(ctx context.Context, ref string) (*auth.Access, error) 
 }
 
 // meeting are the participants of a room's meeting. It fails with [fault.ErrNotLive].
-func (s *Service) meeting(ctx context.Context, room uuid.UUID) ([]live.Participant, error) {
+func (s *Service) meeting(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error) {
 	people, err := s.LiveKit.Participants(ctx, room)
-	if err != nil && !errors.Is(err, live.ErrGone) {
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return nil, fault.ErrLiveKit.Because(err)
 	}
 	if len(people) == 0 {
@@ -102,14 +102,14 @@ func (s *Service) meeting(ctx context.Context, room uuid.UUID) ([]live.Participa
 }
 
 // find finds one participant of a room's meeting. It fails with [fault.ErrNotLive] or [ErrNotFound].
-func (s *Service) find(ctx context.Context, room uuid.UUID, identity string) (live.Participant, error) {
+func (s *Service) find(ctx context.Context, room uuid.UUID, identity string) (meeting.Participant, error) {
 	people, err := s.meeting(ctx, room)
 	if err != nil {
-		return live.Participant{}, err
+		return meeting.Participant{}, err
 	}
-	i := slices.IndexFunc(people, func(p live.Participant) bool { return p.Identity == identity })
+	i := slices.IndexFunc(people, func(p meeting.Participant) bool { return p.Identity == identity })
 	if i < 0 {
-		return live.Participant{}, ErrNotFound
+		return meeting.Participant{}, ErrNotFound
 	}
 	return people[i], nil
 }

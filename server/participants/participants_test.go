@@ -16,7 +16,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 )
 
@@ -74,7 +74,7 @@ func TestUpdateParticipant_refused(t *testing.T) {
 		}
 		w.identities["Nobody"] = "p_test"
 		w.identities["Program"] = "test-program"
-		w.livekit.people = append(w.livekit.people, live.Participant{Identity: "test-program", Attributes: map[string]string{}})
+		w.livekit.people = append(w.livekit.people, meeting.Participant{Identity: "test-program", Attributes: map[string]string{}})
 		want(t, "by a member", w.update(w.mona, "Stranger", mute()), auth.ErrInsufficientRole)
 		want(t, "by a stranger", w.update(nil, "Mona", mute()), auth.ErrInsufficientRole)
 		want(t, "an owner, by an administrator", w.update(w.adam, "Olga", mute()), auth.ErrInsufficientRole)
@@ -83,7 +83,7 @@ func TestUpdateParticipant_refused(t *testing.T) {
 		want(t, "no name", w.update(w.olga, "Mona", &usherv1.UpdateParticipantRequest{DisplayName: proto.String("\u202e ")}), fault.Invalid("", ""))
 		w.livekit.down = errDown
 		want(t, "without LiveKit", w.update(w.olga, "Mona", mute()), fault.ErrLiveKit)
-		w.livekit.down = live.ErrGone
+		w.livekit.down = meeting.ErrNotFound
 		w.livekit.people = nil
 		want(t, "without a meeting", w.update(w.olga, "Mona", mute()), fault.ErrNotLive)
 		w.wantNothing("what was refused")
@@ -147,7 +147,7 @@ func TestRemoveParticipant(t *testing.T) {
 		}
 		// What is nice to have fails, and what was decided holds.
 		w.lobby.down, w.identities["Phone"] = fault.ErrRedis, "sip_test"
-		w.livekit.people = append(w.livekit.people, live.Participant{Identity: "sip_test", Attributes: map[string]string{}})
+		w.livekit.people = append(w.livekit.people, meeting.Participant{Identity: "sip_test", Attributes: map[string]string{}})
 		want(t, "what is no client of ours, without Redis", remove(w.olga, "Phone", 0), nil)
 		if w.decided("Phone", uuid.Nil).Blocked {
 			t.Error("a phone number is kept out that nobody blocked")
@@ -268,7 +268,7 @@ func TestListParticipants(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("participants %q, want %q", got, want)
 		}
-		w.livekit.people, w.livekit.down = nil, live.ErrGone
+		w.livekit.people, w.livekit.down = nil, meeting.ErrNotFound
 		if res, err := w.ListParticipants(w.as(w.olga), &usherv1.ListParticipantsRequest{Room: "room"}); err != nil || len(res.GetParticipants()) != 0 {
 			t.Errorf("without a meeting: %v, %v, want nobody", res, err)
 		}

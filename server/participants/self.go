@@ -12,7 +12,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 )
 
@@ -34,7 +34,7 @@ func (s *Service) hand(ctx context.Context, room uuid.UUID, identity string, rai
 	}
 	err = s.LiveKit.EditParticipant(ctx, room, identity, map[string]string{attributeHand: value})
 	switch {
-	case errors.Is(err, live.ErrGone):
+	case errors.Is(err, meeting.ErrNotFound):
 		return ErrNotFound
 	case err != nil:
 		return fault.ErrLiveKit.Because(err)

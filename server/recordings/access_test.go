@@ -18,7 +18,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // savedRecording is one of ada's, in a room that bob owns too.
@@ -26,7 +26,7 @@ func (f *fixture) savedRecording(ada *ent.User, mode usherv1.RecordingMode) *ent
 	f.t.Helper()
 	room := f.room(map[any]usherv1.Role{ada: owner})
 	v := f.start(ada, room, mode)
-	f.finish(f.row(v.GetId()), live.EgressComplete, true)
+	f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 	f.sweep()
 	return f.wantStatus(v.GetId(), saved)
 }
@@ -388,7 +388,7 @@ func TestMediaAuthTable(t *testing.T) {
 	film := mediaPrefix + g.film.ObjectKey
 	running := f.start(g.ada, f.room(map[any]usherv1.Role{g.ada: owner}), screen)
 	lost := f.start(g.ada, f.room(map[any]usherv1.Role{g.ada: owner}), screen)
-	f.finish(f.row(lost.GetId()), live.EgressFailed, true)
+	f.finish(f.row(lost.GetId()), meeting.EgressFailed, true)
 	f.sweep()
 	told := f.savedRecording(g.ada, screen)
 	f.work()

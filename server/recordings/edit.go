@@ -14,10 +14,10 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/mask"
+	"github.com/usher-meet/usher/server/api/page"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/mask"
-	"github.com/usher-meet/usher/server/page"
 )
 
 // recordingCursor is where a page of recordings ended.

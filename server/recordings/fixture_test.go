@@ -21,7 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -196,7 +196,7 @@ func decode[T any](args json.RawMessage, fn func(T) error) error {
 
 // egress is one recorder of the world.
 type egress struct {
-	live.Egress
+	meeting.Egress
 	// forgotten: LiveKit does not know it any more. dead: it shows no sign of life.
 	forgotten, dead bool
 }
@@ -238,7 +238,7 @@ func (w *world) change(id string, fn func(*egress)) {
 }
 
 // StartEgress implements LiveKit, as do those below.
-func (w *world) StartEgress(_ context.Context, r live.EgressRequest) (*live.Egress, error) {
+func (w *world) StartEgress(_ context.Context, r meeting.EgressRequest) (*meeting.Egress, error) {
 	w.stepped()
 	defer w.stepped()
 	w.mu.Lock()
@@ -249,8 +249,8 @@ func (w *world) StartEgress(_ context.Context, r live.EgressRequest) (*live.Egre
 	if w.startError != nil && !w.startAnyway {
 		return nil, w.startError
 	}
-	e := &egress{Egress: live.Egress{
-		ID: "EG_" + uuid.NewString(), RoomID: r.Room, Path: r.Key, Status: live.EgressActive, StartTime: now(),
+	e := &egress{Egress: meeting.Egress{
+		ID: "EG_" + uuid.NewString(), RoomID: r.Room, Path: r.Key, Status: meeting.EgressActive, StartTime: now(),
 	}}
 	w.egresses[e.ID] = e
 	if w.startError != nil {
@@ -260,7 +260,7 @@ func (w *world) StartEgress(_ context.Context, r live.EgressRequest) (*live.Egre
 	return &seen, nil
 }
 
-func (w *world) StopEgress(_ context.Context, id string) (*live.Egress, error) {
+func (w *world) StopEgress(_ context.Context, id string) (*meeting.Egress, error) {
 	w.stepped()
 	defer w.stepped()
 	w.mu.Lock()
@@ -270,14 +270,14 @@ func (w *world) StopEgress(_ context.Context, id string) (*live.Egress, error) {
 	case w.down != nil:
 		return nil, w.down
 	case !ok || e.forgotten:
-		return nil, live.ErrGone
+		return nil, meeting.ErrNotFound
 	case e.Status.Ended():
-		return nil, live.ErrRefused
+		return nil, meeting.ErrRefused
 	case e.dead:
-		return nil, live.ErrUnavailable
+		return nil, meeting.ErrUnavailable
 	}
-	if e.Status == live.EgressActive {
-		e.Status = live.EgressEnding
+	if e.Status == meeting.EgressActive {
+		e.Status = meeting.EgressEnding
 	}
 	seen := e.Egress
 	return &seen, nil
@@ -292,12 +292,12 @@ func (w *world) EgressAnswers(_ context.Context, _ uuid.UUID, id string) (bool, 
 		return false, w.down
 	}
 	if !ok || e.forgotten {
-		return false, live.ErrGone
+		return false, meeting.ErrNotFound
 	}
 	return !e.dead, nil
 }
 
-func (w *world) Egress(_ context.Context, id string) (*live.Egress, error) {
+func (w *world) Egress(_ context.Context, id string) (*meeting.Egress, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -306,20 +306,20 @@ func (w *world) Egress(_ context.Context, id string) (*live.Egress, error) {
 		return nil, w.down
 	}
 	if !ok || e.forgotten {
-		return nil, live.ErrGone
+		return nil, meeting.ErrNotFound
 	}
 	seen := e.Egress
 	return &seen, nil
 }
 
-func (w *world) list(match func(*egress) bool) ([]live.Egress, error) {
+func (w *world) list(match func(*egress) bool) ([]meeting.Egress, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.down != nil {
 		return nil, w.down
 	}
-	var found []live.Egress
+	var found []meeting.Egress
 	for _, e := range w.egresses {
 		if !e.forgotten && match(e) {
 			found = append(found, e.Egress)
@@ -328,15 +328,15 @@ func (w *world) list(match func(*egress) bool) ([]live.Egress, error) {
 	return found, nil
 }
 
-func (w *world) RoomEgresses(_ context.Context, room uuid.UUID) ([]live.Egress, error) {
+func (w *world) RoomEgresses(_ context.Context, room uuid.UUID) ([]meeting.Egress, error) {
 	return w.list(func(e *egress) bool { return e.RoomID == room })
 }
 
-func (w *world) RunningEgresses(context.Context) ([]live.Egress, error) {
+func (w *world) RunningEgresses(context.Context) ([]meeting.Egress, error) {
 	return w.list(func(e *egress) bool { return !e.Status.Ended() })
 }
 
-func (w *world) Meeting(_ context.Context, room uuid.UUID) (*live.Meeting, error) {
+func (w *world) Meeting(_ context.Context, room uuid.UUID) (*meeting.Meeting, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -344,13 +344,13 @@ func (w *world) Meeting(_ context.Context, room uuid.UUID) (*live.Meeting, error
 		return nil, w.down
 	}
 	if !w.live[room] {
-		return nil, live.ErrGone
+		return nil, meeting.ErrNotFound
 	}
-	return &live.Meeting{Room: room}, nil
+	return &meeting.Meeting{Room: room}, nil
 }
 
-func (*world) Participants(context.Context, uuid.UUID) ([]live.Participant, error) {
-	return []live.Participant{{Identity: "p_test"}}, nil
+func (*world) Participants(context.Context, uuid.UUID) ([]meeting.Participant, error) {
+	return []meeting.Participant{{Identity: "p_test"}}, nil
 }
 
 func (w *world) SendData(context.Context, uuid.UUID, []string, string, []byte) error {

@@ -9,16 +9,16 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // late deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order whose answer
 // was lost, a recorder that was given up and came back.
-func (s *Service) late(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+func (s *Service) late(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if e == nil {
 		return nil
 	}
-	stored := e.Status == live.EgressComplete || e.Status == live.EgressLimitReached
+	stored := e.Status == meeting.EgressComplete || e.Status == meeting.EgressLimitReached
 	unwanted := !slices.Contains(withFile, r.Status) && (stored || !e.Status.Ended())
 	if unwanted && r.PurgeTime == nil {
 		if err := s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) }); err != nil {
@@ -32,12 +32,12 @@ func (s *Service) late(ctx context.Context, r *ent.Recording, e *live.Egress) er
 }
 
 // stopLate stops a recorder that nobody wants, unless it has ended.
-func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *live.Egress) {
+func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *meeting.Egress) {
 	if e.Status.Ended() {
 		return
 	}
 	if _, err := s.LiveKit.StopEgress(ctx, e.ID); err != nil {
-		if !errors.Is(err, live.ErrGone) && !errors.Is(err, live.ErrRefused) {
+		if !errors.Is(err, meeting.ErrNotFound) && !errors.Is(err, meeting.ErrRefused) {
 			s.Log.InfoContext(ctx, "late recorder does not stop; the next sweep asks it again", "recording", r.ID, "egress", e.ID, "err", err)
 		}
 		return
@@ -47,7 +47,7 @@ func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *live.Egress
 
 // second deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting into the same
 // file, and says nothing about the recording.
-func (s *Service) second(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+func (s *Service) second(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	s.Log.InfoContext(ctx, "second recorder of one recording", "recording", r.ID, "egress", e.ID, "ended", e.Status.Ended())
 	if !slices.Contains(final, r.Status) {
 		s.stopLate(ctx, r, e)
@@ -64,7 +64,7 @@ const lateFor = 24 * time.Hour
 
 // purge deletes the file of a recording that must not have one, and then the recording if it was deleted. As long as a recorder
 // may still be somewhere, it does so again with each sweep.
-func (s *Service) purge(ctx context.Context, r *ent.Recording, e *live.Egress) error {
+func (s *Service) purge(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if r.PurgeTime == nil {
 		return nil
 	}

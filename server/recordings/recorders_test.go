@@ -11,7 +11,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // This file is about recorders that do not do what they should.
@@ -24,24 +24,24 @@ func TestLateEgressIsStopped(t *testing.T) {
 		f.Timing.PurgeFor = time.Hour
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
-		f.world.startError = live.ErrUnavailable
+		f.world.startError = meeting.ErrUnavailable
 		given := f.start(ada, room, screen)
 		f.sweep()
 		r := f.wantStatus(given.GetId(), failedToStart)
 		f.world.startError = nil
 		next := f.start(ada, room, screen)
 
-		late := &egress{Egress: live.Egress{ID: "EG_late", RoomID: room.ID, Path: r.ObjectKey, Status: live.EgressActive, StartTime: now()}}
+		late := &egress{Egress: meeting.Egress{ID: "EG_late", RoomID: room.ID, Path: r.ObjectKey, Status: meeting.EgressActive, StartTime: now()}}
 		f.world.egresses[late.ID] = late
 		if err := f.EgressChanged(t.Context(), late.Egress); err != nil {
 			t.Fatal(err)
 		}
-		if late.Status != live.EgressEnding {
+		if late.Status != meeting.EgressEnding {
 			t.Error("the late recorder was not stopped")
 		}
 		// It stores its file, whatever it was told.
 		f.world.files[r.ObjectKey] = 1
-		late.Status = live.EgressComplete
+		late.Status = meeting.EgressComplete
 		f.sweep()
 		if _, there := f.world.files[r.ObjectKey]; there {
 			t.Error("the file of the late recorder is there")
@@ -69,8 +69,8 @@ func TestSecondRecorder(t *testing.T) {
 			room := f.room(map[any]usherv1.Role{ada: owner})
 			v := f.start(ada, room, screen)
 			r := f.row(v.GetId())
-			second := &egress{Egress: live.Egress{
-				ID: "EG_second" + v.GetId(), RoomID: room.ID, Path: r.ObjectKey, Status: live.EgressActive, StartTime: now(),
+			second := &egress{Egress: meeting.Egress{
+				ID: "EG_second" + v.GetId(), RoomID: room.ID, Path: r.ObjectKey, Status: meeting.EgressActive, StartTime: now(),
 			}}
 			f.world.egresses[second.ID] = second
 			tell := func() {
@@ -81,23 +81,23 @@ func TestSecondRecorder(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if tell(); second.Status != live.EgressEnding {
+			if tell(); second.Status != meeting.EgressEnding {
 				t.Errorf("by event %v: the second recorder goes on", byEvent)
 			}
-			second.Status = live.EgressAborted
+			second.Status = meeting.EgressAborted
 			tell()
 			if r := f.wantStatus(v.GetId(), active); *r.EgressID == second.ID {
 				t.Errorf("by event %v: the second recorder became the first", byEvent)
 			}
 			// The first one fails, and the second one goes on all the same.
-			second.Status = live.EgressActive
-			f.finish(r, live.EgressFailed, false)
+			second.Status = meeting.EgressActive
+			f.finish(r, meeting.EgressFailed, false)
 			f.sweep()
 			f.wantStatus(v.GetId(), failed)
-			if tell(); second.Status != live.EgressEnding {
+			if tell(); second.Status != meeting.EgressEnding {
 				t.Errorf("by event %v: the second recorder goes on after the end", byEvent)
 			}
-			second.Status, f.world.files[r.ObjectKey] = live.EgressComplete, 1
+			second.Status, f.world.files[r.ObjectKey] = meeting.EgressComplete, 1
 			tell()
 			if _, there := f.world.files[r.ObjectKey]; there {
 				t.Errorf("by event %v: the recording failed, and the file of the second recorder is there", byEvent)
@@ -114,7 +114,7 @@ func TestDiesWhileStoring(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.world.change(*f.row(v.GetId()).EgressID, func(e *egress) { e.Status, e.dead = live.EgressEnding, true })
+		f.world.change(*f.row(v.GetId()).EgressID, func(e *egress) { e.Status, e.dead = meeting.EgressEnding, true })
 		f.sweep()
 		if r := f.wantStatus(v.GetId(), stopped); r.StopTime == nil {
 			t.Error("it does not say when it stopped")
@@ -139,7 +139,7 @@ func TestFailureDetail(t *testing.T) {
 			"error 1\nerror 2":        "error 1\nerror 2",
 		} {
 			v := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
-			e := f.finish(f.row(v.GetId()), live.EgressFailed, false)
+			e := f.finish(f.row(v.GetId()), meeting.EgressFailed, false)
 			e.Detail = said
 			if err := f.EgressChanged(t.Context(), *e); err != nil {
 				t.Errorf("%q: %v", said, err)
@@ -158,7 +158,7 @@ func TestRemember_concurrent(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		f := newFixture(t, db)
 		ada := f.user("Ada")
-		f.world.startError = live.ErrUnavailable
+		f.world.startError = meeting.ErrUnavailable
 		f.Timing.StartWithin = time.Hour
 		r := f.row(f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen).GetId())
 		owns := make([]bool, 8)

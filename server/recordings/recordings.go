@@ -27,7 +27,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -117,7 +117,7 @@ var StandardTiming = Timing{
 	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: 10 * time.Minute, UploadWithin: time.Hour, PurgeFor: 10 * time.Minute,
 }
 
-// LiveKit is what this package asks of LiveKit. server/livekit implements it, and says what each call fails with.
+// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it, and says what each call fails with.
 type LiveKit interface {
 	recorders
 	egresses
@@ -126,28 +126,28 @@ type LiveKit interface {
 
 // recorders starts and stops recorders.
 type recorders interface {
-	StartEgress(ctx context.Context, r live.EgressRequest) (*live.Egress, error)
-	StopEgress(ctx context.Context, id string) (*live.Egress, error)
+	StartEgress(ctx context.Context, r meeting.EgressRequest) (*meeting.Egress, error)
+	StopEgress(ctx context.Context, id string) (*meeting.Egress, error)
 	// EgressAnswers reports whether a running recorder shows a sign of life.
 	EgressAnswers(ctx context.Context, room uuid.UUID, id string) (bool, error)
 }
 
 // egresses tells what recorders are doing.
 type egresses interface {
-	Egress(ctx context.Context, id string) (*live.Egress, error)
-	RoomEgresses(ctx context.Context, room uuid.UUID) ([]live.Egress, error)
-	RunningEgresses(ctx context.Context) ([]live.Egress, error)
+	Egress(ctx context.Context, id string) (*meeting.Egress, error)
+	RoomEgresses(ctx context.Context, room uuid.UUID) ([]meeting.Egress, error)
+	RunningEgresses(ctx context.Context) ([]meeting.Egress, error)
 }
 
 // calls is about the meetings themselves.
 type calls interface {
-	// Meeting fails with live.ErrGone when there is none.
-	Meeting(ctx context.Context, room uuid.UUID) (*live.Meeting, error)
-	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
+	// Meeting fails with meeting.ErrNotFound when there is none.
+	Meeting(ctx context.Context, room uuid.UUID) (*meeting.Meeting, error)
+	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	SendData(ctx context.Context, room uuid.UUID, identities []string, topic string, message []byte) error
 }
 
-// Files is where the files are. server/objectstore implements it. What is not there is an fs.ErrNotExist.
+// Files is where the files are. server/adapter/objectstore implements it. What is not there is an fs.ErrNotExist.
 type Files interface {
 	storage
 	downloads

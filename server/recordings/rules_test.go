@@ -17,7 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // The statuses of the contract are those of the table: every one can be reached, and final ones lead nowhere but to having been
@@ -48,9 +48,9 @@ func TestMoves(t *testing.T) {
 }
 
 // finish ends a recorder as LiveKit would tell, with a file or without.
-func (f *fixture) finish(r *ent.Recording, status live.EgressStatus, file bool) *live.Egress {
+func (f *fixture) finish(r *ent.Recording, status meeting.EgressStatus, file bool) *meeting.Egress {
 	f.t.Helper()
-	var seen live.Egress
+	var seen meeting.Egress
 	if file {
 		f.world.mu.Lock()
 		f.world.files[r.ObjectKey] = 4711
@@ -83,7 +83,7 @@ func TestRecording_saved(t *testing.T) {
 		if _, err := f.StopRecording(f.as(bob), &usherv1.StopRecordingRequest{Room: room.ID.String()}); !errors.Is(err, ErrNotActive) {
 			t.Errorf("stopped twice: %v, want RECORDING_NOT_ACTIVE", err)
 		}
-		e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		e := f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		for range 3 { // events are repeated
 			if err := f.EgressChanged(t.Context(), *e); err != nil {
 				t.Fatal(err)
@@ -121,7 +121,7 @@ func TestSettle_concurrent(t *testing.T) {
 		for round := range 10 {
 			room := f.room(map[any]usherv1.Role{ada: owner})
 			v := f.start(ada, room, screen)
-			e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+			e := f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 			var signals sync.WaitGroup
 			for i := range 8 {
 				signals.Go(func() {
@@ -155,7 +155,7 @@ func TestSweep_panic(t *testing.T) {
 		bad := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
 		good := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen)
 		for _, v := range []*usherv1.Recording{bad, good} {
-			f.finish(f.row(v.GetId()), live.EgressComplete, true)
+			f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		}
 		f.world.files[f.row(bad.GetId()).ObjectKey] = panics
 		if err := f.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), bad.GetId()) {
@@ -175,7 +175,7 @@ func TestStorageDown(t *testing.T) {
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
 		f.world.storageDown = errors.New("test: no answer")
-		e := f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		e := f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		if err := f.EgressChanged(t.Context(), *e); !errors.Is(err, errStorage) {
 			t.Errorf("EgressChanged: %v, want an error, so that it comes again", err)
 		}
@@ -195,10 +195,10 @@ func TestLiveKitDown(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.world.down = live.ErrUnavailable
+		f.world.down = meeting.ErrUnavailable
 		for range 3 {
-			if err := f.Sweep(t.Context()); !errors.Is(err, live.ErrUnavailable) {
-				t.Errorf("Sweep: %v, want live.ErrUnavailable", err)
+			if err := f.Sweep(t.Context()); !errors.Is(err, meeting.ErrUnavailable) {
+				t.Errorf("Sweep: %v, want meeting.ErrUnavailable", err)
 			}
 		}
 		f.wantStatus(v.GetId(), active)
@@ -248,7 +248,7 @@ func TestDelete(t *testing.T) {
 			t.Errorf("deleted while it goes on: %v", err)
 		}
 		r := f.row(v.GetId())
-		f.finish(r, live.EgressComplete, true)
+		f.finish(r, meeting.EgressComplete, true)
 		f.sweep()
 		f.world.storageDown = errors.New("test: no answer")
 		if _, err := f.DeleteRecording(f.as(ada), del); err != nil {
@@ -280,7 +280,7 @@ func TestRoomDeleted(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		old := f.start(ada, room, screen)
-		f.finish(f.row(old.GetId()), live.EgressComplete, true)
+		f.finish(f.row(old.GetId()), meeting.EgressComplete, true)
 		f.sweep()
 		running := f.start(ada, room, screen)
 		r := f.row(running.GetId())
@@ -294,10 +294,10 @@ func TestRoomDeleted(t *testing.T) {
 		if f.row(old.GetId()) != nil {
 			t.Error("the old recording is still there")
 		}
-		if e := f.world.egresses[*r.EgressID]; e.Status != live.EgressEnding {
+		if e := f.world.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
 			t.Error("the recorder was not stopped")
 		}
-		f.finish(r, live.EgressComplete, true)
+		f.finish(r, meeting.EgressComplete, true)
 		f.sweep()
 		if f.row(running.GetId()) != nil || len(f.world.files) != 0 {
 			t.Errorf("row %v, files %v, want none", f.row(running.GetId()), f.world.files)
@@ -319,7 +319,7 @@ func TestExpiry(t *testing.T) {
 		ids := [2]string{}
 		for i := range ids {
 			ids[i] = f.start(ada, room, screen).GetId()
-			f.finish(f.row(ids[i]), live.EgressComplete, true)
+			f.finish(f.row(ids[i]), meeting.EgressComplete, true)
 			f.sweep()
 		}
 		got, err := f.UpdateRecording(f.as(ada), &usherv1.UpdateRecordingRequest{RecordingId: ids[1], Keep: new(true)})
@@ -370,7 +370,7 @@ func TestForgotten(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		f.sweep()
 		run(f, func(tx *ent.Client) (any, error) { return nil, tx.User.DeleteOneID(ada.ID).Exec(t.Context()) })
 		f.sweep()
@@ -393,7 +393,7 @@ func TestNotify(t *testing.T) {
 		if _, err := f.GrantRecordingAccess(f.as(ada), grant); err != nil {
 			t.Fatal(err)
 		}
-		f.finish(f.row(v.GetId()), live.EgressComplete, true)
+		f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		f.world.notifyError = errors.New("test: mailbox refuses")
 		f.sweep()
 		if n := f.work(); n != 1 {
@@ -461,7 +461,7 @@ func TestTranscriptNotifiesSummaryOnce(t *testing.T) {
 		if !strings.HasSuffix(r.ObjectKey, ".ogg") || v.GetContentType() != "audio/ogg" {
 			t.Errorf("key %s, type %s", r.ObjectKey, v.GetContentType())
 		}
-		e := f.finish(r, live.EgressComplete, true)
+		e := f.finish(r, meeting.EgressComplete, true)
 		for range 3 {
 			if err := f.EgressChanged(t.Context(), *e); err != nil {
 				t.Fatal(err)
@@ -495,7 +495,7 @@ func TestFail(t *testing.T) {
 			t.Errorf("failed twice: %v", err)
 		}
 		f.sweep()
-		if e := f.world.egresses[*r.EgressID]; e.Status != live.EgressEnding {
+		if e := f.world.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
 			t.Error("the recorder of a recording that was given up goes on")
 		}
 		if err := f.Fail(context.Background(), uuid.New()); !errors.Is(err, ErrUnknown) {

@@ -11,8 +11,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/idempotency"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/idempotency"
 )
 
 var _ usherv1connect.RecordingsServiceHandler = (*Service)(nil)

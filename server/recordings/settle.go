@@ -13,7 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // maxMoves is how many moves one look at a recording may make: from INITIATED over ACTIVE to STOPPED and SAVED, and some for
@@ -23,7 +23,7 @@ const maxMoves = 8
 // Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that follow,
 // stops what must not run and deletes what must not be there. It may be called at any time and by several at once. hint is what
 // LiveKit just said about a recorder of this recording, nil for nothing. Only that it has ended is believed: all else may be old.
-func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) error {
+func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress) error {
 	if s.Files == nil {
 		return nil // switched off: it waits until it is switched on again
 	}
@@ -61,13 +61,13 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *live.Egress) e
 
 // egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint of
 // that is as good as asking.
-func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *live.Egress) (*live.Egress, error) {
+func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *meeting.Egress) (*meeting.Egress, error) {
 	if hint != nil && hint.Status.Ended() {
 		return hint, nil
 	}
 	if r.EgressID != nil {
 		e, err := s.LiveKit.Egress(ctx, *r.EgressID)
-		if errors.Is(err, live.ErrGone) {
+		if errors.Is(err, meeting.ErrNotFound) {
 			return nil, nil //nolint:nilnil // documented above
 		}
 		return e, err
@@ -134,7 +134,7 @@ func (s *Service) edit(ctx context.Context, r *ent.Recording, set func(*ent.Reco
 }
 
 // advance makes the move that follows from what LiveKit says, if one does.
-func (s *Service) advance(ctx context.Context, r *ent.Recording, e *live.Egress) (moved bool, err error) {
+func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egress) (moved bool, err error) {
 	switch {
 	case slices.Contains(final, r.Status):
 		return false, s.late(ctx, r, e)
@@ -142,7 +142,7 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *live.Egress)
 		return s.unknown(ctx, r)
 	case e.Status.Ended():
 		return s.ended(ctx, r, e)
-	case e.Status == live.EgressEnding && mayFollow(r.Status, stopped):
+	case e.Status == meeting.EgressEnding && mayFollow(r.Status, stopped):
 		return s.makeStopped(ctx, r, e) // whatever becomes of its file, it records no more
 	}
 	switch r.Status {
@@ -161,15 +161,15 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *live.Egress)
 }
 
 // ended follows a recorder that has ended.
-func (s *Service) ended(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) ended(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch e.Status {
-	case live.EgressAborted:
+	case meeting.EgressAborted:
 		if mayFollow(r.Status, aborted) {
 			return s.make(ctx, r, move{to: aborted, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
 		}
 		// It had begun, as far as anybody knew, and was asked to stop.
 		return s.make(ctx, r, move{to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
-	case live.EgressFailed:
+	case meeting.EgressFailed:
 		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED
 		return s.make(ctx, r, move{to: failed, reason: reason, detail: e.Detail})
 	default:
@@ -178,11 +178,11 @@ func (s *Service) ended(ctx context.Context, r *ent.Recording, e *live.Egress) (
 }
 
 // save is for recorders that say they have stored the file: the storage has to say so too.
-func (s *Service) save(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) save(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	size, err := s.Files.Size(ctx, r.ObjectKey)
 	if err == nil {
 		moved, err := s.makeSaved(ctx, r, e, size)
-		if moved && e.Status == live.EgressLimitReached {
+		if moved && e.Status == meeting.EgressLimitReached {
 			s.tellLimit(ctx, r)
 		}
 		return moved, err
@@ -204,7 +204,7 @@ func (s *Service) save(ctx context.Context, r *ent.Recording, e *live.Egress) (b
 var errStorage = errors.New("the storage does not answer")
 
 // free makes the room free for another recording, one legal move at a time.
-func (s *Service) free(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) free(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch r.Status {
 	case initiated:
 		return s.makeActive(ctx, r, e)
@@ -215,11 +215,11 @@ func (s *Service) free(ctx context.Context, r *ent.Recording, e *live.Egress) (b
 	}
 }
 
-func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	return s.make(ctx, r, move{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }})
 }
 
-func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	return s.make(ctx, r, move{to: stopped, set: func(u *ent.RecordingUpdate) {
 		u.ClearLostTime()
 		if r.StopTime == nil || !e.EndTime.IsZero() {
@@ -229,7 +229,7 @@ func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *live.Egr
 }
 
 // makeSaved is for a file that is in the storage. e may be nil.
-func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *live.Egress, size int64) (bool, error) {
+func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Egress, size int64) (bool, error) {
 	return s.make(ctx, r, move{to: saved, set: func(u *ent.RecordingUpdate) {
 		u.SetSizeBytes(size).SetSaveTime(now())
 		if e != nil && !e.StartTime.IsZero() {
@@ -250,9 +250,9 @@ func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *live.Egres
 }
 
 // starting follows a recorder that LiveKit lists, of a recording that has not begun.
-func (s *Service) starting(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) starting(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch {
-	case e.Status != live.EgressStarting:
+	case e.Status != meeting.EgressStarting:
 		return s.makeActive(ctx, r, e)
 	case time.Since(r.CreateTime) > s.Timing.StartWithin:
 		_, _ = s.LiveKit.StopEgress(ctx, e.ID) // until it has ended, each sweep does so
@@ -272,7 +272,7 @@ func (s *Service) notStarted(ctx context.Context, r *ent.Recording) (bool, error
 }
 
 // running follows a recorder that records.
-func (s *Service) running(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) running(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	if r.StopTime != nil {
 		return s.stop(ctx, r, e.ID)
 	}
@@ -284,7 +284,7 @@ func (s *Service) running(ctx context.Context, r *ent.Recording, e *live.Egress)
 		return s.stop(ctx, r, e.ID)
 	}
 	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return s.unknown(ctx, r)
 	}
 	if err != nil {
@@ -307,22 +307,22 @@ func (s *Service) isOver(ctx context.Context, r *ent.Recording) (bool, error) {
 		return true, nil
 	}
 	_, err := s.LiveKit.Meeting(ctx, r.RoomID)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return true, nil
 	}
 	return false, err
 }
 
 // saving follows a recorder that was asked to stop, and has its file on the way.
-func (s *Service) saving(ctx context.Context, r *ent.Recording, e *live.Egress) (bool, error) {
+func (s *Service) saving(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	if time.Since(stopTime(r)) > s.Timing.UploadWithin {
 		return s.giveUp(ctx, r, "the file took too long to get into the storage")
 	}
-	if e.Status == live.EgressEnding {
+	if e.Status == meeting.EgressEnding {
 		return false, s.found(ctx, r) // nobody can ask it anything any more
 	}
 	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
-	if err != nil && !errors.Is(err, live.ErrGone) {
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return false, err
 	}
 	if answers {

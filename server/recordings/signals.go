@@ -16,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // SettleJob has one recording looked at.
@@ -44,11 +44,11 @@ func (s *Service) Register(r *jobs.Registry, sweepEvery time.Duration) {
 }
 
 // Events are what this package wants LiveKit to tell.
-var Events = []live.EventType{live.EgressStarted, live.EgressUpdated, live.EgressEnded, live.RoomFinished}
+var Events = []meeting.EventType{meeting.EgressStarted, meeting.EgressUpdated, meeting.EgressEnded, meeting.RoomFinished}
 
 // Handle takes what LiveKit tells.
-func (s *Service) Handle(ctx context.Context, e live.Event) error {
-	if e.Type == live.RoomFinished {
+func (s *Service) Handle(ctx context.Context, e meeting.Event) error {
+	if e.Type == meeting.RoomFinished {
 		return s.RoomFinished(ctx, e.RoomID)
 	}
 	if e.Egress == nil {
@@ -58,7 +58,7 @@ func (s *Service) Handle(ctx context.Context, e live.Event) error {
 }
 
 // EgressChanged is LiveKit's word about a recorder: the first signal.
-func (s *Service) EgressChanged(ctx context.Context, e live.Egress) error {
+func (s *Service) EgressChanged(ctx context.Context, e meeting.Egress) error {
 	id, ok := s.recordingOf(e)
 	if !ok {
 		return nil // somebody else's
@@ -67,7 +67,7 @@ func (s *Service) EgressChanged(ctx context.Context, e live.Egress) error {
 }
 
 // recordingOf is the recording for which a recorder works: its id is in the name of the file.
-func (s *Service) recordingOf(e live.Egress) (uuid.UUID, bool) {
+func (s *Service) recordingOf(e meeting.Egress) (uuid.UUID, bool) {
 	if path.Base(path.Dir(e.Path)) != s.Rules.Folder || e.RoomID == uuid.Nil {
 		return uuid.Nil, false
 	}
@@ -110,8 +110,8 @@ func (s *Service) Sweep(ctx context.Context) error {
 }
 
 // stopUnwanted settles the recordings of recorders that go on though those have ended, or have another one.
-func (s *Service) stopUnwanted(ctx context.Context, running []live.Egress) error {
-	recorders := map[uuid.UUID][]live.Egress{}
+func (s *Service) stopUnwanted(ctx context.Context, running []meeting.Egress) error {
+	recorders := map[uuid.UUID][]meeting.Egress{}
 	for _, e := range running {
 		if id, ok := s.recordingOf(e); ok {
 			recorders[id] = append(recorders[id], e)
@@ -125,7 +125,7 @@ func (s *Service) stopUnwanted(ctx context.Context, running []live.Egress) error
 	if err != nil {
 		return fmt.Errorf("find unwanted recorders: %w", err)
 	}
-	var unwanted []live.Egress
+	var unwanted []meeting.Egress
 	for _, r := range found {
 		for _, e := range recorders[r.ID] {
 			if second := r.EgressID != nil && *r.EgressID != e.ID; second || r.EndTime != nil && r.PurgeTime == nil {
@@ -133,7 +133,7 @@ func (s *Service) stopUnwanted(ctx context.Context, running []live.Egress) error
 			}
 		}
 	}
-	return each(unwanted, func(e live.Egress) error {
+	return each(unwanted, func(e meeting.Egress) error {
 		return jobs.Safely(ctx, s.Log, "recordings.unwanted", func() error { return s.EgressChanged(ctx, e) })
 	})
 }

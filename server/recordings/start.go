@@ -15,11 +15,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/api/idempotency"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/idempotency"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -48,7 +48,7 @@ func (s *Service) checkStart(ctx context.Context, o order) error {
 		return err
 	}
 	switch _, err := s.LiveKit.Meeting(ctx, a.Room.ID); {
-	case errors.Is(err, live.ErrGone):
+	case errors.Is(err, meeting.ErrNotFound):
 		return ErrNotLive
 	case err != nil:
 		return fault.ErrLiveKit.Because(err)
@@ -193,7 +193,7 @@ func grantInitial(ctx context.Context, tx *ent.Client, r *ent.Recording, starter
 func (s *Service) begin(ctx context.Context, r *ent.Recording) (*ent.Recording, error) {
 	// The client may go; what was begun is done. The call has a deadline of its own.
 	ctx = context.WithoutCancel(ctx)
-	e, err := s.LiveKit.StartEgress(ctx, live.EgressRequest{
+	e, err := s.LiveKit.StartEgress(ctx, meeting.EgressRequest{
 		Room: r.RoomID, Key: r.ObjectKey, AudioOnly: r.Mode == usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT,
 	})
 	var refusal error
@@ -203,9 +203,9 @@ func (s *Service) begin(ctx context.Context, r *ent.Recording) (*ent.Recording, 
 		if err := s.Settle(ctx, r.ID, e); err != nil {
 			s.Log.WarnContext(ctx, "recording is not settled; the next sweep tries again", "recording", r.ID, "err", err)
 		}
-	case errors.Is(err, live.ErrGone), errors.Is(err, live.ErrRefused):
+	case errors.Is(err, meeting.ErrNotFound), errors.Is(err, meeting.ErrRefused):
 		s.Log.WarnContext(ctx, "recording refused", "recording", r.ID, "err", err)
-		if errors.Is(err, live.ErrGone) {
+		if errors.Is(err, meeting.ErrNotFound) {
 			refusal = ErrNotLive
 		}
 		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED

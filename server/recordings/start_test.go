@@ -12,11 +12,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/api/idempotency"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // This file is about how a recording begins.
@@ -48,7 +48,7 @@ func TestStart_refused(t *testing.T) {
 		if n, err := db.Read.Recording.Query().Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d recordings, %v, want none", n, err)
 		}
-		f.world.startError = live.ErrRefused
+		f.world.startError = meeting.ErrRefused
 		v := f.start(ada, room, screen)
 		if v.GetStatus() != failedToStart || v.GetFailure().GetReason() != usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED {
 			t.Errorf("refused by LiveKit: %v", v)
@@ -124,7 +124,7 @@ func TestStart_requestID(t *testing.T) {
 		if slices.Sort(ids); ids[0] == "" || ids[0] != ids[4] {
 			t.Errorf("equal calls started %v", ids)
 		}
-		f.finish(f.row(ids[0]), live.EgressComplete, true)
+		f.finish(f.row(ids[0]), meeting.EgressComplete, true)
 		f.sweep()
 		// The answer is the recording as it is, not as it was.
 		if res, err := f.StartRecording(f.as(ada), req); err != nil || res.GetRecording().GetStatus() != saved {
@@ -145,7 +145,7 @@ func TestStartAnswerLost(t *testing.T) {
 		f.Timing.StartWithin = time.Hour
 		ada := f.user("Ada")
 		there, none := f.room(map[any]usherv1.Role{ada: owner}), f.room(map[any]usherv1.Role{ada: owner})
-		f.world.startError, f.world.startAnyway = live.ErrUnavailable, true
+		f.world.startError, f.world.startAnyway = meeting.ErrUnavailable, true
 		v := f.start(ada, there, screen)
 		f.world.startAnyway = false
 		lost := f.start(ada, none, screen)

@@ -11,7 +11,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recording"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // stopRecording ends the recording that goes on in a room. That it is to end is stored first, so that it does whatever happens
@@ -70,11 +70,11 @@ func askToStop(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
 func (s *Service) stop(ctx context.Context, r *ent.Recording, egressID string) (bool, error) {
 	e, err := s.LiveKit.StopEgress(ctx, egressID)
 	switch {
-	case errors.Is(err, live.ErrGone):
+	case errors.Is(err, meeting.ErrNotFound):
 		return s.unknown(ctx, r)
-	case errors.Is(err, live.ErrRefused):
+	case errors.Is(err, meeting.ErrRefused):
 		// It has ended, or is just storing its file.
-		if e, err = s.LiveKit.Egress(ctx, egressID); errors.Is(err, live.ErrGone) {
+		if e, err = s.LiveKit.Egress(ctx, egressID); errors.Is(err, meeting.ErrNotFound) {
 			return s.unknown(ctx, r)
 		}
 		if err != nil {

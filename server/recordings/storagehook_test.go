@@ -13,7 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 const hookSecret = "test-storage-event-secret"
@@ -55,7 +55,7 @@ func (f *fixture) stoppedRecording(mode usherv1.RecordingMode) (id, key string) 
 	ada := f.user("Ada" + uuid.NewString()[:8])
 	v := f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), mode)
 	r := f.row(v.GetId())
-	f.finish(r, live.EgressComplete, true)
+	f.finish(r, meeting.EgressComplete, true)
 	return v.GetId(), r.ObjectKey
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // ending is what becomes of a recorder, and what the recording must say then.
@@ -29,17 +29,17 @@ type ending struct {
 	want []usherv1.RecordingStatus
 }
 
-func endsAs(st live.EgressStatus) func(e *egress) {
+func endsAs(st meeting.EgressStatus) func(e *egress) {
 	return func(e *egress) { e.Status, e.EndTime, e.Detail = st, now(), "test detail" }
 }
 
 var endings = []ending{
-	{"complete", endsAs(live.EgressComplete), true, withFile},
-	{"limit reached", endsAs(live.EgressLimitReached), true, withFile},
-	{"aborted", endsAs(live.EgressAborted), false, []usherv1.RecordingStatus{aborted, failed}},
-	{"failed", endsAs(live.EgressFailed), false, []usherv1.RecordingStatus{failed}},
-	{"failed with part of a file", endsAs(live.EgressFailed), true, []usherv1.RecordingStatus{failed}},
-	{"complete without a file", endsAs(live.EgressComplete), false, []usherv1.RecordingStatus{failed}},
+	{"complete", endsAs(meeting.EgressComplete), true, withFile},
+	{"limit reached", endsAs(meeting.EgressLimitReached), true, withFile},
+	{"aborted", endsAs(meeting.EgressAborted), false, []usherv1.RecordingStatus{aborted, failed}},
+	{"failed", endsAs(meeting.EgressFailed), false, []usherv1.RecordingStatus{failed}},
+	{"failed with part of a file", endsAs(meeting.EgressFailed), true, []usherv1.RecordingStatus{failed}},
+	{"complete without a file", endsAs(meeting.EgressComplete), false, []usherv1.RecordingStatus{failed}},
 	{"died", func(e *egress) { e.dead = true }, false, []usherv1.RecordingStatus{failed}},
 	{"died with its file stored", func(e *egress) { e.dead = true }, true, withFile},
 	{"forgotten by LiveKit", func(e *egress) { e.forgotten = true }, false, []usherv1.RecordingStatus{failed}},
@@ -90,7 +90,7 @@ type story struct {
 	host *ent.User
 	room *ent.Room
 	rec  *ent.Recording
-	was  live.Egress
+	was  meeting.Egress
 	over bool
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/member"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -18,10 +19,10 @@ import (
 
 // What operators do to accounts meets what people do in rooms at the same moment.
 
-func newLifecycle(t *testing.T, db *dbtx.DB) *auth.Lifecycle {
+func newLifecycle(t *testing.T, db *dbtx.DB) *accounts.Lifecycle {
 	t.Helper()
 	sessions := &auth.Sessions{Redis: testenv.Redis(t).Client(t), IdleTimeout: time.Hour, MaxAge: time.Hour}
-	return &auth.Lifecycle{DB: db, Sessions: sessions, TokenLife: time.Minute}
+	return &accounts.Lifecycle{DB: db, Sessions: sessions, TokenLife: time.Minute}
 }
 
 // TestDeleteAccount_becameOwnerMeanwhile: who is made the only owner of a room while their account is being deleted, stays.
@@ -29,7 +30,7 @@ func TestDeleteAccount_becameOwnerMeanwhile(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
-		accounts := newLifecycle(t, db)
+		lifecycle := newLifecycle(t, db)
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
 		mustMember(t, s, room, bob, plainMember)
@@ -39,13 +40,13 @@ func TestDeleteAccount_becameOwnerMeanwhile(t *testing.T) {
 			}
 			return tx.Member.Update().Where(member.UserID(bob.ID)).SetRole(owner).Exec(t.Context())
 		}, func() error {
-			return accounts.Delete(t.Context(), bob.ID)
+			return lifecycle.Delete(t.Context(), bob.ID)
 		}, func(tx *ent.Client) error {
 			_, err := tx.Member.Delete().Where(member.UserID(alice.ID)).Exec(t.Context())
 			return err
 		})
 		want := []uuid.UUID{uuid.MustParse(room.GetId())}
-		if last, ok := errors.AsType[*auth.LastOwnerError](err); !ok || !cmp.Equal(last.Rooms, want) {
+		if last, ok := errors.AsType[*accounts.LastOwnerError](err); !ok || !cmp.Equal(last.Rooms, want) {
 			t.Errorf("got %v, want a refusal", err)
 		}
 		if diff := cmp.Diff([]string{"Bob owner"}, membersOf(t, s, room)); diff != "" {
@@ -80,7 +81,7 @@ func TestAccounts_concurrent(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
-		accounts := newLifecycle(t, db)
+		lifecycle := newLifecycle(t, db)
 		operator := &Operator{DB: db, TokenLife: time.Minute, Recordings: noRecordings{}}
 		alice := mustUser(t, db, "Alice")
 		for round := range 24 {
@@ -94,9 +95,9 @@ func TestAccounts_concurrent(t *testing.T) {
 			calls := []func() error{
 				func() error {
 					if round%2 == 0 {
-						return accounts.Delete(t.Context(), bob.ID)
+						return lifecycle.Delete(t.Context(), bob.ID)
 					}
-					return accounts.Merge(t.Context(), auth.MergeParams{From: twin.ID, Into: bob.ID, DropSub: true})
+					return lifecycle.Merge(t.Context(), accounts.MergeParams{From: twin.ID, Into: bob.ID, DropSub: true})
 				},
 				func() error { return change(as(t, alice), s, add(rooms[round%2], bob, administrator)) },
 				func() error { return operator.SetOwner(t.Context(), rooms[1].GetId(), twin.ID) },

@@ -13,7 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // Enter is JoinRoom for a caller of another service: it fails with [auth.ErrLobbyRequired] for those who have to wait.
@@ -34,7 +34,7 @@ func (s *Service) Enter(ctx context.Context, ref, displayName string) (*usherv1.
 //
 // It counts under the limit of joins as that participant does who renews a connection, not as their network: when a host lets
 // a whole class in at once, all of it gets in.
-func (s *Service) Connect(ctx context.Context, r *ent.Room, g live.Admission) (*usherv1.Connection, error) {
+func (s *Service) Connect(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error) {
 	joined := g.Time.UTC().Truncate(time.Second)
 	session := auth.ParticipantSession{
 		RoomID: r.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: g.DisplayName, Meeting: r.Meeting,

@@ -10,9 +10,9 @@ import (
 	"github.com/usher-meet/usher/gen/ent/auditevent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/page"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/page"
 )
 
 // recordMember records what was done to a member, by account, or by row while there is none: an address is no id.

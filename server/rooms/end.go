@@ -13,7 +13,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // endMeeting ends the meeting that goes on in a room. ended is false when somebody else did so at the same time.
@@ -33,7 +33,7 @@ func (s *Service) endMeeting(ctx context.Context, ref string) (id uuid.UUID, end
 	switch m, err := s.LiveKit.Meeting(ctx, id); {
 	case err == nil:
 		sid = m.SID
-	case !errors.Is(err, live.ErrGone):
+	case !errors.Is(err, meeting.ErrNotFound):
 		return id, false, fault.ErrLiveKit.Because(err)
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {

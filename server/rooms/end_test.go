@@ -17,7 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // mustEnd ends the meeting of a room.
@@ -205,7 +205,7 @@ func TestEndMeeting_atOnce(t *testing.T) {
 			select {
 			case <-all:
 			case <-time.After(10 * time.Second):
-				return live.ErrUnavailable
+				return meeting.ErrUnavailable
 			}
 			return nil
 		})

@@ -23,7 +23,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -205,17 +205,17 @@ type fakeMeeting struct {
 	sid      string
 	start    time.Time
 	metadata string
-	people   map[string]live.Participant
+	people   map[string]meeting.Participant
 }
 
 type fakeToken struct {
-	grant    live.Grant
+	grant    meeting.Grant
 	metadata string
 }
 
 var _ LiveKit = (*fakeLiveKit)(nil)
 
-func (f *fakeLiveKit) Token(g live.Grant, metadata string) (string, time.Time, error) {
+func (f *fakeLiveKit) Token(g meeting.Grant, metadata string) (string, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	text := fmt.Sprintf("test-token-%d", len(f.tokens))
@@ -234,10 +234,10 @@ func (f *fakeLiveKit) connect(t *testing.T, token string) {
 	}
 	m := f.meetings[k.grant.Room]
 	if m == nil {
-		m = &fakeMeeting{sid: uuid.NewString(), start: time.Now(), metadata: k.metadata, people: map[string]live.Participant{}}
+		m = &fakeMeeting{sid: uuid.NewString(), start: time.Now(), metadata: k.metadata, people: map[string]meeting.Participant{}}
 		f.meetings[k.grant.Room] = m
 	}
-	m.people[k.grant.Identity] = live.Participant{
+	m.people[k.grant.Identity] = meeting.Participant{
 		Identity: k.grant.Identity, DisplayName: k.grant.DisplayName, Attributes: maps.Clone(k.grant.Attributes), Sources: k.grant.Sources,
 		NoSubscribe: k.grant.NoSubscribe,
 	}
@@ -270,7 +270,7 @@ func (f *fakeLiveKit) intercept(before func(ctx context.Context, call string) er
 }
 
 // down is a LiveKit that does not answer.
-func down(context.Context, string) error { return live.ErrUnavailable }
+func down(context.Context, string) error { return meeting.ErrUnavailable }
 
 // took returns the calls since it was last asked.
 func (f *fakeLiveKit) took() []string {
@@ -289,14 +289,14 @@ func (f *fakeLiveKit) touched() []string {
 }
 
 // people are the participants of a meeting by display name; nil when there is none.
-func (f *fakeLiveKit) people(room string) map[string]live.Participant {
+func (f *fakeLiveKit) people(room string) map[string]meeting.Participant {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.meetings[uuid.MustParse(room)]
 	if m == nil {
 		return nil
 	}
-	out := map[string]live.Participant{}
+	out := map[string]meeting.Participant{}
 	for _, p := range m.people {
 		out[p.DisplayName] = p
 	}
@@ -322,23 +322,23 @@ func (f *fakeLiveKit) Live(_ context.Context, room uuid.UUID) *usherv1.RoomLive 
 	return &usherv1.RoomLive{Active: true, ParticipantCount: int32(len(m.people))}
 }
 
-func (f *fakeLiveKit) Meeting(ctx context.Context, room uuid.UUID) (out *live.Meeting, err error) {
+func (f *fakeLiveKit) Meeting(ctx context.Context, room uuid.UUID) (out *meeting.Meeting, err error) {
 	err = f.api(ctx, "Meeting", func() error {
 		m := f.meetings[room]
 		if m == nil {
-			return live.ErrGone
+			return meeting.ErrNotFound
 		}
-		out = &live.Meeting{Room: room, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
+		out = &meeting.Meeting{Room: room, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata}
 		return nil
 	})
 	return out, err
 }
 
-func (f *fakeLiveKit) Participants(ctx context.Context, room uuid.UUID) (out []live.Participant, err error) {
+func (f *fakeLiveKit) Participants(ctx context.Context, room uuid.UUID) (out []meeting.Participant, err error) {
 	err = f.api(ctx, "Participants", func() error {
 		m := f.meetings[room]
 		if m == nil {
-			return live.ErrGone
+			return meeting.ErrNotFound
 		}
 		for _, p := range m.people {
 			p.Attributes = maps.Clone(p.Attributes)
@@ -357,10 +357,10 @@ func (f *fakeLiveKit) LiveRooms(ctx context.Context) (out []uuid.UUID, err error
 	return out, err
 }
 
-func (f *fakeLiveKit) LiveMeetings(ctx context.Context) (out []live.Meeting, err error) {
+func (f *fakeLiveKit) LiveMeetings(ctx context.Context) (out []meeting.Meeting, err error) {
 	err = f.api(ctx, "LiveMeetings", func() error {
 		for id, m := range f.meetings {
-			out = append(out, live.Meeting{Room: id, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata})
+			out = append(out, meeting.Meeting{Room: id, SID: m.sid, StartTime: m.start, ParticipantCount: len(m.people), Metadata: m.metadata})
 		}
 		return nil
 	})
@@ -383,18 +383,18 @@ func (f *fakeLiveKit) RemoveParticipant(ctx context.Context, room uuid.UUID, ide
 	})
 }
 
-func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g live.Grant) error {
+func (f *fakeLiveKit) UpdateParticipant(ctx context.Context, g meeting.Grant) error {
 	return f.api(ctx, "UpdateParticipant", func() error {
 		m := f.meetings[g.Room]
 		if m == nil {
-			return live.ErrGone
+			return meeting.ErrNotFound
 		}
 		p, ok := m.people[g.Identity]
 		if !ok {
-			return live.ErrGone
+			return meeting.ErrNotFound
 		}
 		if len(g.DisplayName) > 256 {
-			return live.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
+			return meeting.ErrUnavailable // LiveKit's limit.max_participant_name_length, which it does not apply to tokens
 		}
 		f.updated[p.DisplayName] = true
 		p.Sources, p.NoSubscribe, p.DisplayName = g.Sources, g.NoSubscribe, cmp.Or(g.DisplayName, p.DisplayName)
@@ -409,7 +409,7 @@ func (f *fakeLiveKit) SetRoomMetadata(ctx context.Context, room uuid.UUID, metad
 	return f.api(ctx, "SetRoomMetadata", func() error {
 		m := f.meetings[room]
 		if m == nil {
-			return live.ErrGone
+			return meeting.ErrNotFound
 		}
 		m.metadata = metadata
 		return nil

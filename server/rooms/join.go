@@ -20,7 +20,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -28,11 +28,11 @@ import (
 // connector is what joining needs of LiveKit.
 type connector interface {
 	// Token signs a LiveKit token. The metadata is for the room that LiveKit makes when it is used to join.
-	Token(g live.Grant, metadata string) (token string, expire time.Time, err error)
+	Token(g meeting.Grant, metadata string) (token string, expire time.Time, err error)
 	// Live says at once, as of some seconds ago, whether a room has a meeting; nil when LiveKit does not answer.
 	Live(ctx context.Context, room uuid.UUID) *usherv1.RoomLive
-	// Meeting asks LiveKit. It fails with live.ErrGone when there is none.
-	Meeting(ctx context.Context, room uuid.UUID) (*live.Meeting, error)
+	// Meeting asks LiveKit. It fails with meeting.ErrNotFound when there is none.
+	Meeting(ctx context.Context, room uuid.UUID) (*meeting.Meeting, error)
 }
 
 // enter finds a room that the caller may enter now. A membership that waits for the caller's address is claimed; for
@@ -234,7 +234,7 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 	}
 	m, err := s.LiveKit.Meeting(ctx, r.ID)
 	switch {
-	case errors.Is(err, live.ErrGone):
+	case errors.Is(err, meeting.ErrNotFound):
 		return auth.ErrLobbyRequired
 	case err != nil:
 		return fault.ErrLiveKit.Because(err)
@@ -249,7 +249,7 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 func (s *Service) connection(
 	a *auth.Access, session auth.ParticipantSession, state moderation.State,
 ) (*usherv1.Connection, error) {
-	grant := live.Grant{
+	grant := meeting.Grant{
 		Room: a.Room.ID, Identity: session.Identity,
 		// Where the account decides, it may have another name than when they joined.
 		DisplayName: cmp.Or(state.Name, s.DisplayName(a.Caller, session.DisplayName)),
@@ -257,12 +257,12 @@ func (s *Service) connection(
 			auth.AttributeRole: auth.RoleAttribute(a.Role),
 			attributeMeeting:   meetingAttribute(&session),
 			"is_authenticated": fmt.Sprint(session.UserID != uuid.Nil),
-			"color":            live.Color(session.Identity),
+			"color":            meeting.Color(session.Identity),
 		},
 		Sources: s.sources(a.Room, a.Role, state), NoSubscribe: state.NoSubscribe,
 	}
 	if session.Invited {
-		grant.Attributes[live.AttributeInvited] = "true"
+		grant.Attributes[meeting.AttributeInvited] = "true"
 	}
 	// Only a room that LiveKit makes on this join has it from the token, and nothing of that can be recorded before.
 	metadata, err := roomMetadata(a.Room, recordingLabel{})

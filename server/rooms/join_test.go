@@ -24,7 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -183,7 +183,7 @@ func TestJoinRoom_grants(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := map[string]string{
-				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": live.Color(c.GetParticipantIdentity()),
+				"room_role": tt.attribute, "is_authenticated": fmt.Sprint(u != nil), "color": meeting.Color(c.GetParticipantIdentity()),
 				"meeting": fmt.Sprintf("0/%d", session.JoinTime.Unix()),
 			}
 			if diff := cmp.Diff(want, token.grant.Attributes); diff != "" {
@@ -249,7 +249,7 @@ func TestColor(t *testing.T) {
 	shape := regexp.MustCompile(`^hsl\((\d+), (\d+)%, (\d+)%\)$`)
 	seen := map[string]bool{}
 	for i := range 1000 {
-		got := live.Color(fmt.Sprint("p_", i))
+		got := meeting.Color(fmt.Sprint("p_", i))
 		seen[got] = true
 		m := shape.FindStringSubmatch(got)
 		if m == nil {
@@ -263,7 +263,7 @@ func TestColor(t *testing.T) {
 	if len(seen) < 900 {
 		t.Errorf("%d colours of 1000 identities", len(seen))
 	}
-	if first, again := live.Color("p_1"), live.Color("p_1"); first != again {
+	if first, again := meeting.Color("p_1"), meeting.Color("p_1"); first != again {
 		t.Errorf("one identity is %s and %s", first, again)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/page"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/page"
 	"github.com/usher-meet/usher/server/text"
 )
 

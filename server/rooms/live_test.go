@@ -18,7 +18,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -158,7 +158,7 @@ func TestRunLive_syncsRoom(t *testing.T) {
 		for _, u := range []*ent.User{p.olga, p.anna, p.mona} {
 			mustConnect(t, s, livekit, room, u)
 		}
-		phone := live.Participant{Identity: "sip_+33100000000", DisplayName: "Phone", Sources: []usherv1.TrackSource{microphone}}
+		phone := meeting.Participant{Identity: "sip_+33100000000", DisplayName: "Phone", Sources: []usherv1.TrackSource{microphone}}
 		livekit.meetings[uuid.MustParse(room.GetId())].people[phone.Identity] = phone
 		startWorker(t, s)
 		if _, err := s.UpdateMember(as(t, p.anna), update(room, p.anna, plainMember)); err != nil {
@@ -169,7 +169,7 @@ func TestRunLive_syncsRoom(t *testing.T) {
 			return anna.Attributes["room_role"] == "member" && slices.Equal(anna.Sources, s.Defaults.Sources)
 		})
 		anna := livekit.people(room.GetId())["Anna"]
-		if anna.Attributes["color"] != live.Color(anna.Identity) || anna.Attributes["is_authenticated"] != "true" {
+		if anna.Attributes["color"] != meeting.Color(anna.Identity) || anna.Attributes["is_authenticated"] != "true" {
 			t.Errorf("attributes %v", anna.Attributes)
 		}
 
@@ -247,7 +247,7 @@ func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
 		var updates atomic.Int32
 		livekit.intercept(func(_ context.Context, call string) error {
 			if call == "UpdateParticipant" && updates.Add(1) <= 2 {
-				return []error{live.ErrUnavailable, live.ErrGone}[updates.Load()-1]
+				return []error{meeting.ErrUnavailable, meeting.ErrNotFound}[updates.Load()-1]
 			}
 			return nil
 		})

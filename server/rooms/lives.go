@@ -17,7 +17,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // A meeting is one life of a room in LiveKit, and Room.meeting counts those that are over. LiveKit tells of beginnings and
@@ -30,7 +30,7 @@ const keepLives = 24 * time.Hour
 
 // FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over, and
 // who has to leave, because hosts put them out or the meeting that they were let into is over.
-func (s *Service) FollowMeeting(ctx context.Context, e live.Event) error {
+func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
 	present, err := s.presentLife(ctx, e.RoomID)
 	if err != nil {
 		return err
@@ -38,15 +38,15 @@ func (s *Service) FollowMeeting(ctx context.Context, e live.Event) error {
 	heard := []life{present}
 	if e.RoomSID != present.sid {
 		// A room has one life at a time. Should LiveKit not list it yet, it still began before it was told of.
-		heard = append(heard, life{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == live.RoomFinished})
+		heard = append(heard, life{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished})
 	}
-	if e.Type == live.RoomFinished && e.RoomSID == present.sid {
+	if e.Type == meeting.RoomFinished && e.RoomSID == present.sid {
 		heard = []life{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
 	}
 	if err := s.hear(ctx, e.RoomID, heard...); err != nil {
 		return err
 	}
-	if e.Type != live.ParticipantJoined {
+	if e.Type != meeting.ParticipantJoined {
 		return nil
 	}
 	return s.syncPeople(ctx, e.RoomID)
@@ -109,7 +109,7 @@ type life struct {
 // presentLife is the life that goes on; without a sid when there is none.
 func (s *Service) presentLife(ctx context.Context, id uuid.UUID) (life, error) {
 	m, err := s.LiveKit.Meeting(ctx, id)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return life{}, nil
 	}
 	if err != nil {
@@ -272,7 +272,7 @@ func meetingAttribute(session *auth.ParticipantSession) string {
 }
 
 // lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this one.
-func lateGuest(r *ent.Room, p live.Participant, user uuid.UUID, role usherv1.Role) bool {
+func lateGuest(r *ent.Room, p meeting.Participant, user uuid.UUID, role usherv1.Role) bool {
 	direct := role != usherv1.Role_ROLE_UNSPECIFIED || r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
 		r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && user != uuid.Nil
 	text, ok := p.Attributes[attributeMeeting]

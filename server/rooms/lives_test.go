@@ -16,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // finishedLobby counts how often the lobbies of meetings that are over were ended.
@@ -41,7 +41,7 @@ func (l *finishedLobby) RoomFinished(context.Context, uuid.UUID) error {
 func (f *fakeLiveKit) begin(room uuid.UUID, sid string, start time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.meetings[room] = &fakeMeeting{sid: sid, start: start, people: map[string]live.Participant{}}
+	f.meetings[room] = &fakeMeeting{sid: sid, start: start, people: map[string]meeting.Participant{}}
 }
 
 func (f *fakeLiveKit) end(room uuid.UUID) {
@@ -51,8 +51,8 @@ func (f *fakeLiveKit) end(room uuid.UUID) {
 }
 
 // told is an event about a life.
-func told(kind live.EventType, room uuid.UUID, sid string, start time.Time) live.Event {
-	return live.Event{ID: "EV_" + uuid.NewString(), Type: kind, RoomID: room, RoomSID: sid, RoomStart: start, Time: time.Now()}
+func told(kind meeting.EventType, room uuid.UUID, sid string, start time.Time) meeting.Event {
+	return meeting.Event{ID: "EV_" + uuid.NewString(), Type: kind, RoomID: room, RoomSID: sid, RoomStart: start, Time: time.Now()}
 }
 
 // permutations are all orders of n things.
@@ -82,15 +82,15 @@ func TestFollowMeeting_anyOrder(t *testing.T) {
 				room := uuid.MustParse(p.room(t, s).GetId())
 				first, second := "RM_first_"+uuid.NewString(), "RM_second_"+uuid.NewString()
 				begun, again := time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
-				all := []live.Event{
-					told(live.RoomStarted, room, first, begun), told(live.RoomFinished, room, first, begun),
-					told(live.RoomStarted, room, second, again), told(live.ParticipantJoined, room, second, again),
+				all := []meeting.Event{
+					told(meeting.RoomStarted, room, first, begun), told(meeting.RoomFinished, room, first, begun),
+					told(meeting.RoomStarted, room, second, again), told(meeting.ParticipantJoined, room, second, again),
 				}
 				want := int64(1)
 				if goesOn {
 					livekit.begin(room, second, again)
 				} else {
-					all[3], want = told(live.RoomFinished, room, second, again), 2
+					all[3], want = told(meeting.RoomFinished, room, second, again), 2
 				}
 				for _, n := range append(order, order...) {
 					if err := s.FollowMeeting(t.Context(), all[n]); err != nil {
@@ -161,7 +161,7 @@ func TestSweepMeetings(t *testing.T) {
 			}
 		}
 		livekit.intercept(down)
-		if err := s.SweepMeetings(t.Context()); !errors.Is(err, live.ErrUnavailable) {
+		if err := s.SweepMeetings(t.Context()); !errors.Is(err, meeting.ErrUnavailable) {
 			t.Errorf("LiveKit is down: %v", err)
 		}
 		if n := db.Read.Room.GetX(t.Context(), room).Meeting; n != 2 {
@@ -180,7 +180,7 @@ func TestFollowMeeting_concurrent(t *testing.T) {
 		for n := range int64(10) {
 			sid := fmt.Sprint("RM_", n, uuid.NewString())
 			livekit.begin(room, sid, time.Now())
-			if err := s.FollowMeeting(t.Context(), told(live.RoomStarted, room, sid, time.Now())); err != nil {
+			if err := s.FollowMeeting(t.Context(), told(meeting.RoomStarted, room, sid, time.Now())); err != nil {
 				t.Fatal(err)
 			}
 			livekit.end(room)
@@ -189,7 +189,7 @@ func TestFollowMeeting_concurrent(t *testing.T) {
 				group.Go(func() {
 					err := s.SweepMeetings(t.Context())
 					if i%2 == 0 {
-						err = s.FollowMeeting(t.Context(), told(live.RoomFinished, room, sid, time.Now()))
+						err = s.FollowMeeting(t.Context(), told(meeting.RoomFinished, room, sid, time.Now()))
 					}
 					if err != nil {
 						t.Error(err)
@@ -215,7 +215,7 @@ func TestFollowMeeting_concurrentLives(t *testing.T) {
 		var group sync.WaitGroup
 		for range lives {
 			group.Go(func() {
-				if err := s.FollowMeeting(t.Context(), told(live.RoomFinished, room, "RM_"+uuid.NewString(), time.Now())); err != nil {
+				if err := s.FollowMeeting(t.Context(), told(meeting.RoomFinished, room, "RM_"+uuid.NewString(), time.Now())); err != nil {
 					t.Error(err)
 				}
 			})
@@ -261,18 +261,18 @@ func TestEndMeeting_thenToldOf(t *testing.T) {
 			room := uuid.MustParse(made.GetId())
 			sid := "RM_" + uuid.NewString()
 			livekit.begin(room, sid, time.Now())
-			follow := func(kind live.EventType) {
+			follow := func(kind meeting.EventType) {
 				if err := s.FollowMeeting(t.Context(), told(kind, room, sid, time.Now())); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if known {
-				follow(live.RoomStarted)
+				follow(meeting.RoomStarted)
 			}
 			mustEnd(t, s, p.olga, made)
 			s.runDue(t.Context())
-			follow(live.RoomFinished)
-			follow(live.RoomStarted)
+			follow(meeting.RoomFinished)
+			follow(meeting.RoomStarted)
 			if err := s.SweepMeetings(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -298,7 +298,7 @@ func TestFollowMeeting_lateGuests(t *testing.T) {
 			if user != nil {
 				id = user.ID
 			}
-			c, err := s.Connect(t.Context(), db.Read.Room.GetX(t.Context(), room), live.Admission{
+			c, err := s.Connect(t.Context(), db.Read.Room.GetX(t.Context(), room), meeting.Admission{
 				Identity: s.Keys.NewIdentity(room, id), DisplayName: name, UserID: id, Time: time.Now(),
 			})
 			if err != nil {
@@ -318,7 +318,7 @@ func TestFollowMeeting_lateGuests(t *testing.T) {
 			livekit.connect(t, token)
 		}
 		livekit.mu.Lock()
-		e := told(live.ParticipantJoined, room, livekit.meetings[room].sid, livekit.meetings[room].start)
+		e := told(meeting.ParticipantJoined, room, livekit.meetings[room].sid, livekit.meetings[room].start)
 		livekit.mu.Unlock()
 		if err := s.FollowMeeting(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -369,13 +369,13 @@ func TestLateGuest(t *testing.T) {
 		"half of it":                            {room(restricted), "5", uuid.Nil, 0, true},
 	}
 	for name, test := range tests {
-		p := live.Participant{Attributes: map[string]string{attributeMeeting: test.text}}
+		p := meeting.Participant{Attributes: map[string]string{attributeMeeting: test.text}}
 		if got := lateGuest(test.room, p, test.user, test.role); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
 	// A connection that an older server made says nothing, and its token is good for minutes.
-	if lateGuest(room(restricted), live.Participant{}, uuid.Nil, 0) {
+	if lateGuest(room(restricted), meeting.Participant{}, uuid.Nil, 0) {
 		t.Error("without the attribute: late")
 	}
 	session := &auth.ParticipantSession{Meeting: 5, JoinTime: time.Unix(1_700_000_000, 0)}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/usher-meet/usher/server/slug"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // errSlugCollision is a derived slug that another room has: derive another one.
@@ -23,9 +23,9 @@ func explicitSlug(asked string) (string, error) {
 	if strings.TrimSpace(asked) == "" {
 		return "", nil
 	}
-	made := slug.Make(asked)
+	made := text.Slug(asked)
 	// In some spellings of a UUID, what is left after slugifying no longer reads as one.
-	if _, isID := slug.ParseID(asked); isID || !slug.Allowed(made) {
+	if _, isID := text.ParseID(asked); isID || !text.AllowedSlug(made) {
 		return "", ErrNameReserved
 	}
 	return made, nil
@@ -34,14 +34,14 @@ func explicitSlug(asked string) (string, error) {
 // derivedSlug is the slug of a name: the slugified name, with a random suffix when that may not be one or was found taken,
 // or code when nothing is left of the name.
 func derivedSlug(name, code string, attempt int) string {
-	base := slug.Make(name)
+	base := text.Slug(name)
 	switch {
 	case base == "":
 		return code
-	case attempt == 0 && slug.Allowed(base):
+	case attempt == 0 && text.AllowedSlug(base):
 		return base
 	}
-	base = strings.TrimSuffix(base[:min(len(base), slug.MaxLength-1-suffixLength)], "-")
+	base = strings.TrimSuffix(base[:min(len(base), text.MaxSlug-1-suffixLength)], "-")
 	return base + "-" + randomText(suffixLetters, suffixLength)
 }
 

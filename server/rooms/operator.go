@@ -17,7 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -159,4 +159,4 @@ func (o *Operator) Delete(ctx context.Context, ref string) error {
 
 // tasks is the part of a [Service] that writes tasks. The worker of a running server finds them: there is none to wake in
 // this process.
-func (o *Operator) tasks() *Service { return &Service{TaskLife: live.Reach(o.TokenLife)} }
+func (o *Operator) tasks() *Service { return &Service{TaskLife: meeting.Reach(o.TokenLife)} }

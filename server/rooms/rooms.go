@@ -24,12 +24,12 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/api/idempotency"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/idempotency"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -71,7 +71,7 @@ type Service struct {
 	// TokenLife is for how long a LiveKit token is good for connecting, and SessionLife for how long a participant may get
 	// a new one.
 	TokenLife, SessionLife time.Duration
-	// TaskLife is for how long LiveKit is looked after once something was decided, or was found not to be so: live.Reach.
+	// TaskLife is for how long LiveKit is looked after once something was decided, or was found not to be so: meeting.Reach.
 	TaskLife time.Duration
 	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
 	// after it expired or was revoked. KeepAudit is how long audit events are kept.
@@ -95,7 +95,7 @@ type Defaults struct {
 	AccountNames bool
 }
 
-// LiveKit is what this package asks of LiveKit. server/livekit implements it.
+// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
 type LiveKit interface {
 	connector
 	meetingEditor
@@ -105,11 +105,11 @@ type LiveKit interface {
 // Invitations is what this package asks of invitations. server/invitations implements it.
 type Invitations interface {
 	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
-	Invited(ctx context.Context, a *auth.Access, token string) (*live.Admission, error)
+	Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error)
 	// Stands reports whether the link that let somebody in may bring them back: it was not withdrawn.
 	Stands(ctx context.Context, room uuid.UUID, identity string) (bool, error)
 	// Admit counts that it did. It fails with auth.ErrLobbyRequired when the link does not any more.
-	Admit(ctx context.Context, a *auth.Access, g *live.Admission) error
+	Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error
 }
 
 // Recordings is what this package asks of the recordings. server/recordings implements it.

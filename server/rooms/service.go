@@ -7,8 +7,8 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/idempotency"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/idempotency"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 

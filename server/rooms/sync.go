@@ -13,27 +13,27 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 )
 
 // meetingEditor is what the worker needs of LiveKit about meetings.
 type meetingEditor interface {
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
-	LiveMeetings(ctx context.Context) ([]live.Meeting, error)
+	LiveMeetings(ctx context.Context) ([]meeting.Meeting, error)
 	// CloseRoom ends a meeting. That there is none is success.
 	CloseRoom(ctx context.Context, room uuid.UUID) error
-	// SetRoomMetadata fails with live.ErrGone when there is no meeting.
+	// SetRoomMetadata fails with meeting.ErrNotFound when there is no meeting.
 	SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error
 }
 
 // participantEditor is what the worker needs of LiveKit about participants.
 type participantEditor interface {
-	// Participants may fail with live.ErrGone when there is no meeting.
-	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
+	// Participants may fail with meeting.ErrNotFound when there is no meeting.
+	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	// UpdateParticipant replaces the permissions, adds the attributes, and leaves the name unless there is one. It fails
-	// with live.ErrGone when they left.
-	UpdateParticipant(ctx context.Context, g live.Grant) error
+	// with meeting.ErrNotFound when they left.
+	UpdateParticipant(ctx context.Context, g meeting.Grant) error
 	// RemoveParticipant succeeds when they left already.
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
@@ -48,7 +48,7 @@ func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, er
 // closeLive ends whatever LiveKit has of a room, and reports whether there was something.
 func (s *Service) closeLive(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	_, err = s.LiveKit.Meeting(ctx, id)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
@@ -82,22 +82,22 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 
 // syncMeeting brings the meeting of a room up to date, if there is one, and reports whether something was not.
 func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, err error) {
-	meeting, err := s.LiveKit.Meeting(ctx, r.ID)
-	if errors.Is(err, live.ErrGone) {
+	present, err := s.LiveKit.Meeting(ctx, r.ID)
+	if errors.Is(err, meeting.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	var label recordingLabel
-	if label.mode, label.status, err = s.Recordings.Label(ctx, r.ID, meeting.StartTime); err != nil {
+	if label.mode, label.status, err = s.Recordings.Label(ctx, r.ID, present.StartTime); err != nil {
 		return false, err
 	}
 	metadata, err := roomMetadata(r, label)
 	if err != nil {
 		return false, err
 	}
-	stale := meeting.Metadata != metadata
+	stale := present.Metadata != metadata
 	if stale {
 		if err := ignoreGone(s.LiveKit.SetRoomMetadata(ctx, r.ID, metadata)); err != nil {
 			return true, err
@@ -112,7 +112,7 @@ func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, e
 // One that fails does not keep the others from it.
 func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bool, err error) {
 	participants, err := s.LiveKit.Participants(ctx, r.ID)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 
 // syncParticipant gives one participant what their role allows and hosts have decided, and reports whether they had not.
 func (s *Service) syncParticipant(
-	ctx context.Context, r *ent.Room, p live.Participant, role usherv1.Role, state moderation.State,
+	ctx context.Context, r *ent.Room, p meeting.Participant, role usherv1.Role, state moderation.State,
 ) (changed bool, err error) {
 	sources := s.sources(r, role, state)
 	// Without a name that stays: LiveKit refuses a change that names one of over 256 bytes, though it let them in.
@@ -163,7 +163,7 @@ func (s *Service) syncParticipant(
 		p.Attributes[auth.AttributeRole] == auth.RoleAttribute(role) {
 		return false, nil
 	}
-	return true, ignoreGone(s.LiveKit.UpdateParticipant(ctx, live.Grant{
+	return true, ignoreGone(s.LiveKit.UpdateParticipant(ctx, meeting.Grant{
 		Room: r.ID, Identity: p.Identity, DisplayName: name,
 		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role)}, Sources: sources, NoSubscribe: state.NoSubscribe,
 	}))
@@ -260,7 +260,7 @@ func sameSources(a, b []usherv1.TrackSource) bool {
 
 // ignoreGone is nil for what is not there any more: the outcome that was wanted, or nobody to bring up to date.
 func ignoreGone(err error) error {
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // Whose rule a clash was with.
@@ -41,13 +41,13 @@ func (s *Service) sortOut(ctx context.Context, was told, w wanted, done *outcome
 
 // keepOne chooses which of a room's rules stays and deletes the others. What it says need not be what is wanted.
 func (s *Service) keepOne(
-	ctx context.Context, own []live.DispatchRule, known string, w wanted, done *outcome,
+	ctx context.Context, own []meeting.DispatchRule, known string, w wanted, done *outcome,
 ) (told, error) {
 	if len(own) == 0 {
 		return told{}, nil
 	}
 	// Best is one that needs no change, then one on the right trunk, then the one that we know of.
-	rank := func(r live.DispatchRule) int {
+	rank := func(r meeting.DispatchRule) int {
 		switch {
 		case w.matches(r) && r.ID == known:
 			return 0
@@ -60,7 +60,7 @@ func (s *Service) keepOne(
 		}
 		return 4
 	}
-	own = slices.SortedStableFunc(slices.Values(own), func(a, b live.DispatchRule) int { return cmp.Compare(rank(a), rank(b)) })
+	own = slices.SortedStableFunc(slices.Values(own), func(a, b meeting.DispatchRule) int { return cmp.Compare(rank(a), rank(b)) })
 	keep, surplus := own[0], own[1:]
 	is := told{ruleID: keep.ID, trunkID: keep.Trunks[0], held: keep.Held}
 	switch {
@@ -89,7 +89,7 @@ func (s *Service) heal(ctx context.Context, was told, w wanted, done *outcome) (
 	if err != nil {
 		return was, w, err
 	}
-	var own, others []live.DispatchRule
+	var own, others []meeting.DispatchRule
 	for _, r := range rules {
 		switch room, ours := ruleRoom(r.Name); {
 		case ours && room == w.room && len(r.Trunks) > 0:
@@ -99,7 +99,7 @@ func (s *Service) heal(ctx context.Context, was told, w wanted, done *outcome) (
 		}
 	}
 	switch {
-	case slices.ContainsFunc(own, func(r live.DispatchRule) bool { return r.ID != was.ruleID }):
+	case slices.ContainsFunc(own, func(r meeting.DispatchRule) bool { return r.ID != was.ruleID }):
 		s.Metrics.clashes.WithLabelValues(clashOwn).Inc()
 		is, err := s.keepOne(ctx, own, was.ruleID, w, done)
 		return is, w, err
@@ -112,7 +112,7 @@ func (s *Service) heal(ctx context.Context, was told, w wanted, done *outcome) (
 }
 
 // giveWay deletes the rules with the wanted PIN that should not be there. Where one should be, the room gets another PIN.
-func (s *Service) giveWay(ctx context.Context, others []live.DispatchRule, w wanted, done *outcome) (wanted, error) {
+func (s *Service) giveWay(ctx context.Context, others []meeting.DispatchRule, w wanted, done *outcome) (wanted, error) {
 	for _, r := range others {
 		room, ours := ruleRoom(r.Name)
 		if !ours {
@@ -189,8 +189,8 @@ func (s *Service) rotated(ctx context.Context, tx *ent.Client, room uuid.UUID, d
 
 // splitPairs deletes one of each two rules that clash, if it is ours: as long as LiveKit has both, it takes no other rule
 // for the trunk, and no call.
-func (s *Service) splitPairs(ctx context.Context, rules []live.DispatchRule, done *outcome) error {
-	seen, split := map[string]live.DispatchRule{}, false
+func (s *Service) splitPairs(ctx context.Context, rules []meeting.DispatchRule, done *outcome) error {
+	seen, split := map[string]meeting.DispatchRule{}, false
 	for _, r := range rules {
 		for _, trunk := range r.Trunks {
 			key := trunk + " " + r.PIN
@@ -199,7 +199,7 @@ func (s *Service) splitPairs(ctx context.Context, rules []live.DispatchRule, don
 				seen[key] = r
 				continue
 			}
-			for _, one := range []live.DispatchRule{r, first} {
+			for _, one := range []meeting.DispatchRule{r, first} {
 				room, ours := ruleRoom(one.Name)
 				if !ours {
 					continue

@@ -22,14 +22,14 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/pin"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -146,20 +146,20 @@ func (w *world) deleteRoom(room uuid.UUID) {
 }
 
 // join brings somebody by browser into the meeting of a room.
-func (w *world) join(room uuid.UUID) *meeting.Participant {
+func (w *world) join(room uuid.UUID) *participant.Participant {
 	w.t.Helper()
-	token, _, err := w.client.Token(live.Grant{
+	token, _, err := w.client.Token(meeting.Grant{
 		Room: room, Identity: "p_test-" + uuid.NewString(), DisplayName: "Web",
 		Sources: []usherv1.TrackSource{usherv1.TrackSource_TRACK_SOURCE_MICROPHONE},
 	}, "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return meeting.Join(w.t, w.server.URL, token)
+	return participant.Join(w.t, w.server.URL, token)
 }
 
 // leave ends somebody's participation and waits until LiveKit knows.
-func (w *world) leave(room uuid.UUID, p *meeting.Participant) {
+func (w *world) leave(room uuid.UUID, p *participant.Participant) {
 	w.t.Helper()
 	p.Room.Disconnect()
 	w.eventually("nobody is in the meeting", func() bool {
@@ -228,7 +228,7 @@ func (w *world) wantOneRule(room uuid.UUID) phone.Rule {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	got, waits := rules[0], rules[0].Attributes[live.AttributeLobby] == live.LobbyWaiting
+	got, waits := rules[0], rules[0].Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting
 	if got.Name != "SIP_"+room.String() || got.PIN != p.Pin || len(got.TrunkIDs) != 1 || got.TrunkIDs[0] != p.TrunkID || !got.HidesNumber ||
 		waits != held(r) {
 		w.t.Errorf("rule %+v, want that of %s with PIN %s on %s, held %t", got, room, p.Pin, p.TrunkID, held(r))

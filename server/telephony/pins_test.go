@@ -22,7 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // quiet is a world without LiveKit, for rules about PINs alone: its trunks are those of the settings.
@@ -38,9 +38,9 @@ func quiet(t *testing.T, db *dbtx.DB, trunks ...string) *world {
 }
 
 // knownTrunks are LiveKit's trunks as a test writes them down.
-type knownTrunks []live.Trunk
+type knownTrunks []meeting.Trunk
 
-func (k knownTrunks) InboundTrunks(context.Context) ([]live.Trunk, error) { return k, nil }
+func (k knownTrunks) InboundTrunks(context.Context) ([]meeting.Trunk, error) { return k, nil }
 
 // write makes the next PINs those of the test.
 func (w *world) write(pins ...string) { w.Random = &digits{pins: pins} }

@@ -13,7 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // rulePrefix begins the names of our rules, before the id of the room.
@@ -40,8 +40,8 @@ type wanted struct {
 }
 
 // rule is what LiveKit is told.
-func (w wanted) rule(id string) live.DispatchRule {
-	return live.DispatchRule{
+func (w wanted) rule(id string) meeting.DispatchRule {
+	return meeting.DispatchRule{
 		ID: id, Name: ruleName(w.room), Room: w.room.String(), PIN: w.pin.Pin, Trunks: []string{w.pin.TrunkID},
 		Held: w.held, HidesNumbers: true,
 	}
@@ -53,7 +53,7 @@ func (w wanted) told(id string) told {
 }
 
 // matches reports whether a rule that LiveKit has is the wanted one.
-func (w wanted) matches(r live.DispatchRule) bool {
+func (w wanted) matches(r meeting.DispatchRule) bool {
 	return r.Name == ruleName(w.room) && r.Room == w.room.String() && r.PIN == w.pin.Pin && slices.Equal(r.Trunks, []string{w.pin.TrunkID}) &&
 		r.Held == w.held && r.HidesNumbers
 }
@@ -104,10 +104,10 @@ func (s *Service) requireLive(ctx context.Context, id uuid.UUID) error {
 // isLive reports whether somebody is in the meeting of a room who came by browser.
 func (s *Service) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
 	people, err := s.LiveKit.Participants(ctx, id)
-	if err != nil && !errors.Is(err, live.ErrGone) {
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return false, err
 	}
-	return slices.ContainsFunc(people, func(p live.Participant) bool {
+	return slices.ContainsFunc(people, func(p meeting.Participant) bool {
 		return p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_WEB
 	}), nil
 }
@@ -147,7 +147,7 @@ func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err err
 
 // livekitFault is the refusal for an error of LiveKit's; faults stay what they are.
 func livekitFault(err error) error {
-	for _, theirs := range []error{live.ErrUnavailable, live.ErrNoTelephony, live.ErrClash, context.DeadlineExceeded} {
+	for _, theirs := range []error{meeting.ErrUnavailable, meeting.ErrNoTelephony, meeting.ErrClash, context.DeadlineExceeded} {
 		if errors.Is(err, theirs) {
 			return fault.ErrLiveKit.Because(err)
 		}
@@ -169,7 +169,7 @@ func (s *Service) ensure(ctx context.Context, was told, w wanted, done *outcome)
 			return is, nil
 		}
 		next, err := s.tell(ctx, is, w, done)
-		if !errors.Is(err, live.ErrClash) {
+		if !errors.Is(err, meeting.ErrClash) {
 			return next, err
 		}
 		if is, w, err = s.heal(ctx, next, w, done); err != nil {
@@ -183,9 +183,9 @@ func (s *Service) ensure(ctx context.Context, was told, w wanted, done *outcome)
 func (s *Service) tell(ctx context.Context, was told, w wanted, done *outcome) (told, error) {
 	if was.ruleID != "" && was.trunkID == w.pin.TrunkID {
 		switch err := s.LiveKit.UpdateRule(ctx, w.rule(was.ruleID)); {
-		case errors.Is(err, live.ErrGone):
+		case errors.Is(err, meeting.ErrNotFound):
 			was = told{} // somebody deleted it
-		case errors.Is(err, live.ErrClash):
+		case errors.Is(err, meeting.ErrClash):
 			return was, err
 		case err != nil:
 			was.doubtful = true
@@ -198,7 +198,7 @@ func (s *Service) tell(ctx context.Context, was told, w wanted, done *outcome) (
 	id, err := s.LiveKit.CreateRule(ctx, w.rule(""))
 	if err != nil {
 		// Without an answer it may have been made.
-		was.doubtful = was.doubtful || !errors.Is(err, live.ErrClash)
+		was.doubtful = was.doubtful || !errors.Is(err, meeting.ErrClash)
 		return was, err
 	}
 	done.created = true
@@ -217,7 +217,7 @@ func (s *Service) tell(ctx context.Context, was told, w wanted, done *outcome) (
 // delete deletes a rule. That it is gone is success.
 func (s *Service) delete(ctx context.Context, id string, done *outcome) error {
 	err := s.LiveKit.DeleteRule(ctx, id)
-	if errors.Is(err, live.ErrGone) {
+	if errors.Is(err, meeting.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -271,7 +271,7 @@ func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err er
 }
 
 // rulesOf are the rules of a room that LiveKit has on the trunks in use, and on one more.
-func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]live.DispatchRule, error) {
+func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]meeting.DispatchRule, error) {
 	trunks := ids(s.Trunks.inUse(ctx))
 	if trunk != "" && !slices.Contains(trunks, trunk) {
 		trunks = append(trunks, trunk)
@@ -283,7 +283,7 @@ func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]li
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(rules, func(r live.DispatchRule) bool {
+	return slices.DeleteFunc(rules, func(r meeting.DispatchRule) bool {
 		room, ok := ruleRoom(r.Name)
 		return !ok || room != id || len(r.Trunks) == 0
 	}), nil

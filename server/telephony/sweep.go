@@ -16,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/room"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 const (
@@ -43,7 +43,7 @@ type situation struct {
 	room uuid.UUID
 	row  *ent.DispatchRule
 	// rules are those that LiveKit has.
-	rules []live.DispatchRule
+	rules []meeting.DispatchRule
 	// wanted is the rule that it should have; nil for none.
 	wanted *wanted
 }

@@ -17,13 +17,13 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/api/page"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/page"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // sweep sweeps once and returns what it did.
@@ -328,57 +328,57 @@ func TestSweep_telephonyOff(t *testing.T) {
 // What the settings and LiveKit's list make together.
 func TestTrunks(t *testing.T) {
 	t.Parallel()
-	good := live.Trunk{ID: "ST_a", Numbers: []string{"+33123456789"}, Bounded: true}
+	good := meeting.Trunk{ID: "ST_a", Numbers: []string{"+33123456789"}, Bounded: true}
 	tests := []struct {
 		name       string
 		configured []ConfiguredTrunk
-		listed     []live.Trunk
+		listed     []meeting.Trunk
 		err        error
 		want       string // trunk=number/number, …
 		problems   []string
 	}{
-		{"the only one", nil, []live.Trunk{good}, nil, "ST_a=+33123456789", nil},
+		{"the only one", nil, []meeting.Trunk{good}, nil, "ST_a=+33123456789", nil},
 		{"none", nil, nil, nil, "", []string{"no inbound trunk"}},
-		{"several", nil, []live.Trunk{good, {ID: "ST_b"}}, nil, "", []string{"2 inbound trunks"}},
-		{"no Redis", nil, nil, live.ErrNoTelephony, "", []string{"no Redis"}},
-		{"named, no Redis", []ConfiguredTrunk{{ID: "ST_a"}}, nil, live.ErrNoTelephony, "ST_a=", []string{"ST_a is of no use"}},
+		{"several", nil, []meeting.Trunk{good, {ID: "ST_b"}}, nil, "", []string{"2 inbound trunks"}},
+		{"no Redis", nil, nil, meeting.ErrNoTelephony, "", []string{"no Redis"}},
+		{"named, no Redis", []ConfiguredTrunk{{ID: "ST_a"}}, nil, meeting.ErrNoTelephony, "ST_a=", []string{"ST_a is of no use"}},
 		{
 			"one of several",
 			[]ConfiguredTrunk{{ID: "ST_b"}},
-			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
+			[]meeting.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
 			nil, "ST_b=+3222222222",
 			nil,
 		},
 		{
 			"in the order of the settings",
 			[]ConfiguredTrunk{{ID: "ST_b"}, {ID: "ST_a"}},
-			[]live.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
+			[]meeting.Trunk{good, {ID: "ST_b", Numbers: []string{"+3222222222"}, Authenticated: true}},
 			nil, "ST_b=+3222222222, ST_a=+33123456789",
 			nil,
 		},
 		{
 			"with numbers of the settings",
 			[]ConfiguredTrunk{{ID: "ST_a", Numbers: []string{"+4930123456", "+3222222222"}}},
-			[]live.Trunk{good},
+			[]meeting.Trunk{good},
 			nil, "ST_a=+4930123456/+3222222222", nil,
 		},
 		{
 			"unknown to LiveKit",
 			[]ConfiguredTrunk{{ID: "ST_c", Numbers: []string{"+4930123456"}}},
-			[]live.Trunk{good},
+			[]meeting.Trunk{good},
 			nil,
 			"ST_c=+4930123456",
 			[]string{"LiveKit does not have it"},
 		},
 		{
 			"open to everybody, for every number", nil,
-			[]live.Trunk{{ID: "ST_a"}},
+			[]meeting.Trunk{{ID: "ST_a"}},
 			nil, "ST_a=",
 			[]string{"anybody on the internet", "every number", "no number to show"},
 		},
 		{
 			"with numbers that are none", nil,
-			[]live.Trunk{{ID: "ST_a", Numbers: []string{"0033", "1000"}, Bounded: true}},
+			[]meeting.Trunk{{ID: "ST_a", Numbers: []string{"0033", "1000"}, Bounded: true}},
 			nil, "ST_a=",
 			[]string{"no number to show"},
 		},
@@ -420,20 +420,20 @@ func TestTrunks(t *testing.T) {
 
 // answer is what LiveKit says when it is asked for its trunks.
 type answer struct {
-	listed []live.Trunk
+	listed []meeting.Trunk
 	err    error
 }
 
-func (a answer) InboundTrunks(context.Context) ([]live.Trunk, error) { return a.listed, a.err }
+func (a answer) InboundTrunks(context.Context) ([]meeting.Trunk, error) { return a.listed, a.err }
 
 // LiveKit does not answer: what was known goes on counting, and before that the settings do.
 func TestTrunks_liveKitDown(t *testing.T) {
 	t.Parallel()
 	w := quiet(t, nil, "ST_a")
-	down := answer{err: fmt.Errorf("test: %w", live.ErrUnavailable)}
+	down := answer{err: fmt.Errorf("test: %w", meeting.ErrUnavailable)}
 	w.Trunks.LiveKit = down
-	if _, err := w.Trunks.Check(t.Context()); !errors.Is(err, live.ErrUnavailable) {
-		t.Errorf("got %v, want live.ErrUnavailable", err)
+	if _, err := w.Trunks.Check(t.Context()); !errors.Is(err, meeting.ErrUnavailable) {
+		t.Errorf("got %v, want meeting.ErrUnavailable", err)
 	}
 	if known := w.Trunks.inUse(t.Context()); len(known) != 1 || known[0].Numbers[0].GetE164() != numbers[0] {
 		t.Errorf("with settings: %v", known)
@@ -442,7 +442,7 @@ func TestTrunks_liveKitDown(t *testing.T) {
 	if known := w.Trunks.inUse(t.Context()); len(known) != 0 {
 		t.Errorf("without settings: %v, want none", known)
 	}
-	w.Trunks.LiveKit = answer{listed: []live.Trunk{{ID: "ST_b", Numbers: numbers[:1]}}}
+	w.Trunks.LiveKit = answer{listed: []meeting.Trunk{{ID: "ST_b", Numbers: numbers[:1]}}}
 	if _, err := w.Trunks.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -474,10 +474,10 @@ func TestTrunks_liveKitHangs(t *testing.T) {
 // hanging is a LiveKit that takes calls and never answers.
 type hanging struct{ asked *int }
 
-func (h hanging) InboundTrunks(context.Context) ([]live.Trunk, error) {
+func (h hanging) InboundTrunks(context.Context) ([]meeting.Trunk, error) {
 	*h.asked++
 	time.Sleep(checkAgain + time.Second)
-	return nil, live.ErrUnavailable
+	return nil, meeting.ErrUnavailable
 }
 
 func TestListTrunks(t *testing.T) {

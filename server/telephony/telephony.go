@@ -25,7 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -59,24 +59,24 @@ type Service struct {
 	Lease time.Duration
 }
 
-// LiveKit is what this package asks of LiveKit. server/livekit implements it.
+// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
 type LiveKit interface {
 	ruleKeeper
 	// Participants are none when there is no meeting.
-	Participants(ctx context.Context, room uuid.UUID) ([]live.Participant, error)
+	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
 }
 
 // ruleKeeper is what keeps dispatch rules.
 type ruleKeeper interface {
-	// CreateRule fails with live.ErrClash. After live.ErrUnavailable the rule may be there.
-	CreateRule(ctx context.Context, r live.DispatchRule) (id string, err error)
-	// UpdateRule fails with live.ErrGone and live.ErrClash. It does not move a rule to another trunk.
-	UpdateRule(ctx context.Context, r live.DispatchRule) error
-	// DeleteRule fails with live.ErrGone.
+	// CreateRule fails with meeting.ErrClash. After meeting.ErrUnavailable the rule may be there.
+	CreateRule(ctx context.Context, r meeting.DispatchRule) (id string, err error)
+	// UpdateRule fails with meeting.ErrNotFound and meeting.ErrClash. It does not move a rule to another trunk.
+	UpdateRule(ctx context.Context, r meeting.DispatchRule) error
+	// DeleteRule fails with meeting.ErrNotFound.
 	DeleteRule(ctx context.Context, id string) error
 	// ListRules are the rules for some trunks, among them those for all trunks.
-	ListRules(ctx context.Context, trunks ...string) ([]live.DispatchRule, error)
+	ListRules(ctx context.Context, trunks ...string) ([]meeting.DispatchRule, error)
 }
 
 // Invitations are what has a room's PIN in it.
@@ -88,12 +88,12 @@ type Invitations interface {
 
 // allowed reports whether a room lets people dial in at all.
 func allowed(r *ent.Room) bool {
-	return live.PhonePolicy(r.AccessLevel, r.Configuration) != usherv1.PhonePolicy_PHONE_POLICY_REFUSE
+	return meeting.PhonePolicy(r.AccessLevel, r.Configuration) != usherv1.PhonePolicy_PHONE_POLICY_REFUSE
 }
 
 // held reports whether people who dial into a room wait in its lobby.
 func held(r *ent.Room) bool {
-	return live.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_LOBBY
+	return meeting.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_LOBBY
 }
 
 // now is the present moment as the database keeps it.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 const (
@@ -23,8 +23,8 @@ const (
 // one that LiveKit has. Telephony is off while there are none. Every field is required.
 type Trunks struct {
 	LiveKit interface {
-		// InboundTrunks fails with live.ErrNoTelephony when LiveKit takes no calls.
-		InboundTrunks(ctx context.Context) ([]live.Trunk, error)
+		// InboundTrunks fails with meeting.ErrNoTelephony when LiveKit takes no calls.
+		InboundTrunks(ctx context.Context) ([]meeting.Trunk, error)
 	}
 	// Enabled is false when the operator switched telephony off.
 	Enabled bool
@@ -102,7 +102,7 @@ func (t *Trunks) check(ctx context.Context) error {
 	listed, err := t.LiveKit.InboundTrunks(ctx)
 	// From the answer on: it may have taken as long as the pause, and whoever waited for it is not to ask in turn.
 	t.asked = time.Now()
-	if errors.Is(err, live.ErrUnavailable) || ctx.Err() != nil {
+	if errors.Is(err, meeting.ErrUnavailable) || ctx.Err() != nil {
 		return err // what was known goes on counting
 	}
 	next := t.combine(listed, err)
@@ -137,7 +137,7 @@ func (t *Trunks) Run(ctx context.Context) {
 }
 
 // combine is what the settings and LiveKit's answer make together; err is why it has none.
-func (t *Trunks) combine(listed []live.Trunk, err error) *trunkState {
+func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
 	state := &trunkState{}
 	configured := t.Configured
 	switch {
@@ -154,7 +154,7 @@ func (t *Trunks) combine(listed []live.Trunk, err error) *trunkState {
 		state.problem("telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed))
 	}
 	for _, c := range configured {
-		i := slices.IndexFunc(listed, func(l live.Trunk) bool { return l.ID == c.ID })
+		i := slices.IndexFunc(listed, func(l meeting.Trunk) bool { return l.ID == c.ID })
 		numbers := c.Numbers
 		switch {
 		case err != nil:
@@ -174,7 +174,7 @@ func (t *Trunks) combine(listed []live.Trunk, err error) *trunkState {
 }
 
 // judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
-func (s *trunkState) judge(l live.Trunk, numbers []string) []string {
+func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 	if !l.Bounded && !l.Authenticated {
 		s.problem("trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID)
 	}

@@ -1,4 +1,4 @@
-// Package text cleans the names that people type: of rooms, of themselves, and what they search for.
+// Package text cleans the names that people type (of rooms, of themselves, search terms) and makes the slugs of rooms.
 //
 // What is cleaned can be shown beside other text without reordering or hiding it, and cleaning it again changes nothing.
 // It does not judge what a name says.

@@ -1,4 +1,4 @@
-// The S3 server of the tests of server/objectstore and server/recordings.
+// The S3 server of the tests of server/adapter/objectstore and server/recordings.
 module github.com/usher-meet/usher/tools/versitygw
 
 go 1.26.0

@@ -16,11 +16,11 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/live"
-	"github.com/usher-meet/usher/server/livekit"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // baselineVariable makes this program the baseline's server instead of the benchmarks; it holds the address to listen on.
@@ -65,7 +65,7 @@ func (b *baseline) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (
 		return nil, err
 	}
 	id := uuid.MustParse(r.GetId())
-	token, _, err := b.livekit.Token(live.Grant{
+	token, _, err := b.livekit.Token(meeting.Grant{
 		Room: id, Identity: "p_baseline", DisplayName: req.GetDisplayName(), Sources: []usherv1.TrackSource{1, 2, 3, 4},
 	}, "")
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/mail/catcher"
 )
 
 // BenchmarkMail invites 500 people of 50 domains, and waits until a mail server on loopback has all letters.
 func BenchmarkMail(b *testing.B) {
 	const letters, perCall, domains = 500, 100, 50
-	server := testenv.SMTP(b, catcher.Options{})
+	server := testenv.SMTP(b, mailcatcher.Options{})
 	for name, value := range map[string]string{
 		"USHER_SMTP_HOST": "127.0.0.1", "USHER_SMTP_PORT": strconv.Itoa(server.Port), "USHER_SMTP_TLS": "none",
 		"USHER_MAIL_FROM": "bench@usher.example",

@@ -26,9 +26,9 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
-	"github.com/usher-meet/usher/server/live"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -120,7 +120,7 @@ func meet(b *testing.B, db *dbtx.DB, address, livekit string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	meeting.Join(b, livekit, res.GetConnection().GetToken())
+	participant.Join(b, livekit, res.GetConnection().GetToken())
 	return id.String()
 }
 
@@ -240,6 +240,6 @@ func BenchmarkPIN(b *testing.B) {
 // noLiveKit is one that is down: PINs need none.
 type noLiveKit struct{}
 
-func (noLiveKit) InboundTrunks(context.Context) ([]live.Trunk, error) {
-	return nil, live.ErrUnavailable
+func (noLiveKit) InboundTrunks(context.Context) ([]meeting.Trunk, error) {
+	return nil, meeting.ErrUnavailable
 }

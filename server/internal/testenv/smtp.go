@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/usher-meet/usher/server/mail/catcher"
+	"github.com/usher-meet/usher/server/internal/mailcatcher"
 )
 
 // SMTPServer is a real mail server on a port of its own. It can be stopped and started again; what it caught stays.
@@ -24,14 +24,14 @@ type SMTPServer struct {
 	Port int
 
 	t       testing.TB
-	options catcher.Options
+	options mailcatcher.Options
 	mu      sync.Mutex
-	current *catcher.Catcher
-	before  []catcher.Mail
+	current *mailcatcher.Catcher
+	before  []mailcatcher.Mail
 }
 
 // SMTP starts a mail server.
-func SMTP(t testing.TB, o catcher.Options) *SMTPServer {
+func SMTP(t testing.TB, o mailcatcher.Options) *SMTPServer {
 	t.Helper()
 	s := &SMTPServer{Port: Port(t), t: t, options: o}
 	s.Start()
@@ -53,7 +53,7 @@ func (s *SMTPServer) Start() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current = catcher.Serve(l, s.options)
+	s.current = mailcatcher.Serve(l, s.options)
 }
 
 // Stop hangs up on everybody and closes the port.
@@ -69,10 +69,10 @@ func (s *SMTPServer) Stop() {
 }
 
 // Mails are all that were caught, the latest last.
-func (s *SMTPServer) Mails() []catcher.Mail {
+func (s *SMTPServer) Mails() []mailcatcher.Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := append([]catcher.Mail(nil), s.before...)
+	all := append([]mailcatcher.Mail(nil), s.before...)
 	if s.current != nil {
 		all = append(all, s.current.Mails()...)
 	}
@@ -90,7 +90,7 @@ func (s *SMTPServer) Connections() int {
 }
 
 // Wait waits until there are at least n messages, and returns all.
-func (s *SMTPServer) Wait(n int) []catcher.Mail {
+func (s *SMTPServer) Wait(n int) []mailcatcher.Mail {
 	s.t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if all := s.Mails(); len(all) >= n {

@@ -15,7 +15,7 @@ export function applyTheme(theme: Theme): void {
   else document.documentElement.setAttribute("data-theme", theme);
 }
 
-/** The operator's colour takes the place of ours, with letters on it that can be read, and in it. server/look does the same. */
+/** The operator's colour takes the place of ours, with letters on it that can be read, and in it. server/web/style does the same. */
 export function applyBrand(color: string): void {
   const parts = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(color);
   if (!parts) return;

@@ -25,7 +25,7 @@ import (
 	"github.com/twitchtv/twirp"
 
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // How a call can end before anybody is called.
@@ -215,7 +215,7 @@ func (b *Bridge) ring(id, from, to, pin string) (*rpc.EvaluateSIPDispatchRulesRe
 
 // Call is a call in a meeting, until the end of the test.
 type Call struct {
-	*meeting.Participant
+	*participant.Participant
 	// ID is LiveKit's id of the call.
 	ID string
 }
@@ -232,7 +232,7 @@ func (b *Bridge) Dial(from, to, pin string) (*Call, error) {
 		return nil, err
 	}
 	// The order of the bridge: connect without subscribing, publish, then subscribe.
-	p, err := meeting.TryJoin(b.t, b.lk.URL, token, lksdk.WithAutoSubscribe(false))
+	p, err := participant.TryJoin(b.t, b.lk.URL, token, lksdk.WithAutoSubscribe(false))
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}

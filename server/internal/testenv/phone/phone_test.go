@@ -8,7 +8,7 @@ import (
 	"github.com/livekit/protocol/auth"
 
 	"github.com/usher-meet/usher/server/internal/testenv"
-	"github.com/usher-meet/usher/server/internal/testenv/meeting"
+	"github.com/usher-meet/usher/server/internal/testenv/participant"
 )
 
 // The rules of a real livekit-server decide who gets where, and somebody who got there is heard and hears.
@@ -52,12 +52,12 @@ func TestBridge(t *testing.T) {
 }
 
 // join takes part as a browser does.
-func join(t *testing.T, url, room string) *meeting.Participant {
+func join(t *testing.T, url, room string) *participant.Participant {
 	t.Helper()
 	token, err := auth.NewAccessToken(testenv.LiveKitKey, testenv.LiveKitSecret).SetIdentity("web").
 		SetVideoGrant(&auth.VideoGrant{RoomJoin: true, Room: room}).SetValidFor(time.Minute).ToJWT()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return meeting.Join(t, url, token)
+	return participant.Join(t, url, token)
 }

@@ -1,0 +1,188 @@
+package accounts_test
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/internal/authtest"
+	"github.com/usher-meet/usher/server/internal/testenv"
+)
+
+func newAccounts(db *dbtx.DB) *accounts.Accounts {
+	return &accounts.Accounts{DB: db, CreateUsers: true, MatchByEmail: true, Log: slog.New(slog.DiscardHandler)}
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	const address = "ada@people.example"
+	withEmail := func(c *ent.UserCreate) { c.SetEmail(address).SetEmailVerified(true) }
+	verified := accounts.Claims{Sub: "test-new", Email: address, EmailVerified: true, FullName: "Ada King"}
+	for _, c := range []struct {
+		name   string
+		before [](func(*ent.UserCreate))
+		change func(*accounts.Accounts)
+		claims accounts.Claims
+		// want is the number of the account from before, -1 for a new one, -2 for none.
+		want int
+		err  string
+	}{
+		{name: "the first sign-in makes an account", claims: verified, want: -1},
+		{name: "unless switched off", change: func(a *accounts.Accounts) { a.CreateUsers = false }, claims: verified, want: -2, err: "does not make accounts"},
+		{name: "by sub", before: []func(*ent.UserCreate){func(c *ent.UserCreate) { c.SetSub("test-new") }, withEmail}, claims: verified, want: 0},
+		{name: "by verified address", before: []func(*ent.UserCreate){withEmail}, claims: verified, want: 0},
+		{name: "by address only if switched on", before: []func(*ent.UserCreate){withEmail}, change: func(a *accounts.Accounts) { a.MatchByEmail = false }, claims: verified, want: -1},
+		{name: "by address only if verified", before: []func(*ent.UserCreate){withEmail}, claims: accounts.Claims{Sub: "test-new", Email: address}, want: -1},
+		{name: "an empty address matches nobody", before: []func(*ent.UserCreate){func(*ent.UserCreate) {}}, claims: accounts.Claims{Sub: "test-new", EmailVerified: true}, want: -1},
+		{name: "the account of another sub is not taken", before: []func(*ent.UserCreate){func(c *ent.UserCreate) { withEmail(c); c.SetSub("test-other") }}, claims: verified, want: -1},
+		{name: "several with one address", before: []func(*ent.UserCreate){withEmail, withEmail}, claims: verified, want: -2, err: "several accounts"},
+		{name: "inactive", before: []func(*ent.UserCreate){func(c *ent.UserCreate) { c.SetSub("test-new").SetActive(false) }}, claims: verified, want: -2, err: "deactivated"},
+		{name: "inactive by address", before: []func(*ent.UserCreate){func(c *ent.UserCreate) { withEmail(c); c.SetActive(false) }}, claims: verified, want: -2, err: "deactivated"},
+		{name: "no sub", claims: accounts.Claims{Email: address, EmailVerified: true}, want: -2, err: "usable sub"},
+		{name: "a sub of one character", claims: accounts.Claims{Sub: "."}, want: -1},
+		{name: "a sub of 255 characters", claims: accounts.Claims{Sub: strings.Repeat("𝒜", 255)}, want: -1},
+		{name: "a sub with odd characters", claims: accounts.Claims{Sub: "a b\n'\";--%_\\|é"}, want: -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+				var before []*ent.User
+				for _, b := range c.before {
+					before = append(before, authtest.NewUser(t, db, b))
+				}
+				service := newAccounts(db)
+				if c.change != nil {
+					c.change(service)
+				}
+				got, err := service.SignIn(t.Context(), c.claims)
+				if c.want == -2 {
+					if err == nil || !strings.Contains(err.Error(), c.err) {
+						t.Errorf("SignIn = %v, %v, want an error with %q", got, err, c.err)
+					}
+				} else if err != nil {
+					t.Fatal(err)
+				} else if got.Sub == nil || *got.Sub != c.claims.Sub {
+					t.Errorf("sub %v, want %q", got.Sub, c.claims.Sub)
+				}
+				if c.want >= 0 && got.ID != before[c.want].ID {
+					t.Errorf("account %s, want number %d", got.ID, c.want)
+				}
+				users, err := db.Read.User.Query().Count(t.Context())
+				if want := len(before) + map[bool]int{true: 1}[c.want == -1]; err != nil || users != want {
+					t.Errorf("%d accounts, %v, want %d", users, err, want)
+				}
+			})
+		})
+	}
+}
+
+func TestAccounts_update(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		service := newAccounts(db)
+		sign := func(c accounts.Claims) *ent.User {
+			t.Helper()
+			u, err := service.SignIn(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		first := sign(accounts.Claims{Sub: "test", Email: "a@x.example", EmailVerified: true, FullName: "Ada", ShortName: "A"})
+		same := sign(accounts.Claims{Sub: "test"})
+		if same.ID != first.ID || same.Email != "a@x.example" || !same.EmailVerified || same.FullName != "Ada" || same.ShortName != "A" {
+			t.Errorf("empty claims changed the account to %+v", same)
+		}
+		if !same.UpdateTime.Equal(first.UpdateTime) {
+			t.Error("a sign-in with nothing new wrote the account")
+		}
+		moved := sign(accounts.Claims{Sub: "test", Email: "b@x.example", FullName: "Ada King"})
+		if moved.Email != "b@x.example" || moved.EmailVerified || moved.FullName != "Ada King" || moved.ShortName != "A" {
+			t.Errorf("new claims made %+v, want the new address, not verified, and the new name", moved)
+		}
+		if again := sign(accounts.Claims{Sub: "test", Email: "b@x.example", EmailVerified: true}); !again.EmailVerified {
+			t.Error("the address was verified since, and the account does not know")
+		}
+	})
+}
+
+func TestAccounts_concurrentFirstSignIn(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		service := newAccounts(db)
+		const browsers = 16
+		var (
+			all sync.WaitGroup
+			mu  sync.Mutex
+			ids = map[uuid.UUID]int{}
+		)
+		begin := make(chan struct{})
+		for range browsers {
+			all.Go(func() {
+				<-begin
+				u, err := service.SignIn(t.Context(), accounts.Claims{Sub: "test", FullName: "Ada"})
+				if err != nil {
+					t.Errorf("concurrent first sign-in: %v", err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[u.ID]++
+			})
+		}
+		close(begin)
+		all.Wait()
+		users, err := db.Read.User.Query().Count(t.Context())
+		if err != nil || users != 1 || len(ids) != 1 {
+			t.Errorf("%d accounts (%v) for %d answers, want one for all", users, err, len(ids))
+		}
+	})
+}
+
+func TestAPITokens_create(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		w := authtest.NewAPIOn(t, db, testenv.Redis(t).Client(t))
+		tokens := &auth.APITokens{DB: db, Keys: w.Keys}
+		u, inactive := w.User(), w.User(func(c *ent.UserCreate) { c.SetActive(false) })
+		soon := inAnHour()
+		for _, c := range []struct {
+			name string
+			wish auth.NewAPIToken
+			want string
+		}{
+			{"no scopes", auth.NewAPIToken{UserID: u.ID, ExpireTime: soon}, "scopes"},
+			{"an unknown scope", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read", "telephony"}, ExpireTime: soon}, "scopes"},
+			{"no end", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}}, "expire"},
+			{"367 days", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon.AddDate(0, 0, 367)}, "366 days"},
+			{"a long name", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon, Name: strings.Repeat("n", 101)}, "100"},
+			{"nobody", auth.NewAPIToken{UserID: uuid.New(), Scopes: []string{"read"}, ExpireTime: soon}, "no such user"},
+			{"an inactive user", auth.NewAPIToken{UserID: inactive.ID, Scopes: []string{"read"}, ExpireTime: soon}, "deactivated"},
+		} {
+			if _, _, err := tokens.Create(t.Context(), c.wish); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want %q", c.name, err, c.want)
+			}
+		}
+		if all, err := tokens.List(t.Context(), uuid.Nil); err != nil || len(all) != 0 {
+			t.Errorf("List after refusals = %v, %v, want none", all, err)
+		}
+		w.APIToken(u, auth.ScopeRead)
+		w.APIToken(u, auth.ScopeRooms)
+		for id, want := range map[uuid.UUID]int{u.ID: 2, uuid.Nil: 2, inactive.ID: 0} {
+			if all, err := tokens.List(t.Context(), id); err != nil || len(all) != want {
+				t.Errorf("List(%s) = %v, %v, want %d", id, all, err, want)
+			}
+		}
+		if err := tokens.Revoke(t.Context(), uuid.New()); !errors.Is(err, auth.ErrNoToken) {
+			t.Errorf("Revoke of nothing: %v, want ErrNoToken", err)
+		}
+	})
+}

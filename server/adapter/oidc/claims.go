@@ -1,0 +1,86 @@
+package oidc
+
+import (
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/text"
+)
+
+// claimSet are the claims of an ID token or user-info.
+type claimSet map[string]any
+
+func (c claimSet) text(name string) string {
+	s, _ := c[name].(string)
+	return strings.TrimSpace(s)
+}
+
+// isTrue takes "true" for true, as some providers write it.
+func (c claimSet) isTrue(name string) bool {
+	b, _ := c[name].(bool)
+	return b || c.text(name) == "true"
+}
+
+const (
+	maxSub   = 255 // characters; OpenID Connect Core 1.0, section 2
+	maxName  = 100
+	maxEmail = 254 // bytes; RFC 5321, section 4.5.3.1.3
+)
+
+// person reads who signed in. The user-info is newer and fuller than the ID token, so it goes first.
+func (c Config) person(proven, told claimSet) (accounts.Claims, error) {
+	// Not trimmed: two subjects that differ in white space are two people.
+	sub, _ := proven["sub"].(string)
+	if sub == "" || utf8.RuneCountInString(sub) > maxSub || strings.ContainsRune(sub, 0) {
+		return accounts.Claims{}, errors.New("the sub must have 1 to 255 characters, and none that is null")
+	}
+	person := accounts.Claims{Sub: sub}
+	for _, claims := range []claimSet{told, proven} {
+		// Address and verification come from one place: the one's word is not about the other's address.
+		if email := address(claims.text("email")); email != "" && person.Email == "" {
+			person.Email, person.EmailVerified = email, claims.isTrue("email_verified")
+		}
+		if person.FullName == "" {
+			person.FullName = text.Clean(c.fullName(claims), maxName)
+		}
+		if person.ShortName == "" {
+			person.ShortName = text.Clean(claims.text(c.shortNameClaim()), maxName)
+		}
+	}
+	return person, nil
+}
+
+func (c Config) fullName(claims claimSet) string {
+	if name := claims.text("name"); name != "" {
+		return name
+	}
+	var parts []string
+	for _, name := range c.FullNameClaims {
+		parts = append(parts, claims.text(name))
+	}
+	if len(c.FullNameClaims) == 0 {
+		family := claims.text("family_name")
+		if family == "" {
+			family = claims.text("usual_name")
+		}
+		parts = []string{claims.text("given_name"), family}
+	}
+	return strings.Join(parts, " ") // text.Clean drops the spaces of those that are empty
+}
+
+func (c Config) shortNameClaim() string {
+	if c.ShortNameClaim == "" {
+		return "given_name"
+	}
+	return c.ShortNameClaim
+}
+
+// address is an e-mail address in lower case, or "" for what cannot be one.
+func address(s string) string {
+	if len(s) > maxEmail || !strings.Contains(s, "@") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return ""
+	}
+	return strings.ToLower(s)
+}

@@ -1,0 +1,166 @@
+package oidc
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
+
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/signin"
+)
+
+// asymmetric are the algorithms that a signature of the provider may have: never "none", and never one whose key is a
+// shared secret, since the public key could be taken for it.
+var asymmetric = []string{
+	oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
+}
+
+var joseAlgorithms = func() []jose.SignatureAlgorithm {
+	all := make([]jose.SignatureAlgorithm, len(asymmetric))
+	for i, a := range asymmetric {
+		all[i] = jose.SignatureAlgorithm(a)
+	}
+	return all
+}()
+
+// AuthorizationURL implements signin.Provider.
+func (p *Provider) AuthorizationURL(ctx context.Context, req signin.AuthorizationRequest) (string, error) {
+	d, err := p.discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	var options []oauth2.AuthCodeOption
+	for name, value := range p.config.ExtraParams {
+		options = append(options, oauth2.SetAuthURLParam(name, value))
+	}
+	options = append(options, oidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier))
+	if req.Silent {
+		options = append(options, oauth2.SetAuthURLParam("prompt", "none"))
+	}
+	return d.oauth.AuthCodeURL(req.State, options...), nil
+}
+
+// Exchange implements signin.Provider.
+func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (*signin.Identity, error) {
+	d, err := p.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx = p.http.in(ctx)
+	token, err := d.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	if err != nil {
+		return nil, exchangeError(err)
+	}
+	raw, ok := token.Extra("id_token").(string)
+	if !ok {
+		return nil, refused(errors.New("the answer has no ID token"))
+	}
+	proven, err := p.verifyIDToken(ctx, d, raw, token.AccessToken, nonce)
+	if err != nil {
+		return nil, err
+	}
+	told, err := userInfo(ctx, d, token, proven.subject)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := p.config.person(proven.claims, told)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return &signin.Identity{Claims: claims, IDToken: raw}, nil
+}
+
+// EndSessionURL implements signin.Provider (OpenID Connect RP-Initiated Logout 1.0).
+func (p *Provider) EndSessionURL(ctx context.Context, idToken string) (string, bool) {
+	d, err := p.discover(ctx)
+	if err != nil || d.endSession == nil {
+		return "", false
+	}
+	address := *d.endSession
+	query := address.Query()
+	query.Set("id_token_hint", idToken)
+	query.Set("client_id", p.config.ClientID)
+	query.Set("post_logout_redirect_uri", p.config.PostLogoutURL)
+	address.RawQuery = query.Encode()
+	return address.String(), true
+}
+
+func refused(cause error) error { return auth.ErrUnauthenticated.Because(cause) }
+
+// exchangeError keeps the answer's text out of logs: it may repeat what was sent.
+func exchangeError(err error) error {
+	answer, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return auth.ErrSignInProvider.Because(fmt.Errorf("exchange the code: %w", err))
+	}
+	cause := fmt.Errorf("exchange the code: status %d, error %.64q", answer.Response.StatusCode, answer.ErrorCode)
+	if answer.Response.StatusCode >= http.StatusInternalServerError || answer.Response.StatusCode == http.StatusTooManyRequests {
+		return auth.ErrSignInProvider.Because(cause)
+	}
+	return refused(cause)
+}
+
+// idToken is what an ID token proves.
+type idToken struct {
+	subject string
+	claims  claimSet
+}
+
+func (p *Provider) verifyIDToken(ctx context.Context, d *discovery, raw, accessToken, nonce string) (*idToken, error) {
+	keys := &signatures{keys: d.keys}
+	verifier := oidc.NewVerifier(p.config.Issuer, keys, &oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric})
+	token, err := verifier.Verify(ctx, raw)
+	if keys.outage != nil {
+		return nil, keys.outage
+	}
+	if err != nil {
+		return nil, refused(err)
+	}
+	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1 {
+		return nil, refused(errors.New("the ID token is of another sign-in: its nonce differs"))
+	}
+	if token.AccessTokenHash != "" {
+		if err := token.VerifyAccessToken(accessToken); err != nil {
+			return nil, refused(err)
+		}
+	}
+	proven := &idToken{subject: token.Subject}
+	if err := token.Claims(&proven.claims); err != nil {
+		return nil, refused(err)
+	}
+	if party := proven.claims.text("azp"); party != "" && party != p.config.ClientID {
+		return nil, refused(errors.New("the ID token was issued to another client"))
+	}
+	return proven, nil
+}
+
+// userInfo asks for what the ID token need not say. A provider without that page has said everything.
+func userInfo(ctx context.Context, d *discovery, token *oauth2.Token, subject string) (claimSet, error) {
+	if d.provider.UserInfoEndpoint() == "" {
+		return nil, nil
+	}
+	info, err := d.provider.UserInfo(ctx, oauth2.StaticTokenSource(token))
+	if err != nil {
+		// The error may repeat the answer, which is about a person.
+		if _, ok := errors.AsType[*url.Error](err); !ok {
+			err = errors.New("it was refused, cannot be read, or its signature is not the provider's")
+		}
+		return nil, auth.ErrSignInProvider.Because(fmt.Errorf("get the user-info: %w", err))
+	}
+	if info.Subject != subject {
+		// OpenID Connect Core 1.0, section 5.3.2: it must not be used.
+		return nil, refused(errors.New("the user-info is about somebody else than the ID token"))
+	}
+	var claims claimSet
+	if err := info.Claims(&claims); err != nil {
+		return nil, refused(err)
+	}
+	return claims, nil
+}

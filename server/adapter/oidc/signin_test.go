@@ -1,0 +1,254 @@
+package oidc
+
+import (
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/signin"
+)
+
+func TestExchange(t *testing.T) {
+	t.Parallel()
+	text := func(status int, contentType, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	idToken := func(i *issuer, change jwt.MapClaims) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { i.tokens(w, i.idToken(change)) }
+	}
+	raw := func(i *issuer, token string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { i.tokens(w, token) }
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*issuer)
+		want   error
+	}{
+		{"good", func(*issuer) {}, nil},
+		{"without user-info", func(i *issuer) { i.discovery = map[string]any{"userinfo_endpoint": nil} }, nil},
+		{"user-info as signed JWT", func(i *issuer) {
+			i.userInfo = text(200, "application/jwt", i.sign(jwt.SigningMethodES256, i.ec, "ec", jwt.MapClaims{"sub": "test-ada"}))
+		}, nil},
+		{"another azp beside several audiences", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"aud": []string{testClient, "other"}, "azp": "other"})
+		}, auth.ErrUnauthenticated},
+		{"another nonce", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"nonce": "other"}) }, auth.ErrUnauthenticated},
+		{"no nonce", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"nonce": nil}) }, auth.ErrUnauthenticated},
+		{"another audience", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"aud": "other"}) }, auth.ErrUnauthenticated},
+		{"no audience", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"aud": nil}) }, auth.ErrUnauthenticated},
+		{"another issuer", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"iss": "https://other.example"}) }, auth.ErrUnauthenticated},
+		{"expired", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}) }, auth.ErrUnauthenticated},
+		{"no end", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"exp": nil}) }, auth.ErrUnauthenticated},
+		{"no subject", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"sub": nil})
+			i.discovery = map[string]any{"userinfo_endpoint": nil}
+		}, auth.ErrUnauthenticated},
+		{"another access token", func(i *issuer) { i.token = idToken(i, jwt.MapClaims{"at_hash": "test"}) }, auth.ErrUnauthenticated},
+		{"alg none", func(i *issuer) {
+			i.token = raw(i, i.sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", i.claims(nil)))
+		}, auth.ErrUnauthenticated},
+		{"HS256 with the client secret", func(i *issuer) {
+			i.token = raw(i, i.sign(jwt.SigningMethodHS256, []byte("test-client-secret"), "", i.claims(nil)))
+		}, auth.ErrUnauthenticated},
+		{"another key", func(i *issuer) { i.token = raw(i, i.sign(jwt.SigningMethodRS256, i.rsa2, "rsa", i.claims(nil))) }, auth.ErrUnauthenticated},
+		{"no ID token", func(i *issuer) {
+			i.token = text(200, "application/json", `{"access_token":"test","token_type":"Bearer"}`)
+		}, auth.ErrUnauthenticated},
+		{"a refusal", func(i *issuer) {
+			i.token = text(400, "application/json", `{"error":"invalid_grant","error_description":"test-private"}`)
+		}, auth.ErrUnauthenticated},
+		{"a failure", func(i *issuer) { i.token = text(502, "text/html", `test-private`) }, auth.ErrSignInProvider},
+		{"user-info about somebody else", func(i *issuer) { i.userInfo = text(200, "application/json", `{"sub":"test-eve"}`) }, auth.ErrUnauthenticated},
+		{"user-info about nobody", func(i *issuer) { i.userInfo = text(200, "application/json", `{"email":"test-private"}`) }, auth.ErrUnauthenticated},
+		{"user-info signed by another key", func(i *issuer) {
+			i.userInfo = text(200, "application/jwt", i.sign(jwt.SigningMethodRS256, i.rsa2, "rsa", jwt.MapClaims{"sub": "test-ada"}))
+		}, auth.ErrSignInProvider},
+		{"user-info that is not signed", func(i *issuer) {
+			i.userInfo = text(200, "application/jwt", i.sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "", jwt.MapClaims{"sub": "test-ada"}))
+		}, auth.ErrSignInProvider},
+		{"user-info refused", func(i *issuer) { i.userInfo = text(401, "text/plain", `test-private`) }, auth.ErrSignInProvider},
+		{"user-info that is endless", func(i *issuer) {
+			i.userInfo = text(200, "application/json", `{"sub":"test-ada","x":"`+strings.Repeat("a", 2*maxAnswer)+`"}`)
+		}, auth.ErrSignInProvider},
+		{"keys that cannot be fetched", func(i *issuer) { i.discovery = map[string]any{"jwks_uri": i.URL + "/token"} }, auth.ErrSignInProvider},
+		{"a provider of another name", func(i *issuer) { i.discovery = map[string]any{"issuer": "https://other.example"} }, auth.ErrSignInProvider},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			i := newIssuer(t, false)
+			c.change(i)
+			identity, err := i.provider().Exchange(t.Context(), testCode, "test-verifier", testNonce)
+			if c.want == nil {
+				if err != nil || identity.Claims.Sub != "test-ada" || identity.IDToken == "" {
+					t.Errorf("Exchange = %+v, %v, want the person", identity, err)
+				}
+				return
+			}
+			if !errors.Is(err, c.want) || identity != nil {
+				t.Errorf("Exchange = %+v, %v, want %v", identity, err, c.want)
+			}
+			if strings.Contains(err.Error(), "test-private") || strings.Contains(err.Error(), testCode) {
+				t.Errorf("the error repeats the answer: %v", err)
+			}
+		})
+	}
+}
+
+func TestExchange_clientSecret(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		methods any
+		secret  string
+		header  bool
+	}{
+		{"by default in the header", nil, "test-client-secret", true},
+		{"either", []string{"client_secret_post", "client_secret_basic"}, "test-client-secret", true},
+		{"in the form", []string{"client_secret_post"}, "test-client-secret", false},
+		{"no secret", []string{"none", "client_secret_basic"}, "", false},
+	} {
+		i := newIssuer(t, false)
+		i.discovery = map[string]any{"token_endpoint_auth_methods_supported": c.methods}
+		var header, form string
+		i.token = func(w http.ResponseWriter, r *http.Request) {
+			_, header, _ = r.BasicAuth()
+			form = r.FormValue("client_secret")
+			if r.FormValue("code_verifier") != "test-verifier" || r.FormValue("code") != testCode {
+				t.Errorf("%s: form %v", c.name, r.Form)
+			}
+			i.tokens(w, i.idToken(nil))
+		}
+		if _, err := i.provider(func(p *Config) { p.ClientSecret = c.secret }).Exchange(t.Context(), testCode, "test-verifier", testNonce); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if (header != "") != c.header || (form != "") == (c.header || c.secret == "") {
+			t.Errorf("%s: header %q, form %q", c.name, header, form)
+		}
+		if n := i.times("/token"); n != 1 {
+			t.Errorf("%s: the code was sent %d times", c.name, n)
+		}
+	}
+}
+
+func TestPerson(t *testing.T) {
+	t.Parallel()
+	type set = map[string]any
+	long := strings.Repeat("é", 150)
+	for _, c := range []struct {
+		name         string
+		config       Config
+		proven, told set
+		want         accounts.Claims
+	}{
+		{"nothing but a sub", Config{}, set{}, nil, accounts.Claims{}},
+		{"all of it", Config{}, set{}, set{"email": " Ada@X.example ", "email_verified": true, "name": "Ada  King", "given_name": "Ada"}, accounts.Claims{Email: "ada@x.example", EmailVerified: true, FullName: "Ada King", ShortName: "Ada"}},
+		{"from the ID token", Config{}, set{"email": "a@x.example", "email_verified": "true", "name": "Ada"}, nil, accounts.Claims{Email: "a@x.example", EmailVerified: true, FullName: "Ada"}},
+		{"the user-info goes first", Config{}, set{"name": "Old"}, set{"name": "New"}, accounts.Claims{FullName: "New"}},
+		{"empty user-info erases nothing", Config{}, set{"name": "Ada", "email": "a@x.example"}, set{"name": "", "email": ""}, accounts.Claims{FullName: "Ada", Email: "a@x.example"}},
+		{"another address is not verified by the ID token", Config{}, set{"email": "a@x.example", "email_verified": true}, set{"email": "b@x.example"}, accounts.Claims{Email: "b@x.example"}},
+		{"verified without an address", Config{}, set{"email_verified": true}, nil, accounts.Claims{}},
+		{"verified by another type", Config{}, set{"email": "a@x.example", "email_verified": 1}, nil, accounts.Claims{Email: "a@x.example"}},
+		{"given and family name", Config{}, set{"given_name": "Ada", "family_name": "King"}, nil, accounts.Claims{FullName: "Ada King", ShortName: "Ada"}},
+		{"given name only", Config{}, set{"given_name": "Ada"}, nil, accounts.Claims{FullName: "Ada", ShortName: "Ada"}},
+		{"ProConnect", Config{}, set{}, set{"given_name": "Ada", "usual_name": "King"}, accounts.Claims{FullName: "Ada King", ShortName: "Ada"}},
+		{"names of the settings", Config{FullNameClaims: []string{"first", "last"}, ShortNameClaim: "nick"}, set{"first": "A", "last": "K", "nick": "ada", "given_name": "no"}, nil, accounts.Claims{FullName: "A K", ShortName: "ada"}},
+		{"a long name", Config{}, set{"name": long, "given_name": long}, nil, accounts.Claims{FullName: long[:200], ShortName: long[:200]}},
+		{"control characters", Config{}, set{"name": "A\u202ed\x00a\nK"}, nil, accounts.Claims{FullName: "Ada K"}},
+		{"not an address", Config{}, set{"email": "ada", "email_verified": true}, nil, accounts.Claims{}},
+		{"an address with a line end", Config{}, set{"email": "a@x\r\nBcc: b"}, nil, accounts.Claims{}},
+		{"a long address", Config{}, set{"email": strings.Repeat("a", 250) + "@x.example"}, nil, accounts.Claims{}},
+		{"names of another type", Config{}, set{"name": 5, "email": []any{"a@x.example"}}, nil, accounts.Claims{}},
+	} {
+		c.proven["sub"], c.want.Sub = "test-ada", "test-ada"
+		got, err := c.config.person(c.proven, c.told)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	for sub, legal := range map[any]bool{
+		"": false, nil: false, 5: false, "a": true, " ": true, strings.Repeat("é", 255): true, strings.Repeat("e", 256): false, "a\x00": false, "a\nb'\"": true,
+	} {
+		if got, err := (Config{}).person(claimSet{"sub": sub}, nil); (err == nil) != legal || (legal && got.Sub != sub) {
+			t.Errorf("sub %q: %q, %v, want legal: %t", sub, got.Sub, err, legal)
+		}
+	}
+}
+
+func TestEndSessionURL(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	if got, ok := i.provider().EndSessionURL(t.Context(), "test-token"); ok {
+		t.Errorf("a provider without such a page: %s", got)
+	}
+	i.discovery = map[string]any{"end_session_endpoint": i.URL + "/end?realm=1"}
+	got, ok := i.provider().EndSessionURL(t.Context(), "test-token")
+	u, err := url.Parse(got)
+	if err != nil || !ok || u.Path != "/end" {
+		t.Fatalf("%s, %t, %v", got, ok, err)
+	}
+	want := url.Values{
+		"realm": {"1"}, "id_token_hint": {"test-token"}, "client_id": {testClient},
+		"post_logout_redirect_uri": {"https://meet.example.org/auth/logout/callback"},
+	}
+	if diff := cmp.Diff(want, u.Query()); diff != "" {
+		t.Error(diff)
+	}
+	i.set(func() { i.down = true })
+	if _, ok := i.provider().EndSessionURL(t.Context(), "test-token"); ok {
+		t.Error("a provider that is down has a page")
+	}
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, true)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Certificate().Raw})
+	if err := os.WriteFile(file, certificate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	trusting := i.provider(func(c *Config) { c.CAFile = file })
+	if _, err := trusting.AuthorizationURL(t.Context(), signin.AuthorizationRequest{}); err != nil {
+		t.Errorf("with its CA file: %v", err)
+	}
+	if _, err := i.provider().AuthorizationURL(t.Context(), signin.AuthorizationRequest{}); !errors.Is(err, auth.ErrSignInProvider) {
+		t.Errorf("without its CA file: %v, want ErrSignInProvider", err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := Config{Issuer: "https://id.example", Scopes: []string{"openid"}}
+	for name, change := range map[string]func(*Config){
+		"no issuer":              func(c *Config) { c.Issuer = "" },
+		"an issuer by name":      func(c *Config) { c.Issuer = "id.example" },
+		"an issuer by file":      func(c *Config) { c.Issuer = "file:///etc/passwd" },
+		"no openid":              func(c *Config) { c.Scopes = []string{"email"} },
+		"no such CA file":        func(c *Config) { c.CAFile = file + "x" },
+		"a CA file with nothing": func(c *Config) { c.CAFile = empty },
+	} {
+		c := good
+		change(&c)
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
