@@ -52,7 +52,7 @@ type right struct {
 	// state is the reason with which those who may call are refused, because nothing goes on in the room.
 	state string
 	// request makes a request for a room, from a caller of the given role.
-	request func(w *world) proto.Message
+	request func(w *matrixFixture) proto.Message
 }
 
 const (
@@ -64,24 +64,24 @@ const (
 var rights = map[string]right{
 	usherv1connect.ConfigServiceGetConfigProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms", "recordings", "invitations"}, serviceScope: "-",
-		request: func(*world) proto.Message { return &usherv1.GetConfigRequest{} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.GetConfigRequest{} },
 	},
 	usherv1connect.UsersServiceGetMeProcedure: {
 		tokenScopes: []string{"read"},
-		request:     func(*world) proto.Message { return &usherv1.GetMeRequest{} },
+		request:     func(*matrixFixture) proto.Message { return &usherv1.GetMeRequest{} },
 	},
 	usherv1connect.UsersServiceUpdateMeProcedure: {
-		request: func(*world) proto.Message {
+		request: func(*matrixFixture) proto.Message {
 			return &usherv1.UpdateMeRequest{User: &usherv1.User{Timezone: "Europe/Paris"}}
 		},
 	},
 	usherv1connect.UsersServiceSearchUsersProcedure: {
 		tokenScopes: []string{"read"},
-		request:     func(*world) proto.Message { return &usherv1.SearchUsersRequest{Query: "nobody@people.example"} },
+		request:     func(*matrixFixture) proto.Message { return &usherv1.SearchUsersRequest{Query: "nobody@people.example"} },
 	},
 	usherv1connect.RoomsServiceCreateRoomProcedure: {
 		tokenScopes: []string{"rooms"}, serviceScope: "rooms",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			req := &usherv1.CreateRoomRequest{Name: "made by the matrix"}
 			if w.service {
 				req.OwnerEmail = "owner@people.example"
@@ -91,57 +91,57 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceGetRoomProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-",
-		request: func(w *world) proto.Message { return &usherv1.GetRoomRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.GetRoomRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceListRoomsProcedure: {
 		tokenScopes: []string{"read", "rooms"},
-		request:     func(*world) proto.Message { return &usherv1.ListRoomsRequest{} },
+		request:     func(*matrixFixture) proto.Message { return &usherv1.ListRoomsRequest{} },
 	},
 	usherv1connect.RoomsServiceUpdateRoomProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.UpdateRoomRequest{Room: &usherv1.Room{Id: w.room.ID.String(), Name: "renamed"}}
 		},
 	},
 	usherv1connect.RoomsServiceDeleteRoomProcedure: {
 		tokenScopes: []string{"rooms"}, role: owner,
-		request: func(w *world) proto.Message { return &usherv1.DeleteRoomRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.DeleteRoomRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceJoinRoomProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", direct: true,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.JoinRoomRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
 		},
 	},
 	usherv1connect.LobbyServiceRequestEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.RequestEntryRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
 		},
 	},
 	usherv1connect.LobbyServiceWatchEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID", stream: true,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.WatchEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
 		},
 	},
 	usherv1connect.LobbyServiceCancelEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.CancelEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
 		},
 	},
 	usherv1connect.LobbyServiceListWaitingProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *world) proto.Message { return &usherv1.ListWaitingRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.ListWaitingRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.LobbyServiceWatchWaitingProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator, stream: true,
-		request: func(w *world) proto.Message { return &usherv1.WatchWaitingRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.WatchWaitingRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.LobbyServiceDecideEntryProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, needs: "ENTRY_NOT_FOUND", noLobby: true,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.DecideEntryRequest{
 				Room: w.room.ID.String(), EntryId: uuid.NewString(), Etag: "test-etag", Decision: usherv1.Decision_DECISION_ALLOW,
 			}
@@ -149,7 +149,7 @@ var rights = map[string]right{
 	},
 	usherv1connect.LobbyServiceDecideAllEntriesProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, noLobby: true,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.DecideAllEntriesRequest{
 				Room: w.room.ID.String(), EntryIds: []string{uuid.NewString()}, Decision: usherv1.Decision_DECISION_DENY,
 			}
@@ -157,52 +157,58 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceRenewConnectionProcedure: {
 		participant: true,
-		request:     func(*world) proto.Message { return &usherv1.RenewConnectionRequest{} },
+		request:     func(*matrixFixture) proto.Message { return &usherv1.RenewConnectionRequest{} },
 	},
 	usherv1connect.RoomsServiceEndMeetingProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *world) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RecordingsServiceStartRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_DISABLED",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.StartRecordingRequest{Room: w.room.ID.String(), Mode: usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT}
 		},
 	},
 	usherv1connect.RecordingsServiceStopRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_NOT_ACTIVE",
-		request: func(w *world) proto.Message { return &usherv1.StopRecordingRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.StopRecordingRequest{Room: w.room.ID.String()} },
 	},
 	// What depends on the role in a recording is in TestRecordingAccessMatrix: a role in its room gives none.
 	usherv1connect.RecordingsServiceGetRecordingProcedure: {
 		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: w.recording()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: w.recording()} },
 	},
 	usherv1connect.RecordingsServiceListRecordingsProcedure: {
 		tokenScopes: []string{"read", "recordings"},
-		request:     func(w *world) proto.Message { return &usherv1.ListRecordingsRequest{Room: w.room.ID.String()} },
+		request:     func(w *matrixFixture) proto.Message { return &usherv1.ListRecordingsRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RecordingsServiceUpdateRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.UpdateRecordingRequest{RecordingId: w.recording(), Keep: proto.Bool(true)}
 		},
 	},
 	usherv1connect.RecordingsServiceDeleteRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.DeleteRecordingRequest{RecordingId: w.recording()} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.DeleteRecordingRequest{RecordingId: w.recording()}
+		},
 	},
 	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.CreateDownloadUrlRequest{RecordingId: w.recording()} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.CreateDownloadUrlRequest{RecordingId: w.recording()}
+		},
 	},
 	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: {
 		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.ListRecordingAccessesRequest{RecordingId: w.recording()} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.ListRecordingAccessesRequest{RecordingId: w.recording()}
+		},
 	},
 	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.GrantRecordingAccessRequest{
 				RecordingId: w.recording(), Role: member, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
 			}
@@ -210,7 +216,7 @@ var rights = map[string]right{
 	},
 	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.RevokeRecordingAccessRequest{
 				RecordingId: w.recording(), Identifier: &usherv1.RevokeRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
 			}
@@ -218,17 +224,17 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
-		request: func(*world) proto.Message {
+		request: func(*matrixFixture) proto.Message {
 			return &usherv1.ResolveCreationCallbackRequest{CallbackId: "test-" + strings.Repeat("a", 22)}
 		},
 	},
 	usherv1connect.RoomsServiceListMembersProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *world) proto.Message { return &usherv1.ListMembersRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.ListMembersRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceAddMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.AddMemberRequest{
 				Room: w.room.ID.String(), Role: member, Identifier: &usherv1.AddMemberRequest_UserId{UserId: w.stranger.ID.String()},
 			}
@@ -236,7 +242,7 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceUpdateMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.UpdateMemberRequest{
 				Room: w.room.ID.String(), Role: administrator, Identifier: &usherv1.UpdateMemberRequest_UserId{UserId: w.other.ID.String()},
 			}
@@ -244,7 +250,7 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceRemoveMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.RemoveMemberRequest{
 				Room: w.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: w.other.ID.String()},
 			}
@@ -252,12 +258,12 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceListAuditEventsProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *world) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
 	},
 	// No mail is sent here.
 	usherv1connect.InvitationsServiceCreateInvitationsProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, state: "MAIL_UNAVAILABLE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.CreateInvitationsRequest{
 				Room: w.room.ID.String(), Recipients: []*usherv1.Recipient{{Email: "guest@people.example"}},
 			}
@@ -265,119 +271,127 @@ var rights = map[string]right{
 	},
 	usherv1connect.InvitationsServiceListInvitationsProcedure: {
 		tokenScopes: []string{"read", "invitations"}, role: administrator,
-		request: func(w *world) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.InvitationsServiceGetInvitationProcedure: {
 		tokenScopes: []string{"read", "invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.GetInvitationRequest{InvitationId: w.invitationID} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.GetInvitationRequest{InvitationId: w.invitationID}
+		},
 	},
 	usherv1connect.InvitationsServiceUpdateInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: w.invitationID, Message: "hello"}}
 		},
 	},
 	usherv1connect.InvitationsServiceResendInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
-		request: func(w *world) proto.Message { return &usherv1.ResendInvitationRequest{InvitationId: w.invitationID} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.ResendInvitationRequest{InvitationId: w.invitationID}
+		},
 	},
 	usherv1connect.InvitationsServiceRevokeInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
-		request: func(w *world) proto.Message { return &usherv1.RevokeInvitationRequest{InvitationId: w.invitationID} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.RevokeInvitationRequest{InvitationId: w.invitationID}
+		},
 	},
 	usherv1connect.InvitationsServiceResolveInvitationProcedure: {
 		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
-		request: func(w *world) proto.Message { return &usherv1.ResolveInvitationRequest{Token: w.invitationToken} },
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.ResolveInvitationRequest{Token: w.invitationToken}
+		},
 	},
 	usherv1connect.InvitationsServiceRespondInvitationProcedure: {
 		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.RespondInvitationRequest{Token: w.invitationToken, Response: usherv1.Attendance_ATTENDANCE_YES}
 		},
 	},
 	// LiveKit has no Redis here, and takes no calls.
 	usherv1connect.TelephonyServiceGetDialInProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
-		request: func(w *world) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceRotatePinProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "TELEPHONY_DISABLED",
-		request: func(w *world) proto.Message { return &usherv1.RotatePinRequest{Room: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.RotatePinRequest{Room: w.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceOpenDialInProcedure: {
 		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
-		request: func(w *world) proto.Message { return &usherv1.OpenDialInRequest{RoomId: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.OpenDialInRequest{RoomId: w.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceCloseDialInProcedure: {
 		service: true, serviceScope: "telephony",
-		request: func(w *world) proto.Message { return &usherv1.CloseDialInRequest{RoomId: w.room.ID.String()} },
+		request: func(w *matrixFixture) proto.Message { return &usherv1.CloseDialInRequest{RoomId: w.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceListDispatchRulesProcedure: {
 		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
-		request: func(*world) proto.Message { return &usherv1.ListDispatchRulesRequest{} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.ListDispatchRulesRequest{} },
 	},
 	usherv1connect.TelephonyServiceReconcileDialInProcedure: {
 		service: true, serviceScope: "telephony",
-		request: func(*world) proto.Message { return &usherv1.ReconcileDialInRequest{} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.ReconcileDialInRequest{} },
 	},
 	usherv1connect.TelephonyServiceListTrunksProcedure: {
 		service: true, serviceScope: "telephony",
-		request: func(*world) proto.Message { return &usherv1.ListTrunksRequest{} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.ListTrunksRequest{} },
 	},
 	usherv1connect.ParticipantsServiceListParticipantsProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.ListParticipantsRequest{Room: w.room.ID.String()}
 		},
 	},
 	usherv1connect.ParticipantsServiceMuteParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, alsoParticipant: true, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.MuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.MuteAllParticipantsRequest{Room: w.room.ID.String()}
 		},
 	},
 	usherv1connect.ParticipantsServiceUpdateParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.UpdateParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", DisplayName: proto.String("Matrix")}
 		},
 	},
 	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.SetParticipantRoleRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", Role: member}
 		},
 	},
 	usherv1connect.ParticipantsServiceRemoveParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.RemoveParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceLowerHandProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *world) proto.Message {
+		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.LowerHandRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceRaiseHandProcedure: {
 		participant: true, state: "ROOM_NOT_LIVE",
-		request: func(*world) proto.Message { return &usherv1.RaiseHandRequest{Raised: true} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.RaiseHandRequest{Raised: true} },
 	},
 	usherv1connect.ParticipantsServiceRenameProcedure: {
 		participant: true, direct: true, state: "ROOM_NOT_LIVE",
-		request: func(*world) proto.Message { return &usherv1.RenameRequest{DisplayName: "Matrix"} },
+		request: func(*matrixFixture) proto.Message { return &usherv1.RenameRequest{DisplayName: "Matrix"} },
 	},
 }
 
-// world is one room with its people, made for one call.
-type world struct {
+// matrixFixture is one room with its people, made for one call.
+type matrixFixture struct {
 	room *ent.Room
 	// other is a member of the room, stranger is not.
 	other, stranger *ent.User
@@ -389,12 +403,12 @@ type world struct {
 }
 
 // recording is one that was made in the room, to which nobody who calls has access.
-func (w *world) recording() string { return w.recordingID }
+func (w *matrixFixture) recording() string { return w.recordingID }
 
 // callerKind is one way to call.
 type callerKind struct {
 	name    string
-	prepare func(m *matrix, w *world, u *ent.User) connect.ClientOption
+	prepare func(m *matrix, w *matrixFixture, u *ent.User) connect.ClientOption
 	// user: the caller has a role; others are tried with none only.
 	user bool
 	// scopes of an API token; nil for other kinds.
@@ -405,33 +419,33 @@ type callerKind struct {
 }
 
 var callerKinds = []callerKind{
-	{name: "nobody", prepare: func(*matrix, *world, *ent.User) connect.ClientOption { return bearer("") }},
-	{name: "session", user: true, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+	{name: "nobody", prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption { return bearer("") }},
+	{name: "session", user: true, prepare: func(m *matrix, _ *matrixFixture, u *ent.User) connect.ClientOption {
 		c := m.session(u)
 		return header("Cookie", c.Name+"="+c.Value)
 	}},
-	{name: "token read", user: true, scopes: []string{"read"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+	{name: "token read", user: true, scopes: []string{"read"}, prepare: func(m *matrix, _ *matrixFixture, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "read"))
 	}},
-	{name: "token rooms", user: true, scopes: []string{"rooms"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+	{name: "token rooms", user: true, scopes: []string{"rooms"}, prepare: func(m *matrix, _ *matrixFixture, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "rooms"))
 	}},
-	{name: "token recordings", user: true, scopes: []string{"recordings"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+	{name: "token recordings", user: true, scopes: []string{"recordings"}, prepare: func(m *matrix, _ *matrixFixture, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "recordings"))
 	}},
-	{name: "token invitations", user: true, scopes: []string{"invitations"}, prepare: func(m *matrix, _ *world, u *ent.User) connect.ClientOption {
+	{name: "token invitations", user: true, scopes: []string{"invitations"}, prepare: func(m *matrix, _ *matrixFixture, u *ent.User) connect.ClientOption {
 		return bearer(m.apiToken(u, "invitations"))
 	}},
-	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+	{name: "service rooms", service: true, serviceScopes: []string{"rooms"}, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption {
 		return bearer(serviceToken)
 	}},
-	{name: "service telephony", service: true, serviceScopes: []string{"telephony"}, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+	{name: "service telephony", service: true, serviceScopes: []string{"telephony"}, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption {
 		return bearer(phoneServiceToken)
 	}},
-	{name: "service without scope", service: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+	{name: "service without scope", service: true, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption {
 		return bearer(idleServiceToken)
 	}},
-	{name: "participant", participant: true, prepare: func(m *matrix, w *world, _ *ent.User) connect.ClientOption {
+	{name: "participant", participant: true, prepare: func(m *matrix, w *matrixFixture, _ *ent.User) connect.ClientOption {
 		now := time.Now()
 		token, err := m.Keys.SignSession(auth.ParticipantSession{
 			RoomID: w.room.ID, Identity: m.Keys.NewIdentity(w.room.ID, uuid.Nil), DisplayName: "Matrix", JoinTime: now, ExpireTime: now.Add(time.Hour),
@@ -441,8 +455,8 @@ var callerKinds = []callerKind{
 		}
 		return bearer(token)
 	}},
-	{name: "bad token", bad: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption { return bearer("test-bad-token") }},
-	{name: "bad scheme", bad: true, prepare: func(*matrix, *world, *ent.User) connect.ClientOption {
+	{name: "bad token", bad: true, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption { return bearer("test-bad-token") }},
+	{name: "bad scheme", bad: true, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption {
 		return header("Authorization", "Basic dGVzdDp0ZXN0")
 	}},
 }
@@ -546,9 +560,9 @@ func TestAuthorizationMatrix(t *testing.T) {
 }
 
 // world makes a room in which caller has role, other is a member and somebody else is owner.
-func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, other *ent.User) *world {
+func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, other *ent.User) *matrixFixture {
 	m.t.Helper()
-	w := &world{other: other}
+	w := &matrixFixture{other: other}
 	ctx := m.t.Context()
 	err := m.DB.Run(ctx, func(tx *ent.Client) error {
 		var err error

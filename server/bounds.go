@@ -21,8 +21,8 @@ import (
 // larger than this is not even decoded.
 const maxRequest = 4 * fault.MaxRequest
 
-// patience is how long the server waits for a client. A deadline on the context ends neither a read nor a write.
-type patience struct {
+// clientTimeouts is how long the server waits for a client. A deadline on the context ends neither a read nor a write.
+type clientTimeouts struct {
 	// send is how long a client may take to send a request, from the end of the headers.
 	send time.Duration
 	// answer is how long it may take from then until it has read the answer, the time to make that included.
@@ -31,14 +31,14 @@ type patience struct {
 	stream time.Duration
 }
 
-// patienceOf leaves room for calls of the given time-out, and for streams of the 30 minutes that they may live.
-func patienceOf(call time.Duration) patience {
-	return patience{send: 30 * time.Second, answer: call + 30*time.Second, stream: 31 * time.Minute}
+// clientTimeoutsFor leaves room for calls of the given time-out, and for streams of the 30 minutes that they may live.
+func clientTimeoutsFor(call time.Duration) clientTimeouts {
+	return clientTimeouts{send: 30 * time.Second, answer: call + 30*time.Second, stream: 31 * time.Minute}
 }
 
 // wrap is middleware that gives up on clients that send or read too slowly. It wants the connection's own
 // http.ResponseWriter.
-func (p patience) wrap(next http.Handler) http.Handler {
+func (p clientTimeouts) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// HTTP/1 and HTTP/2 both have these deadlines; a transport without them does without. Those of HTTP/1 are the
 		// connection's: the write deadline is set anew with each request.
@@ -92,29 +92,29 @@ func readableQuery(r *http.Request) bool {
 	return err == nil
 }
 
-// shallow has streams receive on another stack, decoding and validation included: they keep their own for as long as they are
+// smallStack has streams receive on another stack, decoding and validation included: they keep their own for as long as they are
 // open. It is the innermost interceptor.
-type shallow struct{}
+type smallStack struct{}
 
 // WrapUnary implements connect.Interceptor.
-func (shallow) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+func (smallStack) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
 
 // WrapStreamingHandler implements connect.Interceptor.
-func (shallow) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (smallStack) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		return next(ctx, shallowConn{conn})
+		return next(ctx, smallStackConn{conn})
 	}
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (shallow) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (smallStack) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-type shallowConn struct{ connect.StreamingHandlerConn }
+type smallStackConn struct{ connect.StreamingHandlerConn }
 
 // Receive implements connect.StreamingHandlerConn.
-func (c shallowConn) Receive(message any) (err error) {
+func (c smallStackConn) Receive(message any) (err error) {
 	smallstack.Call(func() { err = c.StreamingHandlerConn.Receive(message) })
 	return err
 }

@@ -34,7 +34,7 @@ func dial(t *testing.T, s *httptest.Server, text string) net.Conn {
 // A client that does not send what it announced is cut off, wherever it sends it.
 func TestPatience_slowBody(t *testing.T) {
 	t.Parallel()
-	p := patience{send: 200 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
+	p := clientTimeouts{send: 200 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/read", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	mux.HandleFunc("/ignore", func(http.ResponseWriter, *http.Request) {})
@@ -54,7 +54,7 @@ func TestPatience_slowBody(t *testing.T) {
 // A client that does not read the answer is cut off.
 func TestPatience_slowReader(t *testing.T) {
 	t.Parallel()
-	p := patience{send: 100 * time.Millisecond, answer: 100 * time.Millisecond, stream: 10 * time.Second}
+	p := clientTimeouts{send: 100 * time.Millisecond, answer: 100 * time.Millisecond, stream: 10 * time.Second}
 	ended := make(chan struct{})
 	s := httptest.NewServer(p.wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var err error
@@ -76,7 +76,7 @@ func TestPatience_slowReader(t *testing.T) {
 // the next request.
 func TestPatience_longCall(t *testing.T) {
 	t.Parallel()
-	p := patience{send: 100 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
+	p := clientTimeouts{send: 100 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
 	s := httptest.NewServer(p.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			_, _ = io.Copy(io.Discard, r.Body)

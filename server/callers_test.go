@@ -221,7 +221,7 @@ func TestHoldCannotBeLifted(t *testing.T) {
 // A room that refuses callers cannot be called; who is there all the same is removed, and its other people stay.
 func TestPhonePolicyRefuse(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, restrictedRoom, phonesRefused)
+	p := startPhoneFixture(t, restrictedRoom, phonesRefused)
 	_, err := p.clients(bearer(phoneServiceToken)).OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: p.room})
 	wantReason(t, err, "TELEPHONY_DISABLED")
 	if rules := p.bridge.Rules(); len(rules) != 0 {
@@ -239,7 +239,7 @@ func TestPhonePolicyRefuse(t *testing.T) {
 // Where callers enter directly they are heard at once, and stay when the room gets a lobby for others.
 func TestPhonePolicyDirect(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, restrictedRoom, phonesDirect)
+	p := startPhoneFixture(t, restrictedRoom, phonesDirect)
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
@@ -262,7 +262,7 @@ func TestPhonePolicyDirect(t *testing.T) {
 // A public room has no lobby, unless it is said to have one for callers.
 func TestPhonePolicyPublic(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, publicRoom, phonesWait)
+	p := startPhoneFixture(t, publicRoom, phonesWait)
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())
@@ -283,7 +283,7 @@ func TestPhonePolicyPublic(t *testing.T) {
 // withholds theirs.
 func TestPhoneDenied(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, restrictedRoom, phonesWait)
+	p := startPhoneFixture(t, restrictedRoom, phonesWait)
 	p.open()
 	turnAway := func(number string) {
 		t.Helper()
@@ -315,7 +315,7 @@ func TestPhoneDenied(t *testing.T) {
 }
 
 // decisions are those about entries that are on record.
-func (p *phoned) decisions() (found []*usherv1.AuditEvent) {
+func (p *phoneFixture) decisions() (found []*usherv1.AuditEvent) {
 	p.t.Helper()
 	for _, e := range must[*usherv1.ListAuditEventsResponse](p.t)(p.host.ListAuditEvents(
 		p.t.Context(), &usherv1.ListAuditEventsRequest{Room: p.room})).GetEvents() {
@@ -333,7 +333,7 @@ func (p *phoned) decisions() (found []*usherv1.AuditEvent) {
 func TestPhoneGrace(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
-	p := startPhoned(t, restrictedRoom, phonesDirect, func(c *settings.Config) { c.Callers.Grace = grace })
+	p := startPhoneFixture(t, restrictedRoom, phonesDirect, func(c *settings.Config) { c.Callers.Grace = grace })
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	p.web.Hears(call.Identity())

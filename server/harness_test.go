@@ -199,7 +199,7 @@ func (i *instance) user(name string) *ent.User {
 func (i *instance) apiToken(u *ent.User, scopes ...string) string {
 	i.t.Helper()
 	tokens := auth.APITokens{DB: i.DB, Keys: i.Keys}
-	token, _, err := tokens.Create(i.t.Context(), auth.NewAPIToken{UserID: u.ID, Name: "test", Scopes: scopes, ExpireTime: time.Now().Add(time.Hour)})
+	token, _, err := tokens.Create(i.t.Context(), auth.CreateAPITokenParams{UserID: u.ID, Name: "test", Scopes: scopes, ExpireTime: time.Now().Add(time.Hour)})
 	if err != nil {
 		i.t.Fatal(err)
 	}

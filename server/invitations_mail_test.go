@@ -25,7 +25,7 @@ import (
 func TestMailOutage(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		v.mail.Stop()
 		var addresses []string
 		for n := range 20 {
@@ -48,7 +48,7 @@ func TestMailOutage(t *testing.T) {
 }
 
 // waitFailed waits until some letter was tried in vain.
-func (v *inviting) waitFailed(t *testing.T) {
+func (v *invitationFixture) waitFailed(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(v.log.String(), "job failed; it is tried again"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -62,7 +62,7 @@ func TestCreateInvitations_beforeSMTP(t *testing.T) {
 	t.Parallel()
 	speak := make(chan struct{})
 	var asked atomic.Bool
-	v := startInviting(t, mailcatcher.Options{Answer: func(mailcatcher.Stage, string) error { asked.Store(true); <-speak; return nil }})
+	v := startInvitationFixture(t, mailcatcher.Options{Answer: func(mailcatcher.Stage, string) error { asked.Store(true); <-speak; return nil }})
 	defer close(speak)
 	v.invite("charles@people.example")
 	if got := v.mail.Mails(); len(got) != 0 {
@@ -76,7 +76,7 @@ func TestInvitation_yesIsLost(t *testing.T) {
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		var hangUps atomic.Int32
 		hangUps.Store(1)
-		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
+		v := startInvitationFixture(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
 			if stage == mailcatcher.Data && hangUps.Add(-1) >= 0 {
 				return mailcatcher.ErrTakeAndHangUp
 			}
@@ -93,7 +93,7 @@ func TestInvitation_yesIsLost(t *testing.T) {
 }
 
 // repeatJobs has all jobs done again that send letters, as after a crash before they ended, and waits for that.
-func (v *inviting) repeatJobs(t *testing.T) {
+func (v *invitationFixture) repeatJobs(t *testing.T) {
 	t.Helper()
 	_, err := v.DB.SQL().ExecContext(t.Context(), `UPDATE river_job SET state = 'available', finalized_at = NULL, attempt = 0 WHERE kind = 'invitations.send'`)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestBounce(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		var refused, later atomic.Int32
-		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
+		v := startInvitationFixture(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
 			switch {
 			case stage == mailcatcher.To && address == "nobody@people.example":
 				refused.Add(1)
@@ -150,7 +150,7 @@ func TestBounce(t *testing.T) {
 func TestQuotas(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.PerUser, c.Mail.PerInstance = 30, 50 })
 		addresses := func(who string, n int) []*usherv1.Recipient {
 			var all []*usherv1.Recipient
 			for i := range n {
@@ -202,7 +202,7 @@ func TestQuotas(t *testing.T) {
 
 func TestRecipientsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{})
+	v := startInvitationFixture(t, mailcatcher.Options{})
 	addresses := []string{"charles@people.example", "grace@other.example", "alan@third.example"}
 	v.invite(addresses...)
 	all := v.mail.Wait(3)
@@ -228,7 +228,7 @@ func TestInvitation_overtaken(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		came, goOn := make(chan struct{}), make(chan struct{})
-		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
+		v := startInvitationFixture(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, _ string) error {
 			if stage == mailcatcher.Data {
 				came <- struct{}{}
 				<-goOn
@@ -270,7 +270,7 @@ func TestInvitation_slowDomain(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
 		goOn := make(chan struct{})
-		v := startInviting(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
+		v := startInvitationFixture(t, mailcatcher.Options{Answer: func(stage mailcatcher.Stage, address string) error {
 			if stage == mailcatcher.Data && strings.HasSuffix(address, "@slow.example") {
 				<-goOn
 			}
@@ -300,7 +300,7 @@ func TestInvitation_slowDomain(t *testing.T) {
 func TestStopMail(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		v.invite("charles@people.example")
 		header := v.read(v.mail.Wait(1)[0]).Header.Get("List-Unsubscribe")
 		path := strings.TrimPrefix(strings.Trim(header, "<>"), "http://usher.test")
@@ -333,7 +333,7 @@ func TestStopMail(t *testing.T) {
 // The letter to somebody with an account is in their language, and who invites does not learn that there is one.
 func TestInvitationLanguage(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{})
+	v := startInvitationFixture(t, mailcatcher.Options{})
 	reader := v.user("Reader In Dutch")
 	if err := v.DB.Run(t.Context(), func(tx *ent.Client) error {
 		if err := tx.User.Update().Where(user.ID(v.owner.ID)).SetLanguage("fr").Exec(t.Context()); err != nil {

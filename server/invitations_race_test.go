@@ -18,7 +18,7 @@ import (
 func TestInvitation_expiresMeanwhile(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.Sweep = time.Hour })
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase, func(c *settings.Config) { c.Mail.Sweep = time.Hour })
 		ctx := t.Context()
 		for name, c := range map[string]struct {
 			call func(id string) error
@@ -55,7 +55,7 @@ func TestInvitation_expiresMeanwhile(t *testing.T) {
 
 // whileItExpires closes an invitation as the sweep does, in a transaction that ends once call waits for it, and returns what
 // that says. On SQLite nobody can begin to write meanwhile, so there is nothing to wait for.
-func (v *inviting) whileItExpires(id string, call func() error) error {
+func (v *invitationFixture) whileItExpires(id string, call func() error) error {
 	v.t.Helper()
 	ctx, done := v.t.Context(), make(chan error, 1)
 	err := v.DB.Run(ctx, func(tx *ent.Client) error {

@@ -38,8 +38,8 @@ func mailThrough(port int) func(*settings.Config) {
 	}
 }
 
-// inviting is a server that sends mail, and a restricted room with its owner.
-type inviting struct {
+// invitationFixture is a server that sends mail, and a restricted room with its owner.
+type invitationFixture struct {
 	*instance
 	mail  *testenv.SMTPServer
 	owner *ent.User
@@ -47,11 +47,11 @@ type inviting struct {
 	room  *usherv1.Room
 }
 
-func startInviting(t *testing.T, o mailcatcher.Options, change ...func(*settings.Config)) *inviting {
+func startInvitationFixture(t *testing.T, o mailcatcher.Options, change ...func(*settings.Config)) *invitationFixture {
 	t.Helper()
 	mail := testenv.SMTP(t, o)
 	i := start(t, append([]func(*settings.Config){withMail(mail)}, change...)...)
-	return newInviting(t, i, mail)
+	return newInvitationFixture(t, i, mail)
 }
 
 // onBoth runs a test on PostgreSQL and on SQLite.
@@ -65,9 +65,9 @@ func onBoth(t *testing.T, test func(t *testing.T, onDatabase func(*settings.Conf
 	})
 }
 
-func newInviting(t *testing.T, i *instance, mail *testenv.SMTPServer) *inviting {
+func newInvitationFixture(t *testing.T, i *instance, mail *testenv.SMTPServer) *invitationFixture {
 	t.Helper()
-	v := &inviting{instance: i, mail: mail, owner: i.user("Ada Of Invitations")}
+	v := &invitationFixture{instance: i, mail: mail, owner: i.user("Ada Of Invitations")}
 	v.host = i.clients(bearer(i.apiToken(v.owner, "rooms", "read", "invitations")))
 	v.room = must[*usherv1.CreateRoomResponse](t)(v.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
 		Name: "Analytical Engines", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
@@ -84,7 +84,7 @@ func recipients(addresses ...string) []*usherv1.Recipient {
 }
 
 // invite invites addresses, who all are.
-func (v *inviting) invite(addresses ...string) []*usherv1.Invitation {
+func (v *invitationFixture) invite(addresses ...string) []*usherv1.Invitation {
 	v.t.Helper()
 	res := must[*usherv1.CreateInvitationsResponse](v.t)(v.host.CreateInvitations(v.t.Context(), &usherv1.CreateInvitationsRequest{
 		Room: v.room.GetId(), Recipients: recipients(addresses...),
@@ -96,7 +96,7 @@ func (v *inviting) invite(addresses ...string) []*usherv1.Invitation {
 }
 
 // status waits until an invitation stands there.
-func (v *inviting) status(id string, want usherv1.InvitationStatus) *usherv1.Invitation {
+func (v *invitationFixture) status(id string, want usherv1.InvitationStatus) *usherv1.Invitation {
 	v.t.Helper()
 	var got *usherv1.Invitation
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
@@ -110,7 +110,7 @@ func (v *inviting) status(id string, want usherv1.InvitationStatus) *usherv1.Inv
 }
 
 // read takes a letter apart.
-func (v *inviting) read(m mailcatcher.Mail) *mailcatcher.Parts {
+func (v *invitationFixture) read(m mailcatcher.Mail) *mailcatcher.Parts {
 	v.t.Helper()
 	p, err := m.Read()
 	if err != nil {
@@ -122,7 +122,7 @@ func (v *inviting) read(m mailcatcher.Mail) *mailcatcher.Parts {
 var linkPattern = regexp.MustCompile(`http://usher\.test/i/([A-Za-z0-9_-]+)`)
 
 // link is the token of the link in a letter.
-func (v *inviting) link(m mailcatcher.Mail) string {
+func (v *invitationFixture) link(m mailcatcher.Mail) string {
 	v.t.Helper()
 	p := v.read(m)
 	found := linkPattern.FindStringSubmatch(p.Text)
@@ -137,7 +137,7 @@ func (v *inviting) link(m mailcatcher.Mail) string {
 }
 
 // to is the latest letter to an address.
-func (v *inviting) to(address string) mailcatcher.Mail {
+func (v *invitationFixture) to(address string) mailcatcher.Mail {
 	v.t.Helper()
 	all := v.mail.Mails()
 	slices.Reverse(all)
@@ -150,7 +150,7 @@ func (v *inviting) to(address string) mailcatcher.Mail {
 	return mailcatcher.Mail{}
 }
 
-func (v *inviting) event(m mailcatcher.Mail) (method string, event ical.Event) {
+func (v *invitationFixture) event(m mailcatcher.Mail) (method string, event ical.Event) {
 	v.t.Helper()
 	p := v.read(m)
 	c, err := ical.NewDecoder(strings.NewReader(p.Calendar)).Decode()
@@ -178,7 +178,7 @@ func testInvitationEndToEnd(t *testing.T, onDatabase func(*settings.Config)) {
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	phone.New(t, lk).Trunk("trunk", "+4930100")
 	i := startOn(t, lk, withMail(mail), onDatabase)
-	v := newInviting(t, i, mail)
+	v := newInvitationFixture(t, i, mail)
 	guest := i.clients()
 	begin := time.Now().Add(5 * time.Minute).UTC().Truncate(time.Second)
 	invite := func(address, language string, skip bool) *usherv1.Invitation {
@@ -290,7 +290,7 @@ func testInvitationEndToEnd(t *testing.T, onDatabase func(*settings.Config)) {
 func TestRenewConnection_invited(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		ctx := t.Context()
 		revoke := func(invited *usherv1.Invitation, _ *ent.User) {
 			must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(ctx, &usherv1.RevokeInvitationRequest{InvitationId: invited.GetId()}))
@@ -337,7 +337,7 @@ func TestRenewConnection_invited(t *testing.T) {
 }
 
 // expire moves the end of a link into the past.
-func (v *inviting) expire(id string, ago time.Duration) {
+func (v *invitationFixture) expire(id string, ago time.Duration) {
 	v.t.Helper()
 	err := v.DB.Run(v.t.Context(), func(tx *ent.Client) error {
 		return tx.Invitation.UpdateOneID(uuid.MustParse(id)).SetExpireTime(time.Now().UTC().Add(-ago)).Exec(v.t.Context())
@@ -348,7 +348,7 @@ func (v *inviting) expire(id string, ago time.Duration) {
 }
 
 // enterInvited gets a connection with a link, from the lobby as a client that always asks there.
-func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string) *usherv1.Connection {
+func (v *invitationFixture) enterInvited(t *testing.T, guest *clients, token, name string) *usherv1.Connection {
 	t.Helper()
 	entry := must[*usherv1.RequestEntryResponse](t)(guest.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{
 		Room: v.room.GetId(), DisplayName: name, InvitationToken: token,
@@ -359,7 +359,7 @@ func (v *inviting) enterInvited(t *testing.T, guest *clients, token, name string
 	return entry.GetConnection()
 }
 
-func (v *inviting) wantAudit(t *testing.T, action string, want int) {
+func (v *invitationFixture) wantAudit(t *testing.T, action string, want int) {
 	t.Helper()
 	n := 0
 	for _, e := range must[*usherv1.ListAuditEventsResponse](t)(v.host.ListAuditEvents(t.Context(), &usherv1.ListAuditEventsRequest{Room: v.room.GetId()})).GetEvents() {
@@ -375,7 +375,7 @@ func (v *inviting) wantAudit(t *testing.T, action string, want int) {
 // What people type into names and messages stays text, and wrong input is refused before anything is done.
 func TestCreateInvitations_badInput(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{})
+	v := startInvitationFixture(t, mailcatcher.Options{})
 	now := time.Now()
 	for name, req := range map[string]*usherv1.CreateInvitationsRequest{
 		"a message of a megabyte": {Message: strings.Repeat("x", 900_000), Recipients: recipients("a@people.example")},
@@ -414,7 +414,7 @@ func TestCreateInvitations_badInput(t *testing.T) {
 func TestCreateInvitations_again(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		first := v.invite("charles@people.example")[0]
 		token := v.link(v.mail.Wait(1)[0])
 		second := v.invite("charles@PEOPLE.example")[0]
@@ -451,7 +451,7 @@ func TestCreateInvitations_again(t *testing.T) {
 func TestUpdateInvitation_keepsLink(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		v.invite("charles@people.example")
 		long := time.Now().UTC().Add(-40 * 24 * time.Hour)
 		if _, err := v.DB.SQL().ExecContext(t.Context(), `UPDATE invitations SET create_time = $1`, long); err != nil {
@@ -474,7 +474,7 @@ var putOff = regexp.MustCompile(`usher_jobs_total\{kind="invitations.send",outco
 func TestUpdateInvitation(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
 		inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 			Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
@@ -523,7 +523,7 @@ func TestUpdateInvitation(t *testing.T) {
 // What a room's roles may do with an invitation.
 func TestInvitationRoles(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{})
+	v := startInvitationFixture(t, mailcatcher.Options{})
 	for role, want := range map[usherv1.Role]string{0: "INVITATION_NOT_FOUND", member: "INSUFFICIENT_ROLE", administrator: "", owner: ""} {
 		id := v.invite(fmt.Sprintf("guest%d@people.example", role))[0].GetId()
 		u := v.user(fmt.Sprintf("Caller Number %d", role))
@@ -549,7 +549,7 @@ func TestInvitationRoles(t *testing.T) {
 	}
 }
 
-func (v *inviting) browse(method, path string, form url.Values, language string) (*http.Response, string) {
+func (v *invitationFixture) browse(method, path string, form url.Values, language string) (*http.Response, string) {
 	v.t.Helper()
 	req, err := http.NewRequestWithContext(v.t.Context(), method, v.URL+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -572,7 +572,7 @@ func (v *inviting) browse(method, path string, form url.Values, language string)
 
 func TestInvitationPage(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{}, func(c *settings.Config) {
+	v := startInvitationFixture(t, mailcatcher.Options{}, func(c *settings.Config) {
 		c.Limits.NotFound.Name, c.Limits.NotFound.Burst, c.Limits.NotFound.Period = "not-found", 20, time.Hour
 	})
 	begin := time.Now().Add(24 * time.Hour)
@@ -641,7 +641,7 @@ func TestInvitationPage(t *testing.T) {
 // add_as_member makes members of those who have an account, and of others when they come.
 func TestCreateInvitations_addAsMember(t *testing.T) {
 	t.Parallel()
-	v := startInviting(t, mailcatcher.Options{})
+	v := startInvitationFixture(t, mailcatcher.Options{})
 	has := v.user("Has Account")
 	must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 		Room: v.room.GetId(), Recipients: recipients(has.Email, "later.person@people.example", v.owner.Email), AddAsMember: true,
@@ -661,7 +661,7 @@ func TestCreateInvitations_addAsMember(t *testing.T) {
 func TestInvitation_roomDeleted(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
-		v := startInviting(t, mailcatcher.Options{}, onDatabase)
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
 		begin := time.Now().Add(24 * time.Hour)
 		must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
 			Room: v.room.GetId(), Recipients: recipients("charles@people.example"),

@@ -155,7 +155,7 @@ func TestHostCredentialEnds(t *testing.T) {
 	sessions := &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour}
 	tokens := &auth.APITokens{DB: i.DB, Keys: i.Keys}
 	token := func(life time.Duration) (string, *ent.APIToken) {
-		wish := auth.NewAPIToken{UserID: ada.ID, Name: "test", Scopes: []string{"read"}, ExpireTime: time.Now().Add(life)}
+		wish := auth.CreateAPITokenParams{UserID: ada.ID, Name: "test", Scopes: []string{"read"}, ExpireTime: time.Now().Add(life)}
 		token, row, err := tokens.Create(t.Context(), wish)
 		if err != nil {
 			t.Fatal(err)

@@ -59,7 +59,7 @@ func TestNoDuplicateAfterCrash(t *testing.T) {
 
 // mailCrash is a server that is a process of its own, and can be held at each step of sending a letter.
 type mailCrash struct {
-	*inviting
+	*invitationFixture
 	settings childSettings
 	process  *testenv.Process
 	// reached says that the mail server holds a letter up, and goOn ends that.
@@ -82,7 +82,7 @@ func newMailCrash(t *testing.T, onDatabase func(*settings.Config)) *mailCrash {
 		Places: places{Database: string(config.DatabaseURL), Redis: redis.Address, LiveKit: lk.URL},
 	}
 	c.process = startChild(t, c.settings)
-	c.inviting = newInviting(t, outside(t, "http://"+listen, string(config.DatabaseURL), redis, lk), mail)
+	c.invitationFixture = newInvitationFixture(t, outside(t, "http://"+listen, string(config.DatabaseURL), redis, lk), mail)
 	return c
 }
 

@@ -23,8 +23,8 @@ import (
 // dialled is the number of the only trunk.
 const dialled = "+4930100"
 
-// phoned is a server whose rooms can be called, one of its rooms, and somebody in it.
-type phoned struct {
+// phoneFixture is a server whose rooms can be called, one of its rooms, and somebody in it.
+type phoneFixture struct {
 	*instance
 	bridge *phone.Bridge
 	lk     *livekit.Client
@@ -38,8 +38,8 @@ type phoned struct {
 	pin string
 }
 
-// startPhoned starts a server with a trunk, and a room that its owner is in and speaks in.
-func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config)) *phoned {
+// startPhoneFixture starts a server with a trunk, and a room that its owner is in and speaks in.
+func startPhoneFixture(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config)) *phoneFixture {
 	t.Helper()
 	listen, webhook := listenForWebhooks(t)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
@@ -49,7 +49,7 @@ func startPhoned(t *testing.T, access usherv1.AccessLevel, policy usherv1.PhoneP
 
 func startPhonedOn(
 	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config),
-) *phoned {
+) *phoneFixture {
 	t.Helper()
 	bridge := phone.New(t, lk)
 	bridge.Trunk("trunk", dialled)
@@ -59,10 +59,10 @@ func startPhonedOn(
 func startPhonedWith(
 	t *testing.T, lk *testenv.LiveKitServer, bridge *phone.Bridge, access usherv1.AccessLevel, policy usherv1.PhonePolicy,
 	change ...func(*settings.Config),
-) *phoned {
+) *phoneFixture {
 	t.Helper()
 	i := startOn(t, lk, change...)
-	p := &phoned{instance: i, bridge: bridge, owner: i.user("Ada Of Phones")}
+	p := &phoneFixture{instance: i, bridge: bridge, owner: i.user("Ada Of Phones")}
 	p.host = i.clients(bearer(i.apiToken(p.owner, "rooms", "read")))
 	p.room = must[*usherv1.CreateRoomResponse](t)(p.host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
 		Name: "Phones", AccessLevel: access, Configuration: &usherv1.RoomConfiguration{PhonePolicy: policy},
@@ -80,7 +80,7 @@ func startPhonedWith(
 }
 
 // second is somebody else with a browser.
-func (p *phoned) second() *participant.Participant {
+func (p *phoneFixture) second() *participant.Participant {
 	p.t.Helper()
 	conn := must[*usherv1.JoinRoomResponse](p.t)(p.host.JoinRoom(p.t.Context(), &usherv1.JoinRoomRequest{Room: p.room})).GetConnection()
 	other := participant.Join(p.t, conn.GetServerUrl(), conn.GetToken())
@@ -89,7 +89,7 @@ func (p *phoned) second() *participant.Participant {
 }
 
 // setPolicy changes who waits, and what callers do.
-func (p *phoned) setPolicy(access usherv1.AccessLevel, policy usherv1.PhonePolicy) {
+func (p *phoneFixture) setPolicy(access usherv1.AccessLevel, policy usherv1.PhonePolicy) {
 	p.t.Helper()
 	must[*usherv1.UpdateRoomResponse](p.t)(p.host.UpdateRoom(p.t.Context(), &usherv1.UpdateRoomRequest{
 		Room: &usherv1.Room{Id: p.room, AccessLevel: access, Configuration: &usherv1.RoomConfiguration{PhonePolicy: policy}},
@@ -97,7 +97,7 @@ func (p *phoned) setPolicy(access usherv1.AccessLevel, policy usherv1.PhonePolic
 }
 
 // open has the room be open for callers now, whatever became of LiveKit's events.
-func (p *phoned) open() {
+func (p *phoneFixture) open() {
 	p.t.Helper()
 	phones := p.clients(bearer(phoneServiceToken))
 	must[*usherv1.OpenDialInResponse](p.t)(phones.OpenDialIn(p.t.Context(), &usherv1.OpenDialInRequest{RoomId: p.room}))
@@ -105,7 +105,7 @@ func (p *phoned) open() {
 }
 
 // rule is the dispatch rule of the room, as soon as there is one.
-func (p *phoned) rule() (rule phone.Rule) {
+func (p *phoneFixture) rule() (rule phone.Rule) {
 	p.t.Helper()
 	p.until("there is a dispatch rule", func() bool {
 		rules := p.bridge.Rules()
@@ -120,14 +120,14 @@ func (p *phoned) rule() (rule phone.Rule) {
 }
 
 // dial makes a call that gets through. The number is in no log.
-func (p *phoned) dial(number, to, pin string) *phone.Call {
+func (p *phoneFixture) dial(number, to, pin string) *phone.Call {
 	p.t.Helper()
 	p.secrets.add(number)
 	return p.bridge.MustDial(number, to, pin)
 }
 
 // dialRefused makes a call that the PIN opens, and that is ended: perhaps before the caller's client has connected.
-func (p *phoned) dialRefused(number string) {
+func (p *phoneFixture) dialRefused(number string) {
 	p.t.Helper()
 	p.secrets.add(number)
 	call, err := p.bridge.Dial(number, dialled, p.pin)
@@ -140,7 +140,7 @@ func (p *phoned) dialRefused(number string) {
 }
 
 // caller is somebody on the phone as LiveKit has them now, and whether they are there.
-func (p *phoned) caller(c *phone.Call) (meeting.Participant, bool) {
+func (p *phoneFixture) caller(c *phone.Call) (meeting.Participant, bool) {
 	p.t.Helper()
 	people, err := p.lk.Participants(p.t.Context(), p.id)
 	if err != nil {
@@ -154,7 +154,7 @@ func (p *phoned) caller(c *phone.Call) (meeting.Participant, bool) {
 }
 
 // until polls, patiently.
-func (p *phoned) until(what string, ok func() bool) {
+func (p *phoneFixture) until(what string, ok func() bool) {
 	p.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
@@ -166,23 +166,23 @@ func (p *phoned) until(what string, ok func() bool) {
 }
 
 // untilHeld waits until a caller hears nothing and is not heard.
-func (p *phoned) untilHeld(c *phone.Call) {
+func (p *phoneFixture) untilHeld(c *phone.Call) {
 	p.t.Helper()
 	p.until("the caller is held", func() bool { return p.isHeld(c) })
 }
 
-func (p *phoned) isHeld(c *phone.Call) bool {
+func (p *phoneFixture) isHeld(c *phone.Call) bool {
 	x, there := p.caller(c)
 	return there && x.NoSubscribe && len(x.Tracks) == 1 && x.Tracks[0].Muted && x.Attributes["lobby"] == "waiting"
 }
 
 // silent checks that a held caller and the meeting do not hear each other for a while.
-func (p *phoned) silent(c *phone.Call) {
+func (p *phoneFixture) silent(c *phone.Call) {
 	p.t.Helper()
 	p.silentTo(c, p.web)
 }
 
-func (p *phoned) silentTo(c *phone.Call, other *participant.Participant) {
+func (p *phoneFixture) silentTo(c *phone.Call, other *participant.Participant) {
 	p.t.Helper()
 	time.Sleep(300 * time.Millisecond) // what is on its way arrives
 	caller, web := c.Heard(other.Identity()), other.Heard(c.Identity())
@@ -196,7 +196,7 @@ func (p *phoned) silentTo(c *phone.Call, other *participant.Participant) {
 }
 
 // waitingCall is the entry of the only call that waits.
-func (p *phoned) waitingCall() *usherv1.Entry {
+func (p *phoneFixture) waitingCall() *usherv1.Entry {
 	p.t.Helper()
 	var entries []*usherv1.Entry
 	p.until("one caller waits", func() bool {
@@ -208,7 +208,7 @@ func (p *phoned) waitingCall() *usherv1.Entry {
 }
 
 // decide decides about the only call that waits.
-func (p *phoned) decide(d usherv1.Decision) (*usherv1.Entry, error) {
+func (p *phoneFixture) decide(d usherv1.Decision) (*usherv1.Entry, error) {
 	p.t.Helper()
 	e := p.waitingCall()
 	res, err := p.host.DecideEntry(p.t.Context(), &usherv1.DecideEntryRequest{
@@ -218,7 +218,7 @@ func (p *phoned) decide(d usherv1.Decision) (*usherv1.Entry, error) {
 }
 
 // heldInList says of the only caller what ListParticipants says.
-func (p *phoned) heldInList() *usherv1.Participant {
+func (p *phoneFixture) heldInList() *usherv1.Participant {
 	p.t.Helper()
 	for _, x := range must[*usherv1.ListParticipantsResponse](p.t)(p.host.ListParticipants(
 		p.t.Context(), &usherv1.ListParticipantsRequest{Room: p.room})).GetParticipants() {
@@ -260,7 +260,7 @@ func TestPhoneSweep(t *testing.T) {
 // done the other leaves alone, and when one dies the other finds who calls.
 func TestPhoneReplicas(t *testing.T) {
 	t.Parallel()
-	p := startPhoned(t, restrictedRoom, phonesWait)
+	p := startPhoneFixture(t, restrictedRoom, phonesWait)
 	other := serve(t, p.Config, p.Redis, p.LiveKit)
 	p.host = other.clients(bearer(other.apiToken(p.owner, "rooms", "read")))
 	p.open()
@@ -435,7 +435,7 @@ func TestPhoneLobby(t *testing.T) {
 }
 
 // measureHolds prints how long it takes to hold a caller, from the arrival of LiveKit's event to its last answer.
-func (p *phoned) measureHolds(events *relay, api *faultyLiveKit) {
+func (p *phoneFixture) measureHolds(events *relay, api *faultyLiveKit) {
 	p.t.Helper()
 	const calls = 20
 	took := make([]time.Duration, 0, calls)
@@ -455,7 +455,7 @@ func (p *phoned) measureHolds(events *relay, api *faultyLiveKit) {
 }
 
 // hearEachOther waits until a caller and the meeting do.
-func (p *phoned) hearEachOther(c *phone.Call) {
+func (p *phoneFixture) hearEachOther(c *phone.Call) {
 	p.t.Helper()
 	c.Hears(p.web.Identity())
 	p.web.Hears(c.Identity())

@@ -35,14 +35,14 @@ func inAHurry(c *settings.Config) {
 }
 
 // orders applies a deed to the next order of a recorder, and passes everything else on.
-func orders(d deed) func(*http.Request) deed {
+func orders(d proxyFault) func(*http.Request) proxyFault {
 	var mu sync.Mutex
 	done := false
-	return func(r *http.Request) deed {
+	return func(r *http.Request) proxyFault {
 		mu.Lock()
 		defer mu.Unlock()
 		if done || !strings.HasSuffix(r.URL.Path, "/StartRoomCompositeEgress") {
-			return deed{}
+			return proxyFault{}
 		}
 		done = true
 		return d
@@ -50,7 +50,7 @@ func orders(d deed) func(*http.Request) deed {
 }
 
 // egresses are those that LiveKit knows of the room, of one recording.
-func (s *studio) egresses(id string) (list []meeting.Egress) {
+func (s *recordingFixture) egresses(id string) (list []meeting.Egress) {
 	s.t.Helper()
 	for _, e := range must[[]meeting.Egress](s.t)(s.liveKit().RoomEgresses(s.t.Context(), uuid.MustParse(s.room.GetId()))) {
 		if strings.Contains(e.Path, id) {
@@ -61,7 +61,7 @@ func (s *studio) egresses(id string) (list []meeting.Egress) {
 }
 
 // finish stops what is being recorded, and waits until people were told.
-func (s *studio) finish(id string) {
+func (s *recordingFixture) finish(id string) {
 	s.t.Helper()
 	must[*usherv1.StopRecordingResponse](s.t)(s.host.StopRecording(s.t.Context(), &usherv1.StopRecordingRequest{Room: s.room.GetId()}))
 	s.until(id, recordingToldOf)
@@ -70,7 +70,7 @@ func (s *studio) finish(id string) {
 // Hosts on two servers start at the same moment, with a real LiveKit behind: there is one recorder.
 func TestOneRecordingPerRoom_concurrent(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newRecordingFixture(t)
 	s.join(s.host, "Olga")
 	token := bearer(s.apiToken(s.owner, "rooms", "recordings"))
 	hosts := []*clients{s.host, s.sibling().clients(token)}
@@ -113,10 +113,10 @@ func TestOneRecordingPerRoom_concurrent(t *testing.T) {
 // and what it stores is deleted.
 func TestLateEgressIsStopped(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t, inAHurry)
+	s := newRecordingFixture(t, inAHurry)
 	s.join(s.host, "Olga")
 	arrives := make(chan struct{})
-	s.liveKitAPI.set(orders(deed{until: arrives}))
+	s.liveKitAPI.set(orders(proxyFault{until: arrives}))
 	given := s.start(screenRecording)
 	s.until(given.GetId(), recordingFailedToStart)
 	next := s.start(screenRecording)
@@ -139,7 +139,7 @@ func TestLateEgressIsStopped(t *testing.T) {
 // soon.
 func TestDeadWorkerFreesRoom(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t, inAHurry)
+	s := newRecordingFixture(t, inAHurry)
 	s.join(s.host, "Olga")
 	for ending, want := range map[recorder.Ending]usherv1.RecordingStatus{
 		recorder.Died: recordingFailed, recorder.DiedStored: recordingToldOf,
@@ -164,10 +164,10 @@ func TestDeadWorkerFreesRoom(t *testing.T) {
 // recording says so.
 func TestStartAnswerLost(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t, inAHurry)
+	s := newRecordingFixture(t, inAHurry)
 	s.join(s.host, "Olga")
-	s.webhooks.set(func(*http.Request) deed { return deed{status: http.StatusOK} })
-	s.liveKitAPI.set(orders(deed{loseAnswer: true}))
+	s.webhooks.set(func(*http.Request) proxyFault { return proxyFault{status: http.StatusOK} })
+	s.liveKitAPI.set(orders(proxyFault{loseAnswer: true}))
 	there := s.start(screenRecording)
 	if there.GetStatus() != usherv1.RecordingStatus_RECORDING_STATUS_INITIATED {
 		t.Errorf("no answer, and it is %v", there.GetStatus())
@@ -178,7 +178,7 @@ func TestStartAnswerLost(t *testing.T) {
 		t.Errorf("%d recorders, want one", len(list))
 	}
 
-	s.liveKitAPI.set(orders(deed{lose: true}))
+	s.liveKitAPI.set(orders(proxyFault{lose: true}))
 	none := s.start(screenRecording)
 	if none.GetStatus() != usherv1.RecordingStatus_RECORDING_STATUS_INITIATED {
 		t.Errorf("no answer, and it is %v", none.GetStatus())

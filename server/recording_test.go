@@ -30,14 +30,14 @@ const (
 	proxySecret   = "test-proxy-secret-of-32-characters-or-more"
 )
 
-// studio is a server that records: with LiveKit, a recorder, a store that sends events, and a mail server.
-type studio struct {
+// recordingFixture is a server that records: with LiveKit, a recorder, a store that sends events, and a mail server.
+type recordingFixture struct {
 	*instance
 	s3       *testenv.S3Server
 	recorder *recorder.Recorder
 	mails    *testenv.SMTPServer
 	// liveKitAPI is between the server and LiveKit's API, webhooks between LiveKit's events and the server.
-	liveKitAPI, webhooks *meddler
+	liveKitAPI, webhooks *faultyProxy
 	owner                *ent.User
 	host                 *clients
 	room                 *usherv1.Room
@@ -74,18 +74,18 @@ func startRecorder(t testing.TB, redis *testenv.RedisServer) *recorder.Recorder 
 	return r
 }
 
-func newStudio(t *testing.T, change ...func(*settings.Config)) *studio {
+func newRecordingFixture(t *testing.T, change ...func(*settings.Config)) *recordingFixture {
 	t.Helper()
-	s := &studio{}
+	s := &recordingFixture{}
 	listen, _ := listenForWebhooks(t)
 	redis := testenv.Redis(t)
-	s.webhooks = newMeddler(t, "http://"+listen)
+	s.webhooks = newFaultyProxy(t, "http://"+listen)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: redis, Webhooks: []string{s.webhooks.URL + "/webhooks/livekit"}})
 	s.recorder = startRecorder(t, redis)
 	// The store wants somebody to answer when it starts; then it must be the server, which wants the store's address.
-	s.s3 = testenv.S3(t, storageHook(newMeddler(t, "http://"+listen).URL))
+	s.s3 = testenv.S3(t, storageHook(newFaultyProxy(t, "http://"+listen).URL))
 	s.mails = testenv.SMTP(t, mailcatcher.Options{})
-	s.liveKitAPI = newMeddler(t, lk.URL)
+	s.liveKitAPI = newFaultyProxy(t, lk.URL)
 	s.instance = startOn(t, lk, append([]func(*settings.Config){func(c *settings.Config) {
 		c.Listen, c.LiveKit.URL = listen, s.liveKitAPI.URL
 		studioParts{S3: s.s3.URL}.configure(c)
@@ -101,13 +101,13 @@ func newStudio(t *testing.T, change ...func(*settings.Config)) *studio {
 }
 
 // join brings somebody into the meeting.
-func (s *studio) join(c *clients, name string) *participant.Participant {
+func (s *recordingFixture) join(c *clients, name string) *participant.Participant {
 	s.t.Helper()
 	res := must[*usherv1.JoinRoomResponse](s.t)(c.JoinRoom(s.t.Context(), &usherv1.JoinRoomRequest{Room: s.room.GetId(), DisplayName: name}))
 	return participant.Join(s.t, res.GetConnection().GetServerUrl(), res.GetConnection().GetToken())
 }
 
-func (s *studio) start(mode usherv1.RecordingMode) *usherv1.Recording {
+func (s *recordingFixture) start(mode usherv1.RecordingMode) *usherv1.Recording {
 	s.t.Helper()
 	return must[*usherv1.StartRecordingResponse](s.t)(s.host.StartRecording(s.t.Context(), &usherv1.StartRecordingRequest{
 		Room: s.room.GetId(), Mode: mode,
@@ -115,7 +115,7 @@ func (s *studio) start(mode usherv1.RecordingMode) *usherv1.Recording {
 }
 
 // until waits until a recording has a status.
-func (s *studio) until(id string, want usherv1.RecordingStatus) (r *usherv1.Recording) {
+func (s *recordingFixture) until(id string, want usherv1.RecordingStatus) (r *usherv1.Recording) {
 	s.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -134,7 +134,7 @@ func (s *studio) until(id string, want usherv1.RecordingStatus) (r *usherv1.Reco
 }
 
 // label waits until the meeting shows of its recording what it should.
-func (s *studio) label(p *participant.Participant, mode, status string) {
+func (s *recordingFixture) label(p *participant.Participant, mode, status string) {
 	s.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -153,7 +153,7 @@ func (s *studio) label(p *participant.Participant, mode, status string) {
 }
 
 // get fetches something as a user.
-func (s *studio) get(address string, header http.Header) (int, []byte, http.Header) {
+func (s *recordingFixture) get(address string, header http.Header) (int, []byte, http.Header) {
 	s.t.Helper()
 	req := must[*http.Request](s.t)(http.NewRequestWithContext(s.t.Context(), http.MethodGet, address, nil))
 	for name, values := range header {
@@ -170,7 +170,7 @@ func (s *studio) get(address string, header http.Header) (int, []byte, http.Head
 // Two people meet, one of them records; what comes of it is told, and can be fetched in every way, byte for byte.
 func TestRecordingEndToEnd(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newRecordingFixture(t)
 	err := s.DB.Run(t.Context(), func(tx *ent.Client) error {
 		return tx.User.UpdateOne(s.owner).SetLanguage("fr").SetTimezone("Europe/Paris").Exec(t.Context())
 	})
@@ -206,7 +206,7 @@ func TestRecordingEndToEnd(t *testing.T) {
 }
 
 // wantOneMail: the owner got one, in their language.
-func (s *studio) wantOneMail(rec *usherv1.Recording) {
+func (s *recordingFixture) wantOneMail(rec *usherv1.Recording) {
 	s.t.Helper()
 	mails := s.mails.Mails()
 	if len(mails) != 1 || mails[0].To != s.owner.Email {
@@ -224,7 +224,7 @@ func (s *studio) wantOneMail(rec *usherv1.Recording) {
 }
 
 // wantDownloads: signed by the store, from this server, and through nginx as docs/recording.md sets it up.
-func (s *studio) wantDownloads(rec *usherv1.Recording) {
+func (s *recordingFixture) wantDownloads(rec *usherv1.Recording) {
 	s.t.Helper()
 	t := s.t
 	res := must[*usherv1.CreateDownloadUrlResponse](t)(s.host.CreateDownloadUrl(t.Context(), &usherv1.CreateDownloadUrlRequest{RecordingId: rec.GetId()}))
@@ -290,7 +290,7 @@ func (s *studio) wantDownloads(rec *usherv1.Recording) {
 }
 
 // nginx runs the configuration of docs/recording.md.
-func (s *studio) nginx() string {
+func (s *recordingFixture) nginx() string {
 	s.t.Helper()
 	document := string(must[[]byte](s.t)(os.ReadFile("../docs/recording.md")))
 	_, text, found := strings.Cut(document, "```nginx\n")
@@ -311,7 +311,7 @@ func (s *studio) nginx() string {
 // The doctor looks at the storage, where there is one.
 func TestDoctor_storage(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newRecordingFixture(t)
 	names, bad, details := diagnose(t, s.Config, 0)
 	if !slices.Contains(names, "storage") || slices.Contains(bad, "storage") {
 		t.Errorf("a storage that is there: %v, bad %v\n%v", names, bad, details)
@@ -345,7 +345,7 @@ func TestRecordingTranscriptEndToEnd(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	t.Cleanup(summary.Close)
-	s := newStudio(t, func(c *settings.Config) {
+	s := newRecordingFixture(t, func(c *settings.Config) {
 		c.Summary = settings.SummaryConfig{URL: summary.URL + "/tasks", Token: "test-summary-token"}
 	})
 	s.join(s.host, "Olga")
@@ -371,7 +371,7 @@ func TestRecordingTranscriptEndToEnd(t *testing.T) {
 // What LiveKit's recorder can do on a bad day, with the real LiveKit between: the end is what happened, and the room is free.
 func TestRecordingBadDays(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newRecordingFixture(t)
 	s.join(s.host, "Olga")
 	soon := 50 * time.Millisecond
 	for name, day := range map[string]struct {

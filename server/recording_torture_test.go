@@ -106,25 +106,25 @@ func (m *torture) count(what string) {
 }
 
 // meddle is what becomes of requests between two parts. kill, if it is set, kills the server that asked, or is asked.
-func (m *torture) meddle(what string, kill func()) func(*http.Request) deed {
-	return func(*http.Request) deed {
+func (m *torture) meddle(what string, kill func()) func(*http.Request) proxyFault {
+	return func(*http.Request) proxyFault {
 		rng := m.chance()
 		if !m.wild.Load() || rng.IntN(100) < 65 {
-			return deed{}
+			return proxyFault{}
 		}
-		d, name := deed{hold: time.Duration(rng.IntN(700)) * time.Millisecond}, "late"
+		d, name := proxyFault{hold: time.Duration(rng.IntN(700)) * time.Millisecond}, "late"
 		switch rng.IntN(6) {
 		case 0:
-			d, name = deed{lose: true}, "lost"
+			d, name = proxyFault{lose: true}, "lost"
 		case 1:
-			d, name = deed{status: http.StatusInternalServerError}, "500"
+			d, name = proxyFault{status: http.StatusInternalServerError}, "500"
 		case 2:
 			d.again, name = true, "repeated"
 		case 3:
 			d.loseAnswer, name = true, "answered in vain"
 		case 4:
 			if rng.IntN(3) == 0 {
-				d, name = deed{then: kill}, "killed before the answer"
+				d, name = proxyFault{then: kill}, "killed before the answer"
 			}
 		}
 		m.count(what + " " + name)
@@ -133,24 +133,24 @@ func (m *torture) meddle(what string, kill func()) func(*http.Request) deed {
 }
 
 // meddleWithNews is the same for events: they can be lost though they were taken, and overtake each other.
-func (m *torture) meddleWithNews(what string) func(*http.Request) deed {
-	return func(*http.Request) deed {
+func (m *torture) meddleWithNews(what string) func(*http.Request) proxyFault {
+	return func(*http.Request) proxyFault {
 		rng := m.chance()
 		if !m.wild.Load() || rng.IntN(100) < 40 {
-			return deed{}
+			return proxyFault{}
 		}
 		late := time.Duration(rng.IntN(3000)) * time.Millisecond
-		d, name := deed{ahead: true, hold: late}, "overtaken"
+		d, name := proxyFault{ahead: true, hold: late}, "overtaken"
 		switch rng.IntN(5) {
 		case 0:
-			d, name = deed{status: http.StatusOK}, "lost"
+			d, name = proxyFault{status: http.StatusOK}, "lost"
 		case 1:
-			d, name = deed{status: http.StatusInternalServerError}, "500"
+			d, name = proxyFault{status: http.StatusInternalServerError}, "500"
 		case 2:
 			d.again, name = true, "overtaken and repeated"
 		case 3:
 			server := m.servers[rng.IntN(len(m.servers))]
-			d, name = deed{then: func() { m.kill(server) }}, "killed before the answer"
+			d, name = proxyFault{then: func() { m.kill(server) }}, "killed before the answer"
 		}
 		m.count(what + " " + name)
 		return d
@@ -188,8 +188,8 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 		listen = append(listen, address)
 	}
 	// LiveKit tells the first server; the store tells the last one.
-	webhooks := newMeddler(t, "http://"+first)
-	hook := newMeddler(t, "http://"+listen[n-1])
+	webhooks := newFaultyProxy(t, "http://"+first)
+	hook := newFaultyProxy(t, "http://"+listen[n-1])
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: m.redis, Webhooks: []string{webhooks.URL + "/webhooks/livekit"}})
 	m.s3 = testenv.S3(t, storageHook(hook.URL))
 	m.mails = testenv.SMTP(t, mailcatcher.Options{Answer: m.meddleWithMail})
@@ -199,7 +199,7 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 		s := &mortal{instance: outside(t, "http://"+address, database, redis, lk)}
 		m.servers = append(m.servers, s)
 		s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)
-		api, store := newMeddler(t, lk.URL), newMeddler(t, m.s3.URL)
+		api, store := newFaultyProxy(t, lk.URL), newFaultyProxy(t, m.s3.URL)
 		api.set(m.meddle("LiveKit", func() { m.kill(s) }))
 		store.set(m.meddle("store", func() { m.kill(s) }))
 		s.process = startChild(t, childSettings{

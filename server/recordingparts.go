@@ -137,7 +137,7 @@ type recordingMail struct {
 	publicURL string
 }
 
-// RecordingReady implements [recordings.Notifier].
+// RecordingReady sends the mail that a recording is ready.
 func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) error {
 	return m.post.RecordingReady(ctx, letter.RecordingReady{
 		Envelope: letter.Envelope{ID: n.ID, To: n.To.Email, Language: n.To.Language, Timezone: n.To.Timezone, Time: n.StartTime},

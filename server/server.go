@@ -289,8 +289,8 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithCompressMinBytes(minCompress),
 		connect.WithInterceptors(
 			observed, fault.Interceptor{Log: p.log}), recovered(p.log), connect.WithInterceptors(
-			auth.ProbeCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
-			deadline(p.config.RequestTimeout), validate.NewInterceptor(), shallow{}))
+			auth.MissCounter{Limiter: p.limiter, NotFound: p.config.Limits.NotFound},
+			deadline(p.config.RequestTimeout), validate.NewInterceptor(), smallStack{}))
 
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(p.rooms, options...))
@@ -339,7 +339,7 @@ func (p *parts) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	guarded := auth.AllowOrigins(p.config.AllowedOrigins, protect(mux))
-	patient := patienceOf(p.config.RequestTimeout)
+	patient := clientTimeoutsFor(p.config.RequestTimeout)
 	return patient.wrap(requestID(securityHeaders(recoverPanics(p.log, countInFlight(p.metrics, guarded))))), nil
 }
 
@@ -350,7 +350,7 @@ func (p *parts) internalHandler() http.Handler {
 	mux.HandleFunc("GET /readyz", p.health.readyDetail)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /media-auth", p.media.ServeInternal)
-	return patienceOf(readyTimeout).wrap(recoverPanics(p.log, mux))
+	return clientTimeoutsFor(readyTimeout).wrap(recoverPanics(p.log, mux))
 }
 
 // newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no

@@ -24,15 +24,15 @@ import (
 	"github.com/usher-meet/usher/server/settings/settingstest"
 )
 
-// operated is an instance to operate: a database and a Redis, and the settings that name them.
-type operated struct {
+// operatorFixture is an instance to operate: a database and a Redis, and the settings that name them.
+type operatorFixture struct {
 	environ  []string
 	db       *dbtx.DB
 	sessions *auth.Sessions
 }
 
 // instances runs a test on PostgreSQL and on SQLite, each with a Redis.
-func instances(t *testing.T, test func(t *testing.T, o *operated)) {
+func instances(t *testing.T, test func(t *testing.T, o *operatorFixture)) {
 	t.Helper()
 	for name, database := range map[string]func(*testing.T) string{"postgres": emptyPostgres, "sqlite": emptySQLite} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func instances(t *testing.T, test func(t *testing.T, o *operated)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(db.Close)
-			test(t, &operated{
+			test(t, &operatorFixture{
 				environ:  []string{"USHER_DATABASE_URL=" + address, "USHER_REDIS_ADDRESSES=" + redis, "USHER_SECRET=" + settingstest.Secret},
 				db:       db,
 				sessions: &auth.Sessions{Redis: client, IdleTimeout: time.Hour, MaxAge: time.Hour},
@@ -59,7 +59,7 @@ func instances(t *testing.T, test func(t *testing.T, o *operated)) {
 }
 
 // write runs a transaction that must succeed.
-func (o *operated) write(t *testing.T, fn func(ctx context.Context, tx *ent.Client) error) {
+func (o *operatorFixture) write(t *testing.T, fn func(ctx context.Context, tx *ent.Client) error) {
 	t.Helper()
 	if err := o.db.Run(t.Context(), func(tx *ent.Client) error { return fn(t.Context(), tx) }); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func (o *operated) write(t *testing.T, fn func(ctx context.Context, tx *ent.Clie
 }
 
 // mustUser makes an account that can sign in.
-func (o *operated) mustUser(t *testing.T, name string) *ent.User {
+func (o *operatorFixture) mustUser(t *testing.T, name string) *ent.User {
 	t.Helper()
 	var u *ent.User
 	o.write(t, func(ctx context.Context, tx *ent.Client) (err error) {
@@ -80,7 +80,7 @@ func (o *operated) mustUser(t *testing.T, name string) *ent.User {
 }
 
 // mustRoom makes a room with an owner.
-func (o *operated) mustRoom(t *testing.T, slug string, owner *ent.User) *ent.Room {
+func (o *operatorFixture) mustRoom(t *testing.T, slug string, owner *ent.User) *ent.Room {
 	t.Helper()
 	var r *ent.Room
 	o.write(t, func(ctx context.Context, tx *ent.Client) (err error) {
@@ -96,7 +96,7 @@ func (o *operated) mustRoom(t *testing.T, slug string, owner *ent.User) *ent.Roo
 
 func TestToken(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		u := o.mustUser(t, "Ada")
 		var made tokenView
 		mustJSON(t, &made, o.environ, "token", "create", "ADA@example.org", "--scope", "read,rooms", "--name", "test", "--expires", "1h")
@@ -150,7 +150,7 @@ func TestToken(t *testing.T) {
 }
 
 // authenticator is that of a server on this instance.
-func (o *operated) authenticator() *auth.Authenticator {
+func (o *operatorFixture) authenticator() *auth.Authenticator {
 	return &auth.Authenticator{DB: o.db, Keys: auth.NewKeys([]byte(settingstest.Secret), nil), Sessions: o.sessions, Log: slog.New(slog.DiscardHandler)}
 }
 
@@ -163,7 +163,7 @@ func httpRequest(token string) *http.Request {
 
 func TestUser(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		ada, bob := o.mustUser(t, "Ada"), o.mustUser(t, "Bob")
 		o.mustRoom(t, "weekly", ada)
 
@@ -219,7 +219,7 @@ func (testJob) Kind() string { return "test.job" }
 
 func TestJobs(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		// A server that gives the job up at once.
 		r := jobs.NewRegistry()
 		given := make(chan struct{}, 2)
@@ -278,7 +278,7 @@ func TestJobs(t *testing.T) {
 // Errors say what to do next.
 func TestAdvice(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		o.mustUser(t, "Ada")
 		mustUsher(t, o.environ, "user", "deactivate", "ada@example.org")
 		wantRefused(t, usher(t, o.environ, "token", "create", "ada@example.org"), 1, "usher user reactivate")
@@ -295,7 +295,7 @@ func TestAdvice(t *testing.T) {
 
 func TestUser_sameAddress(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		for range 2 {
 			o.write(t, func(ctx context.Context, tx *ent.Client) error {
 				return tx.User.Create().SetSub(uuid.NewString()).SetEmail("same@example.org").Exec(ctx)
@@ -307,7 +307,7 @@ func TestUser_sameAddress(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		ada, bob := o.mustUser(t, "Ada"), o.mustUser(t, "Bob")
 		r := o.mustRoom(t, "weekly", ada)
 		o.mustRoom(t, "other", bob)

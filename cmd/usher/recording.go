@@ -137,7 +137,7 @@ func (c recordingListCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	found, err := service.Operate(ctx, filter)
+	found, err := service.ListForOperator(ctx, filter)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // mustRecording stores a recording of a room, which u started.
-func (o *operated) mustRecording(t *testing.T, room *ent.Room, u *ent.User, status usherv1.RecordingStatus) *ent.Recording {
+func (o *operatorFixture) mustRecording(t *testing.T, room *ent.Room, u *ent.User, status usherv1.RecordingStatus) *ent.Recording {
 	t.Helper()
 	var r *ent.Recording
 	o.write(t, func(ctx context.Context, tx *ent.Client) (err error) {
@@ -33,7 +33,7 @@ func (o *operated) mustRecording(t *testing.T, room *ent.Room, u *ent.User, stat
 
 func TestRecording(t *testing.T) {
 	t.Parallel()
-	instances(t, func(t *testing.T, o *operated) {
+	instances(t, func(t *testing.T, o *operatorFixture) {
 		ada := o.mustUser(t, "Ada")
 		room := o.mustRoom(t, "weekly", ada)
 		saved := o.mustRecording(t, room, ada, usherv1.RecordingStatus_RECORDING_STATUS_SAVED)

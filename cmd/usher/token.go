@@ -86,7 +86,7 @@ func (c tokenCreateCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	tokens := &auth.APITokens{DB: db, Keys: auth.NewKeys([]byte(config.Secret), []byte(config.SecretPrevious))}
-	token, row, err := tokens.Create(ctx, auth.NewAPIToken{
+	token, row, err := tokens.Create(ctx, auth.CreateAPITokenParams{
 		UserID: owner.ID, Name: c.Name, Scopes: c.Scope, ExpireTime: time.Now().Add(c.Expires),
 	})
 	if err != nil {

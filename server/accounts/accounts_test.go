@@ -156,16 +156,16 @@ func TestAPITokens_create(t *testing.T) {
 		soon := inAnHour()
 		for _, c := range []struct {
 			name string
-			wish auth.NewAPIToken
+			wish auth.CreateAPITokenParams
 			want string
 		}{
-			{"no scopes", auth.NewAPIToken{UserID: u.ID, ExpireTime: soon}, "scopes"},
-			{"an unknown scope", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read", "telephony"}, ExpireTime: soon}, "scopes"},
-			{"no end", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}}, "expire"},
-			{"367 days", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon.AddDate(0, 0, 367)}, "366 days"},
-			{"a long name", auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon, Name: strings.Repeat("n", 101)}, "100"},
-			{"nobody", auth.NewAPIToken{UserID: uuid.New(), Scopes: []string{"read"}, ExpireTime: soon}, "no such user"},
-			{"an inactive user", auth.NewAPIToken{UserID: inactive.ID, Scopes: []string{"read"}, ExpireTime: soon}, "deactivated"},
+			{"no scopes", auth.CreateAPITokenParams{UserID: u.ID, ExpireTime: soon}, "scopes"},
+			{"an unknown scope", auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{"read", "telephony"}, ExpireTime: soon}, "scopes"},
+			{"no end", auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{"read"}}, "expire"},
+			{"367 days", auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon.AddDate(0, 0, 367)}, "366 days"},
+			{"a long name", auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: soon, Name: strings.Repeat("n", 101)}, "100"},
+			{"nobody", auth.CreateAPITokenParams{UserID: uuid.New(), Scopes: []string{"read"}, ExpireTime: soon}, "no such user"},
+			{"an inactive user", auth.CreateAPITokenParams{UserID: inactive.ID, Scopes: []string{"read"}, ExpireTime: soon}, "deactivated"},
 		} {
 			if _, _, err := tokens.Create(t.Context(), c.wish); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", c.name, err, c.want)

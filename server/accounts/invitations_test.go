@@ -62,7 +62,7 @@ func left(t *testing.T, db *dbtx.DB) map[string]string {
 func TestInvitations_export(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		ada, bob := authtest.NewUser(t, db, named("test-ada", "ada@x.example")), authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
 		invite(t, db, bob, "Ada@x.example")
 		invite(t, db, bob, "carol@x.example")
@@ -100,7 +100,7 @@ func TestInvitations_export(t *testing.T) {
 func TestInvitations_mergeDelete(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		from, into := authtest.NewUser(t, db, named("test-old", "old@x.example")), authtest.NewUser(t, db, named("", "new@x.example"))
 		bob := authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
 		invite(t, db, from, "carol@x.example")

@@ -32,18 +32,18 @@ const (
 	isOwner  = usherv1.Role_ROLE_OWNER
 )
 
-// household is a database with people, rooms and sessions.
-type household struct {
+// fixture is a database with people, rooms and sessions.
+type fixture struct {
 	t *testing.T
 	*accounts.Lifecycle
 	tokens *auth.APITokens
 	redis  *testenv.RedisServer
 }
 
-func newHousehold(t *testing.T, db *dbtx.DB) *household {
+func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	t.Helper()
 	redis := testenv.Redis(t)
-	return &household{
+	return &fixture{
 		t: t, redis: redis,
 		Lifecycle: &accounts.Lifecycle{DB: db, Sessions: authtest.NewSessions(redis.Client(t)), TokenLife: 10 * time.Minute},
 		tokens:    &auth.APITokens{DB: db, Keys: auth.NewKeys([]byte(authtest.Secret), nil)},
@@ -51,7 +51,7 @@ func newHousehold(t *testing.T, db *dbtx.DB) *household {
 }
 
 // room makes a room; roles are of users, or of addresses that are pending.
-func (h *household) room(name string, roles map[any]usherv1.Role) uuid.UUID {
+func (h *fixture) room(name string, roles map[any]usherv1.Role) uuid.UUID {
 	h.t.Helper()
 	var id uuid.UUID
 	err := h.DB.Run(h.t.Context(), func(tx *ent.Client) error {
@@ -81,7 +81,7 @@ func (h *household) room(name string, roles map[any]usherv1.Role) uuid.UUID {
 }
 
 // roles are those of a user by the name of the room.
-func (h *household) roles(u *ent.User) map[string]usherv1.Role {
+func (h *fixture) roles(u *ent.User) map[string]usherv1.Role {
 	h.t.Helper()
 	all, err := h.DB.Read.Member.Query().Where(member.UserID(u.ID)).WithRoom().All(h.t.Context())
 	if err != nil {
@@ -94,15 +94,15 @@ func (h *household) roles(u *ent.User) map[string]usherv1.Role {
 	return roles
 }
 
-func (h *household) apiToken(u *ent.User) {
+func (h *fixture) apiToken(u *ent.User) {
 	h.t.Helper()
-	_, _, err := h.tokens.Create(h.t.Context(), auth.NewAPIToken{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: inAnHour()})
+	_, _, err := h.tokens.Create(h.t.Context(), auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{"read"}, ExpireTime: inAnHour()})
 	if err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *household) request(u *ent.User) {
+func (h *fixture) request(u *ent.User) {
 	h.t.Helper()
 	err := h.DB.Run(h.t.Context(), func(tx *ent.Client) error {
 		return tx.IdempotencyKey.Create().SetCaller((&auth.Caller{Kind: auth.User, User: u}).Key()).SetRequestID(uuid.New()).
@@ -113,7 +113,7 @@ func (h *household) request(u *ent.User) {
 	}
 }
 
-func (h *household) exists(u *ent.User) bool {
+func (h *fixture) exists(u *ent.User) bool {
 	h.t.Helper()
 	_, err := h.DB.Read.User.Get(h.t.Context(), u.ID)
 	if err != nil && !ent.IsNotFound(err) {
@@ -134,7 +134,7 @@ func named(sub, email string) func(*ent.UserCreate) {
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		from, into := authtest.NewUser(t, db, named("test-old", "old@x.example")), authtest.NewUser(t, db, named("", "new@x.example"))
 		bob := authtest.NewUser(t, db)
 		h.room("only-from", map[any]usherv1.Role{from: isOwner})
@@ -187,7 +187,7 @@ func TestMerge(t *testing.T) {
 func TestMerge_refusals(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		from, into := authtest.NewUser(t, db, named("test-1", "a@x.example")), authtest.NewUser(t, db, named("test-2", ""))
 		if err := h.Merge(t.Context(), accounts.MergeParams{From: from.ID, Into: from.ID}); err == nil {
 			t.Error("merged an account into itself")
@@ -211,7 +211,7 @@ func TestMerge_refusals(t *testing.T) {
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		ada, bob := authtest.NewUser(t, db, named("test-ada", "ada@x.example")), authtest.NewUser(t, db)
 		last := h.room("last", map[any]usherv1.Role{ada: isOwner, bob: isAdmin})
 		pending := h.room("pending", map[any]usherv1.Role{ada: isOwner, "carol@x.example": isOwner})
@@ -272,7 +272,7 @@ func TestDelete(t *testing.T) {
 func TestDelete_concurrentLastOwners(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		for round := range 10 {
 			ada, bob := authtest.NewUser(t, db), authtest.NewUser(t, db)
 			id := h.room(fmt.Sprintf("room-%d", round), map[any]usherv1.Role{ada: isOwner, bob: isOwner})
@@ -300,7 +300,7 @@ func TestDelete_concurrentLastOwners(t *testing.T) {
 func TestExport(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		ada, bob := authtest.NewUser(t, db, named("test-ada", "ada@x.example"), func(c *ent.UserCreate) {
 			c.SetDefaultConfiguration(&usherv1.RoomConfiguration{RestrictSources: true})
 		}), authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
@@ -356,7 +356,7 @@ func TestExport(t *testing.T) {
 func TestExport_auditAndDecisions(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		ada, bob := authtest.NewUser(t, db, named("test-ada", "ada@x.example")), authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
 		room := h.room("own", map[any]usherv1.Role{ada: isOwner, bob: isMember})
 		until := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
@@ -416,7 +416,7 @@ func TestExport_auditAndDecisions(t *testing.T) {
 func TestDeactivate_withoutRedis(t *testing.T) {
 	t.Parallel()
 	db := testenv.SQLite(t)
-	h := newHousehold(t, db)
+	h := newFixture(t, db)
 	ada := authtest.NewUser(t, db)
 	session := authtest.MustCreate(t, h.Sessions, ada.ID, "")
 	h.redis.Kill()

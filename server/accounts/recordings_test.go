@@ -62,7 +62,7 @@ func recordingRoles(t *testing.T, db *dbtx.DB, u *ent.User) map[uuid.UUID]usherv
 func TestRecordings_mergeExportDelete(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		h := newHousehold(t, db)
+		h := newFixture(t, db)
 		from, into := authtest.NewUser(t, db, named("test-old", "old@x.example")), authtest.NewUser(t, db, named("", "new@x.example"))
 		bob := authtest.NewUser(t, db)
 		moved := record(t, db, map[any]usherv1.Role{from: isOwner, bob: isMember})

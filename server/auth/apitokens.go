@@ -42,8 +42,8 @@ type APITokens struct {
 	Keys *Keys
 }
 
-// NewAPIToken is the wish for a token.
-type NewAPIToken struct {
+// CreateAPITokenParams is the wish for a token.
+type CreateAPITokenParams struct {
 	UserID uuid.UUID
 	// Name is what the token is for, in the operator's words.
 	Name       string
@@ -58,7 +58,7 @@ type apiTokenClaims struct {
 
 // Create makes a token. It is shown this once and not kept. It fails with [ErrNoUser], with [ErrAccountInactive], or with a
 // text for the operator.
-func (t *APITokens) Create(ctx context.Context, wish NewAPIToken) (string, *ent.APIToken, error) {
+func (t *APITokens) Create(ctx context.Context, wish CreateAPITokenParams) (string, *ent.APIToken, error) {
 	expire := wish.ExpireTime.UTC().Truncate(time.Second) // as fine as a JWT says it
 	if err := wish.validate(expire); err != nil {
 		return "", nil, err
@@ -92,7 +92,7 @@ func (t *APITokens) Create(ctx context.Context, wish NewAPIToken) (string, *ent.
 	return token, row, err
 }
 
-func (w NewAPIToken) validate(expire time.Time) error {
+func (w CreateAPITokenParams) validate(expire time.Time) error {
 	switch until := time.Until(expire); {
 	case len(w.Scopes) == 0,
 		slices.ContainsFunc(w.Scopes, func(s string) bool { return !slices.Contains(apiTokenScopes, s) }):

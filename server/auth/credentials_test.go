@@ -68,7 +68,7 @@ func TestBadCredentials(t *testing.T) {
 	inactiveCookie, _ := w.Session(inactive)
 	good := w.APIToken(u, auth.ScopeRead)
 	tokens := &auth.APITokens{DB: w.DB, Keys: w.Keys}
-	revoked, row, err := tokens.Create(t.Context(), auth.NewAPIToken{UserID: u.ID, Scopes: []string{auth.ScopeRead}, ExpireTime: time.Now().Add(time.Hour)})
+	revoked, row, err := tokens.Create(t.Context(), auth.CreateAPITokenParams{UserID: u.ID, Scopes: []string{auth.ScopeRead}, ExpireTime: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

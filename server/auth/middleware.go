@@ -22,8 +22,8 @@ import (
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
-// AccessTokens checks access tokens of the OpenID provider.
-type AccessTokens interface {
+// accessTokens checks access tokens of the OpenID provider.
+type accessTokens interface {
 	// Verify returns the subject of a token. It fails with [ErrUnauthenticated], [ErrTokenExpired] or [ErrSignInProvider].
 	Verify(ctx context.Context, token string) (sub string, err error)
 }
@@ -40,7 +40,7 @@ type Authenticator struct {
 	// Services may be empty.
 	Services []ServiceToken
 	// AccessTokens is nil where access tokens of the provider are switched off.
-	AccessTokens AccessTokens
+	AccessTokens accessTokens
 	Limiter      *ratelimit.Limiter
 	// Calls limits everything, by caller. NotFound limits looking things up in vain, by network.
 	Calls, NotFound ratelimit.Limit
@@ -74,8 +74,8 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 		refusal = Check(procedure, caller)
 	}
 	calls := []ratelimit.Call{{Limit: a.Calls, Key: caller.Key()}}
-	if rule := policy[procedure]; rule.LooksUp && refusal == nil {
-		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.Probes})
+	if rule := policy[procedure]; rule.FindsByName && refusal == nil {
+		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.CountsMisses})
 	}
 	// Without Redis these limits are not worth refusing a meeting.
 	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {

@@ -33,11 +33,11 @@ type Rule struct {
 	Participant bool
 	// System callers may call.
 	System bool
-	// LooksUp is true of methods that find things by names that can be guessed. A network from which too much was looked up
+	// FindsByName is true of methods that find things by names that can be guessed. A network from which too much was looked up
 	// in vain may not call them for a while, not even for what exists.
-	LooksUp bool
-	// Probes is true of methods each call of which counts as one in vain, because their answer does not tell.
-	Probes bool
+	FindsByName bool
+	// CountsMisses is true of methods each call of which counts as one in vain, because their answer does not tell.
+	CountsMisses bool
 }
 
 // anyone is a rule for all but participants, whose tokens are good for one room only.
@@ -60,13 +60,13 @@ func (r Rule) participants() Rule {
 	return r
 }
 
-func (r Rule) looksUp() Rule {
-	r.LooksUp = true
+func (r Rule) findsByName() Rule {
+	r.FindsByName = true
 	return r
 }
 
-func (r Rule) probes() Rule {
-	r.LooksUp, r.Probes = true, true
+func (r Rule) countsMisses() Rule {
+	r.FindsByName, r.CountsMisses = true, true
 	return r
 }
 
@@ -78,65 +78,65 @@ var policy = map[string]Rule{
 	usherv1connect.ConfigServiceGetConfigProcedure: anyone(),
 
 	usherv1connect.RoomsServiceCreateRoomProcedure:              users(ScopeRooms).services(ScopeRooms),
-	usherv1connect.RoomsServiceGetRoomProcedure:                 anyone(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceGetRoomProcedure:                 anyone(ScopeRead, ScopeRooms).findsByName(),
 	usherv1connect.RoomsServiceListRoomsProcedure:               users(ScopeRead, ScopeRooms),
-	usherv1connect.RoomsServiceUpdateRoomProcedure:              users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceDeleteRoomProcedure:              users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceUpdateRoomProcedure:              users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceDeleteRoomProcedure:              users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).findsByName(),
 	usherv1connect.RoomsServiceRenewConnectionProcedure:         {Participant: true},
-	usherv1connect.RoomsServiceEndMeetingProcedure:              users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).probes(),
-	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).looksUp(),
-	usherv1connect.RoomsServiceListAuditEventsProcedure:         users(ScopeRead, ScopeRooms).looksUp(),
+	usherv1connect.RoomsServiceEndMeetingProcedure:              users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).countsMisses(),
+	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceRemoveMemberProcedure:            users(ScopeRooms).findsByName(),
+	usherv1connect.RoomsServiceListAuditEventsProcedure:         users(ScopeRead, ScopeRooms).findsByName(),
 
-	usherv1connect.ParticipantsServiceListParticipantsProcedure:    users(ScopeRead, ScopeRooms).looksUp(),
-	usherv1connect.ParticipantsServiceMuteParticipantProcedure:     users(ScopeRooms).participants().looksUp(),
-	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: users(ScopeRooms).looksUp(),
-	usherv1connect.ParticipantsServiceUpdateParticipantProcedure:   users(ScopeRooms).looksUp(),
-	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure:  users(ScopeRooms).looksUp(),
-	usherv1connect.ParticipantsServiceRemoveParticipantProcedure:   users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceListParticipantsProcedure:    users(ScopeRead, ScopeRooms).findsByName(),
+	usherv1connect.ParticipantsServiceMuteParticipantProcedure:     users(ScopeRooms).participants().findsByName(),
+	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: users(ScopeRooms).findsByName(),
+	usherv1connect.ParticipantsServiceUpdateParticipantProcedure:   users(ScopeRooms).findsByName(),
+	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure:  users(ScopeRooms).findsByName(),
+	usherv1connect.ParticipantsServiceRemoveParticipantProcedure:   users(ScopeRooms).findsByName(),
 	usherv1connect.ParticipantsServiceRaiseHandProcedure:           {Participant: true},
 	usherv1connect.ParticipantsServiceRenameProcedure:              {Participant: true},
-	usherv1connect.ParticipantsServiceLowerHandProcedure:           users(ScopeRooms).looksUp(),
+	usherv1connect.ParticipantsServiceLowerHandProcedure:           users(ScopeRooms).findsByName(),
 
-	usherv1connect.LobbyServiceRequestEntryProcedure:     anyone(ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceWatchEntryProcedure:       anyone(ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceCancelEntryProcedure:      anyone(ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceListWaitingProcedure:      users(ScopeRead, ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceWatchWaitingProcedure:     users(ScopeRead, ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceDecideEntryProcedure:      users(ScopeRooms).looksUp(),
-	usherv1connect.LobbyServiceDecideAllEntriesProcedure: users(ScopeRooms).looksUp(),
+	usherv1connect.LobbyServiceRequestEntryProcedure:     anyone(ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceWatchEntryProcedure:       anyone(ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceCancelEntryProcedure:      anyone(ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceListWaitingProcedure:      users(ScopeRead, ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceWatchWaitingProcedure:     users(ScopeRead, ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceDecideEntryProcedure:      users(ScopeRooms).findsByName(),
+	usherv1connect.LobbyServiceDecideAllEntriesProcedure: users(ScopeRooms).findsByName(),
 
-	usherv1connect.TelephonyServiceGetDialInProcedure:         anyone(ScopeRead, ScopeRooms).looksUp(),
-	usherv1connect.TelephonyServiceRotatePinProcedure:         users(ScopeRooms).looksUp(),
+	usherv1connect.TelephonyServiceGetDialInProcedure:         anyone(ScopeRead, ScopeRooms).findsByName(),
+	usherv1connect.TelephonyServiceRotatePinProcedure:         users(ScopeRooms).findsByName(),
 	usherv1connect.TelephonyServiceOpenDialInProcedure:        telephony,
 	usherv1connect.TelephonyServiceCloseDialInProcedure:       telephony,
 	usherv1connect.TelephonyServiceListDispatchRulesProcedure: telephony,
 	usherv1connect.TelephonyServiceReconcileDialInProcedure:   telephony,
 	usherv1connect.TelephonyServiceListTrunksProcedure:        telephony,
 
-	usherv1connect.InvitationsServiceCreateInvitationsProcedure: users(ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceGetInvitationProcedure:     users(ScopeRead, ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceListInvitationsProcedure:   users(ScopeRead, ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceUpdateInvitationProcedure:  users(ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceResendInvitationProcedure:  users(ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceRevokeInvitationProcedure:  users(ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceResolveInvitationProcedure: anyone(ScopeInvitations).looksUp(),
-	usherv1connect.InvitationsServiceRespondInvitationProcedure: anyone(ScopeInvitations).looksUp(),
+	usherv1connect.InvitationsServiceCreateInvitationsProcedure: users(ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceGetInvitationProcedure:     users(ScopeRead, ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceListInvitationsProcedure:   users(ScopeRead, ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceUpdateInvitationProcedure:  users(ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceResendInvitationProcedure:  users(ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceRevokeInvitationProcedure:  users(ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceResolveInvitationProcedure: anyone(ScopeInvitations).findsByName(),
+	usherv1connect.InvitationsServiceRespondInvitationProcedure: anyone(ScopeInvitations).findsByName(),
 
-	usherv1connect.RecordingsServiceStartRecordingProcedure:        users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceStopRecordingProcedure:         users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceGetRecordingProcedure:          users(ScopeRead, ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceListRecordingsProcedure:        users(ScopeRead, ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceUpdateRecordingProcedure:       users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceDeleteRecordingProcedure:       users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure:     users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: users(ScopeRead, ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure:  users(ScopeRecordings).looksUp(),
-	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: users(ScopeRecordings).looksUp(),
+	usherv1connect.RecordingsServiceStartRecordingProcedure:        users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceStopRecordingProcedure:         users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceGetRecordingProcedure:          users(ScopeRead, ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceListRecordingsProcedure:        users(ScopeRead, ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceUpdateRecordingProcedure:       users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceDeleteRecordingProcedure:       users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure:     users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: users(ScopeRead, ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure:  users(ScopeRecordings).findsByName(),
+	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: users(ScopeRecordings).findsByName(),
 
 	usherv1connect.UsersServiceGetMeProcedure:       users(ScopeRead),
 	usherv1connect.UsersServiceUpdateMeProcedure:    users(),

@@ -19,11 +19,11 @@ var _ usherv1connect.ConfigServiceHandler = (*Service)(nil)
 type Service struct {
 	// Config is the answer, but for telephony. It must not change any more.
 	Config    *usherv1.Config
-	Telephony Telephony
+	Telephony telephony
 }
 
-// Telephony is what knows whether rooms can be reached by phone: that may depend on LiveKit.
-type Telephony interface {
+// telephony is what knows whether rooms can be reached by phone: that may depend on LiveKit.
+type telephony interface {
 	Config() *usherv1.TelephonyConfig
 }
 

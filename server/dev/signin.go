@@ -185,7 +185,7 @@ func (p *people) developerToken(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("token of the developer: %w", err)
 	}
 	tokens := &auth.APITokens{DB: p.parts.DB, Keys: p.parts.Keys}
-	token, row, err := tokens.Create(ctx, auth.NewAPIToken{
+	token, row, err := tokens.Create(ctx, auth.CreateAPITokenParams{
 		UserID: u.ID, Name: "usher dev", Scopes: apiScopes, ExpireTime: time.Now().Add(tokenLife),
 	})
 	if err != nil {

@@ -20,11 +20,11 @@ type DialIn struct {
 		// Participants may fail with meeting.ErrNotFound when there is no meeting.
 		Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	}
-	Telephony Telephony
+	Telephony telephony
 }
 
-// Telephony is the part of usher.v1.TelephonyService that is used here, in this process or in another one.
-type Telephony interface {
+// telephony is the part of usher.v1.TelephonyService that is used here, in this process or in another one.
+type telephony interface {
 	OpenDialIn(ctx context.Context, req *usherv1.OpenDialInRequest) (*usherv1.OpenDialInResponse, error)
 	CloseDialIn(ctx context.Context, req *usherv1.CloseDialInRequest) (*usherv1.CloseDialInResponse, error)
 }

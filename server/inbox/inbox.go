@@ -45,7 +45,7 @@ const (
 // Inbox stores events and has them handled.
 type Inbox struct {
 	DB   *dbtx.DB
-	Jobs Jobs
+	Jobs enqueuer
 	Log  *slog.Logger
 	// Handlers are set before the first event.
 	Handlers []Handler
@@ -53,8 +53,8 @@ type Inbox struct {
 	running sync.WaitGroup
 }
 
-// Jobs is what this package asks of server/jobs.
-type Jobs interface {
+// enqueuer is what this package asks of server/jobs.
+type enqueuer interface {
 	// EnqueueOnce reports whether there was no such job.
 	EnqueueOnce(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) (fresh bool, err error)
 }

@@ -52,10 +52,10 @@ type Service struct {
 	Limiter *ratelimit.Limiter
 	// ResendLimit is by room, and NotFoundLimit, that of the API, by the network that opens links which are none.
 	ResendLimit, NotFoundLimit ratelimit.Limit
-	Jobs                       Enqueuer
-	Rooms                      Rooms
-	Mailer                     Mailer
-	Telephony                  Telephony
+	Jobs                       enqueuer
+	Rooms                      rooms
+	Mailer                     mailer
+	Telephony                  telephony
 	Rules                      Rules
 	// TrustedProxies are believed about the address of who opens a page. It may be empty.
 	TrustedProxies []netip.Prefix
@@ -90,26 +90,26 @@ const (
 	before, after = 15 * time.Minute, 4 * time.Hour
 )
 
-// Enqueuer is what this package asks of server/jobs.
-type Enqueuer interface {
+// enqueuer is what this package asks of server/jobs.
+type enqueuer interface {
 	Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error
 }
 
-// Rooms is what this package asks of server/rooms.
-type Rooms interface {
+// rooms is what this package asks of server/rooms.
+type rooms interface {
 	// AddInvited makes whoever has a verified address a member, unless they have a role. The room must be locked.
 	AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error
 }
 
-// Mailer is what this package asks of server/adapter/mail.
-type Mailer interface {
+// mailer is what this package asks of server/adapter/mail.
+type mailer interface {
 	// Invitation sends a letter. It fails with a letter.RefusedError for good, with letter.ErrBusy when as many as may be
 	// are on their way to that domain, and else for the moment.
 	Invitation(ctx context.Context, l letter.Invitation) error
 }
 
-// Telephony is what this package asks of server/telephony.
-type Telephony interface {
+// telephony is what this package asks of server/telephony.
+type telephony interface {
 	// DialIns are how to reach rooms by phone that have a PIN; those that cannot be are left out.
 	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)
 	// DialIn is how to reach a room by phone, with a PIN that is drawn if there is none; nil where it cannot be reached.

@@ -93,7 +93,7 @@ func (s *Service) showPage(w http.ResponseWriter, r *http.Request) {
 	}
 	data, speaker := s.invitationPage(r, l)
 	if r.URL.Query().Get("answered") == "1" {
-		data.Notice = speaker.Say("page.answered")
+		data.Notice = speaker.Text("page.answered")
 	}
 	s.render(w, r, http.StatusOK, data, speaker)
 }
@@ -166,11 +166,11 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
 	}
-	s.render(w, r, status, pageData{Title: speaker.Say(what + ".title"), Text: []string{speaker.Say(what + ".text")}}, speaker)
+	s.render(w, r, status, pageData{Title: speaker.Text(what + ".title"), Text: []string{speaker.Text(what + ".text")}}, speaker)
 }
 
 // speaker speaks the language of the invitation if one was asked for, else that of the browser.
-func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *i18n.Speaker {
+func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *i18n.Localizer {
 	wanted := i18n.Accepted(r.Header.Get("Accept-Language"))
 	if i != nil && i.Language != "" {
 		wanted = append([]string{i.Language}, wanted...)
@@ -179,30 +179,30 @@ func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]an
 		data = map[string]any{}
 	}
 	data["Brand"] = s.brand()
-	return sentences.Speaker(i18n.Match(s.Languages, wanted...), data)
+	return sentences.Localizer(i18n.Match(s.Languages, wanted...), data)
 }
 
 func (s *Service) brand() string { return cmp.Or(s.Branding.GetName(), "Usher") }
 
 // invitationPage is what an invitation is about.
-func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Speaker) {
+func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Localizer) {
 	i := l.invitation
 	inviter := inviterName(i)
 	speaker := s.speaker(r, i, map[string]any{"Room": l.room.Name, "Inviter": inviter})
 	data := pageData{
-		Title: speaker.Say("page.title"), Quote: i.Message, Join: speaker.Say("page.join"), Ask: speaker.Say("page.ask"),
+		Title: speaker.Text("page.title"), Quote: i.Message, Join: speaker.Text("page.join"), Ask: speaker.Text("page.ask"),
 	}
 	intro := "page.invites"
 	if inviter == "" {
 		intro = "page.invited"
 	}
-	data.Text = []string{speaker.Say(intro)}
+	data.Text = []string{speaker.Text(intro)}
 	at := storedSchedule(i)
 	if !at.none() {
 		data.Facts = append(data.Facts, whenFact(speaker, at))
 	}
 	if len(at.starts) > 1 {
-		data.Text = append(data.Text, speaker.Say("page.repeats"))
+		data.Text = append(data.Text, speaker.Text("page.repeats"))
 	}
 	data.Facts = append(data.Facts, phoneFacts(speaker, s.phones(r.Context(), l.room))...)
 	waiting := "page.lobby"
@@ -213,47 +213,47 @@ func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Sp
 		waiting = "page.direct"
 	}
 	if i.SkipLobby || l.room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED {
-		data.Text = append(data.Text, speaker.Say(waiting))
+		data.Text = append(data.Text, speaker.Text(waiting))
 	}
-	data.Text = append(data.Text, speaker.Say("page.personal"))
+	data.Text = append(data.Text, speaker.Text("page.personal"))
 	for _, a := range answers {
-		data.Answers = append(data.Answers, pageAnswer{a.value, speaker.Say("page." + a.value), i.Response == a.is})
+		data.Answers = append(data.Answers, pageAnswer{a.value, speaker.Text("page." + a.value), i.Response == a.is})
 	}
 	return data, speaker
 }
 
 // whenFact is the occurrence that goes on or comes next, in the zone of the meeting: that of the reader is not known.
-func whenFact(speaker *i18n.Speaker, at schedule) pageFact {
+func whenFact(speaker *i18n.Localizer, at schedule) pageFact {
 	label := "page.when"
 	if len(at.starts) > 1 {
 		label = "page.next"
 	}
 	start, end := at.current(now())
 	zone := i18n.Zone(at.timezone)
-	return pageFact{speaker.Say(label), []pageLine{{Text: speaker.Span(start.In(zone), end.In(zone))}}}
+	return pageFact{speaker.Text(label), []pageLine{{Text: speaker.Span(start.In(zone), end.In(zone))}}}
 }
 
-func phoneFacts(speaker *i18n.Speaker, d *usherv1.DialIn) []pageFact {
+func phoneFacts(speaker *i18n.Localizer, d *usherv1.DialIn) []pageFact {
 	if len(d.GetNumbers()) == 0 {
 		return nil
 	}
-	numbers := pageFact{Label: speaker.Say("page.phone")}
+	numbers := pageFact{Label: speaker.Text("page.phone")}
 	for _, n := range d.GetNumbers() {
 		numbers.Lines = append(numbers.Lines, pageLine{
 			Text: cmp.Or(n.GetDisplay(), n.GetE164()),
 			Link: template.URL("tel:" + n.GetE164()), //nolint:gosec // the operator's own number, in E.164
 		})
 	}
-	return []pageFact{numbers, {speaker.Say("page.pin"), []pageLine{{Text: cmp.Or(d.GetPinDisplay(), d.GetPin())}}}}
+	return []pageFact{numbers, {speaker.Text("page.pin"), []pageLine{{Text: cmp.Or(d.GetPinDisplay(), d.GetPin())}}}}
 }
 
 // render shows a page that runs no scripts, loads nothing, cannot be framed, is not kept or found by search engines, and
 // tells nobody its address.
-func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *i18n.Speaker) {
+func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *i18n.Localizer) {
 	b := s.Branding
 	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
 	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
-	data.TermsText, data.PrivacyText = speaker.Say("footer.terms"), speaker.Say("footer.privacy")
+	data.TermsText, data.PrivacyText = speaker.Text("footer.terms"), speaker.Text("footer.privacy")
 	look := style.With(pageStyle, b.GetPrimaryColor())
 	data.Style, data.Mark, data.Logo = look.CSS, style.Mark, b.GetLogoUrl() != ""
 	var page bytes.Buffer

@@ -14,7 +14,7 @@ func (s *Service) showStop(w http.ResponseWriter, r *http.Request) {
 	}
 	speaker := s.speaker(r, nil, nil)
 	s.render(w, r, http.StatusOK, pageData{
-		Title: speaker.Say("stop.title"), Text: []string{speaker.Say("stop.text")}, Stop: speaker.Say("stop.button"),
+		Title: speaker.Text("stop.title"), Text: []string{speaker.Text("stop.text")}, Stop: speaker.Text("stop.button"),
 	}, speaker)
 }
 
@@ -33,5 +33,5 @@ func (s *Service) postStop(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Log.InfoContext(ctx, "somebody wants no more mail")
 	speaker := s.speaker(r, nil, nil)
-	s.render(w, r, http.StatusOK, pageData{Title: speaker.Say("stopped.title"), Text: []string{speaker.Say("stopped.text")}}, speaker)
+	s.render(w, r, http.StatusOK, pageData{Title: speaker.Text("stopped.title"), Text: []string{speaker.Text("stopped.text")}}, speaker)
 }

@@ -116,7 +116,7 @@ func New(db *dbtx.DB, r *Registry, o Options) (*Client, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{db: db, registry: r, options: o, calm: slog.New(newWarnings(o.Log.Handler()))}
+	c := &Client{db: db, registry: r, options: o, calm: slog.New(newDedupHandler(o.Log.Handler()))}
 	if r != nil {
 		r.meter, r.log = newMeter(o.Metrics), o.Log
 		if o.Metrics != nil {

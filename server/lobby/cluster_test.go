@@ -50,9 +50,9 @@ func TestLobbyCluster(t *testing.T) {
 	for range rooms {
 		room := uuid.New()
 		ann, bob, eve := guest(room, uuid.Nil), guest(room, uuid.New()), guest(room, uuid.Nil)
-		a := said(t, "new")(one.knock(t.Context(), ann, "Ann", 1, true))
-		b := said(t, "new")(two.knock(t.Context(), bob, "Bob", 1, true))
-		e := said(t, "new")(one.knock(t.Context(), eve, "Eve", 1, true))
+		a := said(t, "new")(one.refresh(t.Context(), ann, "Ann", 1, true))
+		b := said(t, "new")(two.refresh(t.Context(), bob, "Bob", 1, true))
+		e := said(t, "new")(one.refresh(t.Context(), eve, "Eve", 1, true))
 		wantNames(t, two, room, "Ann", "Bob", "Eve")
 		said(t, "new")(two.decide(t.Context(), room, a.ID, a.Etag, true, 0, 1))
 		said(t, "decided")(one.decide(t.Context(), room, a.ID, a.Etag, false, 0, 1))
@@ -65,7 +65,7 @@ func TestLobbyCluster(t *testing.T) {
 		if ok, _, err := one.takeNotice(t.Context(), room); err != nil || !ok {
 			t.Fatalf("notice: %v, %v", ok, err)
 		}
-		said(t, "new")(one.knock(t.Context(), guest(room, uuid.Nil), "Zoe", 1, true))
+		said(t, "new")(one.refresh(t.Context(), guest(room, uuid.Nil), "Zoe", 1, true))
 		if err := two.clear(t.Context(), room, 2); err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestLobbyCluster(t *testing.T) {
 		if err := two.remove(t.Context(), room, eve.Identity, uuid.New()); err != nil {
 			t.Fatal(err)
 		}
-		said(t, "invalid")(one.knock(t.Context(), eve, "Eve", 1, false))
+		said(t, "invalid")(one.refresh(t.Context(), eve, "Eve", 1, false))
 		user := &auth.Caller{Kind: auth.User, User: &ent.User{ID: uuid.New()}, AddressPrefix: "192.0.2.0/24"}
 		rules := StreamRules{MaxAge: time.Minute, PerTicket: 1, PerUser: 10, PerNetwork: 1000}
 		release := opened(t, streams[0], rules, user, e.ID)

@@ -47,7 +47,7 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 	if allow && block > 0 {
 		return nil, fault.Invalid("block_duration", "is for denials only")
 	}
-	ctx, cancel := toTheEnd(ctx)
+	ctx, cancel := withoutCancel(ctx)
 	defer cancel()
 	out, err := s.Store.decide(ctx, a.Room.ID, id.String(), req.GetEtag(), allow, block, a.Room.Meeting)
 	if err != nil {
@@ -81,9 +81,9 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 // decisionTimeout bounds a decision with its record, and with what LiveKit is told of it.
 const decisionTimeout = 20 * time.Second
 
-// toTheEnd is for decisions: a host who clicks and closes the page has decided. Given up half-way, it would hold in Redis and
+// withoutCancel is for decisions: a host who clicks and closes the page has decided. Given up half-way, it would hold in Redis and
 // be missing in the audit log.
-func toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+func withoutCancel(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), decisionTimeout)
 }
 
@@ -102,7 +102,7 @@ func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRe
 		ids = append(ids, id.String())
 	}
 	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
-	ctx, cancel := toTheEnd(ctx)
+	ctx, cancel := withoutCancel(ctx)
 	defer cancel()
 	stand, err := s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
 	if err != nil {

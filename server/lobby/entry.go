@@ -39,7 +39,7 @@ func (s *Service) guestView(ctx context.Context, a *auth.Access, r *record) (*us
 	case statusDenied:
 		e.RetryAfter = durationpb.New(max(time.Until(r.ends), time.Second))
 	case statusAccepted:
-		connection, err := s.Rooms.Connect(ctx, a.Room, meeting.Admission{
+		connection, err := s.Rooms.ConnectAdmitted(ctx, a.Room, meeting.Admission{
 			Identity: r.Identity, DisplayName: r.Name, UserID: r.userID(), Time: microseconds(r.Decided),
 		})
 		if err != nil {

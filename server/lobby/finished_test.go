@@ -41,11 +41,11 @@ func TestRoomFinished(t *testing.T) {
 			return err
 		})
 		ann, bob := guest(room.ID, uuid.Nil), guest(room.ID, uuid.Nil)
-		said(t, "new")(s.Store.knock(ctx, ann, "Ann", 0, true))
+		said(t, "new")(s.Store.refresh(ctx, ann, "Ann", 0, true))
 		finished() // no meeting was counted: nothing is over
 		wantNames(t, s.Store, room.ID, "Ann")
 		run(func(tx *ent.Client) error { return tx.Room.UpdateOneID(room.ID).AddMeeting(1).Exec(ctx) })
-		said(t, "new")(s.Store.knock(ctx, bob, "Bob", 1, true))
+		said(t, "new")(s.Store.refresh(ctx, bob, "Bob", 1, true))
 		news := make(chan string, 100)
 		subscribed := make(chan struct{})
 		heard, stop := context.WithCancel(ctx)
@@ -72,7 +72,7 @@ func TestRoomFinished(t *testing.T) {
 				t.Fatalf("no news, want %q", want)
 			}
 		}
-		said(t, "new")(s.Store.knock(ctx, bob, "Bob", 1, false))
+		said(t, "new")(s.Store.refresh(ctx, bob, "Bob", 1, false))
 		run(func(tx *ent.Client) error { return tx.Room.DeleteOneID(room.ID).Exec(ctx) })
 		finished()
 		wantNames(t, s.Store, room.ID)

@@ -60,11 +60,11 @@ type Service struct {
 	DB    *dbtx.DB
 	Keys  *auth.Keys
 	Store *Store
-	Rooms Rooms
+	Rooms rooms
 	// LiveKit knows who is in the call, and takes messages to them.
-	LiveKit LiveKit
+	LiveKit liveKit
 	// Callers makes LiveKit follow what is decided about phone calls.
-	Callers Callers
+	Callers callers
 	Limiter *ratelimit.Limiter
 	// NetworkLimit and RoomLimit are for new entries: of one network in one room, and of one room.
 	NetworkLimit, RoomLimit ratelimit.Limit
@@ -80,21 +80,21 @@ type Service struct {
 	notices  notices
 }
 
-// Rooms is what this package asks of server/rooms.
-type Rooms interface {
-	// Enter makes the connection of a caller who may enter directly; others it refuses.
-	Enter(ctx context.Context, ref, displayName string) (*usherv1.Connection, error)
-	// EnterInvited makes the connection of a caller who would have to wait, with a link that lets them in. It refuses every
+// rooms is what this package asks of server/rooms.
+type rooms interface {
+	// Join makes the connection of a caller who may enter directly; others it refuses.
+	Join(ctx context.Context, ref, displayName string) (*usherv1.Connection, error)
+	// JoinInvited makes the connection of a caller who would have to wait, with a link that lets them in. It refuses every
 	// other token with LOBBY_REQUIRED.
-	EnterInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error)
-	// Connect makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is over.
-	Connect(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error)
+	JoinInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error)
+	// ConnectAdmitted makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is over.
+	ConnectAdmitted(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error)
 	// DisplayName is the name that others see of a caller who asks for one.
 	DisplayName(c *auth.Caller, asked string) string
 }
 
-// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
-type LiveKit interface {
+// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+type liveKit interface {
 	// Participants are those in the call now: none, or meeting.ErrNotFound, when there is no call.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	// SendData sends a message to some participants. It may fail with meeting.ErrNotFound.
@@ -110,9 +110,9 @@ func (s *Service) hub() *watching {
 	return s.watching
 }
 
-// Rejudge lets in who waits and would not have to any more: everybody in a public room, signed-in people in a trusted one,
+// AdmitEligible lets in who waits and would not have to any more: everybody in a public room, signed-in people in a trusted one,
 // and members anywhere. It is repeated until it succeeds, so it changes nothing the second time.
-func (s *Service) Rejudge(ctx context.Context, r *ent.Room) error {
+func (s *Service) AdmitEligible(ctx context.Context, r *ent.Room) error {
 	waiting, _, err := s.Store.list(ctx, r.ID)
 	if err != nil {
 		return err

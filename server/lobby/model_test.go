@@ -100,7 +100,7 @@ func (m *model) guest(room uuid.UUID, stores []*Store, random *rand.Rand) (*auth
 				continue
 			}
 		case last == nil || n < 5:
-			out, err = s.knock(t.Context(), ticket, "Guest "+strconv.Itoa(random.IntN(3)), 1, last == nil)
+			out, err = s.refresh(t.Context(), ticket, "Guest "+strconv.Itoa(random.IntN(3)), 1, last == nil)
 		default:
 			out, err = s.touch(t.Context(), ticket, 1)
 		}

@@ -114,7 +114,7 @@ type arguments struct {
 	Why         string   `json:"why,omitempty"`
 	Decided     string   `json:"decided,omitempty"`
 
-	// Of the scripts about phone calls: see phonescripts.go.
+	// Of the scripts about phone calls: see callscripts.go.
 	Calls    []callArguments `json:"calls,omitempty"`
 	Complete bool            `json:"complete,omitempty"`
 	Unseen   int64           `json:"unseen,omitempty"`
@@ -122,9 +122,9 @@ type arguments struct {
 	Before int64 `json:"before"`
 }
 
-// knock is a sign of life of t's guest, and makes the entry if it is not there. isNew is a ticket that was just made. An
+// refresh is a sign of life of t's guest, and makes the entry if it is not there. isNew is a ticket that was just made. An
 // empty name leaves the one of before.
-func (s *Store) knock(ctx context.Context, t *auth.LobbyTicket, name string, meeting int64, isNew bool) (outcome, error) {
+func (s *Store) refresh(ctx context.Context, t *auth.LobbyTicket, name string, meeting int64, isNew bool) (outcome, error) {
 	a := arguments{
 		ID: t.EntryID.String(), Ticket: t.Hash(), Name: name, Identity: t.Identity, User: userText(t.UserID), Etag: newEtag(),
 		Meeting: strconv.FormatInt(meeting, 10), SameMeeting: t.Meeting == meeting,
@@ -132,19 +132,19 @@ func (s *Store) knock(ctx context.Context, t *auth.LobbyTicket, name string, mee
 	if !isNew {
 		a.Asked = strconv.FormatInt(t.RequestTime.UnixMicro(), 10)
 	}
-	return s.one(ctx, knockScript, t.RoomID, a)
+	return s.runOne(ctx, knockScript, t.RoomID, a)
 }
 
 // touch is a sign of life of an entry that is there.
 func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (outcome, error) {
-	return s.one(ctx, knockScript, t.RoomID, arguments{
+	return s.runOne(ctx, knockScript, t.RoomID, arguments{
 		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, Touch: true, Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
 // admit lets the guest in without a host: they may enter directly now.
 func (s *Store) admit(ctx context.Context, t *auth.LobbyTicket, user uuid.UUID, meeting int64) (outcome, error) {
-	return s.one(ctx, admitScript, t.RoomID, arguments{
+	return s.runOne(ctx, admitScript, t.RoomID, arguments{
 		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
@@ -157,20 +157,20 @@ const (
 
 // finish ends an entry; with decided, only if it is still that decision.
 func (s *Store) finish(ctx context.Context, t *auth.LobbyTicket, why, decided string) (outcome, error) {
-	return s.one(ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided})
+	return s.runOne(ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided})
 }
 
 func (s *Store) decide(
 	ctx context.Context, room uuid.UUID, id, etag string, allow bool, block time.Duration, meeting int64,
 ) (outcome, error) {
-	return s.one(ctx, decideScript, room, arguments{
+	return s.runOne(ctx, decideScript, room, arguments{
 		ID: id, Etag: etag, Allow: allow, Block: block.Milliseconds(), Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
 // decideAll returns the entries about which the decision stands, in the order of ids.
 func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]*record, error) {
-	result, err := s.run(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
+	result, err := s.runScript(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
 	if err != nil {
 		return nil, err
 	}
@@ -189,19 +189,19 @@ func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, all
 
 // clear ends all entries of a room, or those of the meetings before one.
 func (s *Store) clear(ctx context.Context, room uuid.UUID, before int64) error {
-	_, err := s.run(ctx, clearScript, room, arguments{Before: before})
+	_, err := s.runScript(ctx, clearScript, room, arguments{Before: before})
 	return err
 }
 
 // remove voids the tickets of an identity, and those of an account unless that is uuid.Nil.
 func (s *Store) remove(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error {
-	_, err := s.run(ctx, removeScript, room, arguments{Identity: identity, User: userText(user)})
+	_, err := s.runScript(ctx, removeScript, room, arguments{Identity: identity, User: userText(user)})
 	return err
 }
 
 // list returns everybody who waits, oldest first, and Redis' time.
 func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time, error) {
-	result, err := s.run(ctx, listScript, room, arguments{})
+	result, err := s.runScript(ctx, listScript, room, arguments{})
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -269,9 +269,9 @@ func (s *Store) subscribe(ctx context.Context, subscribed func(), news func(room
 	})
 }
 
-// one runs a script about one entry.
-func (s *Store) one(ctx context.Context, sc script, room uuid.UUID, a arguments) (outcome, error) {
-	result, err := s.run(ctx, sc, room, a)
+// runOne runs a script about one entry.
+func (s *Store) runOne(ctx context.Context, sc script, room uuid.UUID, a arguments) (outcome, error) {
+	result, err := s.runScript(ctx, sc, room, a)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -303,8 +303,8 @@ func readRecord(raw, ends string, position int) (*record, error) {
 	return r, nil
 }
 
-// run runs a script on the keys of one room.
-func (s *Store) run(ctx context.Context, sc script, room uuid.UUID, a arguments) (rueidis.RedisResult, error) {
+// runScript runs a script on the keys of one room.
+func (s *Store) runScript(ctx context.Context, sc script, room uuid.UUID, a arguments) (rueidis.RedisResult, error) {
 	tag := keyPrefix + room.String() + "}"
 	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
 	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()

@@ -96,15 +96,15 @@ func TestKnock_waitsRenamesAndIsDecided(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store) {
 		ctx, room := t.Context(), uuid.New()
 		ann, bob := guest(room, uuid.Nil), guest(room, uuid.Nil)
-		first := said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
-		if second := said(t, "new")(s.knock(ctx, bob, "Bob", 1, true)); second.position != 2 || first.position != 1 {
+		first := said(t, "new")(s.refresh(ctx, ann, "Ann", 1, true))
+		if second := said(t, "new")(s.refresh(ctx, bob, "Bob", 1, true)); second.position != 2 || first.position != 1 {
 			t.Errorf("positions = %d and %d, want 1 and 2", first.position, second.position)
 		}
 		wantNames(t, s, room, "Ann", "Bob")
-		if e := said(t, "ok")(s.knock(ctx, ann, "Ann", 1, false)); e.Etag != first.Etag {
+		if e := said(t, "ok")(s.refresh(ctx, ann, "Ann", 1, false)); e.Etag != first.Etag {
 			t.Error("a heartbeat changed the etag")
 		}
-		renamed := said(t, "ok")(s.knock(ctx, ann, "Eve", 1, false))
+		renamed := said(t, "ok")(s.refresh(ctx, ann, "Eve", 1, false))
 		if renamed.Etag == first.Etag || renamed.Asked != first.Asked {
 			t.Errorf("after a new name: %+v, want another etag and the same place", renamed)
 		}
@@ -118,7 +118,7 @@ func TestKnock_waitsRenamesAndIsDecided(t *testing.T) {
 		said(t, "gone")(s.decide(ctx, room, uuid.NewString(), "x", true, 0, 1))
 		wantNames(t, s, room, "Bob")
 		// The next meeting knows nothing of it.
-		if e := said(t, "new")(s.knock(ctx, ann, "Eve", 2, false)); e.Status != statusWaiting || e.position != 2 {
+		if e := said(t, "new")(s.refresh(ctx, ann, "Eve", 2, false)); e.Status != statusWaiting || e.position != 2 {
 			t.Errorf("in the next meeting: %+v, want waiting at the end", e)
 		}
 	})
@@ -131,19 +131,19 @@ func TestKnock_deniedDoubles(t *testing.T) {
 		ctx, room, user := t.Context(), uuid.New(), uuid.New()
 		ann := guest(room, user)
 		for i := range 3 {
-			e := said(t, "new")(s.knock(ctx, ann, "Ann", 1, i == 0))
+			e := said(t, "new")(s.refresh(ctx, ann, "Ann", 1, i == 0))
 			denied := said(t, "new")(s.decide(ctx, room, e.ID, e.Etag, false, 0, 1))
 			want := s.Rules.Denied << i
 			if life := denied.ends.Sub(microseconds(denied.Decided)); life != want {
 				t.Errorf("denial %d holds for %v, want %v", i+1, life, want)
 			}
-			if e := said(t, "ok")(s.knock(ctx, ann, "Ann", 1, false)); e.Status != statusDenied {
+			if e := said(t, "ok")(s.refresh(ctx, ann, "Ann", 1, false)); e.Status != statusDenied {
 				t.Errorf("who was denied asks again: %+v", e)
 			}
 			// Another ticket of the same user is no way around it, and giving up neither.
-			said(t, "denied")(s.knock(ctx, guest(room, user), "Ann", 1, true))
+			said(t, "denied")(s.refresh(ctx, guest(room, user), "Ann", 1, true))
 			said(t, "ok")(s.finish(ctx, ann, whyCancelled, ""))
-			if e := said(t, "ok")(s.knock(ctx, ann, "Ann", 1, false)); e.Status != statusDenied {
+			if e := said(t, "ok")(s.refresh(ctx, ann, "Ann", 1, false)); e.Status != statusDenied {
 				t.Errorf("who was denied gave up and asks again: %+v", e)
 			}
 			wantNames(t, s, room)
@@ -159,7 +159,7 @@ func TestKnock_placeAfterLoss(t *testing.T) {
 		people := []*auth.LobbyTicket{}
 		for _, name := range []string{"A", "B", "C", "D"} {
 			g := guest(room, uuid.Nil)
-			g.RequestTime = microseconds(said(t, "new")(s.knock(ctx, g, name, 1, true)).Asked)
+			g.RequestTime = microseconds(said(t, "new")(s.refresh(ctx, g, name, 1, true)).Asked)
 			g.DisplayName = name
 			people = append(people, g)
 		}
@@ -169,7 +169,7 @@ func TestKnock_placeAfterLoss(t *testing.T) {
 		people[3].RequestTime = people[3].RequestTime.Add(-time.Hour) // too long ago: at the end
 		people[2].Meeting = 0                                         // another meeting: at the end
 		for _, i := range []int{1, 3, 0, 2} {
-			e := said(t, "new")(s.knock(ctx, people[i], people[i].DisplayName, 1, false))
+			e := said(t, "new")(s.refresh(ctx, people[i], people[i].DisplayName, 1, false))
 			if e.ID != people[i].EntryID.String() {
 				t.Errorf("id = %s, want the same as before", e.ID)
 			}
@@ -184,8 +184,8 @@ func TestKnock_lapses(t *testing.T) {
 		s.Rules.Waiting, s.Rules.Grace = time.Second, 4*time.Second
 		ctx, room := t.Context(), uuid.New()
 		ann, bob := guest(room, uuid.Nil), guest(room, uuid.Nil)
-		a := said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
-		said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
+		a := said(t, "new")(s.refresh(ctx, ann, "Ann", 1, true))
+		said(t, "new")(s.refresh(ctx, bob, "Bob", 1, true))
 		time.Sleep(s.Rules.Waiting + 100*time.Millisecond)
 		wantNames(t, s, room)
 		// A sign of life within the grace brings the place back, and a decision finds who lapsed a moment ago.
@@ -208,13 +208,13 @@ func TestKnock_full(t *testing.T) {
 		var last *auth.LobbyTicket
 		for range 3 {
 			last = guest(room, uuid.Nil)
-			said(t, "new")(s.knock(ctx, last, "Somebody", 1, true))
+			said(t, "new")(s.refresh(ctx, last, "Somebody", 1, true))
 		}
-		said(t, "full")(s.knock(ctx, guest(room, uuid.Nil), "Fourth", 1, true))
-		said(t, "ok")(s.knock(ctx, last, "Renamed", 1, false))
+		said(t, "full")(s.refresh(ctx, guest(room, uuid.Nil), "Fourth", 1, true))
+		said(t, "ok")(s.refresh(ctx, last, "Renamed", 1, false))
 		said(t, "ok")(s.finish(ctx, last, whyCancelled, ""))
 		said(t, "ended")(s.touch(ctx, last, 1))
-		said(t, "new")(s.knock(ctx, guest(room, uuid.Nil), "Fourth", 1, true))
+		said(t, "new")(s.refresh(ctx, guest(room, uuid.Nil), "Fourth", 1, true))
 	})
 }
 
@@ -226,7 +226,7 @@ func TestStore_corruptValues(t *testing.T) {
 		tag := keyPrefix + room.String() + "}"
 		for i, value := range []string{"", "{", "null", "[]", `"text"`, "{}", `{"status":1}`, `{"status":"1","name":3}`} {
 			g := guest(room, uuid.Nil)
-			e := said(t, "new")(s.knock(ctx, g, "Ann", 1, true))
+			e := said(t, "new")(s.refresh(ctx, g, "Ann", 1, true))
 			b := s.Redis.B()
 			if err := s.Redis.Do(ctx, b.Hset().Key(tag+":entries").FieldValue().FieldValue(e.ID, value).Build()).Error(); err != nil {
 				t.Fatal(err)
@@ -250,7 +250,7 @@ func TestStore_corruptValues(t *testing.T) {
 			FieldValue("entry:"+g.EntryID.String(), "nonsense").Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
-		said(t, "new")(s.knock(ctx, g, "Ann", 1, true))
+		said(t, "new")(s.refresh(ctx, g, "Ann", 1, true))
 	})
 }
 
@@ -259,9 +259,9 @@ func TestClear(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store) {
 		ctx, room := t.Context(), uuid.New()
 		ann, bob, eve := guest(room, uuid.Nil), guest(room, uuid.Nil), guest(room, uuid.Nil)
-		said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
-		b := said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
-		e := said(t, "new")(s.knock(ctx, eve, "Eve", 1, true))
+		said(t, "new")(s.refresh(ctx, ann, "Ann", 1, true))
+		b := said(t, "new")(s.refresh(ctx, bob, "Bob", 1, true))
+		e := said(t, "new")(s.refresh(ctx, eve, "Eve", 1, true))
 		said(t, "new")(s.decide(ctx, room, b.ID, b.Etag, true, 0, 1))
 		said(t, "new")(s.decide(ctx, room, e.ID, e.Etag, false, 0, 1))
 		if err := s.clear(ctx, room, 0); err != nil {
@@ -273,7 +273,7 @@ func TestClear(t *testing.T) {
 		if r := said(t, "ok")(s.touch(ctx, eve, 1)); r.Status != statusDenied {
 			t.Errorf("a denial ended with the meeting: %+v", r)
 		}
-		said(t, "new")(s.knock(ctx, bob, "Bob", 1, false))
+		said(t, "new")(s.refresh(ctx, bob, "Bob", 1, false))
 		wantNames(t, s, room, "Bob")
 	})
 }
@@ -286,7 +286,7 @@ func TestHeartbeatCannotUndoDecision(t *testing.T) {
 	ctx, room := t.Context(), uuid.New()
 	for round := range 100 {
 		g := guest(room, uuid.Nil)
-		e := said(t, "new")(one.knock(ctx, g, "Ann", 1, true))
+		e := said(t, "new")(one.refresh(ctx, g, "Ann", 1, true))
 		allow := round%2 == 0
 		var group sync.WaitGroup
 		for range 4 {
@@ -326,7 +326,7 @@ func TestDecisionRace(t *testing.T) {
 	}
 	for round := range 50 {
 		g := guest(room, uuid.Nil)
-		e := said(t, "new")(hosts[0].knock(ctx, g, "Ann", 1, true))
+		e := said(t, "new")(hosts[0].refresh(ctx, g, "Ann", 1, true))
 		words := make([]string, len(hosts))
 		var group sync.WaitGroup
 		for i, h := range hosts {
@@ -353,7 +353,7 @@ func TestStore_redisGone(t *testing.T) {
 	s := &Store{Redis: server.Client(t), Rules: testRules()}
 	ctx, room := t.Context(), uuid.New()
 	g := guest(room, uuid.Nil)
-	said(t, "new")(s.knock(ctx, g, "Ann", 1, true))
+	said(t, "new")(s.refresh(ctx, g, "Ann", 1, true))
 	server.Kill()
 	if _, err := s.touch(ctx, g, 1); !errors.Is(err, fault.ErrRedis) {
 		t.Errorf("without Redis: %v, want REDIS_UNAVAILABLE", err)
@@ -391,7 +391,7 @@ func TestSubscribe(t *testing.T) {
 		}()
 		<-subscribed
 		g := guest(room, uuid.Nil)
-		e := said(t, "new")(s.knock(t.Context(), g, "Ann", 1, true))
+		e := said(t, "new")(s.refresh(t.Context(), g, "Ann", 1, true))
 		said(t, "ok")(s.touch(t.Context(), g, 1)) // no news
 		said(t, "new")(s.decide(t.Context(), room, e.ID, e.Etag, true, 0, 1))
 		for _, want := range []string{"true list", "true entry " + e.ID} {
@@ -418,9 +418,9 @@ func TestStore_expires(t *testing.T) {
 	s.Rules.Waiting, s.Rules.Grace, s.Rules.Accepted = 200*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
 	room := uuid.New()
 	for range 5 {
-		said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
+		said(t, "new")(s.refresh(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
 	}
-	e := said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Bob", 1, true))
+	e := said(t, "new")(s.refresh(t.Context(), guest(room, uuid.Nil), "Bob", 1, true))
 	said(t, "new")(s.decide(t.Context(), room, e.ID, e.Etag, true, 0, 1))
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		n, err := s.Redis.Do(t.Context(), s.Redis.B().Dbsize().Build()).AsInt64()
@@ -442,11 +442,11 @@ func TestClear_earlierMeetings(t *testing.T) {
 	stores(t, func(t *testing.T, s *Store) {
 		ctx, room := t.Context(), uuid.New()
 		ann, bob, eve, zoe := guest(room, uuid.Nil), guest(room, uuid.Nil), guest(room, uuid.Nil), guest(room, uuid.Nil)
-		said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
-		b := said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
+		said(t, "new")(s.refresh(ctx, ann, "Ann", 1, true))
+		b := said(t, "new")(s.refresh(ctx, bob, "Bob", 1, true))
 		said(t, "new")(s.decide(ctx, room, b.ID, b.Etag, true, 0, 1))
-		said(t, "new")(s.knock(ctx, eve, "Eve", 2, true))
-		z := said(t, "new")(s.knock(ctx, zoe, "Zoe", 2, true))
+		said(t, "new")(s.refresh(ctx, eve, "Eve", 2, true))
+		z := said(t, "new")(s.refresh(ctx, zoe, "Zoe", 2, true))
 		said(t, "new")(s.decide(ctx, room, z.ID, z.Etag, true, 0, 2))
 		for range 2 {
 			if err := s.clear(ctx, room, 2); err != nil {
@@ -469,15 +469,15 @@ func TestRemove(t *testing.T) {
 		ctx, room, user := t.Context(), uuid.New(), uuid.New()
 		ann, bob := guest(room, user), guest(room, uuid.Nil)
 		phone, lost := guest(room, user), guest(room, uuid.Nil)
-		a := said(t, "new")(s.knock(ctx, ann, "Ann", 1, true))
+		a := said(t, "new")(s.refresh(ctx, ann, "Ann", 1, true))
 		said(t, "new")(s.decide(ctx, room, a.ID, a.Etag, true, 0, 1))
-		said(t, "new")(s.knock(ctx, bob, "Bob", 1, true))
-		said(t, "new")(s.knock(ctx, phone, "Ann's phone", 1, true))
+		said(t, "new")(s.refresh(ctx, bob, "Bob", 1, true))
+		said(t, "new")(s.refresh(ctx, phone, "Ann's phone", 1, true))
 		if err := s.remove(ctx, room, ann.Identity, uuid.Nil); err != nil {
 			t.Fatal(err)
 		}
 		said(t, "invalid")(s.touch(ctx, ann, 1))
-		said(t, "invalid")(s.knock(ctx, ann, "Ann", 1, false))
+		said(t, "invalid")(s.refresh(ctx, ann, "Ann", 1, false))
 		said(t, "invalid")(s.admit(ctx, ann, user, 1))
 		said(t, "gone")(s.decide(ctx, room, a.ID, a.Etag, true, 0, 1))
 		wantNames(t, s, room, "Bob", "Ann's phone")
@@ -485,14 +485,14 @@ func TestRemove(t *testing.T) {
 		if err := s.remove(ctx, room, ann.Identity, user); err != nil {
 			t.Fatal(err)
 		}
-		said(t, "invalid")(s.knock(ctx, phone, "Ann's phone", 1, false))
+		said(t, "invalid")(s.refresh(ctx, phone, "Ann's phone", 1, false))
 		wantNames(t, s, room, "Bob")
 		// Redis had no entry of theirs.
 		if err := s.remove(ctx, room, lost.Identity, uuid.Nil); err != nil {
 			t.Fatal(err)
 		}
-		said(t, "invalid")(s.knock(ctx, lost, "Lost", 1, false))
-		said(t, "new")(s.knock(ctx, guest(room, uuid.Nil), "Lost again", 1, true))
+		said(t, "invalid")(s.refresh(ctx, lost, "Lost", 1, false))
+		said(t, "new")(s.refresh(ctx, guest(room, uuid.Nil), "Lost again", 1, true))
 		// What is no time voids nothing.
 		b := s.Redis.B()
 		if err := s.Redis.Do(ctx, b.Hset().Key(keyPrefix+room.String()+"}:denials").FieldValue().FieldValue("void:"+bob.Identity, "{").Build()).Error(); err != nil {
@@ -508,7 +508,7 @@ func TestList_oneRoundTrip(t *testing.T) {
 	s := &Store{Redis: testenv.Redis(t).Client(t), Rules: testRules()}
 	room := uuid.New()
 	for range 200 {
-		said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
+		said(t, "new")(s.refresh(t.Context(), guest(room, uuid.Nil), "Ann", 1, true))
 	}
 	calls := func() map[string]int {
 		t.Helper()

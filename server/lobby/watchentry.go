@@ -144,7 +144,7 @@ func (e *entryStream) look(ctx context.Context, again bool) (done bool, err erro
 		return true, e.close(usherv1.ClosingReason_CLOSING_REASON_LOBBY_CLEARED)
 	case "gone":
 		// Redis lost it, or this process was asleep: the ticket says what the place was.
-		if out.entry, err = e.knock(ctx, a, e.ticket, e.name, false); err != nil {
+		if out.entry, err = e.refreshEntry(ctx, a, e.ticket, e.name, false); err != nil {
 			return false, err
 		}
 	case "full":
@@ -154,7 +154,7 @@ func (e *entryStream) look(ctx context.Context, again bool) (done bool, err erro
 	}
 	view, err := e.guestView(ctx, a, out.entry)
 	if isOver(err) {
-		if out.entry, err = e.knockAgain(ctx, a, e.ticket, out.entry, e.name); err == nil {
+		if out.entry, err = e.recreateEntry(ctx, a, e.ticket, out.entry, e.name); err == nil {
 			view, err = e.guestView(ctx, a, out.entry)
 		}
 	}

@@ -33,8 +33,8 @@ const (
 	camera        = usherv1.TrackSource_TRACK_SOURCE_CAMERA
 )
 
-// world is a room with a meeting in it: Olga owns it, Adam administers it, Mona is a member, and a stranger is there too.
-type world struct {
+// fixture is a room with a meeting in it: Olga owns it, Adam administers it, Mona is a member, and a stranger is there too.
+type fixture struct {
 	*Service
 	t                *testing.T
 	room             *ent.Room
@@ -46,14 +46,14 @@ type world struct {
 }
 
 // worlds runs a test on both databases.
-func worlds(t *testing.T, test func(t *testing.T, w *world)) {
+func worlds(t *testing.T, test func(t *testing.T, w *fixture)) {
 	t.Helper()
-	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) { test(t, newWorld(t, db)) })
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) { test(t, newFixture(t, db)) })
 }
 
-func newWorld(t *testing.T, db *dbtx.DB) *world {
+func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	t.Helper()
-	w := &world{
+	w := &fixture{
 		t: t, livekit: &fakeLiveKit{removed: map[string]bool{}, gone: map[string]bool{}}, rooms: &fakeRooms{}, lobby: &fakeLobby{},
 		identities: map[string]string{},
 	}
@@ -71,7 +71,7 @@ func newWorld(t *testing.T, db *dbtx.DB) *world {
 	return w
 }
 
-func (w *world) run(fn func(tx *ent.Client) error) {
+func (w *fixture) run(fn func(tx *ent.Client) error) {
 	w.t.Helper()
 	if err := w.DB.Run(w.t.Context(), fn); err != nil {
 		w.t.Fatal(err)
@@ -79,7 +79,7 @@ func (w *world) run(fn func(tx *ent.Client) error) {
 }
 
 // user makes a member who is in the meeting.
-func (w *world) user(name string, role usherv1.Role) (u *ent.User) {
+func (w *fixture) user(name string, role usherv1.Role) (u *ent.User) {
 	w.t.Helper()
 	w.run(func(tx *ent.Client) (err error) {
 		u, err = tx.User.Create().SetSub("test-" + name).SetFullName(name).Save(w.t.Context())
@@ -93,7 +93,7 @@ func (w *world) user(name string, role usherv1.Role) (u *ent.User) {
 }
 
 // joins puts somebody into the meeting, each a second after the one before.
-func (w *world) joins(name string, user uuid.UUID, role usherv1.Role) {
+func (w *fixture) joins(name string, user uuid.UUID, role usherv1.Role) {
 	id := w.Keys.NewIdentity(w.room.ID, user)
 	w.identities[name] = id
 	n := len(w.livekit.people)
@@ -105,7 +105,7 @@ func (w *world) joins(name string, user uuid.UUID, role usherv1.Role) {
 }
 
 // as is a context in which u calls; nil is a stranger.
-func (w *world) as(u *ent.User) context.Context {
+func (w *fixture) as(u *ent.User) context.Context {
 	if u == nil {
 		return auth.WithCaller(w.t.Context(), &auth.Caller{AddressPrefix: "192.0.2.0/24"})
 	}
@@ -113,14 +113,14 @@ func (w *world) as(u *ent.User) context.Context {
 }
 
 // self is a context in which somebody in the meeting calls with their session token.
-func (w *world) self(name string, user uuid.UUID) context.Context {
+func (w *fixture) self(name string, user uuid.UUID) context.Context {
 	return auth.WithCaller(w.t.Context(), &auth.Caller{Kind: auth.Participant, Participant: &auth.ParticipantSession{
 		RoomID: w.room.ID, Identity: w.identities[name], UserID: user, DisplayName: name, Meeting: w.room.Meeting,
 	}})
 }
 
 // recorded are the events of the room, as action, whom, and detail.
-func (w *world) recorded() []string {
+func (w *fixture) recorded() []string {
 	w.t.Helper()
 	rows := w.DB.Read.AuditEvent.Query().Where(auditevent.RoomID(w.room.ID)).Order(auditevent.ByID()).AllX(w.t.Context())
 	out := make([]string, 0, len(rows))
@@ -137,7 +137,7 @@ func (w *world) recorded() []string {
 	return out
 }
 
-func (w *world) wantRecorded(want ...string) {
+func (w *fixture) wantRecorded(want ...string) {
 	w.t.Helper()
 	if got := w.recorded(); !slices.Equal(got, want) {
 		w.t.Errorf("recorded %q, want %q", got, want)
@@ -145,7 +145,7 @@ func (w *world) wantRecorded(want ...string) {
 }
 
 // wantNothing checks that what was refused left nothing behind.
-func (w *world) wantNothing(what string) {
+func (w *fixture) wantNothing(what string) {
 	w.t.Helper()
 	if n := w.DB.Read.ParticipantState.Query().CountX(w.t.Context()); n != 0 || len(w.recorded()) != 0 || w.rooms.later != 0 {
 		w.t.Errorf("%s: %d decisions, %d events and %d tasks, want none", what, n, len(w.recorded()), w.rooms.later)

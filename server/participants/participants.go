@@ -37,8 +37,8 @@ var (
 		"that participant is not signed in: only accounts can have a role")
 )
 
-// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
-type LiveKit interface {
+// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+type liveKit interface {
 	// Participants are none when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	// EditParticipant adds attributes. It fails with meeting.ErrNotFound when they left.
@@ -49,8 +49,8 @@ type LiveKit interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// Rooms is what this package asks of rooms. server/rooms implements it.
-type Rooms interface {
+// rooms is what this package asks of rooms. server/rooms implements it.
+type rooms interface {
 	// SetRole gives a role in a locked room to somebody who is no owner, and records it.
 	SetRole(ctx context.Context, tx *ent.Client, a *auth.Access, u *ent.User, role usherv1.Role) error
 	// SyncLater has the meeting follow what the transaction decides. Wake, after the commit, says that it can be begun.
@@ -60,8 +60,8 @@ type Rooms interface {
 	Sync(ctx context.Context, room uuid.UUID) error
 }
 
-// Lobby is what this package asks of lobby. server/lobby implements it.
-type Lobby interface {
+// lobby is what this package asks of lobby. server/lobby implements it.
+type lobby interface {
 	// ParticipantRemoved voids the tickets of an identity, and those of an account unless that is uuid.Nil.
 	ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error
 }
@@ -70,9 +70,9 @@ type Lobby interface {
 type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
-	LiveKit LiveKit
-	Rooms   Rooms
-	Lobby   Lobby
+	LiveKit liveKit
+	Rooms   rooms
+	Lobby   lobby
 	Log     *slog.Logger
 	// SessionLife is how long a participant could renew a connection, so for how long one who was removed is refused.
 	SessionLife time.Duration

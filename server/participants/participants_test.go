@@ -22,14 +22,14 @@ import (
 
 var errDown = errors.New("test: LiveKit does not answer")
 
-func (w *world) update(u *ent.User, name string, req *usherv1.UpdateParticipantRequest) error {
+func (w *fixture) update(u *ent.User, name string, req *usherv1.UpdateParticipantRequest) error {
 	req.Room, req.ParticipantIdentity = "room", w.identities[name]
 	_, err := w.UpdateParticipant(w.as(u), req)
 	return err
 }
 
 // decided is what counts for somebody.
-func (w *world) decided(name string, user uuid.UUID) moderation.State {
+func (w *fixture) decided(name string, user uuid.UUID) moderation.State {
 	w.t.Helper()
 	states, err := moderation.Load(w.t.Context(), w.DB.Read, w.room)
 	if err != nil {
@@ -40,7 +40,7 @@ func (w *world) decided(name string, user uuid.UUID) moderation.State {
 
 func TestUpdateParticipant(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		audio := &usherv1.PublishSources{Sources: []usherv1.TrackSource{microphone}}
 		want(t, "a name", w.update(w.adam, "Mona", &usherv1.UpdateParticipantRequest{DisplayName: proto.String(" Moo\u202e\x00na ")}), nil)
 		want(t, "what may be published", w.update(w.adam, "Mona", &usherv1.UpdateParticipantRequest{CanPublishSources: audio}), nil)
@@ -68,7 +68,7 @@ func TestUpdateParticipant(t *testing.T) {
 
 func TestUpdateParticipant_refused(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		mute := func() *usherv1.UpdateParticipantRequest {
 			return &usherv1.UpdateParticipantRequest{CanSubscribe: proto.Bool(false)}
 		}
@@ -93,7 +93,7 @@ func TestUpdateParticipant_refused(t *testing.T) {
 // A decision and the task that makes LiveKit follow are one transaction.
 func TestUpdateParticipant_sameTransaction(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		w.rooms.fails = errors.New("test: no task")
 		if err := w.update(w.olga, "Mona", &usherv1.UpdateParticipantRequest{CanSubscribe: proto.Bool(false)}); err == nil {
 			t.Error("a decision without a task was answered")
@@ -107,7 +107,7 @@ func TestUpdateParticipant_sameTransaction(t *testing.T) {
 
 func TestSetParticipantRole(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		set := func(u *ent.User, name string, role usherv1.Role) error {
 			_, err := w.SetParticipantRole(w.as(u), &usherv1.SetParticipantRoleRequest{Room: "room", ParticipantIdentity: w.identities[name], Role: role})
 			return err
@@ -127,7 +127,7 @@ func TestSetParticipantRole(t *testing.T) {
 
 func TestRemoveParticipant(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		remove := func(u *ent.User, name string, block time.Duration) error {
 			_, err := w.RemoveParticipant(w.as(u), &usherv1.RemoveParticipantRequest{
 				Room: "room", ParticipantIdentity: w.identities[name], BlockDuration: durationpb.New(block),
@@ -167,7 +167,7 @@ func TestRemoveParticipant(t *testing.T) {
 
 func TestMute(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		mute := func(ctx context.Context, name, track string) error {
 			_, err := w.MuteParticipant(ctx, &usherv1.MuteParticipantRequest{Room: "room", ParticipantIdentity: w.identities[name], TrackSid: track})
 			return err
@@ -195,7 +195,7 @@ func TestMute(t *testing.T) {
 
 func TestRename(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		rename := func(name string, user uuid.UUID, to string) error {
 			_, err := w.Rename(w.self(name, user), &usherv1.RenameRequest{DisplayName: to})
 			return err
@@ -229,7 +229,7 @@ func TestRename(t *testing.T) {
 
 func TestHands(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		up := func(raised bool) error {
 			_, err := w.RaiseHand(w.self("Mona", w.mona.ID), &usherv1.RaiseHandRequest{Raised: raised})
 			return err
@@ -254,7 +254,7 @@ func TestHands(t *testing.T) {
 // The list is in the order in which they came, and asks for all accounts at once.
 func TestListParticipants(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *world) {
+	worlds(t, func(t *testing.T, w *fixture) {
 		slices.Reverse(w.livekit.people)
 		res, err := w.ListParticipants(w.as(w.adam), &usherv1.ListParticipantsRequest{Room: "room"})
 		if err != nil {

@@ -326,10 +326,10 @@ func TestTranscriptDownload(t *testing.T) {
 	}
 }
 
-// callers says who calls by a header of the test.
-type callers map[string]*auth.Caller
+// headerCallers says who calls by a header of the test.
+type headerCallers map[string]*auth.Caller
 
-func (c callers) Caller(r *http.Request) (*auth.Caller, error) {
+func (c headerCallers) Caller(r *http.Request) (*auth.Caller, error) {
 	who := r.Header.Get("X-Test-Caller")
 	if who == "bad" {
 		return nil, auth.ErrUnauthenticated
@@ -340,8 +340,8 @@ func (c callers) Caller(r *http.Request) (*auth.Caller, error) {
 	return &auth.Caller{}, nil
 }
 
-// gallery is files of all kinds, and people.
-type gallery struct {
+// accessFixture is files of all kinds, and people.
+type accessFixture struct {
 	*fixture
 	*Media
 	callers callers
@@ -350,11 +350,11 @@ type gallery struct {
 	film    *ent.Recording
 }
 
-func newGallery(t *testing.T) *gallery {
+func newAccessFixture(t *testing.T) *accessFixture {
 	t.Helper()
 	f := newFixture(t, testenv.SQLite(t))
-	g := &gallery{fixture: f, ada: f.user("Ada"), counted: map[string]int{}}
-	g.callers = callers{
+	g := &accessFixture{fixture: f, ada: f.user("Ada"), counted: map[string]int{}}
+	g.callers = headerCallers{
 		"ada":         {Kind: auth.User, User: g.ada, AllScopes: true},
 		"stranger":    {Kind: auth.User, User: f.user("Stranger"), AllScopes: true},
 		"token":       {Kind: auth.User, User: g.ada, Scopes: []string{auth.ScopeRecordings}},
@@ -383,7 +383,7 @@ type file struct {
 // Every row of who may have which file, through a proxy and directly.
 func TestMediaAuthTable(t *testing.T) {
 	t.Parallel()
-	g := newGallery(t)
+	g := newAccessFixture(t)
 	f := g.fixture
 	film := mediaPrefix + g.film.ObjectKey
 	running := f.start(g.ada, f.room(map[any]usherv1.Role{g.ada: owner}), screen)
@@ -463,7 +463,7 @@ func TestMediaAuthTable(t *testing.T) {
 }
 
 // wantProxySecret: signatures are for proxies, not for browsers that ask for them.
-func (g *gallery) wantProxySecret(t *testing.T, path string) {
+func (g *accessFixture) wantProxySecret(t *testing.T, path string) {
 	t.Helper()
 	ask := func(secret string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/media-auth", nil)
@@ -498,7 +498,7 @@ func (g *gallery) wantProxySecret(t *testing.T, path string) {
 	}
 }
 
-func (g *gallery) proxy(who, original string) *httptest.ResponseRecorder {
+func (g *accessFixture) proxy(who, original string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(g.t.Context(), http.MethodGet, "/media-auth", nil)
 	r.Header.Set("X-Test-Caller", who)
 	r.Header.Set("X-Original-URL", original)
@@ -508,7 +508,7 @@ func (g *gallery) proxy(who, original string) *httptest.ResponseRecorder {
 	return w
 }
 
-func (g *gallery) direct(who, path string, header http.Header) *httptest.ResponseRecorder {
+func (g *accessFixture) direct(who, path string, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(g.t.Context(), http.MethodGet, path, nil)
 	r.Header.Set("X-Test-Caller", who)
 	for name, values := range header {
@@ -521,7 +521,7 @@ func (g *gallery) direct(who, path string, header http.Header) *httptest.Respons
 
 func TestExpiredIsNotServed(t *testing.T) {
 	t.Parallel()
-	g := newGallery(t)
+	g := newAccessFixture(t)
 	path := mediaPrefix + g.film.ObjectKey
 	if got := g.direct("ada", path, nil).Code; got != 200 {
 		t.Fatalf("before: %d", got)
@@ -534,14 +534,14 @@ func TestExpiredIsNotServed(t *testing.T) {
 	if !errors.Is(err, ErrExpired) {
 		t.Errorf("CreateDownloadUrl: %v", err)
 	}
-	if _, there := g.world.files[g.film.ObjectKey]; !there {
+	if _, there := g.outside.files[g.film.ObjectKey]; !there {
 		t.Error("the storage still has it in this test")
 	}
 }
 
 func TestMedia_ranges(t *testing.T) {
 	t.Parallel()
-	g := newGallery(t)
+	g := newAccessFixture(t)
 	path := mediaPrefix + g.film.ObjectKey
 	for _, row := range []struct {
 		ranges string
@@ -581,11 +581,11 @@ func TestMedia_ranges(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	delete(g.world.files, g.film.ObjectKey)
+	delete(g.outside.files, g.film.ObjectKey)
 	if got := g.direct("ada", path, nil).Code; got != 404 {
 		t.Errorf("a file that is gone: %d, want 404", got)
 	}
-	g.world.storageDown = errors.New("test: no answer")
+	g.outside.storageDown = errors.New("test: no answer")
 	if got := g.direct("ada", path, nil).Code; got != 503 {
 		t.Errorf("a storage that does not answer: %d, want 503", got)
 	}

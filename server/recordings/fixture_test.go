@@ -34,9 +34,9 @@ const (
 // fixture is a service on a database, in a world that the test moves.
 type fixture struct {
 	*Service
-	t     *testing.T
-	world *world
-	jobs  *jobs.Client
+	t       *testing.T
+	outside *outside
+	jobs    *jobs.Client
 }
 
 // hurried has no patience: what may be waited for is over at the second look.
@@ -48,8 +48,8 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{egresses: map[string]*egress{}, live: map[uuid.UUID]bool{}, files: map[string]int64{}, told: map[uuid.UUID]int{}}
-	return &fixture{t: t, world: w, jobs: client, Service: &Service{
+	w := &outside{egresses: map[string]*egress{}, live: map[uuid.UUID]bool{}, files: map[string]int64{}, told: map[uuid.UUID]int{}}
+	return &fixture{t: t, outside: w, jobs: client, Service: &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
 		LiveKit: w, Files: (*storageOf)(w), Rooms: w, Jobs: steppedJobs{w, client}, Notifier: w, Summary: w, Log: slog.New(slog.DiscardHandler),
 		Bucket: "bucket", IdempotencyLife: time.Hour, Timing: hurried,
@@ -88,9 +88,9 @@ func (f *fixture) room(members map[any]usherv1.Role) *ent.Room {
 		}
 		return r, nil
 	})
-	f.world.mu.Lock()
-	f.world.live[r.ID] = true
-	f.world.mu.Unlock()
+	f.outside.mu.Lock()
+	f.outside.live[r.ID] = true
+	f.outside.mu.Unlock()
 	return r
 }
 
@@ -201,8 +201,8 @@ type egress struct {
 	forgotten, dead bool
 }
 
-// world is LiveKit with its recorders, the storage, and those who are told: everything beside the database.
-type world struct {
+// outside is LiveKit with its recorders, the storage, and those who are told: everything beside the database.
+type outside struct {
 	mu       sync.Mutex
 	egresses map[string]*egress
 	live     map[uuid.UUID]bool
@@ -224,21 +224,21 @@ type world struct {
 	step func()
 }
 
-func (w *world) stepped() {
+func (w *outside) stepped() {
 	if w.step != nil {
 		w.step()
 	}
 }
 
 // change changes a recorder.
-func (w *world) change(id string, fn func(*egress)) {
+func (w *outside) change(id string, fn func(*egress)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fn(w.egresses[id])
 }
 
 // StartEgress implements LiveKit, as do those below.
-func (w *world) StartEgress(_ context.Context, r meeting.EgressRequest) (*meeting.Egress, error) {
+func (w *outside) StartEgress(_ context.Context, r meeting.EgressRequest) (*meeting.Egress, error) {
 	w.stepped()
 	defer w.stepped()
 	w.mu.Lock()
@@ -260,7 +260,7 @@ func (w *world) StartEgress(_ context.Context, r meeting.EgressRequest) (*meetin
 	return &seen, nil
 }
 
-func (w *world) StopEgress(_ context.Context, id string) (*meeting.Egress, error) {
+func (w *outside) StopEgress(_ context.Context, id string) (*meeting.Egress, error) {
 	w.stepped()
 	defer w.stepped()
 	w.mu.Lock()
@@ -283,7 +283,7 @@ func (w *world) StopEgress(_ context.Context, id string) (*meeting.Egress, error
 	return &seen, nil
 }
 
-func (w *world) EgressAnswers(_ context.Context, _ uuid.UUID, id string) (bool, error) {
+func (w *outside) EgressAnswers(_ context.Context, _ uuid.UUID, id string) (bool, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -297,7 +297,7 @@ func (w *world) EgressAnswers(_ context.Context, _ uuid.UUID, id string) (bool, 
 	return !e.dead, nil
 }
 
-func (w *world) Egress(_ context.Context, id string) (*meeting.Egress, error) {
+func (w *outside) Egress(_ context.Context, id string) (*meeting.Egress, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -312,7 +312,7 @@ func (w *world) Egress(_ context.Context, id string) (*meeting.Egress, error) {
 	return &seen, nil
 }
 
-func (w *world) list(match func(*egress) bool) ([]meeting.Egress, error) {
+func (w *outside) list(match func(*egress) bool) ([]meeting.Egress, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -328,15 +328,15 @@ func (w *world) list(match func(*egress) bool) ([]meeting.Egress, error) {
 	return found, nil
 }
 
-func (w *world) RoomEgresses(_ context.Context, room uuid.UUID) ([]meeting.Egress, error) {
+func (w *outside) RoomEgresses(_ context.Context, room uuid.UUID) ([]meeting.Egress, error) {
 	return w.list(func(e *egress) bool { return e.RoomID == room })
 }
 
-func (w *world) RunningEgresses(context.Context) ([]meeting.Egress, error) {
+func (w *outside) RunningEgresses(context.Context) ([]meeting.Egress, error) {
 	return w.list(func(e *egress) bool { return !e.Status.Ended() })
 }
 
-func (w *world) Meeting(_ context.Context, room uuid.UUID) (*meeting.Meeting, error) {
+func (w *outside) Meeting(_ context.Context, room uuid.UUID) (*meeting.Meeting, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -349,11 +349,11 @@ func (w *world) Meeting(_ context.Context, room uuid.UUID) (*meeting.Meeting, er
 	return &meeting.Meeting{Room: room}, nil
 }
 
-func (*world) Participants(context.Context, uuid.UUID) ([]meeting.Participant, error) {
+func (*outside) Participants(context.Context, uuid.UUID) ([]meeting.Participant, error) {
 	return []meeting.Participant{{Identity: "p_test"}}, nil
 }
 
-func (w *world) SendData(context.Context, uuid.UUID, []string, string, []byte) error {
+func (w *outside) SendData(context.Context, uuid.UUID, []string, string, []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.messages++
@@ -361,16 +361,16 @@ func (w *world) SendData(context.Context, uuid.UUID, []string, string, []byte) e
 }
 
 // SyncLater implements Rooms.
-func (w *world) SyncLater(context.Context, *ent.Client, uuid.UUID) error {
+func (w *outside) SyncLater(context.Context, *ent.Client, uuid.UUID) error {
 	w.stepped()
 	return nil
 }
 
 // Wake implements Rooms.
-func (w *world) Wake() { w.stepped() }
+func (w *outside) Wake() { w.stepped() }
 
 // RecordingReady implements Notifier.
-func (w *world) RecordingReady(_ context.Context, n Notice) error {
+func (w *outside) RecordingReady(_ context.Context, n Notice) error {
 	if n.To.ID == w.refuses {
 		return errors.New("test: mailbox refuses")
 	}
@@ -378,9 +378,9 @@ func (w *world) RecordingReady(_ context.Context, n Notice) error {
 }
 
 // Summarize implements Summary.
-func (w *world) Summarize(_ context.Context, t Transcript) error { return w.tell(t.RecordingID) }
+func (w *outside) Summarize(_ context.Context, t Transcript) error { return w.tell(t.RecordingID) }
 
-func (w *world) tell(id uuid.UUID) error {
+func (w *outside) tell(id uuid.UUID) error {
 	w.stepped()
 	defer w.stepped()
 	w.mu.Lock()
@@ -392,11 +392,11 @@ func (w *world) tell(id uuid.UUID) error {
 	return nil
 }
 
-// storageOf is the storage of a world.
-type storageOf world
+// storageOf is the storage.
+type storageOf outside
 
 func (s *storageOf) Size(_ context.Context, key string) (int64, error) {
-	(*world)(s).stepped()
+	(*outside)(s).stepped()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.storageDown != nil {
@@ -416,8 +416,8 @@ func (s *storageOf) Size(_ context.Context, key string) (int64, error) {
 const panics = -1
 
 func (s *storageOf) Delete(_ context.Context, key string) error {
-	(*world)(s).stepped()
-	defer (*world)(s).stepped()
+	(*outside)(s).stepped()
+	defer (*outside)(s).stepped()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.storageDown != nil {
@@ -459,12 +459,12 @@ func (endless) Read(p []byte) (int, error) {
 
 // steppedJobs writes jobs, and may crash on the way.
 type steppedJobs struct {
-	world *world
+	outside *outside
 	*jobs.Client
 }
 
 func (j steppedJobs) Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error {
-	j.world.stepped()
-	defer j.world.stepped()
+	j.outside.stepped()
+	defer j.outside.stepped()
 	return j.Client.Enqueue(ctx, tx, args, options...)
 }

@@ -19,15 +19,15 @@ import (
 // mediaPrefix is where files are on this server.
 const mediaPrefix = "/media/"
 
-// Callers finds out who sent a request. auth.Authenticator implements it.
-type Callers interface {
+// callers finds out who sent a request. auth.Authenticator implements it.
+type callers interface {
 	Caller(r *http.Request) (*auth.Caller, error)
 }
 
 // Media serves files: directly, and to a proxy in front of this server, which fetches them from the storage itself.
 type Media struct {
 	Service *Service
-	Callers Callers
+	Callers callers
 	// ProxySecret is what the proxy sends in X-Usher-Proxy-Secret. Empty: none may ask.
 	ProxySecret string
 	// Count is told of each answer: through "direct" or "proxy", and why it was refused; "" for one that was not.
@@ -220,7 +220,7 @@ func (m *Media) ServeFile(w http.ResponseWriter, r *http.Request) {
 	if strings.ContainsRune(r.Header.Get("Range"), ',') {
 		r.Header.Del("Range") // each range would be a request to the storage, and a server may ignore them
 	}
-	http.ServeContent(slowly{w, http.NewResponseController(w)}, r, name, time.Time{}, file)
+	http.ServeContent(pacedWriter{w, http.NewResponseController(w)}, r, name, time.Time{}, file)
 }
 
 // open finds the file of a request that may have it: the address is one that CreateDownloadUrl made, or the caller has access.
@@ -331,8 +331,8 @@ func (f *fileReader) close() {
 	}
 }
 
-// slowly lets a download take as long as it takes, while the client goes on reading.
-type slowly struct {
+// pacedWriter lets a download take as long as it takes, while the client goes on reading.
+type pacedWriter struct {
 	http.ResponseWriter
 	controller *http.ResponseController
 }
@@ -341,7 +341,7 @@ type slowly struct {
 const readPatience = 30 * time.Second
 
 // Write implements io.Writer.
-func (s slowly) Write(p []byte) (int, error) {
+func (s pacedWriter) Write(p []byte) (int, error) {
 	_ = s.controller.SetWriteDeadline(time.Now().Add(readPatience)) // a transport without deadlines does without
 	return s.ResponseWriter.Write(p)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 )
 
-// Notifier tells somebody by mail that a recording is ready.
-type Notifier interface {
+// notifier tells somebody by mail that a recording is ready.
+type notifier interface {
 	RecordingReady(ctx context.Context, n Notice) error
 }
 
@@ -34,8 +34,8 @@ type Notice struct {
 	To *ent.User
 }
 
-// Summary has a transcript made.
-type Summary interface {
+// summary has a transcript made.
+type summary interface {
 	// Summarize may be called again with the same Transcript: its recording tells that it is the same.
 	Summarize(ctx context.Context, t Transcript) error
 }
@@ -107,7 +107,7 @@ func (s *Service) notify(ctx context.Context, j NotifyJob) error {
 	if err := errors.Join(failures...); err != nil || !told || r.Status != saved {
 		return err
 	}
-	_, err = s.make(ctx, r, move{to: notified})
+	_, err = s.transition(ctx, r, change{to: notified})
 	return err
 }
 

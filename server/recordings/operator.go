@@ -34,8 +34,8 @@ type Filter struct {
 	Limit int
 }
 
-// Operate lists recordings for the operator, newest first, with those that have access.
-func (s *Service) Operate(ctx context.Context, f Filter) ([]*ent.Recording, error) {
+// ListForOperator lists recordings for the operator, newest first, with those that have access.
+func (s *Service) ListForOperator(ctx context.Context, f Filter) ([]*ent.Recording, error) {
 	query := s.DB.Read.Recording.Query().Where(recording.DeleteTimeIsNil()).
 		WithAccesses(func(q *ent.RecordingAccessQuery) {
 			q.WithUser().Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID())
@@ -82,7 +82,7 @@ func (s *Service) Fail(ctx context.Context, id uuid.UUID) error {
 		if slices.Contains(final, r.Status) {
 			return ErrOver
 		}
-		made, err := s.make(ctx, r, move{
+		made, err := s.transition(ctx, r, change{
 			to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_OPERATOR,
 			set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
 		})

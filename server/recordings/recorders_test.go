@@ -24,15 +24,15 @@ func TestLateEgressIsStopped(t *testing.T) {
 		f.Timing.PurgeFor = time.Hour
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
-		f.world.startError = meeting.ErrUnavailable
+		f.outside.startError = meeting.ErrUnavailable
 		given := f.start(ada, room, screen)
 		f.sweep()
 		r := f.wantStatus(given.GetId(), failedToStart)
-		f.world.startError = nil
+		f.outside.startError = nil
 		next := f.start(ada, room, screen)
 
 		late := &egress{Egress: meeting.Egress{ID: "EG_late", RoomID: room.ID, Path: r.ObjectKey, Status: meeting.EgressActive, StartTime: now()}}
-		f.world.egresses[late.ID] = late
+		f.outside.egresses[late.ID] = late
 		if err := f.EgressChanged(t.Context(), late.Egress); err != nil {
 			t.Fatal(err)
 		}
@@ -40,16 +40,16 @@ func TestLateEgressIsStopped(t *testing.T) {
 			t.Error("the late recorder was not stopped")
 		}
 		// It stores its file, whatever it was told.
-		f.world.files[r.ObjectKey] = 1
+		f.outside.files[r.ObjectKey] = 1
 		late.Status = meeting.EgressComplete
 		f.sweep()
-		if _, there := f.world.files[r.ObjectKey]; there {
+		if _, there := f.outside.files[r.ObjectKey]; there {
 			t.Error("the file of the late recorder is there")
 		}
 		f.wantStatus(given.GetId(), failedToStart)
 		f.wantStatus(next.GetId(), active)
-		if n := f.work(); n != 0 || len(f.world.told) != 0 {
-			t.Errorf("%d jobs failed, told %v, want nobody", n, f.world.told)
+		if n := f.work(); n != 0 || len(f.outside.told) != 0 {
+			t.Errorf("%d jobs failed, told %v, want nobody", n, f.outside.told)
 		}
 		if r := f.row(given.GetId()); r.PurgeTime != nil {
 			t.Error("it is still being purged, though the recorder has ended")
@@ -72,7 +72,7 @@ func TestSecondRecorder(t *testing.T) {
 			second := &egress{Egress: meeting.Egress{
 				ID: "EG_second" + v.GetId(), RoomID: room.ID, Path: r.ObjectKey, Status: meeting.EgressActive, StartTime: now(),
 			}}
-			f.world.egresses[second.ID] = second
+			f.outside.egresses[second.ID] = second
 			tell := func() {
 				t.Helper()
 				if !byEvent {
@@ -97,9 +97,9 @@ func TestSecondRecorder(t *testing.T) {
 			if tell(); second.Status != meeting.EgressEnding {
 				t.Errorf("by event %v: the second recorder goes on after the end", byEvent)
 			}
-			second.Status, f.world.files[r.ObjectKey] = meeting.EgressComplete, 1
+			second.Status, f.outside.files[r.ObjectKey] = meeting.EgressComplete, 1
 			tell()
-			if _, there := f.world.files[r.ObjectKey]; there {
+			if _, there := f.outside.files[r.ObjectKey]; there {
 				t.Errorf("by event %v: the recording failed, and the file of the second recorder is there", byEvent)
 			}
 		}
@@ -114,7 +114,7 @@ func TestDiesWhileStoring(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.world.change(*f.row(v.GetId()).EgressID, func(e *egress) { e.Status, e.dead = meeting.EgressEnding, true })
+		f.outside.change(*f.row(v.GetId()).EgressID, func(e *egress) { e.Status, e.dead = meeting.EgressEnding, true })
 		f.sweep()
 		if r := f.wantStatus(v.GetId(), stopped); r.StopTime == nil {
 			t.Error("it does not say when it stopped")
@@ -158,7 +158,7 @@ func TestRemember_concurrent(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		f := newFixture(t, db)
 		ada := f.user("Ada")
-		f.world.startError = meeting.ErrUnavailable
+		f.outside.startError = meeting.ErrUnavailable
 		f.Timing.StartWithin = time.Hour
 		r := f.row(f.start(ada, f.room(map[any]usherv1.Role{ada: owner}), screen).GetId())
 		owns := make([]bool, 8)
@@ -193,18 +193,18 @@ func TestDeadWorkerFreesRoom(t *testing.T) {
 			room := f.room(map[any]usherv1.Role{ada: owner})
 			v := f.start(ada, room, screen)
 			r := f.row(v.GetId())
-			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			f.outside.change(*r.EgressID, func(e *egress) { e.dead = true })
 			if stored {
-				f.world.files[r.ObjectKey] = 12
+				f.outside.files[r.ObjectKey] = 12
 			}
 			f.sweep()
 			f.wantStatus(v.GetId(), active) // it may come back
-			f.world.change(*r.EgressID, func(e *egress) { e.dead = false })
+			f.outside.change(*r.EgressID, func(e *egress) { e.dead = false })
 			f.sweep()
 			if r := f.wantStatus(v.GetId(), active); r.LostTime != nil {
 				t.Error("a recorder that is back counts as lost")
 			}
-			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			f.outside.change(*r.EgressID, func(e *egress) { e.dead = true })
 			f.Timing.LostAfter = 0
 			f.sweep()
 			want := failed
@@ -228,7 +228,7 @@ func TestFailedToStop(t *testing.T) {
 			room := f.room(map[any]usherv1.Role{ada: owner})
 			v := f.start(ada, room, screen)
 			r := f.row(v.GetId())
-			f.world.change(*r.EgressID, func(e *egress) { e.dead = true })
+			f.outside.change(*r.EgressID, func(e *egress) { e.dead = true })
 			res, err := f.StopRecording(f.as(ada), &usherv1.StopRecordingRequest{Room: room.ID.String()})
 			if err != nil || res.GetRecording().GetStatus() != failedToStop {
 				t.Fatalf("stopped: %v, %v", res, err)
@@ -239,7 +239,7 @@ func TestFailedToStop(t *testing.T) {
 			f.sweep()
 			f.wantStatus(v.GetId(), failedToStop)
 			if comesBack {
-				f.world.change(*r.EgressID, func(e *egress) { e.dead = false })
+				f.outside.change(*r.EgressID, func(e *egress) { e.dead = false })
 				f.sweep()
 				f.wantStatus(v.GetId(), stopped)
 				continue

@@ -2,7 +2,7 @@
 //
 // LiveKit's egress makes the file and puts it into the storage; three signals tell about it: LiveKit's events, the storage's
 // events, and a sweep. None is believed. Each only has [Service.Settle] look at one recording: it asks LiveKit what the egress
-// is doing and the storage whether the file is there, and makes the move that follows (settle.go, by the table in states.go).
+// is doing and the storage whether the file is there, and makes the move that follows (settle.go, by the table in transitions.go).
 // So signals may come in any order, repeatedly or never, and a crash between any two steps costs nothing but time. A recording
 // is SAVED only when the storage has its file.
 //
@@ -65,15 +65,15 @@ type Service struct {
 	Limiter *ratelimit.Limiter
 	// StartLimit is by room.
 	StartLimit ratelimit.Limit
-	LiveKit    LiveKit
+	LiveKit    liveKit
 	// Files is nil where nothing is recorded.
 	Files Files
-	Rooms Rooms
-	Jobs  Enqueuer
+	Rooms rooms
+	Jobs  enqueuer
 	// Notifier tells people by mail; nil where no mail is sent.
-	Notifier Notifier
+	Notifier notifier
 	// Summary tells the summary service of transcripts; nil where there is none.
-	Summary Summary
+	Summary summary
 	Log     *slog.Logger
 	// Bucket is what storage events must name; empty for a folder.
 	Bucket string
@@ -117,8 +117,8 @@ var StandardTiming = Timing{
 	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: 10 * time.Minute, UploadWithin: time.Hour, PurgeFor: 10 * time.Minute,
 }
 
-// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it, and says what each call fails with.
-type LiveKit interface {
+// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it, and says what each call fails with.
+type liveKit interface {
 	recorders
 	egresses
 	calls
@@ -168,15 +168,15 @@ type downloads interface {
 	Sign(key string) (http.Header, error)
 }
 
-// Rooms has what everybody in a meeting sees of the room brought up to date. server/rooms implements it.
-type Rooms interface {
+// rooms has what everybody in a meeting sees of the room brought up to date. server/rooms implements it.
+type rooms interface {
 	SyncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error
 	// Wake is to be called after the commit.
 	Wake()
 }
 
-// Enqueuer writes jobs. server/jobs implements it.
-type Enqueuer interface {
+// enqueuer writes jobs. server/jobs implements it.
+type enqueuer interface {
 	Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error
 }
 

@@ -25,7 +25,7 @@ import (
 func TestMoves(t *testing.T) {
 	t.Parallel()
 	reached := map[usherv1.RecordingStatus]bool{initiated: true}
-	for from, all := range moves {
+	for from, all := range transitions {
 		for _, to := range all {
 			reached[to] = true
 			if slices.Contains(final, from) && (from != saved || to != notified) {
@@ -52,11 +52,11 @@ func (f *fixture) finish(r *ent.Recording, status meeting.EgressStatus, file boo
 	f.t.Helper()
 	var seen meeting.Egress
 	if file {
-		f.world.mu.Lock()
-		f.world.files[r.ObjectKey] = 4711
-		f.world.mu.Unlock()
+		f.outside.mu.Lock()
+		f.outside.files[r.ObjectKey] = 4711
+		f.outside.mu.Unlock()
 	}
-	f.world.change(*r.EgressID, func(e *egress) {
+	f.outside.change(*r.EgressID, func(e *egress) {
 		e.Status, e.EndTime, e.Duration, e.Detail = status, now(), 2*time.Second, "test detail"
 		seen = e.Egress
 	})
@@ -96,8 +96,8 @@ func TestRecording_saved(t *testing.T) {
 		f.work()
 		f.wantStatus(v.GetId(), notified)
 		// Ada started it; Bob is an administrator of it only, and is not told.
-		if len(f.world.told) != 1 {
-			t.Errorf("told %v, want one", f.world.told)
+		if len(f.outside.told) != 1 {
+			t.Errorf("told %v, want one", f.outside.told)
 		}
 		got, err := f.GetRecording(f.as(bob), &usherv1.GetRecordingRequest{RecordingId: v.GetId()})
 		if err != nil || !got.GetRecording().GetDownloadable() || got.GetRecording().GetMediaPath() != "/media/"+r.ObjectKey {
@@ -157,7 +157,7 @@ func TestSweep_panic(t *testing.T) {
 		for _, v := range []*usherv1.Recording{bad, good} {
 			f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		}
-		f.world.files[f.row(bad.GetId()).ObjectKey] = panics
+		f.outside.files[f.row(bad.GetId()).ObjectKey] = panics
 		if err := f.Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), bad.GetId()) {
 			t.Errorf("Sweep: %v, want an error about the bad one", err)
 		}
@@ -174,14 +174,14 @@ func TestStorageDown(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.world.storageDown = errors.New("test: no answer")
+		f.outside.storageDown = errors.New("test: no answer")
 		e := f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
 		if err := f.EgressChanged(t.Context(), *e); !errors.Is(err, errStorage) {
 			t.Errorf("EgressChanged: %v, want an error, so that it comes again", err)
 		}
 		f.wantStatus(v.GetId(), stopped)
 		f.start(ada, room, screen)
-		f.world.storageDown = nil
+		f.outside.storageDown = nil
 		f.sweep()
 		f.wantStatus(v.GetId(), saved)
 	})
@@ -195,7 +195,7 @@ func TestLiveKitDown(t *testing.T) {
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		v := f.start(ada, room, screen)
-		f.world.down = meeting.ErrUnavailable
+		f.outside.down = meeting.ErrUnavailable
 		for range 3 {
 			if err := f.Sweep(t.Context()); !errors.Is(err, meeting.ErrUnavailable) {
 				t.Errorf("Sweep: %v, want meeting.ErrUnavailable", err)
@@ -205,7 +205,7 @@ func TestLiveKitDown(t *testing.T) {
 		if _, err := f.StartRecording(f.as(ada), &usherv1.StartRecordingRequest{Room: room.ID.String(), Mode: screen}); err == nil {
 			t.Error("started while LiveKit is down")
 		}
-		f.world.down = nil
+		f.outside.down = nil
 		f.sweep()
 		f.wantStatus(v.GetId(), active)
 	})
@@ -221,7 +221,7 @@ func TestMeetingEnds(t *testing.T) {
 		run(f, func(tx *ent.Client) (any, error) { return nil, f.MeetingEnded(t.Context(), tx, ended.ID) })
 		f.work()
 		f.wantStatus(v.GetId(), stopped)
-		delete(f.world.live, left.ID)
+		delete(f.outside.live, left.ID)
 		if err := f.RoomFinished(t.Context(), left.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -230,8 +230,8 @@ func TestMeetingEnds(t *testing.T) {
 		f.Rules.MaxLength = time.Nanosecond
 		f.sweep()
 		f.wantStatus(x.GetId(), stopped)
-		if f.world.messages != 1 {
-			t.Errorf("%d messages, want one about the limit", f.world.messages)
+		if f.outside.messages != 1 {
+			t.Errorf("%d messages, want one about the limit", f.outside.messages)
 		}
 	})
 }
@@ -250,7 +250,7 @@ func TestDelete(t *testing.T) {
 		r := f.row(v.GetId())
 		f.finish(r, meeting.EgressComplete, true)
 		f.sweep()
-		f.world.storageDown = errors.New("test: no answer")
+		f.outside.storageDown = errors.New("test: no answer")
 		if _, err := f.DeleteRecording(f.as(ada), del); err != nil {
 			t.Fatal(err)
 		}
@@ -261,13 +261,13 @@ func TestDelete(t *testing.T) {
 		if r := f.row(v.GetId()); r == nil || r.RoomName != "" {
 			t.Errorf("%+v: want a row without a name, as long as the file is there", r)
 		}
-		f.world.storageDown = nil
+		f.outside.storageDown = nil
 		f.sweep()
-		if _, there := f.world.files[r.ObjectKey]; there || f.row(v.GetId()) != nil {
+		if _, there := f.outside.files[r.ObjectKey]; there || f.row(v.GetId()) != nil {
 			t.Error("file or row are still there")
 		}
-		if len(f.world.told) != 0 {
-			t.Errorf("told %v of what was deleted", f.world.told)
+		if len(f.outside.told) != 0 {
+			t.Errorf("told %v of what was deleted", f.outside.told)
 		}
 	})
 }
@@ -294,16 +294,16 @@ func TestRoomDeleted(t *testing.T) {
 		if f.row(old.GetId()) != nil {
 			t.Error("the old recording is still there")
 		}
-		if e := f.world.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
+		if e := f.outside.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
 			t.Error("the recorder was not stopped")
 		}
 		f.finish(r, meeting.EgressComplete, true)
 		f.sweep()
-		if f.row(running.GetId()) != nil || len(f.world.files) != 0 {
-			t.Errorf("row %v, files %v, want none", f.row(running.GetId()), f.world.files)
+		if f.row(running.GetId()) != nil || len(f.outside.files) != 0 {
+			t.Errorf("row %v, files %v, want none", f.row(running.GetId()), f.outside.files)
 		}
 		f.work()
-		if n := len(f.world.told); n != 0 {
+		if n := len(f.outside.told); n != 0 {
 			t.Errorf("%d people were told of what was deleted", n)
 		}
 	})
@@ -351,13 +351,13 @@ func TestExpiry(t *testing.T) {
 		}
 		f.Rules.Folder = "recordings"
 		f.sweep()
-		if len(f.world.files) != 2 {
+		if len(f.outside.files) != 2 {
 			t.Error("a file was deleted that the bucket's own rules delete")
 		}
 		f.Rules.DeleteExpired = true
 		f.sweep()
-		if r := f.row(ids[0]); len(f.world.files) != 1 || r.PurgeTime != nil || r.SizeBytes != 0 {
-			t.Errorf("files %v, row %+v, want the kept one only", f.world.files, r)
+		if r := f.row(ids[0]); len(f.outside.files) != 1 || r.PurgeTime != nil || r.SizeBytes != 0 {
+			t.Errorf("files %v, row %+v, want the kept one only", f.outside.files, r)
 		}
 	})
 }
@@ -374,8 +374,8 @@ func TestForgotten(t *testing.T) {
 		f.sweep()
 		run(f, func(tx *ent.Client) (any, error) { return nil, tx.User.DeleteOneID(ada.ID).Exec(t.Context()) })
 		f.sweep()
-		if f.row(v.GetId()) != nil || len(f.world.files) != 0 {
-			t.Errorf("row %v, files %v, want none", f.row(v.GetId()), f.world.files)
+		if f.row(v.GetId()) != nil || len(f.outside.files) != 0 {
+			t.Errorf("row %v, files %v, want none", f.row(v.GetId()), f.outside.files)
 		}
 	})
 }
@@ -394,20 +394,20 @@ func TestNotify(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.finish(f.row(v.GetId()), meeting.EgressComplete, true)
-		f.world.notifyError = errors.New("test: mailbox refuses")
+		f.outside.notifyError = errors.New("test: mailbox refuses")
 		f.sweep()
 		if n := f.work(); n != 1 {
 			t.Errorf("%d jobs failed, want one", n)
 		}
 		f.wantStatus(v.GetId(), saved) // the file is there, whoever knows
-		f.world.notifyError = nil
+		f.outside.notifyError = nil
 		f.work()
 		f.wantStatus(v.GetId(), notified)
-		if fmt.Sprint(len(f.world.told)) != "2" {
-			t.Errorf("told %v, want both owners", f.world.told)
+		if fmt.Sprint(len(f.outside.told)) != "2" {
+			t.Errorf("told %v, want both owners", f.outside.told)
 		}
 		f.work()
-		for id, n := range f.world.told {
+		for id, n := range f.outside.told {
 			if n != 1 {
 				t.Errorf("%s was told %d times", id, n)
 			}
@@ -416,7 +416,7 @@ func TestNotify(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.work()
-		for id, n := range f.world.told {
+		for id, n := range f.outside.told {
 			if n != 2 {
 				t.Errorf("%s was told %d times after the operator sent it again", id, n)
 			}
@@ -432,17 +432,17 @@ func TestNotify_oneRefuses(t *testing.T) {
 		ada, bob := f.user("Ada"), f.user("Bob")
 		r := f.savedRecording(ada, screen)
 		f.give(r, bob, owner)
-		f.world.refuses = bob.ID
+		f.outside.refuses = bob.ID
 		for range 3 {
 			if n := f.work(); n != 1 {
 				t.Errorf("%d jobs failed, want the one", n)
 			}
 		}
 		f.wantStatus(r.ID.String(), saved)
-		if len(f.world.told) != 1 {
-			t.Errorf("told %v, want one", f.world.told)
+		if len(f.outside.told) != 1 {
+			t.Errorf("told %v, want one", f.outside.told)
 		}
-		for id, n := range f.world.told {
+		for id, n := range f.outside.told {
 			if n != 1 {
 				t.Errorf("%s was told %d times", id, n)
 			}
@@ -470,8 +470,8 @@ func TestTranscriptNotifiesSummaryOnce(t *testing.T) {
 			f.work()
 		}
 		f.wantStatus(v.GetId(), notified)
-		if n := f.world.told[r.ID]; n != 1 || len(f.world.told) != 1 {
-			t.Errorf("told %v, want the summary service once", f.world.told)
+		if n := f.outside.told[r.ID]; n != 1 || len(f.outside.told) != 1 {
+			t.Errorf("told %v, want the summary service once", f.outside.told)
 		}
 	})
 }
@@ -495,7 +495,7 @@ func TestFail(t *testing.T) {
 			t.Errorf("failed twice: %v", err)
 		}
 		f.sweep()
-		if e := f.world.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
+		if e := f.outside.egresses[*r.EgressID]; e.Status != meeting.EgressEnding {
 			t.Error("the recorder of a recording that was given up goes on")
 		}
 		if err := f.Fail(context.Background(), uuid.New()); !errors.Is(err, ErrUnknown) {

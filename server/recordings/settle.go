@@ -41,7 +41,7 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress
 				return err
 			}
 			if !own {
-				return s.second(ctx, r, hint)
+				return s.stopDuplicate(ctx, r, hint)
 			}
 		}
 		e, err := s.egress(ctx, r, hint)
@@ -137,9 +137,9 @@ func (s *Service) edit(ctx context.Context, r *ent.Recording, set func(*ent.Reco
 func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egress) (moved bool, err error) {
 	switch {
 	case slices.Contains(final, r.Status):
-		return false, s.late(ctx, r, e)
+		return false, s.stopOrphan(ctx, r, e)
 	case e == nil:
-		return s.unknown(ctx, r)
+		return s.egressMissing(ctx, r)
 	case e.Status.Ended():
 		return s.ended(ctx, r, e)
 	case e.Status == meeting.EgressEnding && mayFollow(r.Status, stopped):
@@ -164,14 +164,14 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egre
 func (s *Service) ended(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch e.Status {
 	case meeting.EgressAborted:
-		if mayFollow(r.Status, aborted) {
-			return s.make(ctx, r, move{to: aborted, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
+		reason, to := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, aborted
+		if !mayFollow(r.Status, aborted) {
+			to = failed // the recording had begun, as far as anybody knew, and was asked to stop
 		}
-		// It had begun, as far as anybody knew, and was asked to stop.
-		return s.make(ctx, r, move{to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, detail: e.Detail})
+		return s.transition(ctx, r, change{to: to, reason: reason, detail: e.Detail})
 	case meeting.EgressFailed:
 		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED
-		return s.make(ctx, r, move{to: failed, reason: reason, detail: e.Detail})
+		return s.transition(ctx, r, change{to: failed, reason: reason, detail: e.Detail})
 	default:
 		return s.save(ctx, r, e)
 	}
@@ -188,23 +188,25 @@ func (s *Service) save(ctx context.Context, r *ent.Recording, e *meeting.Egress)
 		return moved, err
 	}
 	// Whatever becomes of the file, nothing is being recorded any more.
-	if moved, freeErr := s.free(ctx, r, e); moved || freeErr != nil {
+	if moved, freeErr := s.releaseRoom(ctx, r, e); moved || freeErr != nil {
 		return moved, freeErr
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("%w: %w", errStorage, err)
 	}
-	if over, err := s.lost(ctx, r); !over || err != nil {
+	if over, err := s.markLost(ctx, r); !over || err != nil {
 		return false, err
 	}
-	return s.make(ctx, r, move{to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING, detail: e.Detail})
+	return s.transition(ctx, r, change{
+		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING, detail: e.Detail,
+	})
 }
 
 // errStorage is a storage that does not say whether it has a file: the next sweep asks again.
 var errStorage = errors.New("the storage does not answer")
 
-// free makes the room free for another recording, one legal move at a time.
-func (s *Service) free(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
+// releaseRoom makes the room free for another recording, one legal move at a time.
+func (s *Service) releaseRoom(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch r.Status {
 	case initiated:
 		return s.makeActive(ctx, r, e)
@@ -216,11 +218,11 @@ func (s *Service) free(ctx context.Context, r *ent.Recording, e *meeting.Egress)
 }
 
 func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
-	return s.make(ctx, r, move{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }})
+	return s.transition(ctx, r, change{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }})
 }
 
 func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
-	return s.make(ctx, r, move{to: stopped, set: func(u *ent.RecordingUpdate) {
+	return s.transition(ctx, r, change{to: stopped, set: func(u *ent.RecordingUpdate) {
 		u.ClearLostTime()
 		if r.StopTime == nil || !e.EndTime.IsZero() {
 			u.SetStopTime(orNow(e.EndTime))
@@ -230,7 +232,7 @@ func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *meeting.
 
 // makeSaved is for a file that is in the storage. e may be nil.
 func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Egress, size int64) (bool, error) {
-	return s.make(ctx, r, move{to: saved, set: func(u *ent.RecordingUpdate) {
+	return s.transition(ctx, r, change{to: saved, set: func(u *ent.RecordingUpdate) {
 		u.SetSizeBytes(size).SetSaveTime(now())
 		if e != nil && !e.StartTime.IsZero() {
 			u.SetStartTime(e.StartTime)
@@ -265,7 +267,7 @@ func (s *Service) starting(ctx context.Context, r *ent.Recording, e *meeting.Egr
 
 // notStarted gives up waiting for a recorder. One that comes all the same is stopped, and what it stores is deleted.
 func (s *Service) notStarted(ctx context.Context, r *ent.Recording) (bool, error) {
-	return s.make(ctx, r, move{
+	return s.transition(ctx, r, change{
 		to: failedToStart, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_NOT_STARTED,
 		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
 	})
@@ -285,15 +287,15 @@ func (s *Service) running(ctx context.Context, r *ent.Recording, e *meeting.Egre
 	}
 	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
 	if errors.Is(err, meeting.ErrNotFound) {
-		return s.unknown(ctx, r)
+		return s.egressMissing(ctx, r)
 	}
 	if err != nil {
 		return false, err
 	}
 	if answers {
-		return false, s.found(ctx, r)
+		return false, s.clearLost(ctx, r)
 	}
-	if over, err := s.lost(ctx, r); !over || err != nil {
+	if over, err := s.markLost(ctx, r); !over || err != nil {
 		return false, err
 	}
 	return s.giveUp(ctx, r, "the recorder vanished")
@@ -319,30 +321,30 @@ func (s *Service) saving(ctx context.Context, r *ent.Recording, e *meeting.Egres
 		return s.giveUp(ctx, r, "the file took too long to get into the storage")
 	}
 	if e.Status == meeting.EgressEnding {
-		return false, s.found(ctx, r) // nobody can ask it anything any more
+		return false, s.clearLost(ctx, r) // nobody can ask it anything any more
 	}
 	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
 	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return false, err
 	}
 	if answers {
-		return false, s.found(ctx, r)
+		return false, s.clearLost(ctx, r)
 	}
-	if over, err := s.lost(ctx, r); !over || err != nil {
+	if over, err := s.markLost(ctx, r); !over || err != nil {
 		return false, err
 	}
 	return s.giveUp(ctx, r, "the recorder vanished")
 }
 
-// unknown follows a recorder of which LiveKit knows nothing.
-func (s *Service) unknown(ctx context.Context, r *ent.Recording) (bool, error) {
+// egressMissing follows a recorder of which LiveKit knows nothing.
+func (s *Service) egressMissing(ctx context.Context, r *ent.Recording) (bool, error) {
 	switch {
 	case r.EgressID == nil && r.Status == initiated:
 		if time.Since(r.CreateTime) <= s.Timing.StartWithin {
 			return false, nil
 		}
 	case r.Status != failedToStop: // which only waits for this
-		if over, err := s.lost(ctx, r); !over || err != nil {
+		if over, err := s.markLost(ctx, r); !over || err != nil {
 			return false, err
 		}
 	}
@@ -360,22 +362,22 @@ func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (boo
 	case r.Status == initiated:
 		return s.notStarted(ctx, r)
 	}
-	return s.make(ctx, r, move{
+	return s.transition(ctx, r, change{
 		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_LOST, detail: why,
 		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
 	})
 }
 
-// lost notes that something is missing, and reports whether it has been for long enough.
-func (s *Service) lost(ctx context.Context, r *ent.Recording) (over bool, err error) {
+// markLost notes that something is missing, and reports whether it has been for long enough.
+func (s *Service) markLost(ctx context.Context, r *ent.Recording) (over bool, err error) {
 	if r.LostTime != nil {
 		return time.Since(*r.LostTime) > s.Timing.LostAfter, nil
 	}
 	return false, s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetLostTime(now()) })
 }
 
-// found notes that nothing is missing any more.
-func (s *Service) found(ctx context.Context, r *ent.Recording) error {
+// clearLost notes that nothing is missing any more.
+func (s *Service) clearLost(ctx context.Context, r *ent.Recording) error {
 	if r.LostTime == nil {
 		return nil
 	}

@@ -209,7 +209,7 @@ func (s *Service) begin(ctx context.Context, r *ent.Recording) (*ent.Recording, 
 			refusal = ErrNotLive
 		}
 		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED
-		if _, err := s.make(ctx, r, move{to: failedToStart, reason: reason}); err != nil {
+		if _, err := s.transition(ctx, r, change{to: failedToStart, reason: reason}); err != nil {
 			return nil, err
 		}
 	default:

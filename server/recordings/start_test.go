@@ -28,7 +28,7 @@ func TestStart_refused(t *testing.T) {
 		ada, bob := f.user("Ada"), f.user("Bob")
 		room := f.room(map[any]usherv1.Role{ada: owner, bob: plainMember})
 		quiet := f.room(map[any]usherv1.Role{ada: owner})
-		delete(f.world.live, quiet.ID)
+		delete(f.outside.live, quiet.ID)
 		none := f.room(map[any]usherv1.Role{ada: owner})
 		for name, try := range map[string]struct {
 			u    *ent.User
@@ -48,12 +48,12 @@ func TestStart_refused(t *testing.T) {
 		if n, err := db.Read.Recording.Query().Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d recordings, %v, want none", n, err)
 		}
-		f.world.startError = meeting.ErrRefused
+		f.outside.startError = meeting.ErrRefused
 		v := f.start(ada, room, screen)
 		if v.GetStatus() != failedToStart || v.GetFailure().GetReason() != usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_REFUSED {
 			t.Errorf("refused by LiveKit: %v", v)
 		}
-		f.world.startError = nil
+		f.outside.startError = nil
 		f.start(ada, room, screen) // the room is free
 	})
 }
@@ -86,14 +86,14 @@ func TestOneRecordingPerRoom_concurrent(t *testing.T) {
 			}
 			callers.Wait()
 			rows, err := db.Read.Recording.Query().Where(recording.RoomID(room.ID)).Count(t.Context())
-			f.world.mu.Lock()
+			f.outside.mu.Lock()
 			recorders := 0
-			for _, e := range f.world.egresses {
+			for _, e := range f.outside.egresses {
 				if e.RoomID == room.ID {
 					recorders++
 				}
 			}
-			f.world.mu.Unlock()
+			f.outside.mu.Unlock()
 			if started != 1 || refused != 7 || rows != 1 || recorders != 1 || err != nil {
 				t.Fatalf("round %d: %d started, %d refused, %d rows, %d recorders, %v; want 1, 7, 1, 1",
 					round, started, refused, rows, recorders, err)
@@ -145,9 +145,9 @@ func TestStartAnswerLost(t *testing.T) {
 		f.Timing.StartWithin = time.Hour
 		ada := f.user("Ada")
 		there, none := f.room(map[any]usherv1.Role{ada: owner}), f.room(map[any]usherv1.Role{ada: owner})
-		f.world.startError, f.world.startAnyway = meeting.ErrUnavailable, true
+		f.outside.startError, f.outside.startAnyway = meeting.ErrUnavailable, true
 		v := f.start(ada, there, screen)
-		f.world.startAnyway = false
+		f.outside.startAnyway = false
 		lost := f.start(ada, none, screen)
 		if v.GetStatus() != initiated || lost.GetStatus() != initiated {
 			t.Fatalf("without an answer: %v, %v, want INITIATED", v.GetStatus(), lost.GetStatus())
@@ -163,7 +163,7 @@ func TestStartAnswerLost(t *testing.T) {
 		if r := f.wantStatus(lost.GetId(), failedToStart); r.FailureReason != usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_NOT_STARTED {
 			t.Errorf("reason %v", r.FailureReason)
 		}
-		f.world.startError = nil
+		f.outside.startError = nil
 		f.start(ada, none, screen)
 	})
 }

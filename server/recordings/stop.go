@@ -71,17 +71,17 @@ func (s *Service) stop(ctx context.Context, r *ent.Recording, egressID string) (
 	e, err := s.LiveKit.StopEgress(ctx, egressID)
 	switch {
 	case errors.Is(err, meeting.ErrNotFound):
-		return s.unknown(ctx, r)
+		return s.egressMissing(ctx, r)
 	case errors.Is(err, meeting.ErrRefused):
 		// It has ended, or is just storing its file.
 		if e, err = s.LiveKit.Egress(ctx, egressID); errors.Is(err, meeting.ErrNotFound) {
-			return s.unknown(ctx, r)
+			return s.egressMissing(ctx, r)
 		}
 		if err != nil {
 			return false, err
 		}
 	case err != nil && r.Status == active:
-		return s.make(ctx, r, move{to: failedToStop, set: func(u *ent.RecordingUpdate) {
+		return s.transition(ctx, r, change{to: failedToStop, set: func(u *ent.RecordingUpdate) {
 			if r.StopTime == nil {
 				u.SetStopTime(now())
 			}

@@ -164,8 +164,8 @@ func TestStorageEventForgery(t *testing.T) {
 		}
 		f.work()
 		f.wantStatus(id, notified)
-		if len(f.world.told) != 1 {
-			t.Errorf("told %v, want one", f.world.told)
+		if len(f.outside.told) != 1 {
+			t.Errorf("told %v, want one", f.outside.told)
 		}
 	})
 }

@@ -45,7 +45,7 @@ type summaryOwner struct {
 	Timezone string    `json:"timezone"`
 }
 
-// Summarize implements [Summary]. Its errors say nothing about people: they are stored with the job.
+// Summarize implements [summary]. Its errors say nothing about people: they are stored with the job.
 func (s *SummaryService) Summarize(ctx context.Context, t Transcript) error {
 	order := summaryOrder{
 		RecordingID: t.RecordingID, ObjectKey: t.Key, RoomID: t.RoomID, RoomName: t.RoomName, Language: t.Language,

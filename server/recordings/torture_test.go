@@ -62,13 +62,13 @@ var errCrash = errors.New("test: crash")
 
 // crashing runs fn, which ends at its n-th step beside the database, 0 for never. It reports whether there was such a step.
 func (f *fixture) crashing(n int, fn func()) (crashed bool) {
-	f.world.step = func() {
+	f.outside.step = func() {
 		if n--; n == 0 {
 			panic(errCrash)
 		}
 	}
 	defer func() {
-		f.world.step = nil
+		f.outside.step = nil
 		if v := recover(); v != nil {
 			if err, ok := v.(error); !ok || !errors.Is(err, errCrash) {
 				panic(v)
@@ -96,7 +96,7 @@ type story struct {
 
 // recorder is the one that was ordered; nil when there is none.
 func (s *story) recorder() *egress {
-	for _, e := range s.world.egresses {
+	for _, e := range s.outside.egresses {
 		if isPathOf(e.Path, s.rec) {
 			return e
 		}
@@ -110,8 +110,8 @@ func (s *story) play() (crashed bool) {
 		before := steps
 		counted := 0
 		c := s.crashing(before, func() {
-			inner := s.world.step
-			s.world.step = func() { counted++; inner() }
+			inner := s.outside.step
+			s.outside.step = func() { counted++; inner() }
 			fn()
 		})
 		if steps -= counted; steps <= 0 {
@@ -147,7 +147,7 @@ func (s *story) happen(what rune) {
 	case what == finishes && e != nil && !s.over:
 		s.over = true
 		if s.ending.file {
-			s.world.files[s.rec.ObjectKey] = 4711
+			s.outside.files[s.rec.ObjectKey] = 4711
 		}
 		s.ending.apply(e)
 	case what == stops:
@@ -205,7 +205,7 @@ func (s *story) check() (crashed bool, problem string) {
 	if !slices.Contains(want, r.Status) {
 		return crashed, fmt.Sprintf("it is %s", statusName(r.Status))
 	}
-	if e := s.recorder(); r.Status == failedToStart && (s.world.files[r.ObjectKey] != 0 || e != nil && !e.forgotten) {
+	if e := s.recorder(); r.Status == failedToStart && (s.outside.files[r.ObjectKey] != 0 || e != nil && !e.forgotten) {
 		return crashed, "it is FAILED_TO_START, with a recorder or a file"
 	}
 	if n, err := s.DB.Read.Recording.Query().Where(recording.RoomID(s.room.ID), recording.StatusIn(occupying...)).Count(s.t.Context()); n != 0 || err != nil {
@@ -221,9 +221,9 @@ func (s *story) checkTold(r *ent.Recording, crashed bool) string {
 	if err != nil {
 		return err.Error()
 	}
-	n := s.world.told[a.ID]
-	if len(s.world.told) > 1 {
-		return fmt.Sprintf("somebody else was told: %v", s.world.told)
+	n := s.outside.told[a.ID]
+	if len(s.outside.told) > 1 {
+		return fmt.Sprintf("somebody else was told: %v", s.outside.told)
 	}
 	switch {
 	case r.Status == saved:

@@ -16,25 +16,25 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Enter is JoinRoom for a caller of another service: it fails with [auth.ErrLobbyRequired] for those who have to wait.
-func (s *Service) Enter(ctx context.Context, ref, displayName string) (*usherv1.Connection, error) {
+// Join is JoinRoom for a caller of another service: it fails with [auth.ErrLobbyRequired] for those who have to wait.
+func (s *Service) Join(ctx context.Context, ref, displayName string) (*usherv1.Connection, error) {
 	if err := s.limitJoins(ctx); err != nil {
 		return nil, err
 	}
-	a, state, err := s.enter(ctx, ref)
+	a, state, err := s.authorizeJoin(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	return s.connectNew(a, displayName, state)
+	return s.connectCaller(a, displayName, state)
 }
 
-// Connect makes the connection of somebody who was let in, with today's grants: every time the same identity, name and
+// ConnectAdmitted makes the connection of somebody who was let in, with today's grants: every time the same identity, name and
 // session. It fails with [auth.ErrLobbyRequired] when the meeting of the admission is over, which LiveKit is asked only after
 // the first token has run out.
 //
 // It counts under the limit of joins as that participant does who renews a connection, not as their network: when a host lets
 // a whole class in at once, all of it gets in.
-func (s *Service) Connect(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error) {
+func (s *Service) ConnectAdmitted(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error) {
 	joined := g.Time.UTC().Truncate(time.Second)
 	session := auth.ParticipantSession{
 		RoomID: r.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: g.DisplayName, Meeting: r.Meeting,
@@ -43,7 +43,7 @@ func (s *Service) Connect(ctx context.Context, r *ent.Room, g meeting.Admission)
 	if err := s.limitJoinsOf(ctx, &auth.Caller{Kind: auth.Participant, Participant: &session}); err != nil {
 		return nil, err
 	}
-	a, state, err := s.participant(ctx, &session)
+	a, state, err := s.authorizeParticipant(ctx, &session)
 	if err != nil {
 		return nil, err
 	}
@@ -52,12 +52,12 @@ func (s *Service) Connect(ctx context.Context, r *ent.Room, g meeting.Admission)
 			return nil, err
 		}
 	}
-	return s.connection(a, session, state)
+	return s.newConnection(a, session, state)
 }
 
-// EnterInvited makes the connection of somebody who would have to wait, with a link that lets them in. It fails with
+// JoinInvited makes the connection of somebody who would have to wait, with a link that lets them in. It fails with
 // [auth.ErrLobbyRequired] for every other token, and with moderation.ErrBlocked for those who are kept out, link or not.
-func (s *Service) EnterInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error) {
+func (s *Service) JoinInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error) {
 	if token == "" || s.Invitations == nil {
 		return nil, auth.ErrLobbyRequired
 	}
@@ -73,14 +73,14 @@ func (s *Service) EnterInvited(ctx context.Context, a *auth.Access, displayName,
 		RoomID: a.Room.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: s.DisplayName(a.Caller, displayName),
 		Meeting: a.Room.Meeting, Invited: true, JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
 	}
-	found, state, err := s.participant(ctx, &session)
+	found, state, err := s.authorizeParticipant(ctx, &session)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.Invitations.Admit(ctx, a, g); err != nil {
 		return nil, err
 	}
-	return s.connection(found, session, state)
+	return s.newConnection(found, session, state)
 }
 
 // AddInvited makes whoever has a verified address a member, unless they have a role or are to have one. The room must be

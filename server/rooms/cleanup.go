@@ -31,7 +31,7 @@ func (s *Service) CleanUp(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("delete API tokens: %w", err)
 		}
-		if err := forgetLives(ctx, tx); err != nil {
+		if err := deleteOldSessions(ctx, tx); err != nil {
 			return err
 		}
 		if decisions, err = moderation.DeleteExpired(ctx, tx, now()); err != nil {

@@ -62,7 +62,7 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 	if n == 0 {
 		return false, nil
 	}
-	if err := endLives(ctx, tx, r.ID, sid); err != nil {
+	if err := endSessions(ctx, tx, r.ID, sid); err != nil {
 		return false, err
 	}
 	if sid != "" {
@@ -79,8 +79,8 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 	return true, audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.MeetingEnded, Detail: detail})
 }
 
-// endLife ends one life of a room in LiveKit. Another one that has begun since stays.
-func (s *Service) endLife(ctx context.Context, id uuid.UUID, sid string) error {
+// endSession ends one life of a room in LiveKit. Another one that has begun since stays.
+func (s *Service) endSession(ctx context.Context, id uuid.UUID, sid string) error {
 	m, err := s.LiveKit.Meeting(ctx, id)
 	if err != nil {
 		return ignoreGone(err)

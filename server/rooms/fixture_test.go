@@ -175,8 +175,8 @@ func counted(db *dbtx.DB) (*Service, func() int) {
 // noLobby is a lobby in which nobody waits; server/lobby tests what happens to those who do.
 type noLobby struct{}
 
-func (noLobby) Rejudge(context.Context, *ent.Room) error { return nil }
-func (noLobby) Clear(context.Context, uuid.UUID) error   { return nil }
+func (noLobby) AdmitEligible(context.Context, *ent.Room) error { return nil }
+func (noLobby) Clear(context.Context, uuid.UUID) error         { return nil }
 
 func (noLobby) RoomFinished(context.Context, uuid.UUID) error { return nil }
 
@@ -213,7 +213,7 @@ type fakeToken struct {
 	metadata string
 }
 
-var _ LiveKit = (*fakeLiveKit)(nil)
+var _ liveKit = (*fakeLiveKit)(nil)
 
 func (f *fakeLiveKit) Token(g meeting.Grant, metadata string) (string, time.Time, error) {
 	f.mu.Lock()

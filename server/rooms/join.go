@@ -35,9 +35,9 @@ type connector interface {
 	Meeting(ctx context.Context, room uuid.UUID) (*meeting.Meeting, error)
 }
 
-// enter finds a room that the caller may enter now. A membership that waits for the caller's address is claimed; for
+// authorizeJoin finds a room that the caller may enter now. A membership that waits for the caller's address is claimed; for
 // everybody else this is one statement that writes nothing, and another one where hosts have decided about somebody.
-func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, moderation.State, error) {
+func (s *Service) authorizeJoin(ctx context.Context, ref string) (*auth.Access, moderation.State, error) {
 	a, err := s.findOpen(ctx, ref)
 	if err != nil {
 		return nil, moderation.State{}, err
@@ -57,20 +57,20 @@ func (s *Service) enter(ctx context.Context, ref string) (*auth.Access, moderati
 	return a, state, err
 }
 
-// join makes the connection of a caller who may enter now, by themselves or by an invitation.
-func (s *Service) join(ctx context.Context, req *usherv1.JoinRoomRequest) (*auth.Access, *usherv1.Connection, error) {
-	a, state, err := s.enter(ctx, req.GetRoom())
+// joinRoom makes the connection of a caller who may enter now, by themselves or by an invitation.
+func (s *Service) joinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*auth.Access, *usherv1.Connection, error) {
+	a, state, err := s.authorizeJoin(ctx, req.GetRoom())
 	if errors.Is(err, auth.ErrLobbyRequired) && req.GetInvitationToken() != "" {
 		if a, err = auth.FindRoom(ctx, s.DB.Read, req.GetRoom()); err != nil {
 			return nil, nil, err
 		}
-		connection, err := s.EnterInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
+		connection, err := s.JoinInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
 		return a, connection, err
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	connection, err := s.connectNew(a, req.GetDisplayName(), state)
+	connection, err := s.connectCaller(a, req.GetDisplayName(), state)
 	return a, connection, err
 }
 
@@ -165,12 +165,12 @@ func claim(ctx context.Context, tx *ent.Client, roomID uuid.UUID, u *ent.User) (
 	})
 }
 
-// connectNew makes the connection of somebody who joins.
-func (s *Service) connectNew(a *auth.Access, displayName string, state moderation.State) (*usherv1.Connection, error) {
+// connectCaller makes the connection of somebody who joins.
+func (s *Service) connectCaller(a *auth.Access, displayName string, state moderation.State) (*usherv1.Connection, error) {
 	userID, _ := a.Caller.UserID()
 	// Tokens count in whole seconds.
 	joined := time.Now().UTC().Truncate(time.Second)
-	return s.connection(a, auth.ParticipantSession{
+	return s.newConnection(a, auth.ParticipantSession{
 		RoomID: a.Room.ID, Identity: s.Keys.NewIdentity(a.Room.ID, userID), UserID: userID,
 		DisplayName: s.DisplayName(a.Caller, displayName), Meeting: a.Room.Meeting,
 		JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
@@ -180,7 +180,7 @@ func (s *Service) connectNew(a *auth.Access, displayName string, state moderatio
 // renew makes a new connection for a participant, with today's grants. Who would have to wait now may come back to the
 // meeting that they were in, and to no later one; and whom an invitation let in, while that stands.
 func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (*usherv1.Connection, error) {
-	a, state, err := s.participant(ctx, session)
+	a, state, err := s.authorizeParticipant(ctx, session)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (s *Service) renew(ctx context.Context, session *auth.ParticipantSession) (
 			return nil, err
 		}
 	}
-	return s.connection(a, *session, state)
+	return s.newConnection(a, *session, state)
 }
 
 // stillInvited refuses a session that an invitation began which was withdrawn since: nothing comes of a link that is dead.
@@ -207,9 +207,9 @@ func (s *Service) stillInvited(ctx context.Context, session *auth.ParticipantSes
 	return err
 }
 
-// participant is what a participant is in their room today, and what hosts have decided about them. It fails with
+// authorizeParticipant is what a participant is in their room today, and what hosts have decided about them. It fails with
 // moderation.ErrBlocked for those who are kept out.
-func (s *Service) participant(
+func (s *Service) authorizeParticipant(
 	ctx context.Context, session *auth.ParticipantSession,
 ) (*auth.Access, moderation.State, error) {
 	a, err := auth.FindParticipantRoom(ctx, s.DB.Read, session, moderation.Select())
@@ -245,8 +245,8 @@ func (s *Service) sameMeeting(ctx context.Context, r *ent.Room, session *auth.Pa
 	return nil
 }
 
-// connection signs what a client needs to connect as session says, with what a's role allows and hosts have decided.
-func (s *Service) connection(
+// newConnection signs what a client needs to connect as session says, with what a's role allows and hosts have decided.
+func (s *Service) newConnection(
 	a *auth.Access, session auth.ParticipantSession, state moderation.State,
 ) (*usherv1.Connection, error) {
 	grant := meeting.Grant{

@@ -629,7 +629,7 @@ func TestEnter_statements(t *testing.T) {
 		c, statements := counted(db)
 		enter := func() int {
 			t.Helper()
-			if _, _, err := c.enter(as(t, alice), room.GetId()); err != nil {
+			if _, _, err := c.authorizeJoin(as(t, alice), room.GetId()); err != nil {
 				t.Fatal(err)
 			}
 			return statements()

@@ -231,7 +231,7 @@ func (s *Service) doTask(ctx context.Context, t *ent.LiveTask) (changed bool, er
 		return s.syncRoom(ctx, *t.RoomID)
 	case t.Kind == livetask.KindEndMeeting && t.RoomID != nil && t.MeetingSid != nil:
 		// Never "changed": it is done once, and not kept for those who begin another meeting.
-		return false, s.endLife(ctx, *t.RoomID, *t.MeetingSid)
+		return false, s.endSession(ctx, *t.RoomID, *t.MeetingSid)
 	case t.Kind == livetask.KindRemoveUser && t.UserID != nil:
 		return s.removeUser(ctx, *t.UserID)
 	}

@@ -53,15 +53,15 @@ type Service struct {
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
 	// Invitations is nil where nobody can be invited.
-	Invitations Invitations
+	Invitations invitations
 	// CreateLimit is by user, JoinLimit by caller.
 	CreateLimit, JoinLimit ratelimit.Limit
-	LiveKit                LiveKit
+	LiveKit                liveKit
 	// Recordings is told of what ends with a room or a meeting, and says what a meeting shows of its recording.
-	Recordings Recordings
+	Recordings recordings
 	// Lobby is told when it may have changed who has to wait.
-	Lobby     Lobby
-	Telephony Telephony
+	Lobby     lobby
+	Telephony telephony
 	Log       *slog.Logger
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
@@ -95,15 +95,15 @@ type Defaults struct {
 	AccountNames bool
 }
 
-// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
-type LiveKit interface {
+// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+type liveKit interface {
 	connector
 	meetingEditor
 	participantEditor
 }
 
-// Invitations is what this package asks of invitations. server/invitations implements it.
-type Invitations interface {
+// invitations is what this package asks of invitations. server/invitations implements it.
+type invitations interface {
 	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
 	Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error)
 	// Stands reports whether the link that let somebody in may bring them back: it was not withdrawn.
@@ -112,8 +112,8 @@ type Invitations interface {
 	Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error
 }
 
-// Recordings is what this package asks of the recordings. server/recordings implements it.
-type Recordings interface {
+// recordings is what this package asks of the recordings. server/recordings implements it.
+type recordings interface {
 	// MeetingEnded and RoomDeleted act in the transaction that ends the meeting, or deletes the room.
 	MeetingEnded(ctx context.Context, tx *ent.Client, room uuid.UUID) error
 	RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error
@@ -121,19 +121,19 @@ type Recordings interface {
 	Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error)
 }
 
-// Lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
+// lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
 // some times after that.
-type Lobby interface {
-	// Rejudge lets in who waits and would not have to any more.
-	Rejudge(ctx context.Context, r *ent.Room) error
+type lobby interface {
+	// AdmitEligible lets in who waits and would not have to any more.
+	AdmitEligible(ctx context.Context, r *ent.Room) error
 	// Clear ends all entries of a room that is gone.
 	Clear(ctx context.Context, room uuid.UUID) error
 	// RoomFinished ends those of the meetings that are over.
 	RoomFinished(ctx context.Context, room uuid.UUID) error
 }
 
-// Telephony is what this package asks of telephony. server/telephony implements it.
-type Telephony interface {
+// telephony is what this package asks of telephony. server/telephony implements it.
+type telephony interface {
 	// DialIns are how to reach rooms by phone; those that cannot be are left out.
 	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)
 	// Settle has LiveKit take the calls for a room that it should take now, and no others, also when the room is gone.

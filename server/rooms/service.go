@@ -99,7 +99,7 @@ func (s *Service) JoinRoom(ctx context.Context, req *usherv1.JoinRoomRequest) (*
 	if err := s.limitJoins(ctx); err != nil {
 		return nil, err
 	}
-	a, connection, err := s.join(ctx, req)
+	a, connection, err := s.joinRoom(ctx, req)
 	if err != nil {
 		return nil, err
 	}

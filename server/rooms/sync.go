@@ -41,12 +41,12 @@ type participantEditor interface {
 // closeRoom ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
 func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	cleared := s.Lobby.Clear(ctx, id)
-	changed, err = s.closeLive(ctx, id)
+	changed, err = s.closeMeetingNow(ctx, id)
 	return changed, errors.Join(cleared, err, s.Telephony.Settle(ctx, id))
 }
 
-// closeLive ends whatever LiveKit has of a room, and reports whether there was something.
-func (s *Service) closeLive(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+// closeMeetingNow ends whatever LiveKit has of a room, and reports whether there was something.
+func (s *Service) closeMeetingNow(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	_, err = s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, meeting.ErrNotFound) {
 		return false, nil
@@ -75,7 +75,7 @@ func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 	}
 	// Who waits, who is in the meeting and who may call do not depend on each other: one that fails does not keep the others
 	// from it.
-	judged := s.Lobby.Rejudge(ctx, r)
+	judged := s.Lobby.AdmitEligible(ctx, r)
 	changed, err = s.syncMeeting(ctx, r)
 	return changed, errors.Join(judged, err, s.Telephony.Settle(ctx, id))
 }

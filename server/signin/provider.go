@@ -21,8 +21,8 @@ type AuthorizationRequest struct {
 	Silent bool
 }
 
-// Provider is an OpenID provider.
-type Provider interface {
+// provider is an OpenID provider.
+type provider interface {
 	// AuthorizationURL is where to send the browser. It fails with [ErrSignInProvider].
 	AuthorizationURL(ctx context.Context, req AuthorizationRequest) (string, error)
 	// Exchange trades the code of a callback for who signed in. It fails with [ErrSignInProvider] when the provider does

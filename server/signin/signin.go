@@ -27,7 +27,7 @@ import (
 // which it began and nothing is kept on the server. A new session is made at every sign-in, and the browser's old one ends.
 type SignIn struct {
 	// Provider is nil where nobody can sign in.
-	Provider Provider
+	Provider provider
 	Accounts *accounts.Accounts
 	Sessions *auth.Sessions
 	Keys     *auth.Keys

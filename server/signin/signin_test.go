@@ -423,7 +423,7 @@ func TestSignIn_refusals(t *testing.T) {
 	}
 }
 
-func otherSecret(s *site) signin.Provider {
+func otherSecret(s *site) *oidc.Provider {
 	p, err := oidc.New(oidc.Config{
 		Issuer: s.idp.Issuer, ClientID: s.idp.ClientID, ClientSecret: "test-wrong", Scopes: []string{"openid"},
 		RedirectURL: s.server.URL + signin.CallbackPath,
@@ -543,7 +543,11 @@ func TestSignOut_withoutProvider(t *testing.T) {
 	s := newSite(t, false)
 	b := s.browser()
 	b.visit(http.MethodGet, s.server.URL+"/auth/login")
-	s.signIn.Provider = noProvider{s.signIn.Provider}
+	provider, ok := s.signIn.Provider.(*oidc.Provider)
+	if !ok {
+		t.Fatalf("the provider is %T", s.signIn.Provider)
+	}
+	s.signIn.Provider = noProvider{provider}
 	res, body := b.visit(http.MethodPost, s.server.URL+"/auth/logout")
 	if res.StatusCode != http.StatusOK || body != "page /" || s.whoAmI(b) != "SIGN_IN_REQUIRED" {
 		t.Errorf("%d %q as %s, want the front page, signed out", res.StatusCode, body, s.whoAmI(b))
@@ -551,7 +555,7 @@ func TestSignOut_withoutProvider(t *testing.T) {
 }
 
 // noProvider offers no page to sign out.
-type noProvider struct{ signin.Provider }
+type noProvider struct{ *oidc.Provider }
 
 func (noProvider) EndSessionURL(context.Context, string) (string, bool) { return "", false }
 

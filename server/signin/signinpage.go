@@ -118,16 +118,16 @@ var (
 )
 
 func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, returnTo string) {
-	speaker := sentences.Speaker(i18n.Match(nil, i18n.Accepted(r.Header.Get("Accept-Language"))...), nil)
+	speaker := sentences.Localizer(i18n.Match(nil, i18n.Accepted(r.Header.Get("Accept-Language"))...), nil)
 	data := struct {
 		Language, Title, Text, Again, Link string
 		Style                              template.CSS
 	}{
-		Language: speaker.Language, Title: speaker.Say(p.name + ".title"), Text: speaker.Say(p.name + ".text"),
+		Language: speaker.Language, Title: speaker.Text(p.name + ".title"), Text: speaker.Text(p.name + ".text"),
 		Link: "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode(), Style: signInStyle.CSS,
 	}
 	if p.again {
-		data.Again = speaker.Say("again")
+		data.Again = speaker.Text("again")
 	}
 	h := w.Header()
 	privateHeaders(h)

@@ -29,9 +29,9 @@ const (
 var errPair = fault.ErrConflict.Saying(
 	"dispatch rules that are not Usher's clash in LiveKit, and keep rooms from being dialled: the operator has to delete one")
 
-// sortOut finds out what LiveKit really has of a room, after an answer was lost or somebody changed it: one rule stays, the
+// resolveRules finds out what LiveKit really has of a room, after an answer was lost or somebody changed it: one rule stays, the
 // others are deleted. The lease must be held.
-func (s *Service) sortOut(ctx context.Context, was told, w wanted, done *outcome) (told, error) {
+func (s *Service) resolveRules(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, error) {
 	found, err := s.rulesOf(ctx, w.room, was.trunkID)
 	if err != nil {
 		return was, err
@@ -42,9 +42,9 @@ func (s *Service) sortOut(ctx context.Context, was told, w wanted, done *outcome
 // keepOne chooses which of a room's rules stays and deletes the others. What it says need not be what is wanted.
 func (s *Service) keepOne(
 	ctx context.Context, own []meeting.DispatchRule, known string, w wanted, done *outcome,
-) (told, error) {
+) (ruleState, error) {
 	if len(own) == 0 {
-		return told{}, nil
+		return ruleState{}, nil
 	}
 	// Best is one that needs no change, then one on the right trunk, then the one that we know of.
 	rank := func(r meeting.DispatchRule) int {
@@ -62,29 +62,29 @@ func (s *Service) keepOne(
 	}
 	own = slices.SortedStableFunc(slices.Values(own), func(a, b meeting.DispatchRule) int { return cmp.Compare(rank(a), rank(b)) })
 	keep, surplus := own[0], own[1:]
-	is := told{ruleID: keep.ID, trunkID: keep.Trunks[0], held: keep.Held}
+	is := ruleState{ruleID: keep.ID, trunkID: keep.Trunks[0], held: keep.Held}
 	switch {
 	case w.matches(keep):
-		is = w.told(keep.ID)
+		is = w.state(keep.ID)
 		done.changed = done.changed || keep.ID != known
 	case len(keep.Trunks) > 1:
 		// Rules cannot be moved: another one is made.
-		is, surplus = told{}, own
+		is, surplus = ruleState{}, own
 	}
 	var failures []error
 	for _, r := range surplus {
 		failures = append(failures, s.delete(ctx, r.ID, done))
 	}
 	if err := errors.Join(failures...); err != nil {
-		is.doubtful = true
+		is.stale = true
 		return is, err
 	}
 	return is, nil
 }
 
-// heal does away with what LiveKit holds against the wanted rule. It returns what LiveKit was told, and what is wanted now:
+// resolveClash does away with what LiveKit holds against the wanted rule. It returns what LiveKit was told, and what is wanted now:
 // with another PIN, if the one that the room had is in use elsewhere.
-func (s *Service) heal(ctx context.Context, was told, w wanted, done *outcome) (told, wanted, error) {
+func (s *Service) resolveClash(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, wanted, error) {
 	rules, err := s.LiveKit.ListRules(ctx, w.pin.TrunkID)
 	if err != nil {
 		return was, w, err
@@ -104,20 +104,20 @@ func (s *Service) heal(ctx context.Context, was told, w wanted, done *outcome) (
 		is, err := s.keepOne(ctx, own, was.ruleID, w, done)
 		return is, w, err
 	case len(others) > 0:
-		w, err := s.giveWay(ctx, others, w, done)
+		w, err := s.yieldPIN(ctx, others, w, done)
 		return was, w, err
 	}
 	s.Metrics.clashes.WithLabelValues(clashPair).Inc()
 	return was, w, s.splitPairs(ctx, rules, done)
 }
 
-// giveWay deletes the rules with the wanted PIN that should not be there. Where one should be, the room gets another PIN.
-func (s *Service) giveWay(ctx context.Context, others []meeting.DispatchRule, w wanted, done *outcome) (wanted, error) {
+// yieldPIN deletes the rules with the wanted PIN that should not be there. Where one should be, the room gets another PIN.
+func (s *Service) yieldPIN(ctx context.Context, others []meeting.DispatchRule, w wanted, done *outcome) (wanted, error) {
 	for _, r := range others {
 		room, ours := ruleRoom(r.Name)
 		if !ours {
 			s.Metrics.clashes.WithLabelValues(clashForeign).Inc()
-			return s.another(ctx, w, clashForeign)
+			return s.redrawPIN(ctx, w, clashForeign)
 		}
 		orphan, err := s.isOrphan(ctx, room)
 		if err != nil {
@@ -125,7 +125,7 @@ func (s *Service) giveWay(ctx context.Context, others []meeting.DispatchRule, w 
 		}
 		if !orphan {
 			s.Metrics.clashes.WithLabelValues(clashLive).Inc()
-			return s.another(ctx, w, clashLive)
+			return s.redrawPIN(ctx, w, clashLive)
 		}
 		s.Metrics.clashes.WithLabelValues(clashOrphan).Inc()
 		if err := s.deleteOf(ctx, room, r.ID, done); err != nil {
@@ -154,15 +154,15 @@ func (s *Service) isOrphan(ctx context.Context, id uuid.UUID) (bool, error) {
 // deleteOf deletes a rule of another room, without that room's lease: two that wait for each other's would wait in vain. So
 // what is known about that room is in doubt.
 func (s *Service) deleteOf(ctx context.Context, room uuid.UUID, rule string, done *outcome) error {
-	err := s.DB.Run(ctx, func(tx *ent.Client) error { return doubt(ctx, tx, room) })
+	err := s.DB.Run(ctx, func(tx *ent.Client) error { return markStale(ctx, tx, room) })
 	if err != nil {
 		return err
 	}
 	return s.delete(ctx, rule, done)
 }
 
-// another gives a room another PIN, unless somebody else did since.
-func (s *Service) another(ctx context.Context, w wanted, why string) (wanted, error) {
+// redrawPIN gives a room another PIN, unless somebody else did since.
+func (s *Service) redrawPIN(ctx context.Context, w wanted, why string) (wanted, error) {
 	clashing := w.pin.ID
 	p, err := s.draw(ctx, drawing{
 		room: w.room.String(), trunks: w.trunks,

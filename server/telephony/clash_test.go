@@ -21,7 +21,7 @@ import (
 func TestClashHeals(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		ready := func() uuid.UUID {
 			room := w.room(waiting)
 			w.join(room)
@@ -157,7 +157,7 @@ func TestClashHeals_pair(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		for _, ours := range []bool{true, false} {
-			w := newWorld(t, db, 1)
+			w := newFixture(t, db, 1)
 			room := w.room(direct)
 			w.join(room)
 			stale := uuid.New()
@@ -186,7 +186,7 @@ func TestClashHeals_pair(t *testing.T) {
 }
 
 // makePair has LiveKit store two equal rules, as it does for some of those who ask at the same time.
-func (w *world) makePair(rule phone.Rule) {
+func (w *fixture) makePair(rule phone.Rule) {
 	w.t.Helper()
 	w.eventually("LiveKit has two equal rules", func() bool {
 		var group sync.WaitGroup

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 // Numbers of the trunks of the tests, in turn.
 var numbers = []string{"+33123456789", "+3222222222", "+4930123456"}
 
-// world is a service with a real livekit-server, a gate in front of it, and trunks.
-type world struct {
+// fixture is a service with a real livekit-server, a gate in front of it, and trunks.
+type fixture struct {
 	*Service
 	t      *testing.T
 	gate   *gate
@@ -53,21 +53,21 @@ type world struct {
 	registry *prometheus.Registry
 }
 
-// newWorld makes a world with so many trunks, all of which are in the settings.
-func newWorld(t *testing.T, db *dbtx.DB, trunks int) *world {
+// newFixture makes a world with so many trunks, all of which are in the settings.
+func newFixture(t *testing.T, db *dbtx.DB, trunks int) *fixture {
 	t.Helper()
-	w := &world{t: t, log: &testenv.Log{}, server: testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})}
+	w := &fixture{t: t, log: &testenv.Log{}, server: testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})}
 	w.bridge = phone.New(t, w.server)
 	w.gate = newGate(t, w.server.URL)
 	for _, number := range numbers[:trunks] {
 		w.trunks = append(w.trunks, w.bridge.Trunk("test", number))
 	}
-	w.Service, w.client = w.another(db)
+	w.Service, w.client = w.redrawPIN(db)
 	return w
 }
 
-// another makes one more server of the same instance.
-func (w *world) another(db *dbtx.DB) (*Service, *livekit.Client) {
+// redrawPIN makes one more server of the same instance.
+func (w *fixture) redrawPIN(db *dbtx.DB) (*Service, *livekit.Client) {
 	w.t.Helper()
 	c, err := livekit.New(livekit.Config{URL: w.gate.url, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret})
 	if err != nil {
@@ -88,7 +88,7 @@ func (w *world) another(db *dbtx.DB) (*Service, *livekit.Client) {
 }
 
 // in has failures reported as those of a part of the test, until the returned function is called.
-func (w *world) in(t *testing.T) func() {
+func (w *fixture) in(t *testing.T) func() {
 	was := w.t
 	w.t = t
 	return func() { w.t = was }
@@ -101,7 +101,7 @@ func (noInvitations) PINChanged(context.Context, *ent.Client, uuid.UUID, bool) (
 }
 
 // room makes a room with a policy.
-func (w *world) room(policy usherv1.PhonePolicy) uuid.UUID {
+func (w *fixture) room(policy usherv1.PhonePolicy) uuid.UUID {
 	w.t.Helper()
 	var id uuid.UUID
 	err := w.DB.Run(w.t.Context(), func(tx *ent.Client) error {
@@ -126,7 +126,7 @@ const (
 )
 
 // setPolicy changes what a room does with people on the phone.
-func (w *world) setPolicy(room uuid.UUID, policy usherv1.PhonePolicy) {
+func (w *fixture) setPolicy(room uuid.UUID, policy usherv1.PhonePolicy) {
 	w.t.Helper()
 	err := w.DB.Run(w.t.Context(), func(tx *ent.Client) error {
 		return tx.Room.UpdateOneID(room).SetConfiguration(&usherv1.RoomConfiguration{PhonePolicy: policy}).Exec(w.t.Context())
@@ -137,7 +137,7 @@ func (w *world) setPolicy(room uuid.UUID, policy usherv1.PhonePolicy) {
 }
 
 // deleteRoom deletes a room as rooms does.
-func (w *world) deleteRoom(room uuid.UUID) {
+func (w *fixture) deleteRoom(room uuid.UUID) {
 	w.t.Helper()
 	err := w.DB.Run(w.t.Context(), func(tx *ent.Client) error { return tx.Room.DeleteOneID(room).Exec(w.t.Context()) })
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *world) deleteRoom(room uuid.UUID) {
 }
 
 // join brings somebody by browser into the meeting of a room.
-func (w *world) join(room uuid.UUID) *participant.Participant {
+func (w *fixture) join(room uuid.UUID) *participant.Participant {
 	w.t.Helper()
 	token, _, err := w.client.Token(meeting.Grant{
 		Room: room, Identity: "p_test-" + uuid.NewString(), DisplayName: "Web",
@@ -159,7 +159,7 @@ func (w *world) join(room uuid.UUID) *participant.Participant {
 }
 
 // leave ends somebody's participation and waits until LiveKit knows.
-func (w *world) leave(room uuid.UUID, p *participant.Participant) {
+func (w *fixture) leave(room uuid.UUID, p *participant.Participant) {
 	w.t.Helper()
 	p.Room.Disconnect()
 	w.eventually("nobody is in the meeting", func() bool {
@@ -169,7 +169,7 @@ func (w *world) leave(room uuid.UUID, p *participant.Participant) {
 }
 
 // mustOpen opens the dial-in of a room and returns the answer.
-func (w *world) mustOpen(room uuid.UUID) *usherv1.OpenDialInResponse {
+func (w *fixture) mustOpen(room uuid.UUID) *usherv1.OpenDialInResponse {
 	w.t.Helper()
 	res, err := w.OpenDialIn(w.t.Context(), &usherv1.OpenDialInRequest{RoomId: room.String()})
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *world) mustOpen(room uuid.UUID) *usherv1.OpenDialInResponse {
 }
 
 // mustClose closes the dial-in of a room and returns how many rules that deleted.
-func (w *world) mustClose(room uuid.UUID) int32 {
+func (w *fixture) mustClose(room uuid.UUID) int32 {
 	w.t.Helper()
 	res, err := w.CloseDialIn(w.t.Context(), &usherv1.CloseDialInRequest{RoomId: room.String()})
 	if err != nil {
@@ -189,7 +189,7 @@ func (w *world) mustClose(room uuid.UUID) int32 {
 }
 
 // pinOf is the PIN of a room; "" for none.
-func (w *world) pinOf(room uuid.UUID) string {
+func (w *fixture) pinOf(room uuid.UUID) string {
 	w.t.Helper()
 	p, err := currentPIN(w.t.Context(), w.DB.Read, room)
 	if err != nil {
@@ -202,7 +202,7 @@ func (w *world) pinOf(room uuid.UUID) string {
 }
 
 // rulesOf are the rules that LiveKit has of a room.
-func (w *world) rules(room uuid.UUID) []phone.Rule {
+func (w *fixture) rules(room uuid.UUID) []phone.Rule {
 	w.t.Helper()
 	var out []phone.Rule
 	for _, r := range w.bridge.Rules() {
@@ -214,7 +214,7 @@ func (w *world) rules(room uuid.UUID) []phone.Rule {
 }
 
 // wantOneRule checks that LiveKit has the one rule of a room, just as it should be, and that the row says so.
-func (w *world) wantOneRule(room uuid.UUID) phone.Rule {
+func (w *fixture) wantOneRule(room uuid.UUID) phone.Rule {
 	w.t.Helper()
 	rules := w.rules(room)
 	if len(rules) != 1 {
@@ -234,27 +234,27 @@ func (w *world) wantOneRule(room uuid.UUID) phone.Rule {
 		w.t.Errorf("rule %+v, want that of %s with PIN %s on %s, held %t", got, room, p.Pin, p.TrunkID, held(r))
 	}
 	row, err := w.row(w.t.Context(), room)
-	want := told{ruleID: got.ID, trunkID: p.TrunkID, pinID: p.ID, held: held(r)}
-	if err != nil || readTold(row) != want || row.Lease != nil {
+	want := ruleState{ruleID: got.ID, trunkID: p.TrunkID, pinID: p.ID, held: held(r)}
+	if err != nil || stateOf(row) != want || row.Lease != nil {
 		w.t.Errorf("row %+v, %v, want %+v and no lease", row, err, want)
 	}
 	return got
 }
 
 // wantNoRule checks that LiveKit has no rule of a room, and that the row says so.
-func (w *world) wantNoRule(room uuid.UUID) {
+func (w *fixture) wantNoRule(room uuid.UUID) {
 	w.t.Helper()
 	if rules := w.rules(room); len(rules) != 0 {
 		w.t.Errorf("rules of the room: %+v, want none", rules)
 	}
 	row, err := w.row(w.t.Context(), room)
-	if err != nil || row != nil && (readTold(row) != told{} || row.Lease != nil) {
+	if err != nil || row != nil && (stateOf(row) != ruleState{} || row.Lease != nil) {
 		w.t.Errorf("row %+v, %v, want nothing in it", row, err)
 	}
 }
 
 // wantAccepted checks who gets into a room by a number and a PIN.
-func (w *world) wantAccepted(room uuid.UUID, number, pin string) {
+func (w *fixture) wantAccepted(room uuid.UUID, number, pin string) {
 	w.t.Helper()
 	got, _, err := w.bridge.Ask("+33600000000", number, pin)
 	if err != nil || got != room.String() {
@@ -263,7 +263,7 @@ func (w *world) wantAccepted(room uuid.UUID, number, pin string) {
 }
 
 // wantRefused checks that a PIN opens nothing.
-func (w *world) wantRefused(number, pin string, want error) {
+func (w *fixture) wantRefused(number, pin string, want error) {
 	w.t.Helper()
 	if got, _, err := w.bridge.Ask("+33600000000", number, pin); !errors.Is(err, want) {
 		w.t.Errorf("a call to %s: room %q, %v, want %v", number, got, err, want)
@@ -271,7 +271,7 @@ func (w *world) wantRefused(number, pin string, want error) {
 }
 
 // eventually waits for something that LiveKit does in its own time.
-func (w *world) eventually(what string, ok func() bool) {
+func (w *fixture) eventually(what string, ok func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -281,7 +281,7 @@ func (w *world) eventually(what string, ok func() bool) {
 }
 
 // resting are the PINs that nobody gets now.
-func (w *world) resting() []*ent.Pin {
+func (w *fixture) resting() []*ent.Pin {
 	w.t.Helper()
 	all, err := w.DB.Read.Pin.Query().Where(pin.RoomIDIsNil()).All(w.t.Context())
 	if err != nil {
@@ -291,7 +291,7 @@ func (w *world) resting() []*ent.Pin {
 }
 
 // roomCount is how many rooms a trunk has.
-func (w *world) roomCount(trunk string) int64 {
+func (w *fixture) roomCount(trunk string) int64 {
 	w.t.Helper()
 	row, err := w.DB.Read.Trunk.Get(w.t.Context(), trunk)
 	if ent.IsNotFound(err) {
@@ -304,7 +304,7 @@ func (w *world) roomCount(trunk string) int64 {
 }
 
 // counted is the value of a counter or gauge with a label of that value.
-func (w *world) counted(name, label string) float64 {
+func (w *fixture) counted(name, label string) float64 {
 	w.t.Helper()
 	families, err := w.registry.Gather()
 	if err != nil {
@@ -330,7 +330,7 @@ func as(t *testing.T, u *ent.User) context.Context {
 }
 
 // owner makes a user who owns a room.
-func (w *world) owner(room uuid.UUID) *ent.User {
+func (w *fixture) owner(room uuid.UUID) *ent.User {
 	w.t.Helper()
 	var u *ent.User
 	err := w.DB.Run(w.t.Context(), func(tx *ent.Client) (err error) {

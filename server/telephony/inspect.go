@@ -17,7 +17,7 @@ func (s *Service) Inspect(ctx context.Context) (problems []string, err error) {
 		return nil, err
 	}
 	for _, x := range rooms {
-		if x.row != nil && !free(x.row) {
+		if x.row != nil && !leaseFree(x.row) {
 			continue // somebody is changing it
 		}
 		for _, f := range x.findings() {

@@ -32,22 +32,22 @@ const (
 	maxLeasePause = 100 * time.Millisecond
 )
 
-// told is what LiveKit was told about a room.
-type told struct {
+// ruleState is what LiveKit was told about a room.
+type ruleState struct {
 	// ruleID is empty when there is no rule.
 	ruleID, trunkID string
 	pinID           uuid.UUID
 	held            bool
-	// doubtful is true when LiveKit may have something else.
-	doubtful bool
+	// stale is true when LiveKit may have something else.
+	stale bool
 }
 
-// readTold is what the row of a room says; nil is a room that LiveKit was never told about.
-func readTold(row *ent.DispatchRule) told {
+// stateOf is what the row of a room says; nil is a room that LiveKit was never told about.
+func stateOf(row *ent.DispatchRule) ruleState {
 	if row == nil {
-		return told{}
+		return ruleState{}
 	}
-	is := told{ruleID: row.RuleID, trunkID: row.TrunkID, held: row.Held, doubtful: row.Doubtful}
+	is := ruleState{ruleID: row.RuleID, trunkID: row.TrunkID, held: row.Held, stale: row.Doubtful}
 	if row.PinID != nil {
 		is.pinID = *row.PinID
 	}
@@ -66,10 +66,10 @@ func (s *Service) row(ctx context.Context, room uuid.UUID) (*ent.DispatchRule, e
 	return row, nil
 }
 
-// exclusively runs fn while nobody else changes the room's rule. fn gets what LiveKit was told before, and returns what it has
+// withLease runs fn while nobody else changes the room's rule. fn gets what LiveKit was told before, and returns what it has
 // been told when it ends, also when it fails. It fails with fault.ErrConflict when others take too long.
-func (s *Service) exclusively(
-	ctx context.Context, room uuid.UUID, fn func(ctx context.Context, was told) (told, error),
+func (s *Service) withLease(
+	ctx context.Context, room uuid.UUID, fn func(ctx context.Context, was ruleState) (ruleState, error),
 ) error {
 	lease := uuid.New()
 	was, until, err := s.take(ctx, room, lease)
@@ -87,15 +87,15 @@ func (s *Service) exclusively(
 }
 
 // take waits for the lease of a room and takes it.
-func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was told, until time.Time, err error) {
+func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was ruleState, until time.Time, err error) {
 	give, cancel := context.WithTimeout(ctx, 2*s.Lease)
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, maxLeasePause) {
 		row, err := s.row(ctx, room)
 		if err != nil {
-			return told{}, time.Time{}, err
+			return ruleState{}, time.Time{}, err
 		}
-		if row == nil || free(row) {
+		if row == nil || leaseFree(row) {
 			was, until, taken, err := s.tryTake(ctx, room, lease)
 			if taken || err != nil {
 				return was, until, err
@@ -107,20 +107,20 @@ func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was told, un
 		case <-give.Done():
 			timer.Stop()
 			if ctx.Err() != nil {
-				return told{}, time.Time{}, ctx.Err()
+				return ruleState{}, time.Time{}, ctx.Err()
 			}
-			return told{}, time.Time{}, fault.ErrConflict.Saying("another server is changing how this room is dialled: repeat the call")
+			return ruleState{}, time.Time{}, fault.ErrConflict.Saying("another server is changing how this room is dialled: repeat the call")
 		}
 	}
 }
 
-// free reports whether nobody has the lease of a row.
-func free(row *ent.DispatchRule) bool {
+// leaseFree reports whether nobody has the lease of a row.
+func leaseFree(row *ent.DispatchRule) bool {
 	return row.Lease == nil || row.LeaseUntil == nil || row.LeaseUntil.Before(now())
 }
 
 // tryTake takes the lease of a room unless somebody has it.
-func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was told, until time.Time, taken bool, err error) {
+func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was ruleState, until time.Time, taken bool, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		if err := tx.DispatchRule.Create().SetID(room).OnConflictColumns(dispatchrule.FieldID).Ignore().Exec(ctx); err != nil {
 			return fmt.Errorf("insert rule of %s: %w", room, err)
@@ -129,10 +129,10 @@ func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was told,
 		if err != nil {
 			return fmt.Errorf("lock rule of %s: %w", room, err)
 		}
-		if !free(row) {
+		if !leaseFree(row) {
 			return nil
 		}
-		was, until, taken = readTold(row), now().Add(s.Lease), true
+		was, until, taken = stateOf(row), now().Add(s.Lease), true
 		return tx.DispatchRule.Update().Where(dispatchrule.ID(room)).
 			SetLease(lease).SetLeaseUntil(until).SetDoubtful(true).Exec(ctx)
 	})
@@ -141,10 +141,10 @@ func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was told,
 
 // release writes down what LiveKit was told and gives the lease back. Should it not be ours any more, somebody else has
 // thought us dead and may have been told other things since: then all is in doubt.
-func (s *Service) release(ctx context.Context, room, lease uuid.UUID, is told) error {
+func (s *Service) release(ctx context.Context, room, lease uuid.UUID, is ruleState) error {
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
 		update := tx.DispatchRule.Update().Where(dispatchrule.ID(room), dispatchrule.Lease(lease)).ClearLease().ClearLeaseUntil().
-			SetRuleID(is.ruleID).SetTrunkID(is.trunkID).SetHeld(is.held).SetDoubtful(is.doubtful)
+			SetRuleID(is.ruleID).SetTrunkID(is.trunkID).SetHeld(is.held).SetDoubtful(is.stale)
 		if is.pinID == uuid.Nil {
 			update.ClearPinID()
 		} else {
@@ -156,14 +156,14 @@ func (s *Service) release(ctx context.Context, room, lease uuid.UUID, is told) e
 		}
 		if n == 0 {
 			s.Log.WarnContext(ctx, "a dispatch rule was changed while another server took over", "room", room)
-			return doubt(ctx, tx, room)
+			return markStale(ctx, tx, room)
 		}
 		return nil
 	})
 }
 
-// doubt has LiveKit asked for its rules when the room's is next looked after.
-func doubt(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
+// markStale has LiveKit asked for its rules when the room's is next looked after.
+func markStale(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	err := tx.DispatchRule.Create().SetID(room).SetDoubtful(true).OnConflictColumns(dispatchrule.FieldID).
 		Update(func(u *ent.DispatchRuleUpsert) { u.SetDoubtful(true) }).Exec(ctx)
 	if err != nil {
@@ -172,8 +172,8 @@ func doubt(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	return nil
 }
 
-// forget deletes the row of a room that is gone, once LiveKit has nothing of it.
-func (s *Service) forget(ctx context.Context, room uuid.UUID) error {
+// deleteRow deletes the row of a room that is gone, once LiveKit has nothing of it.
+func (s *Service) deleteRow(ctx context.Context, room uuid.UUID) error {
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
 		_, err := tx.DispatchRule.Delete().Where(
 			dispatchrule.ID(room), dispatchrule.RuleID(""), dispatchrule.Doubtful(false), dispatchrule.LeaseIsNil()).Exec(ctx)

@@ -26,10 +26,10 @@ import (
 )
 
 // quiet is a world without LiveKit, for rules about PINs alone: its trunks are those of the settings.
-func quiet(t *testing.T, db *dbtx.DB, trunks ...string) *world {
+func quiet(t *testing.T, db *dbtx.DB, trunks ...string) *fixture {
 	t.Helper()
-	w := &world{t: t, log: &testenv.Log{}, trunks: trunks, gate: newGate(t, "http://127.0.0.1:1")}
-	w.Service, w.client = w.another(db)
+	w := &fixture{t: t, log: &testenv.Log{}, trunks: trunks, gate: newGate(t, "http://127.0.0.1:1")}
+	w.Service, w.client = w.redrawPIN(db)
 	w.Trunks.LiveKit = knownTrunks(nil)
 	for i := range w.Trunks.Configured {
 		w.Trunks.Configured[i].Numbers = []string{numbers[i]}
@@ -43,9 +43,9 @@ type knownTrunks []meeting.Trunk
 func (k knownTrunks) InboundTrunks(context.Context) ([]meeting.Trunk, error) { return k, nil }
 
 // write makes the next PINs those of the test.
-func (w *world) write(pins ...string) { w.Random = &digits{pins: pins} }
+func (w *fixture) write(pins ...string) { w.Random = &digits{pins: pins} }
 
-func (w *world) mustDialIn(room uuid.UUID) *usherv1.DialIn {
+func (w *fixture) mustDialIn(room uuid.UUID) *usherv1.DialIn {
 	w.t.Helper()
 	res, err := w.GetDialIn(as(w.t, nil), &usherv1.GetDialInRequest{Room: room.String()})
 	if err != nil {
@@ -57,7 +57,7 @@ func (w *world) mustDialIn(room uuid.UUID) *usherv1.DialIn {
 func TestRoomWithoutPinGetsOne(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		if d, err := w.DialIns(t.Context(), &ent.Room{ID: room}); err != nil || len(d) != 0 {
 			t.Errorf("before: %v, %v, want none", d, err)
@@ -93,7 +93,7 @@ func TestRoomWithoutPinGetsOne(t *testing.T) {
 func TestPinNamespaces(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 2)
+		w := newFixture(t, db, 2)
 		// Two rooms get the same PIN, each on a trunk of its own; the third has to draw again.
 		w.write("0123456789", "0123456789", "0123456789", "9876543210")
 		slices.Sort(w.trunks)

@@ -25,7 +25,7 @@ import (
 func TestOpenDialIn(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(waiting)
 		open := func(id string) error {
 			_, err := w.OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: id})
@@ -77,10 +77,10 @@ func TestOneRulePerRoom_concurrent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := newURL(t)
-			w := newWorld(t, mustDB(t, address), 1)
+			w := newFixture(t, mustDB(t, address), 1)
 			servers := []*Service{w.Service}
 			for range 2 {
-				s, _ := w.another(mustDB(t, address))
+				s, _ := w.redrawPIN(mustDB(t, address))
 				servers = append(servers, s)
 			}
 			room := w.room(waiting)
@@ -123,7 +123,7 @@ func TestOneRulePerRoom_concurrent(t *testing.T) {
 }
 
 // mostRules is the largest number of rules that LiveKit had of a room until stop.
-func (w *world) mostRules(room uuid.UUID, stop chan struct{}) (most int) {
+func (w *fixture) mostRules(room uuid.UUID, stop chan struct{}) (most int) {
 	for {
 		select {
 		case <-stop:
@@ -147,7 +147,7 @@ func mustDB(t *testing.T, address string) *dbtx.DB {
 func TestRotateWhileLive(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		owner, ada := w.owner(room), w.join(room)
 		id, old := w.mustOpen(room).GetDispatchRuleId(), w.pinOf(room)
@@ -187,7 +187,7 @@ func TestRotateWhileLive(t *testing.T) {
 func TestPhonePolicyRefuse(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(refused)
 		w.join(room)
 		_, err := w.OpenDialIn(t.Context(), &usherv1.OpenDialInRequest{RoomId: room.String()})
@@ -230,7 +230,7 @@ func must[T any](v T, err error) func(t *testing.T) T {
 func TestSettle_deletedRoom(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		w.join(room)
 		w.mustOpen(room)
@@ -252,14 +252,14 @@ func TestSettle_deletedRoom(t *testing.T) {
 func TestSettle_movesToAnotherTrunk(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 2)
+		w := newFixture(t, db, 2)
 		all := w.Trunks.Configured
 		w.Trunks.Configured = all[:1]
 		room := w.room(direct)
 		w.join(room)
 		w.mustOpen(room)
 		old := w.pinOf(room)
-		moved, _ := w.another(db)
+		moved, _ := w.redrawPIN(db)
 		moved.Trunks.Configured = all[1:]
 		w.Service = moved
 		w.mustOpen(room)
@@ -273,7 +273,7 @@ func TestSettle_movesToAnotherTrunk(t *testing.T) {
 func TestPartialDeleteFailure(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		w.join(room)
 		known := w.mustOpen(room).GetDispatchRuleId()
@@ -281,7 +281,7 @@ func TestPartialDeleteFailure(t *testing.T) {
 		for _, pin := range []string{"1111", "2222", "3333"} {
 			extra = append(extra, w.bridge.AddRule(phone.Rule{Name: ruleName(room), Room: room.String(), PIN: pin, TrunkIDs: w.trunks}))
 		}
-		if err := db.Run(t.Context(), func(tx *ent.Client) error { return doubt(t.Context(), tx, room) }); err != nil {
+		if err := db.Run(t.Context(), func(tx *ent.Client) error { return markStale(t.Context(), tx, room) }); err != nil {
 			t.Fatal(err)
 		}
 		deletes := 0
@@ -324,7 +324,7 @@ func TestPartialDeleteFailure(t *testing.T) {
 func TestLease_holderDies(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		w.join(room)
 		// It died after LiveKit made the rule, and before it wrote down which.
@@ -361,7 +361,7 @@ func TestLease_holderDies(t *testing.T) {
 		w.wantOneRule(room)
 
 		// It was not dead, only slow: what it writes now does not count.
-		if err := w.release(t.Context(), room, dead, told{}); err != nil {
+		if err := w.release(t.Context(), room, dead, ruleState{}); err != nil {
 			t.Fatal(err)
 		}
 		row, err := w.row(t.Context(), room)
@@ -377,7 +377,7 @@ func TestLease_holderDies(t *testing.T) {
 func TestLease_callerGivesUp(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		w.join(room)
 		holder := uuid.New()
@@ -389,7 +389,7 @@ func TestLease_callerGivesUp(t *testing.T) {
 		if _, err := w.OpenDialIn(ctx, &usherv1.OpenDialInRequest{RoomId: room.String()}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the deadline", err)
 		}
-		if err := w.release(t.Context(), room, holder, told{}); err != nil {
+		if err := w.release(t.Context(), room, holder, ruleState{}); err != nil {
 			t.Fatal(err)
 		}
 		w.mustOpen(room)
@@ -414,7 +414,7 @@ func TestLease_callerGivesUp(t *testing.T) {
 // What opening and closing ask of LiveKit is the same however many rules there are.
 func TestOpenDialIn_cost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.SQLite(t), 1)
+	w := newFixture(t, testenv.SQLite(t), 1)
 	cost := func() string {
 		room := w.room(direct)
 		w.join(room)

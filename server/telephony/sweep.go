@@ -151,11 +151,11 @@ func (x *situation) findings() []finding {
 
 // fits reports whether all is as it should be, in LiveKit and in our row.
 func (x *situation) fits() bool {
-	is := readTold(x.row)
+	is := stateOf(x.row)
 	if x.wanted == nil {
-		return len(x.rules) == 0 && is == told{}
+		return len(x.rules) == 0 && is == ruleState{}
 	}
-	return len(x.rules) == 1 && x.wanted.matches(x.rules[0]) && is == x.wanted.told(x.rules[0].ID)
+	return len(x.rules) == 1 && x.wanted.matches(x.rules[0]) && is == x.wanted.state(x.rules[0].ID)
 }
 
 // totals are what a sweep did.
@@ -202,7 +202,7 @@ func (s *Service) repair(ctx context.Context, x *situation, done *totals) error 
 	if err != nil {
 		return err
 	}
-	if row != nil && !free(row) || readTold(row) != readTold(x.row) {
+	if row != nil && !leaseFree(row) || stateOf(row) != stateOf(x.row) {
 		return nil // somebody was changing it while we looked; the next sweep sees how it ended
 	}
 	for _, f := range x.findings() {
@@ -213,7 +213,7 @@ func (s *Service) repair(ctx context.Context, x *situation, done *totals) error 
 		s.Log.WarnContext(ctx, "dial-in is not as it should be", "room", f.room, "rule", f.ruleID, "trunk", f.trunkID,
 			"state", stateName(f.state))
 	}
-	if err := s.DB.Run(ctx, func(tx *ent.Client) error { return doubt(ctx, tx, x.room) }); err != nil {
+	if err := s.DB.Run(ctx, func(tx *ent.Client) error { return markStale(ctx, tx, x.room) }); err != nil {
 		return err
 	}
 	did, err := s.settle(ctx, x.room)

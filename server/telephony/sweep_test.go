@@ -27,7 +27,7 @@ import (
 )
 
 // sweep sweeps once and returns what it did.
-func (w *world) sweep() string {
+func (w *fixture) sweep() string {
 	w.t.Helper()
 	res, err := w.ReconcileDialIn(w.t.Context(), &usherv1.ReconcileDialInRequest{})
 	if err != nil {
@@ -36,7 +36,7 @@ func (w *world) sweep() string {
 	return fmt.Sprintf("created %d, deleted %d, repaired %d", res.GetCreatedCount(), res.GetDeletedCount(), res.GetRepairedCount())
 }
 
-func (w *world) wantSweep(want string) {
+func (w *fixture) wantSweep(want string) {
 	w.t.Helper()
 	if got := w.sweep(); got != want {
 		w.t.Errorf("the sweep %s, want %s", got, want)
@@ -50,7 +50,7 @@ func (w *world) wantSweep(want string) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		good, room := w.room(waiting), w.room(direct)
 		w.join(good)
 		goodID := w.mustOpen(good).GetDispatchRuleId()
@@ -156,7 +156,7 @@ func TestSweep(t *testing.T) {
 }
 
 // wantStates compares what ListDispatchRules says of a room.
-func (w *world) wantStates(room uuid.UUID, want ...string) {
+func (w *fixture) wantStates(room uuid.UUID, want ...string) {
 	w.t.Helper()
 	var got []string
 	for _, r := range w.list(100) {
@@ -172,7 +172,7 @@ func (w *world) wantStates(room uuid.UUID, want ...string) {
 }
 
 // list reads all pages of a size.
-func (w *world) list(size int32) []*usherv1.DispatchRule {
+func (w *fixture) list(size int32) []*usherv1.DispatchRule {
 	w.t.Helper()
 	var all []*usherv1.DispatchRule
 	req := &usherv1.ListDispatchRulesRequest{PageSize: size}
@@ -194,7 +194,7 @@ func (w *world) list(size int32) []*usherv1.DispatchRule {
 
 func TestListDispatchRules_pages(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.SQLite(t), 1)
+	w := newFixture(t, testenv.SQLite(t), 1)
 	for n := range 7 {
 		id := uuid.New()
 		for m := range n%3 + 1 {
@@ -232,7 +232,7 @@ func TestSweep_liveKitFails(t *testing.T) {
 		for _, failing := range []string{
 			"ListSIPDispatchRule", "ListRooms", "ListParticipants", "CreateSIPDispatchRule", "DeleteSIPDispatchRule", "UpdateSIPDispatchRule",
 		} {
-			w := newWorld(t, db, 1)
+			w := newFixture(t, db, 1)
 			absent, stale, changed := w.room(direct), uuid.New(), w.room(direct)
 			w.join(absent)
 			w.join(changed)
@@ -278,7 +278,7 @@ func TestSweep_liveKitFails(t *testing.T) {
 // What is changed while a sweep looks is no finding: a rule that is made after LiveKit was asked for its rules is not missing.
 func TestSweep_changedMeanwhile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.SQLite(t), 1)
+	w := newFixture(t, testenv.SQLite(t), 1)
 	room := w.room(direct)
 	w.join(room)
 	var once sync.Once
@@ -300,11 +300,11 @@ func TestSweep_changedMeanwhile(t *testing.T) {
 func TestSweep_telephonyOff(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		room := w.room(direct)
 		w.join(room)
 		w.mustOpen(room)
-		off, _ := w.another(db)
+		off, _ := w.redrawPIN(db)
 		off.Trunks.Enabled = false
 		w.Service = off
 		w.wantSweep("created 0, deleted 1, repaired 0")

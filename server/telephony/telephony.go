@@ -44,9 +44,9 @@ type Service struct {
 	Limiter *ratelimit.Limiter
 	// RotateLimit is by room.
 	RotateLimit ratelimit.Limit
-	LiveKit     LiveKit
+	LiveKit     liveKit
 	Trunks      *Trunks
-	Invitations Invitations
+	Invitations invitations
 	Log         *slog.Logger
 	Metrics     *Metrics
 	// Random is where PINs come from: crypto/rand.Reader.
@@ -59,8 +59,8 @@ type Service struct {
 	Lease time.Duration
 }
 
-// LiveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
-type LiveKit interface {
+// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+type liveKit interface {
 	ruleKeeper
 	// Participants are none when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
@@ -79,8 +79,8 @@ type ruleKeeper interface {
 	ListRules(ctx context.Context, trunks ...string) ([]meeting.DispatchRule, error)
 }
 
-// Invitations are what has a room's PIN in it.
-type Invitations interface {
+// invitations are what has a room's PIN in it.
+type invitations interface {
 	// PINChanged says, in the transaction that does it, that a room has another PIN, and has the invitations sent again if
 	// that is wanted. It returns how many people have the PIN from before and are not sent another one.
 	PINChanged(ctx context.Context, tx *ent.Client, room uuid.UUID, resend bool) (outstanding int, err error)

@@ -62,7 +62,7 @@ func newWatch(t *testing.T) (w *Watch, say func(n int, status int, text string),
 		defer mu.Unlock()
 		answers[n].status, answers[n].text = status, text
 	}
-	from := &world{t: t, registry: registry}
+	from := &fixture{t: t, registry: registry}
 	return w, say, func(name string) float64 { return from.counted(name, "") }
 }
 
@@ -131,7 +131,7 @@ func TestWatch_runs(t *testing.T) {
 	done := make(chan struct{})
 	go func() { w.Run(ctx); close(done) }()
 	wrong := 1
-	(&world{t: t}).eventually("new wrong PINs are counted", func() bool {
+	(&fixture{t: t}).eventually("new wrong PINs are counted", func() bool {
 		wrong++
 		say(0, http.StatusOK, bridgeText("a", wrong, 0))
 		return value("usher_wrong_pins_total") >= 3
@@ -145,7 +145,7 @@ func TestWatch_runs(t *testing.T) {
 func TestRotateLive(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := newWorld(t, db, 1)
+		w := newFixture(t, db, 1)
 		var open []uuid.UUID
 		before := map[uuid.UUID]string{}
 		for range 3 {
@@ -158,7 +158,7 @@ func TestRotateLive(t *testing.T) {
 		idle := w.room(direct)
 		w.mustDialIn(idle)
 		before[idle] = w.pinOf(idle)
-		second, _ := w.another(db)
+		second, _ := w.redrawPIN(db)
 		alarm := func() {
 			t.Helper()
 			var group sync.WaitGroup

@@ -30,7 +30,7 @@ type brevoContact struct {
 	UpdateEnabled bool              `json:"updateEnabled"`
 }
 
-// Upsert implements [Service].
+// Upsert implements [contactsAPI].
 func (b *Client) Upsert(ctx context.Context, email string) error {
 	ctx, cancel := context.WithTimeout(ctx, b.Timeout)
 	defer cancel()

@@ -20,8 +20,8 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 )
 
-// Service is a marketing service.
-type Service interface {
+// contactsAPI is a marketing service.
+type contactsAPI interface {
 	// Upsert makes sure that the service has a contact. It fails with [ErrRefused] when trying again would be in vain.
 	Upsert(ctx context.Context, email string) error
 }
@@ -29,16 +29,16 @@ type Service interface {
 // ErrRefused is a contact that the service does not take, as things are set up.
 var ErrRefused = errors.New("the marketing service refused the contact")
 
-// Enqueuer is what this package asks of server/jobs.
-type Enqueuer interface {
+// enqueuer is what this package asks of server/jobs.
+type enqueuer interface {
 	Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error
 }
 
 // Contacts passes new accounts on. Every field is required.
 type Contacts struct {
 	DB      *dbtx.DB
-	Jobs    Enqueuer
-	Service Service
+	Jobs    enqueuer
+	Service contactsAPI
 	Log     *slog.Logger
 }
 

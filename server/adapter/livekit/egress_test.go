@@ -14,17 +14,17 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// studio is a livekit-server with a recorder, a store, and a meeting.
-type studio struct {
+// egressFixture is a livekit-server with a recorder, a store, and a meeting.
+type egressFixture struct {
 	*Client
 	recorder *recorder.Recorder
 	s3       *testenv.S3Server
 	meeting  uuid.UUID
 }
 
-func newStudio(t *testing.T) *studio {
+func newEgressFixture(t *testing.T) *egressFixture {
 	t.Helper()
-	s := &studio{s3: testenv.S3(t)}
+	s := &egressFixture{s3: testenv.S3(t)}
 	redis := testenv.Redis(t)
 	server := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: redis})
 	s.Client = mustNew(t, Config{
@@ -50,7 +50,7 @@ func newRecorder(t *testing.T, redis *testenv.RedisServer) *recorder.Recorder {
 	return r
 }
 
-func (s *studio) start(t *testing.T, key string) *meeting.Egress {
+func (s *egressFixture) start(t *testing.T, key string) *meeting.Egress {
 	t.Helper()
 	e, err := s.StartEgress(t.Context(), meeting.EgressRequest{Room: s.meeting, Key: key})
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *studio) start(t *testing.T, key string) *meeting.Egress {
 }
 
 // until waits until an egress has a status.
-func (s *studio) until(t *testing.T, id string, want meeting.EgressStatus) (e *meeting.Egress) {
+func (s *egressFixture) until(t *testing.T, id string, want meeting.EgressStatus) (e *meeting.Egress) {
 	t.Helper()
 	eventually(t, "the egress has status "+strconv.Itoa(int(want)), func() bool {
 		var err error
@@ -72,7 +72,7 @@ func (s *studio) until(t *testing.T, id string, want meeting.EgressStatus) (e *m
 
 func TestEgress(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newEgressFixture(t)
 	before := time.Now().Add(-time.Second)
 	e := s.start(t, "recordings/film.mp4")
 	if e.ID == "" || e.RoomID != s.meeting || e.Path != "recordings/film.mp4" || e.Status.Ended() {
@@ -116,7 +116,7 @@ func TestEgress(t *testing.T) {
 
 func TestEgress_audioOnly(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newEgressFixture(t)
 	e, err := s.StartEgress(t.Context(), meeting.EgressRequest{Room: s.meeting, Key: "recordings/sound.ogg", AudioOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestEgress_audioOnly(t *testing.T) {
 
 func TestEgress_badEndings(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newEgressFixture(t)
 	for ending, want := range map[recorder.Ending]meeting.EgressStatus{
 		recorder.LimitReached: meeting.EgressLimitReached, recorder.Aborted: meeting.EgressAborted, recorder.Failed: meeting.EgressFailed,
 	} {
@@ -148,7 +148,7 @@ func TestEgress_badEndings(t *testing.T) {
 // What is certain must be told from what is not: after an answer that was lost a recorder may come all the same.
 func TestStartEgress_refusedOrLost(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newEgressFixture(t)
 	order := meeting.EgressRequest{Room: s.meeting, Key: "recordings/film.mp4"}
 	nowhere := mustNew(t, Config{URL: "http://127.0.0.1:" + strconv.Itoa(testenv.Port(t)), Key: "test-key", Secret: testenv.LiveKitSecret})
 	alone, _ := newClient(t) // without Redis there is no egress
@@ -185,7 +185,7 @@ func TestStartEgress_refusedOrLost(t *testing.T) {
 
 func TestEgressAnswers_dead(t *testing.T) {
 	t.Parallel()
-	s := newStudio(t)
+	s := newEgressFixture(t)
 	e := s.until(t, s.start(t, "recordings/film.mp4").ID, meeting.EgressActive)
 	s.recorder.Close()
 	if ok, err := s.EgressAnswers(t.Context(), s.meeting, e.ID); err != nil || ok {

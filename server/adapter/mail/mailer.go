@@ -53,8 +53,8 @@ func (p *Mailer) RecordingReady(ctx context.Context, l letter.RecordingReady) er
 // Test sends a letter that says that mail works. It fails as [Sender.Send] does, or with [letter.ErrOff].
 func (p *Mailer) Test(ctx context.Context, e letter.Envelope) error {
 	return p.send(ctx, func() (*Message, error) {
-		s := p.speaker(e, nil)
-		return p.write(e, s, s.Say("test.subject"), view{Title: s.Say("test.title"), Intro: s.Say("test.intro")})
+		s := p.localizer(e, nil)
+		return p.write(e, s, s.Text("test.subject"), view{Title: s.Text("test.title"), Intro: s.Text("test.intro")})
 	})
 }
 
@@ -106,27 +106,27 @@ func (p *Mailer) WriteInvitation(l letter.Invitation) (*Message, error) {
 		more = l.Schedule.More
 	}
 	room := line(l.Room, most)
-	s := p.speaker(l.Envelope, map[string]any{
+	s := p.localizer(l.Envelope, map[string]any{
 		"Inviter": cmp.Or(line(l.Inviter, most), p.brand()), "Room": room, "More": more,
 	})
 	kind := [...]string{"invite", "update", "cancel"}[l.Kind]
 	v := view{
-		Title: s.Say(kind + ".title"), Intro: s.Say(kind + ".intro"), Quote: paragraph(l.Message),
+		Title: s.Text(kind + ".title"), Intro: s.Text(kind + ".intro"), Quote: paragraph(l.Message),
 		Facts: whenFacts(s, l.Envelope, l.Schedule),
 	}
 	if l.Kind == letter.Cancelled {
 		v.Quote = ""
 	} else {
-		v.Link, v.Button, v.Copy = l.Link, s.Say("invite.join"), s.Say("invite.copy")
-		v.Notes = []string{s.Say("invite.personal")}
+		v.Link, v.Button, v.Copy = l.Link, s.Text("invite.join"), s.Text("invite.copy")
+		v.Notes = []string{s.Text("invite.personal")}
 		v.phone = phoneFacts(s, l.DialIn)
 		v.Facts = append(v.Facts, v.phone...)
-		v.TipsTitle = s.Say("invite.tips")
+		v.TipsTitle = s.Text("invite.tips")
 		for _, tip := range []string{"browser", "devices", "network"} {
-			v.Tips = append(v.Tips, s.Say("invite.tip."+tip))
+			v.Tips = append(v.Tips, s.Text("invite.tip."+tip))
 		}
 	}
-	m, err := p.write(l.Envelope, s, s.Say(kind+".subject"), v)
+	m, err := p.write(l.Envelope, s, s.Text(kind+".subject"), v)
 	if err != nil || l.Schedule == nil || p.Sender == nil {
 		return m, err
 	}
@@ -154,78 +154,78 @@ func calendarText(v view) string {
 }
 
 // whenFacts say when a meeting is, in the zone of the reader.
-func whenFacts(s *i18n.Speaker, e letter.Envelope, schedule *letter.Schedule) []fact {
+func whenFacts(s *i18n.Localizer, e letter.Envelope, schedule *letter.Schedule) []fact {
 	if schedule == nil {
 		return nil
 	}
 	zone := i18n.Zone(cmp.Or(e.Timezone, schedule.Timezone))
-	facts := []fact{{s.Say("invite.when"), []string{s.Span(schedule.Start.In(zone), schedule.End.In(zone))}}}
+	facts := []fact{{s.Text("invite.when"), []string{s.Span(schedule.Start.In(zone), schedule.End.In(zone))}}}
 	if len(schedule.Next) < 2 {
 		return facts
 	}
-	repeats := fact{Label: s.Say("invite.repeats")}
+	repeats := fact{Label: s.Text("invite.repeats")}
 	for _, t := range schedule.Next[1:] {
 		repeats.Lines = append(repeats.Lines, s.Moment(t.In(zone)))
 	}
 	if schedule.More > 0 {
-		repeats.Lines = append(repeats.Lines, s.Say("invite.more"))
+		repeats.Lines = append(repeats.Lines, s.Text("invite.more"))
 	}
 	return append(facts, repeats)
 }
 
-func phoneFacts(s *i18n.Speaker, d *usherv1.DialIn) []fact {
+func phoneFacts(s *i18n.Localizer, d *usherv1.DialIn) []fact {
 	if d == nil || len(d.GetNumbers()) == 0 {
 		return nil
 	}
-	numbers := fact{Label: s.Say("invite.phone")}
+	numbers := fact{Label: s.Text("invite.phone")}
 	for _, n := range d.GetNumbers() {
 		numbers.Lines = append(numbers.Lines, cmp.Or(n.GetDisplay(), n.GetE164()))
 	}
-	return []fact{numbers, {s.Say("invite.pin"), []string{cmp.Or(d.GetPinDisplay(), d.GetPin())}}}
+	return []fact{numbers, {s.Text("invite.pin"), []string{cmp.Or(d.GetPinDisplay(), d.GetPin())}}}
 }
 
 // WriteRecordingReady writes a letter about a recording.
 func (p *Mailer) WriteRecordingReady(l letter.RecordingReady) (*Message, error) {
-	s := p.speaker(l.Envelope, map[string]any{"Room": line(l.Room, most)})
+	s := p.localizer(l.Envelope, map[string]any{"Room": line(l.Room, most)})
 	kind := "recording"
 	if l.Transcript {
 		kind = "transcript"
 	}
 	zone := i18n.Zone(l.Timezone)
 	v := view{
-		Title: s.Say(kind + ".title"), Intro: s.Say(kind + ".intro"),
-		Link: l.Link, Button: s.Say(kind + ".open"), Copy: s.Say("invite.copy"),
-		Notes: []string{s.Say("recording.access")},
+		Title: s.Text(kind + ".title"), Intro: s.Text(kind + ".intro"),
+		Link: l.Link, Button: s.Text(kind + ".open"), Copy: s.Text("invite.copy"),
+		Notes: []string{s.Text("recording.access")},
 	}
 	start := l.Start.In(zone)
-	v.Facts = []fact{{s.Say("recording.when"), []string{s.Moment(start) + " " + i18n.ZoneText(start)}}}
+	v.Facts = []fact{{s.Text("recording.when"), []string{s.Moment(start) + " " + i18n.ZoneText(start)}}}
 	if l.Duration > 0 {
-		v.Facts = append(v.Facts, fact{s.Say("recording.length"), []string{i18n.Length(l.Duration)}})
+		v.Facts = append(v.Facts, fact{s.Text("recording.length"), []string{i18n.Length(l.Duration)}})
 	}
 	if !l.Expire.IsZero() {
-		v.Facts = append(v.Facts, fact{s.Say("recording.expires"), []string{s.Day(l.Expire.In(zone))}})
+		v.Facts = append(v.Facts, fact{s.Text("recording.expires"), []string{s.Day(l.Expire.In(zone))}})
 	}
-	return p.write(l.Envelope, s, s.Say(kind+".subject"), v)
+	return p.write(l.Envelope, s, s.Text(kind+".subject"), v)
 }
 
 func (p *Mailer) brand() string { return cmp.Or(line(p.Branding.GetName(), most), "Usher") }
 
-// speaker speaks the language of the reader.
-func (p *Mailer) speaker(e letter.Envelope, data map[string]any) *i18n.Speaker {
+// localizer speaks the language of the reader.
+func (p *Mailer) localizer(e letter.Envelope, data map[string]any) *i18n.Localizer {
 	if data == nil {
 		data = map[string]any{}
 	}
 	data["Brand"] = p.brand()
-	return sentences.Speaker(i18n.Match(p.Languages, e.Language), data)
+	return sentences.Localizer(i18n.Match(p.Languages, e.Language), data)
 }
 
 // write fills the templates.
-func (p *Mailer) write(e letter.Envelope, s *i18n.Speaker, subject string, v view) (*Message, error) {
+func (p *Mailer) write(e letter.Envelope, s *i18n.Localizer, subject string, v view) (*Message, error) {
 	b := p.Branding
 	v.Language, v.Brand, v.Logo, v.Support, v.Stop = s.Language, p.brand(), b.GetLogoUrl(), b.GetSupportEmail(), e.Stop
 	v.Color = cmp.Or(b.GetPrimaryColor(), "#553772")
 	v.OnColor = style.On(v.Color)
-	v.Sent, v.SupportText, v.StopText = s.Say("footer.sent"), s.Say("footer.support"), s.Say("footer.stop")
+	v.Sent, v.SupportText, v.StopText = s.Text("footer.sent"), s.Text("footer.support"), s.Text("footer.stop")
 	if err := s.Err(); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ type accessClaims struct {
 	Confirmation json.RawMessage `json:"cnf"`
 }
 
-// Verify implements auth.AccessTokens. The token must be a JWT (RFC 9068) of the issuer for the audience, with an end, a
+// Verify checks an access token for server/auth. The token must be a JWT (RFC 9068) of the issuer for the audience, with an end, a
 // subject and an asymmetric signature.
 func (p *Provider) Verify(ctx context.Context, token string) (string, error) {
 	if p.config.Audience == "" {

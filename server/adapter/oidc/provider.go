@@ -21,7 +21,6 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/signin"
 )
 
 // Config is how this server is known to the provider.
@@ -57,11 +56,6 @@ type Provider struct {
 	asked   time.Time
 	failure error
 }
-
-var (
-	_ signin.Provider   = (*Provider)(nil)
-	_ auth.AccessTokens = (*Provider)(nil)
-)
 
 // discovery is what the provider says about itself (OpenID Connect Discovery 1.0, section 3).
 type discovery struct {

@@ -30,7 +30,7 @@ var joseAlgorithms = func() []jose.SignatureAlgorithm {
 	return all
 }()
 
-// AuthorizationURL implements signin.Provider.
+// AuthorizationURL implements the provider of server/signin.
 func (p *Provider) AuthorizationURL(ctx context.Context, req signin.AuthorizationRequest) (string, error) {
 	d, err := p.discover(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (p *Provider) AuthorizationURL(ctx context.Context, req signin.Authorizatio
 	return d.oauth.AuthCodeURL(req.State, options...), nil
 }
 
-// Exchange implements signin.Provider.
+// Exchange implements the provider of server/signin.
 func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (*signin.Identity, error) {
 	d, err := p.discover(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 	return &signin.Identity{Claims: claims, IDToken: raw}, nil
 }
 
-// EndSessionURL implements signin.Provider (OpenID Connect RP-Initiated Logout 1.0).
+// EndSessionURL implements the provider of server/signin (OpenID Connect RP-Initiated Logout 1.0).
 func (p *Provider) EndSessionURL(ctx context.Context, idToken string) (string, bool) {
 	d, err := p.discover(ctx)
 	if err != nil || d.endSession == nil {

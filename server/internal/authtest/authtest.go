@@ -38,7 +38,7 @@ type API struct {
 	*auth.Authenticator
 	T       *testing.T
 	Redis   *testenv.RedisServer
-	Counter auth.ProbeCounter
+	Counter auth.MissCounter
 	URL     string
 	// Trusted origins.
 	Trusted []string
@@ -69,7 +69,7 @@ func NewAPIOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(*A
 	for _, c := range change {
 		c(w)
 	}
-	w.Counter = auth.ProbeCounter{Limiter: w.Limiter, NotFound: w.NotFound}
+	w.Counter = auth.MissCounter{Limiter: w.Limiter, NotFound: w.NotFound}
 	protect, err := auth.ProtectOrigin(w.Trusted)
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func (w *API) Session(u *ent.User) (header, token string) {
 // APIToken makes an API token of an account.
 func (w *API) APIToken(u *ent.User, scopes ...string) string {
 	w.T.Helper()
-	token, _, err := (&auth.APITokens{DB: w.DB, Keys: w.Keys}).Create(w.T.Context(), auth.NewAPIToken{
+	token, _, err := (&auth.APITokens{DB: w.DB, Keys: w.Keys}).Create(w.T.Context(), auth.CreateAPITokenParams{
 		UserID: u.ID, Scopes: scopes, ExpireTime: time.Now().Add(time.Hour),
 	})
 	if err != nil {

@@ -36,8 +36,8 @@ const (
 	clients   = 16
 )
 
-// stage is a server under test with its parts and one room.
-type stage struct {
+// benchFixture is a server under test with its parts and one room.
+type benchFixture struct {
 	database string
 	url      string
 	baseline string
@@ -49,7 +49,7 @@ type stage struct {
 
 // BenchmarkGetRoom is GetRoom by a member with an API token, over Connect with protobuf and keep-alive.
 func BenchmarkGetRoom(b *testing.B) {
-	s := newStage(b, nil)
+	s := newBenchFixture(b, nil)
 	s.throughput(b, "getroom", 0.5, func(ctx context.Context, c usherv1connect.RoomsServiceClient) error {
 		_, err := c.GetRoom(ctx, &usherv1.GetRoomRequest{Room: s.room})
 		return err
@@ -58,7 +58,7 @@ func BenchmarkGetRoom(b *testing.B) {
 
 // BenchmarkJoinRoom is JoinRoom by the same member; the baseline makes two signatures as well.
 func BenchmarkJoinRoom(b *testing.B) {
-	s := newStage(b, nil)
+	s := newBenchFixture(b, nil)
 	s.throughput(b, "joinroom", 0.6, func(ctx context.Context, c usherv1connect.RoomsServiceClient) error {
 		_, err := c.JoinRoom(ctx, &usherv1.JoinRoomRequest{Room: s.room, DisplayName: "Bench"})
 		return err
@@ -68,7 +68,7 @@ func BenchmarkJoinRoom(b *testing.B) {
 // BenchmarkListRooms counts the SQL statements of a page of 1 and of 100 rooms, on the wire to PostgreSQL.
 func BenchmarkListRooms(b *testing.B) {
 	counter := &statements{}
-	s := newStage(b, func(database string) string { return counter.listen(b, database) })
+	s := newBenchFixture(b, func(database string) string { return counter.listen(b, database) })
 	ctx := b.Context()
 	for n := range 100 {
 		s.makeRoom(b, fmt.Sprintf("Room %03d", n))
@@ -128,7 +128,7 @@ func BenchmarkStart(b *testing.B) {
 }
 
 // throughput measures calls a second against the baseline, in turns, and reports the medians.
-func (s *stage) throughput(b *testing.B, name string, want float64, call func(context.Context, usherv1connect.RoomsServiceClient) error) {
+func (s *benchFixture) throughput(b *testing.B, name string, want float64, call func(context.Context, usherv1connect.RoomsServiceClient) error) {
 	b.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
@@ -186,12 +186,12 @@ func result(b *testing.B, name string, value float64, unit string, baseline, rat
 	}
 }
 
-// newStage starts everything. The server under test reaches the database at the address that via returns; nil: directly.
-func newStage(b *testing.B, via func(database string) string) *stage {
+// newBenchFixture starts everything. The server under test reaches the database at the address that via returns; nil: directly.
+func newBenchFixture(b *testing.B, via func(database string) string) *benchFixture {
 	b.Helper()
 	ctx := b.Context()
 	redis, lk := newRedis(b), testenv.LiveKit(b)
-	s := &stage{database: testenv.PostgresURL(b)}
+	s := &benchFixture{database: testenv.PostgresURL(b)}
 	address := s.database
 	if via != nil {
 		address = via(address)
@@ -212,7 +212,7 @@ func newStage(b *testing.B, via func(database string) string) *stage {
 		b.Fatal(err)
 	}
 	tokens := auth.APITokens{DB: db, Keys: auth.NewKeys([]byte(secret), nil)}
-	if s.token, _, err = tokens.Create(ctx, auth.NewAPIToken{UserID: s.user.ID, Name: "bench", Scopes: []string{"read", "rooms"}, ExpireTime: time.Now().Add(time.Hour)}); err != nil {
+	if s.token, _, err = tokens.Create(ctx, auth.CreateAPITokenParams{UserID: s.user.ID, Name: "bench", Scopes: []string{"read", "rooms"}, ExpireTime: time.Now().Add(time.Hour)}); err != nil {
 		b.Fatal(err)
 	}
 	s.room = s.makeRoom(b, "Bench")
@@ -231,7 +231,7 @@ func newStage(b *testing.B, via func(database string) string) *stage {
 }
 
 // makeRoom makes a room of which the user is owner.
-func (s *stage) makeRoom(b *testing.B, name string) string {
+func (s *benchFixture) makeRoom(b *testing.B, name string) string {
 	b.Helper()
 	var id uuid.UUID
 	err := s.db.Run(b.Context(), func(tx *ent.Client) error {
@@ -249,7 +249,7 @@ func (s *stage) makeRoom(b *testing.B, name string) string {
 	return id.String()
 }
 
-func (s *stage) bearer() connect.ClientOption {
+func (s *benchFixture) bearer() connect.ClientOption {
 	return connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 			req.Header().Set("Authorization", "Bearer "+s.token)

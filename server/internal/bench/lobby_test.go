@@ -36,7 +36,7 @@ const (
 
 // lobbyStage is a server with a lobby, seen from its guests and from its host.
 type lobbyStage struct {
-	*stage
+	*benchFixture
 	redis         rueidis.Client
 	process       *testenv.Process
 	guests, hosts usherv1connect.LobbyServiceClient
@@ -49,7 +49,7 @@ func newLobbyStage(b *testing.B) *lobbyStage {
 	}
 	b.Setenv("USHER_STREAMS_PER_NETWORK", "1000000") // counted, and not refused
 	server, lk := newRedis(b), testenv.LiveKit(b)
-	s := &lobbyStage{stage: &stage{database: testenv.PostgresURL(b)}, redis: server.Client(b)}
+	s := &lobbyStage{benchFixture: &benchFixture{database: testenv.PostgresURL(b)}, redis: server.Client(b)}
 	s.url, s.process = serve(b, buildUsher(b), s.database, server, lk)
 	db, err := dbtx.Open(b.Context(), s.database)
 	if err != nil {
@@ -65,7 +65,7 @@ func newLobbyStage(b *testing.B) *lobbyStage {
 		b.Fatal(err)
 	}
 	tokens := auth.APITokens{DB: db, Keys: auth.NewKeys([]byte(secret), nil)}
-	if s.token, _, err = tokens.Create(b.Context(), auth.NewAPIToken{UserID: s.user.ID, Name: "bench", Scopes: []string{"rooms"}, ExpireTime: time.Now().Add(time.Hour)}); err != nil {
+	if s.token, _, err = tokens.Create(b.Context(), auth.CreateAPITokenParams{UserID: s.user.ID, Name: "bench", Scopes: []string{"rooms"}, ExpireTime: time.Now().Add(time.Hour)}); err != nil {
 		b.Fatal(err)
 	}
 	s.room = s.makeRoom(b, "Bench")

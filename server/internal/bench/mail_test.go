@@ -24,10 +24,10 @@ func BenchmarkMail(b *testing.B) {
 	} {
 		b.Setenv(name, value)
 	}
-	s := newStage(b, nil)
+	s := newBenchFixture(b, nil)
 	tokens := auth.APITokens{DB: s.db, Keys: auth.NewKeys([]byte(secret), nil)}
 	var err error
-	s.token, _, err = tokens.Create(b.Context(), auth.NewAPIToken{
+	s.token, _, err = tokens.Create(b.Context(), auth.CreateAPITokenParams{
 		UserID: s.user.ID, Name: "bench", Scopes: []string{"invitations"}, ExpireTime: time.Now().Add(time.Hour),
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 // BenchmarkWebhook is how many of LiveKit's events are accepted: verified, stored and answered, while those that were stored
 // before are handled. The baseline verifies and inserts one row in one transaction, and handles nothing.
 func BenchmarkWebhook(b *testing.B) {
-	s := newStage(b, nil)
+	s := newBenchFixture(b, nil)
 	if _, err := s.db.SQL().ExecContext(b.Context(), "CREATE TABLE baseline_events (id text PRIMARY KEY, body text NOT NULL)"); err != nil {
 		b.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // Admit lifts the hold of a call that a host has let in. When that fails they are held again and wait as before; meeting.ErrNotFound
 // is a call that is over.
 func (s *Service) Admit(ctx context.Context, room uuid.UUID, call meeting.Call) error {
-	defer s.known.lock(room, call.Identity)()
+	defer s.cache.lock(room, call.Identity)()
 	return s.lift(ctx, room, call)
 }
 
@@ -58,7 +58,7 @@ func (s *Service) liftOnce(ctx context.Context, room uuid.UUID, call meeting.Cal
 	if p, err = s.LiveKit.AdmitCaller(ctx, room, call.Identity); err != nil {
 		return err
 	}
-	s.known.forget(p.SID)
+	s.cache.forget(p.SID)
 	if p.Call().ID != call.ID {
 		// Another call with that number, since a moment ago: nobody has let them in.
 		_, err := s.hold(context.WithoutCancel(ctx), room, p)
@@ -90,7 +90,7 @@ func (s *Service) Refuse(ctx context.Context, room uuid.UUID, call meeting.Call,
 			return moderation.Edit(ctx, tx, a.Room, who, func(row moderation.Row) { row.Block(until) })
 		})
 	}
-	defer s.known.lock(room, call.Identity)()
+	defer s.cache.lock(room, call.Identity)()
 	p, err := s.find(ctx, room, call.Identity)
 	switch {
 	case err == nil && p.Call().ID == call.ID:

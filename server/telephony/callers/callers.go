@@ -30,8 +30,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Meetings is what this package asks of LiveKit about meetings. server/adapter/livekit implements it.
-type Meetings interface {
+// meetings is what this package asks of LiveKit about meetings. server/adapter/livekit implements it.
+type meetings interface {
 	// LiveRooms are the rooms that have a meeting.
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
 	// Participants are none when there is no meeting.
@@ -40,9 +40,9 @@ type Meetings interface {
 	CloseRoom(ctx context.Context, room uuid.UUID) error
 }
 
-// Holder is what this package asks of LiveKit about callers. server/adapter/livekit implements it. All but RemoveParticipant, which
+// callControl is what this package asks of LiveKit about callers. server/adapter/livekit implements it. All but RemoveParticipant, which
 // succeeds then, fail with meeting.ErrNotFound when they are not there.
-type Holder interface {
+type callControl interface {
 	// HoldCaller and AdmitCaller return the participant as they are then. Their tracks are left alone.
 	HoldCaller(ctx context.Context, room uuid.UUID, identity string) (meeting.Participant, error)
 	AdmitCaller(ctx context.Context, room uuid.UUID, identity string) (meeting.Participant, error)
@@ -52,8 +52,8 @@ type Holder interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// Lobby is where calls wait. server/lobby implements it.
-type Lobby interface {
+// waitingList is where calls wait. server/lobby implements it.
+type waitingList interface {
 	// Calls says how calls stand and has those wait that are new. complete: there are no others.
 	Calls(ctx context.Context, r *ent.Room, calls []meeting.Call, complete bool) ([]meeting.Standing, error)
 	// CallLifted writes down that a hold was lifted, CallHeld that it could not be, and CallEnded that the call is over.
@@ -62,8 +62,8 @@ type Lobby interface {
 	CallEnded(ctx context.Context, room uuid.UUID, call meeting.Call) error
 }
 
-// Turns is what replicas know of one another. server/lobby implements it.
-type Turns interface {
+// turns is what replicas know of one another. server/lobby implements it.
+type turns interface {
 	// TakeTurn reports whether this replica looks after a room for a while.
 	TakeTurn(ctx context.Context, room uuid.UUID, d time.Duration) bool
 	// CallersAlone says since when the callers in a room are without company; alone false ends that time.
@@ -84,15 +84,15 @@ type Timing struct {
 // Service holds callers and lets them in. Every field is required.
 type Service struct {
 	DB       *dbtx.DB
-	Meetings Meetings
-	LiveKit  Holder
-	Lobby    Lobby
-	Turns    Turns
+	Meetings meetings
+	LiveKit  callControl
+	Lobby    waitingList
+	Turns    turns
 	Timing   Timing
 	Metrics  *Metrics
 	Log      *slog.Logger
 
-	known known
+	cache localCache
 }
 
 // look asks how a caller stands and settles them.

@@ -24,9 +24,9 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// world is a room that can be called, with a LiveKit and a Redis of its own. Nothing is swept: what holds a caller is what the
+// fixture is a room that can be called, with a LiveKit and a Redis of its own. Nothing is swept: what holds a caller is what the
 // test calls.
-type world struct {
+type fixture struct {
 	t       *testing.T
 	db      *dbtx.DB
 	redis   *testenv.RedisServer
@@ -42,10 +42,10 @@ const (
 	pin     = "1234567890"
 )
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
-	w := &world{t: t, db: testenv.SQLite(t), redis: testenv.Redis(t), bridge: phone.New(t, lk)}
+	w := &fixture{t: t, db: testenv.SQLite(t), redis: testenv.Redis(t), bridge: phone.New(t, lk)}
 	var err error
 	w.client, err = livekit.New(livekit.Config{URL: lk.URL, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret})
 	if err != nil {
@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // replica is another process, which remembers nothing.
-func (w *world) replica() *Service {
+func (w *fixture) replica() *Service {
 	return &Service{
 		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Turns: w.lobby, Log: slog.New(slog.DiscardHandler),
 		Metrics: NewMetrics(prometheus.NewRegistry()), Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
@@ -84,14 +84,14 @@ func (w *world) replica() *Service {
 }
 
 // calls is somebody who calls, and how LiveKit has them.
-func (w *world) calls(number string) (*phone.Call, meeting.Participant) {
+func (w *fixture) calls(number string) (*phone.Call, meeting.Participant) {
 	w.t.Helper()
 	call := w.bridge.MustDial(number, dialled, pin)
 	return call, w.until("the caller is there", call, func(p meeting.Participant) bool { return len(p.Tracks) == 1 })
 }
 
 // until waits until LiveKit has a call as it should be.
-func (w *world) until(what string, call *phone.Call, ok func(meeting.Participant) bool) meeting.Participant {
+func (w *fixture) until(what string, call *phone.Call, ok func(meeting.Participant) bool) meeting.Participant {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		people, err := w.client.Participants(w.t.Context(), w.room)
@@ -113,13 +113,13 @@ func isAdmitted(p meeting.Participant) bool {
 }
 
 // joined is LiveKit's event, as it is handled at once.
-func (w *world) joined(s *Service, p meeting.Participant) {
+func (w *fixture) joined(s *Service, p meeting.Participant) {
 	w.t.Helper()
 	s.Immediately(w.t.Context(), meeting.Event{Type: meeting.ParticipantJoined, RoomID: w.room, Participant: &p})
 }
 
 // admit lets a call in, as DecideEntry does after it was decided.
-func (w *world) decide(p meeting.Participant) {
+func (w *fixture) decide(p meeting.Participant) {
 	w.t.Helper()
 	r := w.db.Read.Room.GetX(w.t.Context(), w.room)
 	direct := *r
@@ -134,7 +134,7 @@ func (w *world) decide(p meeting.Participant) {
 // admitted one publishes is not.
 func TestTrackPublished(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	call, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	w.until("held", call, isHeld)
@@ -197,7 +197,7 @@ func (o *overtaken) AdmitCaller(ctx context.Context, room uuid.UUID, identity st
 // Who is let in on one replica while another one holds them is in, whoever tells LiveKit last.
 func TestHold_decidedMeanwhile(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for number, again := range map[string]func(s *Service, p meeting.Participant){
 		"+4917000000001": w.joined, // the event a second time, as it was
 		"+4917000000002": func(s *Service, p meeting.Participant) {
@@ -228,7 +228,7 @@ func TestHold_decidedMeanwhile(t *testing.T) {
 // Who takes over the identity of an admitted caller at that very moment is not admitted.
 func TestAdmit_takenOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	first, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	w.until("held", first, isHeld)
@@ -245,22 +245,22 @@ func TestAdmit_takenOver(t *testing.T) {
 	w.until("the second call is held", second, isHeld)
 }
 
-// deafMute is a LiveKit that does not unmute.
-type deafMute struct{ *livekit.Client }
+// failingUnmute is a LiveKit that does not unmute.
+type failingUnmute struct{ *livekit.Client }
 
-func (deafMute) UnmuteCaller(context.Context, uuid.UUID, meeting.Participant, string) error {
+func (failingUnmute) UnmuteCaller(context.Context, uuid.UUID, meeting.Participant, string) error {
 	return meeting.ErrUnavailable
 }
 
 // A hold that cannot be lifted as a whole is whole again when the host is told.
 func TestAdmit_notLifted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	call, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	w.until("held", call, isHeld)
 	w.decide(p)
-	w.callers.LiveKit = deafMute{w.client}
+	w.callers.LiveKit = failingUnmute{w.client}
 	if err := w.callers.Admit(t.Context(), w.room, p.Call()); !errors.Is(err, meeting.ErrUnavailable) {
 		t.Errorf("Admit = %v, want that LiveKit is unavailable", err)
 	}
@@ -274,7 +274,7 @@ func TestAdmit_notLifted(t *testing.T) {
 // Without Redis nobody can say how a call stands: who comes is held, and who was let in stays.
 func TestHold_withoutRedis(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	in, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	w.decide(p)
@@ -298,7 +298,7 @@ func TestHold_withoutRedis(t *testing.T) {
 // Callers of a room are looked at by one replica at a time.
 func TestSweep_turns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	if !w.lobby.TakeTurn(t.Context(), w.room, time.Minute) {
 		t.Fatal("the first has no turn")
 	}
@@ -320,7 +320,7 @@ func TestSweep_turns(t *testing.T) {
 // A call that ended without a word does not wait for long, though its room is empty when that is seen first.
 func TestSweep_endedUnseen(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	call, p := w.calls("+4917012345678")
 	w.joined(w.callers, p)
 	call.HangUp()

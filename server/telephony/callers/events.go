@@ -53,8 +53,8 @@ func isCaller(p meeting.Participant) bool {
 // callerJoined holds somebody on the phone who has just come, or lets them be heard. Where the dispatch rule says that callers
 // wait, LiveKit is told before anybody is asked.
 func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p meeting.Participant) error {
-	s.known.addRoom(room)
-	defer s.known.lock(room, p.Identity)()
+	s.cache.addRoom(room)
+	defer s.cache.lock(room, p.Identity)()
 	if p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting {
 		held, err := s.hold(ctx, room, p)
 		if err != nil {
@@ -73,7 +73,7 @@ const looks, lookPause = 10, 15 * time.Millisecond
 // later, and is stored first.
 func (s *Service) awaitTrack(ctx context.Context, room uuid.UUID, caller meeting.Participant) error {
 	for range looks {
-		if !s.known.isHeld(caller.SID) {
+		if !s.cache.isHeld(caller.SID) {
 			return nil // not at all, or not any more
 		}
 		p, err := s.find(ctx, room, caller.Identity)
@@ -89,8 +89,8 @@ func (s *Service) awaitTrack(ctx context.Context, room uuid.UUID, caller meeting
 
 // muteHeld mutes the tracks of somebody if they are held.
 func (s *Service) muteHeld(ctx context.Context, room uuid.UUID, p meeting.Participant) error {
-	defer s.known.lock(room, p.Identity)()
-	if !s.known.isHeld(p.SID) || isHeld(p) {
+	defer s.cache.lock(room, p.Identity)()
+	if !s.cache.isHeld(p.SID) || isHeld(p) {
 		return nil
 	}
 	for _, track := range p.Tracks {
@@ -115,8 +115,8 @@ func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, 
 	if !meeting.IsCallerIdentity(identity) {
 		return nil
 	}
-	defer s.known.lock(room, identity)()
-	if s.known.isHeld(participantSID) {
+	defer s.cache.lock(room, identity)()
+	if s.cache.isHeld(participantSID) {
 		if err := s.LiveKit.MuteTrack(ctx, room, identity, trackSID); err != nil {
 			s.Log.WarnContext(ctx, "a held caller's track is not muted yet", "room", room, "track", trackSID, "err", err)
 		}
@@ -126,7 +126,7 @@ func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, 
 		return ignoreGone(err)
 	}
 	standing, err := s.standing(ctx, room, p.Call())
-	if standing == meeting.CallLifted && s.known.isHeld(p.SID) {
+	if standing == meeting.CallLifted && s.cache.isHeld(p.SID) {
 		standing = meeting.CallAdmitted // by another replica, before the track was muted here
 	}
 	// LiveKit's list may not have the track yet, and may have it as it was before.
@@ -136,7 +136,7 @@ func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, 
 
 // callerLeft ends the entry of a call that is over.
 func (s *Service) callerLeft(ctx context.Context, room uuid.UUID, p meeting.Participant) error {
-	s.known.forget(p.SID)
+	s.cache.forget(p.SID)
 	now, err := s.find(ctx, room, p.Identity)
 	if err == nil && now.Call().ID == p.Call().ID {
 		return nil // connected again since

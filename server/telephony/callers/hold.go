@@ -25,7 +25,7 @@ func (s *Service) settle(ctx context.Context, room uuid.UUID, p meeting.Particip
 		if p.Attributes[meeting.AttributeLobby] != meeting.LobbyAdmitted || p.NoSubscribe {
 			return s.lift(ctx, room, p.Call())
 		}
-		s.known.forget(p.SID)
+		s.cache.forget(p.SID)
 		return nil
 	case meeting.CallUnknown:
 		if p.Attributes[meeting.AttributeLobby] == meeting.LobbyAdmitted && !p.NoSubscribe {
@@ -34,7 +34,7 @@ func (s *Service) settle(ctx context.Context, room uuid.UUID, p meeting.Particip
 	case meeting.CallWaiting:
 	}
 	if isHeld(p) {
-		s.known.addHeld(room, p.SID)
+		s.cache.addHeld(room, p.SID)
 		return nil
 	}
 	held, err := s.hold(ctx, room, p)
@@ -109,7 +109,7 @@ func (s *Service) holdOnce(ctx context.Context, room uuid.UUID, identity string)
 		return p, err
 	}
 	// Before the tracks: one that is published from now on is muted when LiveKit tells of it.
-	s.known.addHeld(room, p.SID)
+	s.cache.addHeld(room, p.SID)
 	for i := range p.Tracks {
 		if p.Tracks[i].Muted {
 			continue

@@ -64,7 +64,7 @@ func newSweeper(s *Service) *sweeper {
 // begin begins to look at every room that can be dialled or is known to have callers; with search, at every meeting.
 func (w *sweeper) begin(ctx context.Context, search bool) error {
 	rooms, err := w.dialled(ctx)
-	rooms = append(rooms, w.known.allRooms()...)
+	rooms = append(rooms, w.cache.allRooms()...)
 	if search {
 		all, searchErr := w.Meetings.LiveRooms(ctx)
 		rooms, err = append(rooms, all...), errors.Join(err, searchErr)
@@ -140,12 +140,12 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 		default: // recorders and agents are no company
 		}
 	}
-	if len(calls) == 0 && !s.known.hasRoom(room) {
+	if len(calls) == 0 && !s.cache.hasRoom(room) {
 		return nil
 	}
 	slices.SortFunc(calls, func(a, b meeting.Participant) int { return a.JoinTime.Compare(b.JoinTime) })
 	if len(calls) > 0 {
-		s.known.addRoom(room)
+		s.cache.addRoom(room)
 	}
 	standings, err := s.standings(ctx, room, calls)
 	failures := make([]error, len(calls), len(calls)+2)
@@ -158,7 +158,7 @@ func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 	failures = append(failures, err)
 	if len(calls) == 0 {
 		if err == nil {
-			s.known.leaveRoom(room)
+			s.cache.leaveRoom(room)
 		}
 		company = true // of nobody
 	}
@@ -188,10 +188,10 @@ func (s *Service) standings(ctx context.Context, room uuid.UUID, calls []meeting
 
 // settleSeen settles a caller whom a sweep has seen. Whoever was busy with them may have changed everything.
 func (s *Service) settleSeen(ctx context.Context, room uuid.UUID, p meeting.Participant, standing meeting.Standing) error {
-	defer s.known.lock(room, p.Identity)()
+	defer s.cache.lock(room, p.Identity)()
 	if settled(p, standing) {
 		if standing == meeting.CallLifted {
-			s.known.forget(p.SID) // perhaps another replica's doing
+			s.cache.forget(p.SID) // perhaps another replica's doing
 		}
 		return nil
 	}

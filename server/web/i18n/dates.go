@@ -61,15 +61,15 @@ func Zone(name string) *time.Location {
 }
 
 // Day is a date.
-func (s *Speaker) Day(t time.Time) string {
+func (s *Localizer) Day(t time.Time) string {
 	return s.words.date(s.words.days[t.Weekday()], t.Day(), s.words.months[t.Month()-1], t.Year())
 }
 
 // Moment is a date and time, without the zone.
-func (s *Speaker) Moment(t time.Time) string { return s.Day(t) + s.words.at + s.words.clock(t) }
+func (s *Localizer) Moment(t time.Time) string { return s.Day(t) + s.words.at + s.words.clock(t) }
 
 // Span is from start to end, with the zone in which both are read.
-func (s *Speaker) Span(start, end time.Time) string {
+func (s *Localizer) Span(start, end time.Time) string {
 	if start.YearDay() == end.YearDay() && start.Year() == end.Year() {
 		return s.Moment(start) + s.words.until + s.words.clock(end) + " " + ZoneText(start)
 	}

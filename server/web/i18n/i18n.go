@@ -16,19 +16,19 @@ import (
 // Languages are those that there are sentences in.
 var Languages = []string{"en", "fr", "de", "nl"}
 
-// Sentences are those of one package, by language.
-type Sentences struct{ bundle *i18n.Bundle }
+// Catalog are those of one package, by language.
+type Catalog struct{ bundle *i18n.Bundle }
 
 // Load reads one file of JSON a language, such as "translations/fr.json". It panics when one cannot be read: they are
 // embedded.
-func Load(files fs.FS, folder string) *Sentences {
+func Load(files fs.FS, folder string) *Catalog {
 	b := i18n.NewBundle(language.English)
 	for _, l := range Languages {
 		if _, err := b.LoadMessageFileFS(files, folder+"/"+l+".json"); err != nil {
 			panic(err)
 		}
 	}
-	return &Sentences{b}
+	return &Catalog{b}
 }
 
 // Match is the language of ours that is nearest to the first one wanted that has any, else the first of those that the
@@ -75,8 +75,8 @@ func Accepted(header string) []string {
 	return names
 }
 
-// Speaker says things in one language.
-type Speaker struct {
+// Localizer says things in one language.
+type Localizer struct {
 	// Language is its tag.
 	Language string
 
@@ -86,13 +86,13 @@ type Speaker struct {
 	err       error
 }
 
-// Speaker speaks a language of [Match]. The data are what the sentences name.
-func (s *Sentences) Speaker(lang string, data map[string]any) *Speaker {
-	return &Speaker{Language: lang, localizer: i18n.NewLocalizer(s.bundle, lang), words: calendars[lang], data: data}
+// Localizer speaks a language of [Match]. The data are what the sentences name.
+func (s *Catalog) Localizer(lang string, data map[string]any) *Localizer {
+	return &Localizer{Language: lang, localizer: i18n.NewLocalizer(s.bundle, lang), words: calendars[lang], data: data}
 }
 
-// Say is a sentence. One that is missing is empty, and then [Speaker.Err] says so.
-func (s *Speaker) Say(id string) string {
+// Text is a sentence. One that is missing is empty, and then [Speaker.Err] says so.
+func (s *Localizer) Text(id string) string {
 	text, tag, err := s.localizer.LocalizeWithTag(&i18n.LocalizeConfig{MessageID: id, TemplateData: s.data})
 	if err == nil && tag.String() != s.Language {
 		err = fmt.Errorf("no translation into %s", s.Language)
@@ -104,4 +104,4 @@ func (s *Speaker) Say(id string) string {
 }
 
 // Err is the first sentence that was missing.
-func (s *Speaker) Err() error { return s.err }
+func (s *Localizer) Err() error { return s.err }

@@ -13,12 +13,12 @@ func TestSay(t *testing.T) {
 		files["x/"+lang+".json"] = &fstest.MapFile{Data: []byte(`{"hello": "` + lang + ` {{.Name}}"}`)}
 	}
 	files["x/en.json"] = &fstest.MapFile{Data: []byte(`{"hello": "en {{.Name}}", "bye": "Bye"}`)}
-	s := Load(files, "x").Speaker("fr", map[string]any{"Name": "{{.Name}} <b>"})
-	if got, want := s.Say("hello"), "fr {{.Name}} <b>"; got != want || s.Err() != nil {
+	s := Load(files, "x").Localizer("fr", map[string]any{"Name": "{{.Name}} <b>"})
+	if got, want := s.Text("hello"), "fr {{.Name}} <b>"; got != want || s.Err() != nil {
 		t.Errorf("said %q, %v, want %q", got, s.Err(), want)
 	}
 	// What is there in English only is missing.
-	if s.Say("bye"); s.Err() == nil {
+	if s.Text("bye"); s.Err() == nil {
 		t.Error("a sentence that is missing is no error")
 	}
 }
@@ -70,7 +70,7 @@ func TestDates(t *testing.T) {
 		{"nl", "No/Where", "zondag 1 maart 2026 om 22:30 – 23:30 (UTC)"},
 	} {
 		zone := Zone(tt.zone)
-		if got := sentences.Speaker(tt.lang, nil).Span(start.In(zone), start.Add(time.Hour).In(zone)); got != tt.want {
+		if got := sentences.Localizer(tt.lang, nil).Span(start.In(zone), start.Add(time.Hour).In(zone)); got != tt.want {
 			t.Errorf("%s in %s: %q, want %q", tt.lang, tt.zone, got, tt.want)
 		}
 	}

@@ -24,8 +24,8 @@ const (
 	failed        = usherv1.RecordingStatus_RECORDING_STATUS_FAILED
 )
 
-// moves are all that may follow one another. docs/recording.md draws them.
-var moves = map[usherv1.RecordingStatus][]usherv1.RecordingStatus{
+// transitions are all that may follow one another. docs/recording.md draws them.
+var transitions = map[usherv1.RecordingStatus][]usherv1.RecordingStatus{
 	initiated:    {active, saved, failed, failedToStart, aborted},
 	active:       {stopped, aborted, failedToStop, failed, saved},
 	stopped:      {saved, failed},
@@ -45,10 +45,10 @@ var (
 	final = []usherv1.RecordingStatus{saved, notified, aborted, failedToStart, failed}
 )
 
-func mayFollow(from, to usherv1.RecordingStatus) bool { return slices.Contains(moves[from], to) }
+func mayFollow(from, to usherv1.RecordingStatus) bool { return slices.Contains(transitions[from], to) }
 
-// move is a recording's next status, and what is known with it.
-type move struct {
+// change is a recording's next status, and what is known with it.
+type change struct {
 	to     usherv1.RecordingStatus
 	reason usherv1.RecordingFailureReason
 	detail string
@@ -56,9 +56,9 @@ type move struct {
 	set func(*ent.RecordingUpdate)
 }
 
-// make makes a move, unless the recording has another status than r says by now. It is one statement, so of two that decide
+// transition makes a move, unless the recording has another status than r says by now. It is one statement, so of two that decide
 // on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
-func (s *Service) make(ctx context.Context, r *ent.Recording, m move) (made bool, err error) {
+func (s *Service) transition(ctx context.Context, r *ent.Recording, m change) (made bool, err error) {
 	if !mayFollow(r.Status, m.to) {
 		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, m.to, r.Status)
 	}

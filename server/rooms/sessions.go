@@ -25,25 +25,25 @@ import (
 // heard of is a row, and its end is counted once, whoever hears of it first: an event of its own, an event of a later one, or
 // the sweep.
 
-// keepLives is how long ended lives are remembered: longer than an event can be late.
-const keepLives = 24 * time.Hour
+// keepSessions is how long ended lives are remembered: longer than an event can be late.
+const keepSessions = 24 * time.Hour
 
 // FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over, and
 // who has to leave, because hosts put them out or the meeting that they were let into is over.
 func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
-	present, err := s.presentLife(ctx, e.RoomID)
+	present, err := s.presentSession(ctx, e.RoomID)
 	if err != nil {
 		return err
 	}
-	heard := []life{present}
+	heard := []sessionReport{present}
 	if e.RoomSID != present.sid {
 		// A room has one life at a time. Should LiveKit not list it yet, it still began before it was told of.
-		heard = append(heard, life{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished})
+		heard = append(heard, sessionReport{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished})
 	}
 	if e.Type == meeting.RoomFinished && e.RoomSID == present.sid {
-		heard = []life{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
+		heard = []sessionReport{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
 	}
-	if err := s.hear(ctx, e.RoomID, heard...); err != nil {
+	if err := s.observe(ctx, e.RoomID, heard...); err != nil {
 		return err
 	}
 	if e.Type != meeting.ParticipantJoined {
@@ -64,19 +64,19 @@ func (s *Service) SweepMeetings(ctx context.Context) error {
 		return err
 	}
 	going := make(map[string]bool, len(meetings))
-	heard := map[uuid.UUID][]life{}
+	heard := map[uuid.UUID][]sessionReport{}
 	for _, m := range meetings {
 		going[m.SID] = true
-		heard[m.Room] = append(heard[m.Room], life{sid: m.SID, start: m.StartTime})
+		heard[m.Room] = append(heard[m.Room], sessionReport{sid: m.SID, start: m.StartTime})
 	}
 	for _, l := range open {
 		if !going[l.ID] {
-			heard[l.RoomID] = append(heard[l.RoomID], life{sid: l.ID, start: l.StartTime, over: true})
+			heard[l.RoomID] = append(heard[l.RoomID], sessionReport{sid: l.ID, start: l.StartTime, over: true})
 		}
 	}
 	var failures []error
 	for id, lives := range heard {
-		failures = append(failures, s.hear(ctx, id, lives...))
+		failures = append(failures, s.observe(ctx, id, lives...))
 	}
 	for _, m := range meetings {
 		failures = append(failures, s.syncPeople(ctx, m.Room))
@@ -97,8 +97,8 @@ func (s *Service) syncPeople(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-// life is what was heard of one life of a room.
-type life struct {
+// sessionReport is what was heard of one life of a room.
+type sessionReport struct {
 	// sid is empty for none.
 	sid string
 	// start is zero when it is not known.
@@ -106,28 +106,28 @@ type life struct {
 	over  bool
 }
 
-// presentLife is the life that goes on; without a sid when there is none.
-func (s *Service) presentLife(ctx context.Context, id uuid.UUID) (life, error) {
+// presentSession is the life that goes on; without a sid when there is none.
+func (s *Service) presentSession(ctx context.Context, id uuid.UUID) (sessionReport, error) {
 	m, err := s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, meeting.ErrNotFound) {
-		return life{}, nil
+		return sessionReport{}, nil
 	}
 	if err != nil {
-		return life{}, err
+		return sessionReport{}, err
 	}
-	return life{sid: m.SID, start: m.StartTime}, nil
+	return sessionReport{sid: m.SID, start: m.StartTime}, nil
 }
 
-// hear takes note of lives of a room and counts the meetings that are over by that; then their lobby ends.
-func (s *Service) hear(ctx context.Context, id uuid.UUID, lives ...life) error {
+// observe takes note of lives of a room and counts the meetings that are over by that; then their lobby ends.
+func (s *Service) observe(ctx context.Context, id uuid.UUID, lives ...sessionReport) error {
 	err := s.DB.Run(ctx, func(tx *ent.Client) error {
 		r, err := tx.Room.Query().Where(room.ID(id), dbtx.ForUpdate).Only(ctx)
 		if err != nil {
 			return err
 		}
-		c := counting{Room: r}
+		c := tally{Room: r}
 		for _, l := range lives {
-			if err := c.hear(ctx, tx, l); err != nil {
+			if err := c.observe(ctx, tx, l); err != nil {
 				return err
 			}
 		}
@@ -143,8 +143,8 @@ func (s *Service) hear(ctx context.Context, id uuid.UUID, lives ...life) error {
 	return s.Lobby.RoomFinished(ctx, id)
 }
 
-// endLives takes note that the lives of a room which were heard of are over and counted, and the one called sid, too.
-func endLives(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) error {
+// endSessions takes note that the lives of a room which were heard of are over and counted, and the one called sid, too.
+func endSessions(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) error {
 	err := tx.MeetingLife.Update().Where(meetinglife.RoomID(id), meetinglife.Over(false)).SetOver(true).Exec(ctx)
 	if err == nil && sid != "" {
 		err = tx.MeetingLife.Create().SetID(sid).SetRoomID(id).SetOver(true).
@@ -156,30 +156,30 @@ func endLives(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) err
 	return nil
 }
 
-// forgetLives forgets lives that ended long ago.
-func forgetLives(ctx context.Context, tx *ent.Client) error {
-	_, err := tx.MeetingLife.Delete().Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepLives))).Exec(ctx)
+// deleteOldSessions forgets lives that ended long ago.
+func deleteOldSessions(ctx context.Context, tx *ent.Client) error {
+	_, err := tx.MeetingLife.Delete().Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepSessions))).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("delete meetings that are over: %w", err)
 	}
 	return nil
 }
 
-// counting is a locked room whose meetings are counted.
-type counting struct {
+// tally is a locked room whose meetings are counted.
+type tally struct {
 	*ent.Room
 	changed bool
 }
 
-// hear takes note of one life.
-func (c *counting) hear(ctx context.Context, tx *ent.Client, l life) error {
+// observe takes note of one life.
+func (c *tally) observe(ctx context.Context, tx *ent.Client, l sessionReport) error {
 	if l.sid == "" {
 		return nil
 	}
 	known, err := tx.MeetingLife.Get(ctx, l.sid)
 	switch {
 	case ent.IsNotFound(err):
-		return c.hearNew(ctx, tx, l)
+		return c.observeNew(ctx, tx, l)
 	case err != nil:
 		return err
 	case known.Over || !l.over:
@@ -188,8 +188,8 @@ func (c *counting) hear(ctx context.Context, tx *ent.Client, l life) error {
 	return c.end(ctx, tx, known.ID, nil)
 }
 
-// hearNew takes note of a life that was not heard of before.
-func (c *counting) hearNew(ctx context.Context, tx *ent.Client, l life) error {
+// observeNew takes note of a life that was not heard of before.
+func (c *tally) observeNew(ctx context.Context, tx *ent.Client, l sessionReport) error {
 	var present *ent.MeetingLife
 	if c.MeetingSid != nil {
 		var err error
@@ -222,7 +222,7 @@ func (c *counting) hearNew(ctx context.Context, tx *ent.Client, l life) error {
 }
 
 // end counts the end of a life that has the number. next is when the one after it began, if that is known.
-func (c *counting) end(ctx context.Context, tx *ent.Client, sid string, next *time.Time) error {
+func (c *tally) end(ctx context.Context, tx *ent.Client, sid string, next *time.Time) error {
 	c.advance(next)
 	if c.MeetingSid != nil && *c.MeetingSid == sid {
 		c.MeetingSid = nil
@@ -231,7 +231,7 @@ func (c *counting) end(ctx context.Context, tx *ent.Client, sid string, next *ti
 }
 
 // advance begins the next meeting. since is when it began in LiveKit, if that was before this is counted.
-func (c *counting) advance(since *time.Time) {
+func (c *tally) advance(since *time.Time) {
 	c.Meeting++
 	c.MeetingSince, c.changed = nil, true
 	if since != nil {
@@ -242,7 +242,7 @@ func (c *counting) advance(since *time.Time) {
 }
 
 // save writes the number down. The update time stays: the room itself is as it was, and so is its etag.
-func (c *counting) save(ctx context.Context, tx *ent.Client) error {
+func (c *tally) save(ctx context.Context, tx *ent.Client) error {
 	if !c.changed {
 		return nil
 	}

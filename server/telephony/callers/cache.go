@@ -11,8 +11,8 @@ import (
 // remembered is for how long a room is known after its last caller.
 const remembered = 15 * time.Second
 
-// known is what this process remembers, so that it need not ask. Nothing is decided by it.
-type known struct {
+// localCache is what this process remembers, so that it need not ask. Nothing is decided by it.
+type localCache struct {
 	mu sync.Mutex
 	// rooms are those with callers, and when there was one last.
 	rooms map[uuid.UUID]time.Time
@@ -20,7 +20,7 @@ type known struct {
 	// not among them.
 	held map[string]uuid.UUID
 	// locks are the identities about which something is being done.
-	locks map[lockKey]*lock
+	locks map[lockKey]*keyedMutex
 }
 
 type lockKey struct {
@@ -28,21 +28,21 @@ type lockKey struct {
 	identity string
 }
 
-type lock struct {
+type keyedMutex struct {
 	mu    sync.Mutex
 	users int
 }
 
 // lock has one caller settled by one goroutine of this process at a time. It returns what unlocks them.
-func (k *known) lock(room uuid.UUID, identity string) (unlock func()) {
+func (k *localCache) lock(room uuid.UUID, identity string) (unlock func()) {
 	key := lockKey{room, identity}
 	k.mu.Lock()
 	if k.locks == nil {
-		k.locks = map[lockKey]*lock{}
+		k.locks = map[lockKey]*keyedMutex{}
 	}
 	l := k.locks[key]
 	if l == nil {
-		l = &lock{}
+		l = &keyedMutex{}
 		k.locks[key] = l
 	}
 	l.users++
@@ -58,7 +58,7 @@ func (k *known) lock(room uuid.UUID, identity string) (unlock func()) {
 	}
 }
 
-func (k *known) addHeld(room uuid.UUID, sid string) {
+func (k *localCache) addHeld(room uuid.UUID, sid string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
@@ -67,20 +67,20 @@ func (k *known) addHeld(room uuid.UUID, sid string) {
 	k.held[sid] = room
 }
 
-func (k *known) isHeld(sid string) bool {
+func (k *localCache) isHeld(sid string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, held := k.held[sid]
 	return held
 }
 
-func (k *known) forget(sid string) {
+func (k *localCache) forget(sid string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.held, sid)
 }
 
-func (k *known) addRoom(room uuid.UUID) {
+func (k *localCache) addRoom(room uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.rooms == nil {
@@ -89,7 +89,7 @@ func (k *known) addRoom(room uuid.UUID) {
 	k.rooms[room] = time.Now()
 }
 
-func (k *known) hasRoom(room uuid.UUID) bool {
+func (k *localCache) hasRoom(room uuid.UUID) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, has := k.rooms[room]
@@ -97,7 +97,7 @@ func (k *known) hasRoom(room uuid.UUID) bool {
 }
 
 // leaveRoom forgets a room some time after its last caller: the entries of calls that ended unseen end after some seconds.
-func (k *known) leaveRoom(room uuid.UUID) {
+func (k *localCache) leaveRoom(room uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if time.Since(k.rooms[room]) <= remembered {
@@ -108,7 +108,7 @@ func (k *known) leaveRoom(room uuid.UUID) {
 }
 
 // allRooms are the rooms that are known.
-func (k *known) allRooms() []uuid.UUID {
+func (k *localCache) allRooms() []uuid.UUID {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	rooms := make([]uuid.UUID, 0, len(k.rooms))

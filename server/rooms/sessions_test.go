@@ -239,7 +239,7 @@ func TestSweepMeetings_beginsMeanwhile(t *testing.T) {
 				return nil
 			}
 			// Another replica hears of it after LiveKit has made its list, which is empty.
-			return s.hear(ctx, room, life{sid: "RM_1", start: time.Now()})
+			return s.observe(ctx, room, sessionReport{sid: "RM_1", start: time.Now()})
 		})
 		if err := s.SweepMeetings(t.Context()); err != nil {
 			t.Fatal(err)
@@ -298,7 +298,7 @@ func TestFollowMeeting_lateGuests(t *testing.T) {
 			if user != nil {
 				id = user.ID
 			}
-			c, err := s.Connect(t.Context(), db.Read.Room.GetX(t.Context(), room), meeting.Admission{
+			c, err := s.ConnectAdmitted(t.Context(), db.Read.Room.GetX(t.Context(), room), meeting.Admission{
 				Identity: s.Keys.NewIdentity(room, id), DisplayName: name, UserID: id, Time: time.Now(),
 			})
 			if err != nil {

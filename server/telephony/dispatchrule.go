@@ -47,9 +47,9 @@ func (w wanted) rule(id string) meeting.DispatchRule {
 	}
 }
 
-// told is what LiveKit has been told once it has that rule.
-func (w wanted) told(id string) told {
-	return told{ruleID: id, trunkID: w.pin.TrunkID, pinID: w.pin.ID, held: w.held}
+// state is what LiveKit has been told once it has that rule.
+func (w wanted) state(id string) ruleState {
+	return ruleState{ruleID: id, trunkID: w.pin.TrunkID, pinID: w.pin.ID, held: w.held}
 }
 
 // matches reports whether a rule that LiveKit has is the wanted one.
@@ -123,10 +123,10 @@ func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err err
 	if err != nil {
 		return done, err
 	}
-	if is := readTold(row); is.ruleID != "" && is == w.told(is.ruleID) {
+	if is := stateOf(row); is.ruleID != "" && is == w.state(is.ruleID) {
 		return outcome{ruleID: is.ruleID}, s.requireLive(ctx, id)
 	}
-	err = s.exclusively(ctx, id, func(ctx context.Context, was told) (told, error) {
+	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
 		// Things may have changed while others had the lease.
 		w, err := s.wants(ctx, id)
 		if err == nil {
@@ -157,58 +157,58 @@ func livekitFault(err error) error {
 
 // ensure makes what LiveKit has the wanted rule. It returns what LiveKit has been told, also when it fails. The lease must be
 // held.
-func (s *Service) ensure(ctx context.Context, was told, w wanted, done *outcome) (is told, err error) {
+func (s *Service) ensure(ctx context.Context, was ruleState, w wanted, done *outcome) (is ruleState, err error) {
 	is = was
-	if is.doubtful {
-		if is, err = s.sortOut(ctx, is, w, done); err != nil {
+	if is.stale {
+		if is, err = s.resolveRules(ctx, is, w, done); err != nil {
 			return is, err
 		}
 	}
 	for range maxDraws {
-		if is == w.told(is.ruleID) && is.ruleID != "" {
+		if is == w.state(is.ruleID) && is.ruleID != "" {
 			return is, nil
 		}
-		next, err := s.tell(ctx, is, w, done)
+		next, err := s.apply(ctx, is, w, done)
 		if !errors.Is(err, meeting.ErrClash) {
 			return next, err
 		}
-		if is, w, err = s.heal(ctx, next, w, done); err != nil {
+		if is, w, err = s.resolveClash(ctx, next, w, done); err != nil {
 			return is, err
 		}
 	}
 	return is, errPair
 }
 
-// tell tells LiveKit the wanted rule: in place if the room has one on that trunk, or else as another one.
-func (s *Service) tell(ctx context.Context, was told, w wanted, done *outcome) (told, error) {
+// apply tells LiveKit the wanted rule: in place if the room has one on that trunk, or else as another one.
+func (s *Service) apply(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, error) {
 	if was.ruleID != "" && was.trunkID == w.pin.TrunkID {
 		switch err := s.LiveKit.UpdateRule(ctx, w.rule(was.ruleID)); {
 		case errors.Is(err, meeting.ErrNotFound):
-			was = told{} // somebody deleted it
+			was = ruleState{} // somebody deleted it
 		case errors.Is(err, meeting.ErrClash):
 			return was, err
 		case err != nil:
-			was.doubtful = true
+			was.stale = true
 			return was, err
 		default:
 			done.changed = true
-			return w.told(was.ruleID), nil
+			return w.state(was.ruleID), nil
 		}
 	}
 	id, err := s.LiveKit.CreateRule(ctx, w.rule(""))
 	if err != nil {
 		// Without an answer it may have been made.
-		was.doubtful = was.doubtful || !errors.Is(err, meeting.ErrClash)
+		was.stale = was.stale || !errors.Is(err, meeting.ErrClash)
 		return was, err
 	}
 	done.created = true
-	is := w.told(id)
+	is := w.state(id)
 	if was.ruleID == "" {
 		return is, nil
 	}
 	// The room moved to another trunk.
 	if err := s.delete(ctx, was.ruleID, done); err != nil {
-		is.doubtful = true
+		is.stale = true
 		return is, err
 	}
 	return is, nil
@@ -236,12 +236,12 @@ func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err er
 	if row == nil || row.RuleID == "" && !row.Doubtful && row.Lease == nil {
 		return done, nil
 	}
-	err = s.exclusively(ctx, id, func(ctx context.Context, was told) (told, error) {
+	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
 		rules, failures := []string{}, []error{}
 		if was.ruleID != "" {
 			rules = append(rules, was.ruleID)
 		}
-		if was.doubtful {
+		if was.stale {
 			found, err := s.rulesOf(ctx, id, was.trunkID)
 			if err != nil {
 				failures = append(failures, err)
@@ -252,7 +252,7 @@ func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err er
 				}
 			}
 		}
-		is := told{}
+		is := ruleState{}
 		for _, r := range rules {
 			if err := s.delete(ctx, r, &done); err != nil {
 				failures = append(failures, err)
@@ -262,7 +262,7 @@ func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err er
 			}
 		}
 		if len(failures) > 0 {
-			is.doubtful = true
+			is.stale = true
 			return is, livekitFault(errors.Join(failures...))
 		}
 		return is, nil
@@ -298,7 +298,7 @@ func (s *Service) settle(ctx context.Context, id uuid.UUID) (outcome, error) {
 	}
 	done, err = s.close(ctx, id)
 	if gone && err == nil {
-		err = s.forget(ctx, id)
+		err = s.deleteRow(ctx, id)
 	}
 	return done, err
 }

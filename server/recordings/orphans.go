@@ -12,9 +12,9 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// late deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order whose answer
+// stopOrphan deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order whose answer
 // was lost, a recorder that was given up and came back.
-func (s *Service) late(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
+func (s *Service) stopOrphan(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if e == nil {
 		return nil
 	}
@@ -27,12 +27,12 @@ func (s *Service) late(ctx context.Context, r *ent.Recording, e *meeting.Egress)
 		t := now()
 		r.PurgeTime = &t
 	}
-	s.stopLate(ctx, r, e)
+	s.stopRecorder(ctx, r, e)
 	return nil
 }
 
-// stopLate stops a recorder that nobody wants, unless it has ended.
-func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *meeting.Egress) {
+// stopRecorder stops a recorder that nobody wants, unless it has ended.
+func (s *Service) stopRecorder(ctx context.Context, r *ent.Recording, e *meeting.Egress) {
 	if e.Status.Ended() {
 		return
 	}
@@ -45,15 +45,15 @@ func (s *Service) stopLate(ctx context.Context, r *ent.Recording, e *meeting.Egr
 	s.Log.InfoContext(ctx, "late recorder stopped", "recording", r.ID, "egress", e.ID)
 }
 
-// second deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting into the same
+// stopDuplicate deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting into the same
 // file, and says nothing about the recording.
-func (s *Service) second(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
+func (s *Service) stopDuplicate(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	s.Log.InfoContext(ctx, "second recorder of one recording", "recording", r.ID, "egress", e.ID, "ended", e.Status.Ended())
 	if !slices.Contains(final, r.Status) {
-		s.stopLate(ctx, r, e)
+		s.stopRecorder(ctx, r, e)
 		return nil
 	}
-	if err := s.late(ctx, r, e); err != nil {
+	if err := s.stopOrphan(ctx, r, e); err != nil {
 		return err
 	}
 	return s.purge(ctx, r, e)

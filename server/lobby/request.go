@@ -32,28 +32,28 @@ func (s *Service) request(ctx context.Context, req *usherv1.RequestEntryRequest)
 		}
 	}
 	if a.JoinMode() == usherv1.JoinMode_JOIN_MODE_DIRECT {
-		return s.enter(ctx, a, t, req.GetDisplayName())
+		return s.admitDirectly(ctx, a, t, req.GetDisplayName())
 	}
 	if req.GetInvitationToken() != "" {
-		if e, err := s.enterInvited(ctx, a, t, req); !isOver(err) {
+		if e, err := s.joinInvited(ctx, a, t, req); !isOver(err) {
 			return e, err
 		}
 	}
 	if t == nil {
-		return s.requestNew(ctx, a, req.GetDisplayName())
+		return s.requestFirst(ctx, a, req.GetDisplayName())
 	}
 	name := text.Clean(req.GetDisplayName(), text.MaxPersonName)
 	if name != "" {
 		name = s.Rooms.DisplayName(a.Caller, name)
 	}
-	return s.ask(ctx, a, t, name, false)
+	return s.submit(ctx, a, t, name, false)
 }
 
-// enterInvited is for callers whose link lets them in: nothing is stored. Any other token changes nothing.
-func (s *Service) enterInvited(
+// joinInvited is for callers whose link lets them in: nothing is stored. Any other token changes nothing.
+func (s *Service) joinInvited(
 	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, req *usherv1.RequestEntryRequest,
 ) (*usherv1.Entry, error) {
-	connection, err := s.Rooms.EnterInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
+	connection, err := s.Rooms.JoinInvited(ctx, a, req.GetDisplayName(), req.GetInvitationToken())
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (s *Service) enterInvited(
 		// Whoever waited under this ticket does so no more. Should Redis be gone, the entry lapses.
 		_, _ = s.Store.finish(ctx, t, whyCancelled, "")
 	}
-	return s.entered(a, connection, req.GetDisplayName()), nil
+	return s.acceptedEntry(a, connection, req.GetDisplayName()), nil
 }
 
 // refuseBlocked refuses accounts that a host keeps out: letting them wait would be in vain. It asks the database nothing in
@@ -78,8 +78,8 @@ func (s *Service) refuseBlocked(ctx context.Context, a *auth.Access) error {
 	return err
 }
 
-// enter is for callers who may enter directly: nothing is stored, and who waited until now keeps their identity.
-func (s *Service) enter(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string) (*usherv1.Entry, error) {
+// admitDirectly is for callers who may enter directly: nothing is stored, and who waited until now keeps their identity.
+func (s *Service) admitDirectly(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string) (*usherv1.Entry, error) {
 	if t != nil {
 		user, _ := a.Caller.UserID()
 		out, err := s.Store.admit(ctx, t, user, a.Room.Meeting)
@@ -98,15 +98,15 @@ func (s *Service) enter(ctx context.Context, a *auth.Access, t *auth.LobbyTicket
 		// Whoever waits under this ticket does so no more. Should Redis be gone, the entry lapses.
 		_, _ = s.Store.finish(ctx, t, whyCancelled, "")
 	}
-	connection, err := s.Rooms.Enter(ctx, a.Room.ID.String(), name)
+	connection, err := s.Rooms.Join(ctx, a.Room.ID.String(), name)
 	if err != nil {
 		return nil, err
 	}
-	return s.entered(a, connection, name), nil
+	return s.acceptedEntry(a, connection, name), nil
 }
 
-// entered is the entry of somebody who did not wait.
-func (s *Service) entered(a *auth.Access, connection *usherv1.Connection, name string) *usherv1.Entry {
+// acceptedEntry is the entry of somebody who did not wait.
+func (s *Service) acceptedEntry(a *auth.Access, connection *usherv1.Connection, name string) *usherv1.Entry {
 	return &usherv1.Entry{
 		Status: usherv1.EntryStatus_ENTRY_STATUS_ACCEPTED, Kind: usherv1.EntryKind_ENTRY_KIND_WEB,
 		DisplayName: s.Rooms.DisplayName(a.Caller, name), Color: meeting.Color(connection.GetParticipantIdentity()),
@@ -114,8 +114,8 @@ func (s *Service) entered(a *auth.Access, connection *usherv1.Connection, name s
 	}
 }
 
-// requestNew makes an entry. Its limits are not lenient: without Redis there is no lobby either.
-func (s *Service) requestNew(ctx context.Context, a *auth.Access, name string) (*usherv1.Entry, error) {
+// requestFirst makes an entry. Its limits are not lenient: without Redis there is no lobby either.
+func (s *Service) requestFirst(ctx context.Context, a *auth.Access, name string) (*usherv1.Entry, error) {
 	err := s.Limiter.Take(ctx,
 		ratelimit.Call{Limit: s.NetworkLimit, Key: a.Room.ID.String() + ":" + a.Caller.AddressPrefix},
 		ratelimit.Call{Limit: s.RoomLimit, Key: a.Room.ID.String()})
@@ -124,22 +124,22 @@ func (s *Service) requestNew(ctx context.Context, a *auth.Access, name string) (
 	}
 	user, _ := a.Caller.UserID()
 	now := time.Now().UTC()
-	return s.ask(ctx, a, &auth.LobbyTicket{
+	return s.submit(ctx, a, &auth.LobbyTicket{
 		RoomID: a.Room.ID, EntryID: uuid.New(), UserID: user, Identity: s.Keys.NewIdentity(a.Room.ID, user),
 		Meeting: a.Room.Meeting, RequestTime: now, Secret: auth.NewTicketSecret(), ExpireTime: now.Add(ticketLife),
 	}, s.Rooms.DisplayName(a.Caller, name), true)
 }
 
-// ask knocks and answers with the ticket.
-func (s *Service) ask(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*usherv1.Entry, error) {
-	r, err := s.knock(ctx, a, t, name, isNew)
+// submit knocks and answers with the ticket.
+func (s *Service) submit(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*usherv1.Entry, error) {
+	r, err := s.refreshEntry(ctx, a, t, name, isNew)
 	if err != nil {
 		return nil, err
 	}
 	e, err := s.guestView(ctx, a, r)
 	if isOver(err) {
 		// The meeting of the admission is over: they wait for the next one.
-		if r, err = s.knockAgain(ctx, a, t, r, name); err != nil {
+		if r, err = s.recreateEntry(ctx, a, t, r, name); err != nil {
 			return nil, err
 		}
 		e, err = s.guestView(ctx, a, r)
@@ -156,8 +156,8 @@ func (s *Service) ask(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, 
 	return e, err
 }
 
-// knock is a sign of life, makes the entry if it is not there, and tells the call about those who are new.
-func (s *Service) knock(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*record, error) {
+// refreshEntry is a sign of life, makes the entry if it is not there, and tells the call about those who are new.
+func (s *Service) refreshEntry(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*record, error) {
 	if name == "" {
 		// Used only when there is no entry that has a name.
 		if out, err := s.Store.touch(ctx, t, a.Room.Meeting); err != nil || out.word == "ok" {
@@ -165,7 +165,7 @@ func (s *Service) knock(ctx context.Context, a *auth.Access, t *auth.LobbyTicket
 		}
 		name = t.DisplayName
 	}
-	out, err := s.Store.knock(ctx, t, name, a.Room.Meeting, isNew)
+	out, err := s.Store.refresh(ctx, t, name, a.Room.Meeting, isNew)
 	if err != nil {
 		return nil, err
 	}
@@ -182,15 +182,15 @@ func (s *Service) knock(ctx context.Context, a *auth.Access, t *auth.LobbyTicket
 	return nil, ErrTicketInvalid
 }
 
-// knockAgain ends an admission whose meeting is over and asks again.
-func (s *Service) knockAgain(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, over *record, name string) (*record, error) {
+// recreateEntry ends an admission whose meeting is over and asks again.
+func (s *Service) recreateEntry(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, over *record, name string) (*record, error) {
 	if _, err := s.Store.finish(ctx, t, whyCleared, over.Decided); err != nil {
 		return nil, err
 	}
 	if name == "" {
 		name = over.Name
 	}
-	return s.knock(ctx, a, t, name, false)
+	return s.refreshEntry(ctx, a, t, name, false)
 }
 
 // ticket reads a ticket of a's room.

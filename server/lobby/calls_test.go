@@ -63,15 +63,15 @@ func TestCalls(t *testing.T) {
 			t.Errorf("the entry is %+v, want that of %+v", r, one)
 		}
 		wantStand(t, stand(t, s, room, one), "admitted")
-		said(t, "ok")(s.one(t.Context(), callLiftedScript, room, arguments{ID: callEntry(room, one)}))
+		said(t, "ok")(s.runOne(t.Context(), callLiftedScript, room, arguments{ID: callEntry(room, one)}))
 		wantStand(t, stand(t, s, room, one), "lifted")
-		said(t, "gone")(s.one(t.Context(), callHeldScript, room, arguments{ID: callEntry(room, one)}))
+		said(t, "gone")(s.runOne(t.Context(), callHeldScript, room, arguments{ID: callEntry(room, one)}))
 
 		again := testCall("SCL_3", "sip_1111")
 		wantStand(t, stand(t, s, room, again, one), "new", "lifted")
 		decideAbout(t, s, room, again, false)
 		wantStand(t, stand(t, s, room, again, testCall("SCL_4", "sip_1111"), other), "refused", "refused", "waiting")
-		said(t, "ok")(s.one(t.Context(), callEndedScript, room, arguments{ID: callEntry(room, other)}))
+		said(t, "ok")(s.runOne(t.Context(), callEndedScript, room, arguments{ID: callEntry(room, other)}))
 		if got := names(t, s, room); len(got) != 0 {
 			t.Errorf("waiting = %v, want nobody", got)
 		}
@@ -85,7 +85,7 @@ func TestCalls_heldAgain(t *testing.T) {
 		room, call := uuid.New(), testCall("SCL_1", "sip_1111")
 		stand(t, s, room, call, testCall("SCL_2", "sip_2222"))
 		decideAbout(t, s, room, call, true)
-		said(t, "ok")(s.one(t.Context(), callHeldScript, room, arguments{ID: callEntry(room, call)}))
+		said(t, "ok")(s.runOne(t.Context(), callHeldScript, room, arguments{ID: callEntry(room, call)}))
 		wantStand(t, stand(t, s, room, call), "waiting")
 		if got := names(t, s, room); !slices.Equal(got, []string{"Phone ··· 1111", "Phone ··· 2222"}) {
 			t.Errorf("waiting = %v, want both in their order", got)
@@ -164,7 +164,7 @@ func TestCalls_complete(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		room, call := uuid.New(), testCall("SCL_1", "sip_1111")
-		said(t, "new")(s.knock(t.Context(), guest(room, uuid.Nil), "Grace", 1, true))
+		said(t, "new")(s.refresh(t.Context(), guest(room, uuid.Nil), "Grace", 1, true))
 		stand(t, s, room, call)
 		none := func() []string {
 			if _, err := s.calls(t.Context(), room, 1, false, nil, true); err != nil {

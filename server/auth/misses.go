@@ -10,19 +10,19 @@ import (
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
-// ProbeCounter is an interceptor that counts answers which tell that something does not exist, so that a network which
+// MissCounter is an interceptor that counts answers which tell that something does not exist, so that a network which
 // tries names is soon refused before the look-up ([Authenticator] does). Put it inside fault.Interceptor. Every field is
 // required.
-type ProbeCounter struct {
+type MissCounter struct {
 	Limiter *ratelimit.Limiter
 	// NotFound is the same limit as the Authenticator's.
 	NotFound ratelimit.Limit
 }
 
-var _ connect.Interceptor = ProbeCounter{}
+var _ connect.Interceptor = MissCounter{}
 
 // WrapUnary implements connect.Interceptor.
-func (p ProbeCounter) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (p MissCounter) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
 		return res, p.count(ctx, err)
@@ -30,21 +30,21 @@ func (p ProbeCounter) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
-func (p ProbeCounter) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (p MissCounter) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		return p.count(ctx, next(ctx, conn))
 	}
 }
 
 // WrapStreamingClient implements connect.Interceptor.
-func (ProbeCounter) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (MissCounter) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
 // count returns err. What is over the limit counts too: of many calls at the same time each finds the limit free, and
 // together they keep their network out for as long as if they had come one by one.
-func (p ProbeCounter) count(ctx context.Context, err error) error {
-	if err == nil || !inVain(err) {
+func (p MissCounter) count(ctx context.Context, err error) error {
+	if err == nil || !isNotFound(err) {
 		return err
 	}
 	// The answer is sent all the same: it is the next one that the limit concerns.
@@ -54,8 +54,8 @@ func (p ProbeCounter) count(ctx context.Context, err error) error {
 	return err
 }
 
-// inVain reports whether an answer tells that what was named does not exist.
-func inVain(err error) bool {
+// isNotFound reports whether an answer tells that what was named does not exist.
+func isNotFound(err error) bool {
 	e, ok := errors.AsType[*fault.Error](err)
 	return ok && (e.Code == connect.CodeNotFound || e.Name() == "TICKET_INVALID")
 }

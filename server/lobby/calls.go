@@ -16,8 +16,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Callers is what this package asks of whoever holds phone callers. server/telephony/callers implements it.
-type Callers interface {
+// callers is what this package asks of whoever holds phone callers. server/telephony/callers implements it.
+type callers interface {
 	// Admit lifts the hold of a call that was let in. It fails with meeting.ErrNotFound when the call is over; after any other
 	// failure the caller is held as before.
 	Admit(ctx context.Context, room uuid.UUID, call meeting.Call) error
@@ -97,19 +97,19 @@ func (s *Service) Calls(ctx context.Context, r *ent.Room, calls []meeting.Call, 
 
 // CallLifted writes down that the hold of an admitted call was lifted.
 func (s *Service) CallLifted(ctx context.Context, room uuid.UUID, call meeting.Call) error {
-	_, err := s.Store.one(ctx, callLiftedScript, room, arguments{ID: callEntry(room, call)})
+	_, err := s.Store.runOne(ctx, callLiftedScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
 
 // CallHeld has a call wait as before whose hold could not be lifted.
 func (s *Service) CallHeld(ctx context.Context, room uuid.UUID, call meeting.Call) error {
-	_, err := s.Store.one(ctx, callHeldScript, room, arguments{ID: callEntry(room, call)})
+	_, err := s.Store.runOne(ctx, callHeldScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
 
 // CallEnded ends the entry of a call that is over.
 func (s *Service) CallEnded(ctx context.Context, room uuid.UUID, call meeting.Call) error {
-	_, err := s.Store.one(ctx, callEndedScript, room, arguments{ID: callEntry(room, call)})
+	_, err := s.Store.runOne(ctx, callEndedScript, room, arguments{ID: callEntry(room, call)})
 	return err
 }
 
@@ -167,7 +167,7 @@ func (s *Store) calls(
 			ID: callEntry(room, c), Call: c.ID, Identity: c.Identity, Name: c.Name, Etag: newEtag(), Withheld: c.Withheld,
 		})
 	}
-	result, err := s.run(ctx, callsScript, room, args)
+	result, err := s.runScript(ctx, callsScript, room, args)
 	if err != nil {
 		return nil, err
 	}

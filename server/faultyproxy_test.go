@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// deed is what becomes of one request. The zero value passes it on.
-type deed struct {
+// proxyFault is what becomes of one request. The zero value passes it on.
+type proxyFault struct {
 	// hold keeps the request back, and until does so until it is closed. It is passed on all the same when its sender has gone
 	// meanwhile.
 	hold  time.Duration
@@ -31,22 +31,22 @@ type deed struct {
 	then func()
 }
 
-// meddler stands between a client and an HTTP server, and decides about each request.
-type meddler struct {
+// faultyProxy stands between a client and an HTTP server, and decides about each request.
+type faultyProxy struct {
 	URL string
 
 	mu     sync.Mutex
 	target string
-	decide func(*http.Request) deed
+	decide func(*http.Request) proxyFault
 	client *http.Client
 	late   sync.WaitGroup
 }
 
-// newMeddler passes everything on to target, to begin with.
-func newMeddler(t testing.TB, target string) *meddler {
+// newFaultyProxy passes everything on to target, to begin with.
+func newFaultyProxy(t testing.TB, target string) *faultyProxy {
 	t.Helper()
 	transport := &http.Transport{}
-	m := &meddler{target: target, client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+	m := &faultyProxy{target: target, client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}}
 	server := httptest.NewServer(m)
@@ -56,14 +56,14 @@ func newMeddler(t testing.TB, target string) *meddler {
 }
 
 // set says what becomes of requests from now on. nil passes them on.
-func (m *meddler) set(decide func(*http.Request) deed) {
+func (m *faultyProxy) set(decide func(*http.Request) proxyFault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.decide = decide
 }
 
 // ServeHTTP implements http.Handler.
-func (m *meddler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *faultyProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client was killed
@@ -71,7 +71,7 @@ func (m *meddler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	decide := m.decide
 	m.mu.Unlock()
-	var d deed
+	var d proxyFault
 	if decide != nil {
 		d = decide(r)
 	}
@@ -110,7 +110,7 @@ type answer struct {
 }
 
 // pass passes a request on, as often as it is to be, and returns the first answer.
-func (m *meddler) pass(r *http.Request, body []byte, d deed) (*answer, error) {
+func (m *faultyProxy) pass(r *http.Request, body []byte, d proxyFault) (*answer, error) {
 	time.Sleep(d.hold)
 	if d.until != nil {
 		<-d.until
@@ -122,7 +122,7 @@ func (m *meddler) pass(r *http.Request, body []byte, d deed) (*answer, error) {
 	return first, err
 }
 
-func (m *meddler) send(r *http.Request, body []byte) (*answer, error) {
+func (m *faultyProxy) send(r *http.Request, body []byte) (*answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
 	defer cancel()
 	target, err := url.Parse(m.target)
