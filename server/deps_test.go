@@ -44,7 +44,7 @@ var layers = map[string]string{
 	"server/settings": "services shared gen",
 
 	// Shared packages, each above those it lists.
-	"server/accounts":   "server/auth server/dbtx server/fault server/meeting gen",
+	"server/accounts":   "server/auth server/dbtx server/fault server/livetasks gen",
 	"server/audit":      "server/auth gen",
 	"server/auth":       "server/dbtx server/fault server/meeting server/ratelimit server/text gen",
 	"server/dbtx":       "ent/sqltx gen",
@@ -52,6 +52,7 @@ var layers = map[string]string{
 	"server/inbox":      "server/auth server/dbtx server/fault server/jobs server/meeting gen",
 	"server/jobs":       "server/dbtx ent/sqltx gen",
 	"server/letter":     "gen",
+	"server/livetasks":  "server/dbtx server/meeting gen",
 	"server/meeting":    "gen",
 	"server/moderation": "server/fault gen",
 	"server/ratelimit":  "server/fault gen",

@@ -15,8 +15,8 @@ import (
 	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/adapter/oidc"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/lobby"
-	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/participants"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/settings"
@@ -51,9 +51,9 @@ func (p *parts) clientConfig() *usherv1.Config {
 	return out
 }
 
-// workerTiming is how LiveKit is made to follow the database. Other replicas' tasks are found within a second; one statement
+// taskTiming is how LiveKit is made to follow the database. Other replicas' tasks are found within a second; one statement
 // a second on an index costs nothing. A task runs at most as long as a call to LiveKit may take, for each room and person.
-var workerTiming = rooms.WorkerTiming{Poll: time.Second, Repeat: 5 * time.Second, Timeout: 30 * time.Second}
+var taskTiming = livetasks.Timing{Poll: time.Second, Repeat: 5 * time.Second, Timeout: 30 * time.Second}
 
 func (p *parts) roomsService() *rooms.Service {
 	c := p.config
@@ -63,10 +63,13 @@ func (p *parts) roomsService() *rooms.Service {
 		Defaults: rooms.Defaults{
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
 		},
-		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, TaskLife: meeting.Reach(c.LiveKit.TokenLife),
+		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, Tasks: p.tasks,
 		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,
-		Worker: workerTiming,
 	}
+}
+
+func (p *parts) taskWorker() *livetasks.Worker {
+	return &livetasks.Worker{DB: p.db, Queue: p.tasks, Handlers: p.rooms, Timing: taskTiming, Log: p.log}
 }
 
 func (p *parts) lobbyService() *lobby.Service {
@@ -132,7 +135,7 @@ const ruleLease = 30 * time.Second
 
 func (p *parts) participantsService() *participants.Service {
 	return &participants.Service{
-		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Lobby: p.lobby, Log: p.log,
+		DB: p.db, Keys: p.keys, LiveKit: p.livekit, Rooms: p.rooms, Tasks: p.tasks, Lobby: p.lobby, Log: p.log,
 		SessionLife: p.config.LiveKit.SessionLife, AccountNames: p.config.Rooms.AccountNames,
 	}
 }

@@ -92,7 +92,7 @@ func recordingConfig(c settings.Config) *usherv1.RecordingConfig {
 func (p *parts) recordingsService() (*recordings.Service, error) {
 	c := p.config
 	s := &recordings.Service{
-		DB: p.db, Keys: p.keys, Limiter: p.limiter, StartLimit: c.Limits.StartRecording, LiveKit: p.livekit, Rooms: p.rooms,
+		DB: p.db, Keys: p.keys, Limiter: p.limiter, StartLimit: c.Limits.StartRecording, LiveKit: p.livekit, Tasks: p.tasks,
 		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency,
 		Timing: cmp.Or(c.Recording.Timing, recordings.StandardTiming),
 		Rules: recordings.Rules{

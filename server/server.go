@@ -34,6 +34,7 @@ import (
 	"github.com/usher-meet/usher/server/inbox"
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/recordings"
@@ -99,6 +100,7 @@ type parts struct {
 	metrics     *prometheus.Registry
 	health      *health
 	post        *mail.Mailer
+	tasks       *livetasks.Queue
 	rooms       *rooms.Service
 	lobby       *lobby.Service
 	callers     *callers.Service
@@ -152,7 +154,7 @@ func Run(ctx context.Context, o Options) error {
 	// The workers end before the parts that they use are closed.
 	workCtx, stopWork := context.WithCancel(ctx)
 	var work sync.WaitGroup
-	work.Go(func() { p.rooms.RunLive(workCtx) })
+	work.Go(func() { p.taskWorker().Run(workCtx) })
 	work.Go(func() {
 		if err := p.jobs.Run(workCtx); err != nil && workCtx.Err() == nil {
 			failed <- err
@@ -260,6 +262,7 @@ func build(ctx context.Context, o Options, log *slog.Logger) (*parts, func(), er
 		return nil, nil, err
 	}
 	p.inbox = &inbox.Inbox{DB: db, Jobs: p.jobs, Log: log}
+	p.tasks = livetasks.NewQueue(c.LiveKit.TokenLife)
 	p.rooms = p.roomsService()
 	p.lobby = p.lobbyService()
 	p.callers = p.callersService()

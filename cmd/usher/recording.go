@@ -16,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
-	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/settings"
@@ -36,7 +36,7 @@ func operatorRecordings(db *dbtx.DB, config *settings.Config) (*recordings.Servi
 	}
 	return &recordings.Service{
 		DB: db, Jobs: client, Log: slog.New(slog.DiscardHandler),
-		Rooms: &rooms.Service{DB: db, TaskLife: meeting.Reach(config.LiveKit.TokenLife)},
+		Tasks: livetasks.NewQueue(config.LiveKit.TokenLife),
 		Rules: recordings.Rules{Life: config.Recording.Life()},
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/settings"
 )
@@ -200,7 +201,7 @@ func (c roomSetOwnerCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if err := (&rooms.Operator{DB: db, TokenLife: config.LiveKit.TokenLife}).SetOwner(ctx, c.Room, u.ID); err != nil {
+	if err := (&rooms.Operator{DB: db, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife)}).SetOwner(ctx, c.Room, u.ID); err != nil {
 		return err
 	}
 	return showRoom(ctx, p, db, c.Room)
@@ -239,7 +240,7 @@ func (c roomDeleteCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	operator := &rooms.Operator{DB: db, TokenLife: config.LiveKit.TokenLife, Recordings: recordings}
+	operator := &rooms.Operator{DB: db, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife), Recordings: recordings}
 	if err := operator.Delete(ctx, r.ID.String()); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -34,7 +35,7 @@ func (p *program) openAccounts(ctx context.Context) (*accountTools, error) {
 	sessions := &auth.Sessions{Redis: client, IdleTimeout: config.Session.IdleTimeout, MaxAge: config.Session.MaxAge}
 	return &accountTools{
 		db:        db,
-		lifecycle: &accounts.Lifecycle{DB: db, Sessions: sessions, TokenLife: config.LiveKit.TokenLife},
+		lifecycle: &accounts.Lifecycle{DB: db, Sessions: sessions, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife)},
 		close:     func() { client.Close(); db.Close() },
 	}, nil
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
-	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/room"
@@ -20,7 +18,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
-	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 // What keeps an operator from merging or deleting accounts.
@@ -53,9 +51,8 @@ func (e *LastOwnerError) Error() string {
 type Lifecycle struct {
 	DB       *dbtx.DB
 	Sessions *auth.Sessions
-	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, somebody who was removed could come
-	// back and is removed again.
-	TokenLife time.Duration
+	// Tasks has people removed from meetings.
+	Tasks *livetasks.Queue
 }
 
 // Deactivate keeps a user out of everything from now on. API tokens are refused while it lasts, and not revoked. It fails
@@ -65,7 +62,7 @@ func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
 		if err := setActive(ctx, tx, id, false); err != nil {
 			return err
 		}
-		return l.removeFromMeetings(ctx, tx, id)
+		return l.Tasks.RemoveUser(ctx, tx, id)
 	})
 	if err != nil {
 		return err
@@ -106,7 +103,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
 		if err := forget(ctx, tx, u); err != nil {
 			return err
 		}
-		return l.removeFromMeetings(ctx, tx, id)
+		return l.Tasks.RemoveUser(ctx, tx, id)
 	})
 	if err != nil {
 		return err
@@ -334,15 +331,6 @@ func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) e
 	}
 	if n == 0 {
 		return auth.ErrNoUser
-	}
-	return nil
-}
-
-func (l *Lifecycle) removeFromMeetings(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
-	until := time.Now().UTC().Add(meeting.Reach(l.TokenLife)).Truncate(time.Microsecond)
-	err := tx.LiveTask.Create().SetKind(livetask.KindRemoveUser).SetUserID(id).SetKeepUntil(until).Exec(ctx)
-	if err != nil {
-		return fmt.Errorf("insert live task: %w", err)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
@@ -45,7 +46,7 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	redis := testenv.Redis(t)
 	return &fixture{
 		t: t, redis: redis,
-		Lifecycle: &accounts.Lifecycle{DB: db, Sessions: authtest.NewSessions(redis.Client(t)), TokenLife: 10 * time.Minute},
+		Lifecycle: &accounts.Lifecycle{DB: db, Sessions: authtest.NewSessions(redis.Client(t)), Tasks: livetasks.NewQueue(10 * time.Minute)},
 		tokens:    &auth.APITokens{DB: db, Keys: auth.NewKeys([]byte(authtest.Secret), nil)},
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
@@ -282,7 +283,7 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 				t.Errorf("%s before: %d %s, want 200", c.name, status, got)
 			}
 		}
-		life := &accounts.Lifecycle{DB: db, Sessions: w.Sessions, TokenLife: 10 * time.Minute}
+		life := &accounts.Lifecycle{DB: db, Sessions: w.Sessions, Tasks: livetasks.NewQueue(10 * time.Minute)}
 		if err := life.Deactivate(t.Context(), u.ID); err != nil {
 			t.Fatal(err)
 		}

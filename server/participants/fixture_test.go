@@ -58,7 +58,7 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 		identities: map[string]string{},
 	}
 	w.Service = &Service{
-		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), LiveKit: w.livekit, Rooms: w.rooms, Lobby: w.lobby,
+		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), LiveKit: w.livekit, Rooms: w.rooms, Tasks: w.rooms, Lobby: w.lobby,
 		Log: slog.New(slog.DiscardHandler), SessionLife: 12 * time.Hour,
 	}
 	w.run(func(tx *ent.Client) (err error) {
@@ -221,7 +221,7 @@ func (f *fakeRooms) SetRole(ctx context.Context, tx *ent.Client, a *auth.Access,
 	return tx.Member.Update().Where(member.RoomID(a.Room.ID), member.UserID(u.ID)).SetRole(role).Exec(ctx)
 }
 
-func (f *fakeRooms) SyncLater(context.Context, *ent.Client, uuid.UUID) error {
+func (f *fakeRooms) SyncRoom(context.Context, *ent.Client, uuid.UUID) error {
 	if f.fails != nil {
 		return f.fails
 	}

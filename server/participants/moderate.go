@@ -90,7 +90,7 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateParticipantRequ
 		if err := recordUpdate(ctx, tx, a.Room.ID, req.GetParticipantIdentity(), fields); err != nil {
 			return err
 		}
-		return s.Rooms.SyncLater(ctx, tx, a.Room.ID)
+		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (s *Service) setRole(ctx context.Context, req *usherv1.SetParticipantRoleRe
 		if err := s.Rooms.SetRole(ctx, tx, a, u, role); err != nil {
 			return err
 		}
-		return s.Rooms.SyncLater(ctx, tx, a.Room.ID)
+		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 	if err != nil {
 		return false, err
@@ -234,7 +234,7 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 		if err := recordRemoval(ctx, tx, room, userID, identity, block); err != nil {
 			return err
 		}
-		return s.Rooms.SyncLater(ctx, tx, room)
+		return s.Tasks.SyncRoom(ctx, tx, room)
 	})
 	if err != nil {
 		return room, err

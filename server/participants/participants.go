@@ -53,11 +53,15 @@ type liveKit interface {
 type rooms interface {
 	// SetRole gives a role in a locked room to somebody who is no owner, and records it.
 	SetRole(ctx context.Context, tx *ent.Client, a *auth.Access, u *ent.User, role usherv1.Role) error
-	// SyncLater has the meeting follow what the transaction decides. Wake, after the commit, says that it can be begun.
-	SyncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error
-	Wake()
-	// Sync has it follow now.
+	// Sync has the meeting follow the database now.
 	Sync(ctx context.Context, room uuid.UUID) error
+}
+
+// liveTasks has the meeting follow what a transaction decides. server/livetasks implements it.
+type liveTasks interface {
+	SyncRoom(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+	// Wake is to be called after the commit.
+	Wake()
 }
 
 // lobby is what this package asks of lobby. server/lobby implements it.
@@ -72,6 +76,7 @@ type Service struct {
 	Keys    *auth.Keys
 	LiveKit liveKit
 	Rooms   rooms
+	Tasks   liveTasks
 	Lobby   lobby
 	Log     *slog.Logger
 	// SessionLife is how long a participant could renew a connection, so for how long one who was removed is refused.
@@ -142,7 +147,7 @@ func (s *Service) follow(ctx context.Context, room uuid.UUID) (synced bool) {
 	if err != nil {
 		s.Log.WarnContext(ctx, "meeting does not follow yet", "room", room, "err", err)
 	}
-	s.Rooms.Wake()
+	s.Tasks.Wake()
 	return err == nil
 }
 

@@ -84,7 +84,7 @@ func (s *Service) rename(ctx context.Context, asked string) (room uuid.UUID, err
 		if err := audit.Record(ctx, tx, audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: target}); err != nil {
 			return err
 		}
-		return s.Rooms.SyncLater(ctx, tx, room)
+		return s.Tasks.SyncRoom(ctx, tx, room)
 	})
 	if err != nil {
 		return room, err

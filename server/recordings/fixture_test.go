@@ -51,7 +51,7 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	w := &outside{egresses: map[string]*egress{}, live: map[uuid.UUID]bool{}, files: map[string]int64{}, told: map[uuid.UUID]int{}}
 	return &fixture{t: t, outside: w, jobs: client, Service: &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: w, Files: (*storageOf)(w), Rooms: w, Jobs: steppedJobs{w, client}, Notifier: w, Summary: w, Log: slog.New(slog.DiscardHandler),
+		LiveKit: w, Files: (*storageOf)(w), Tasks: w, Jobs: steppedJobs{w, client}, Notifier: w, Summary: w, Log: slog.New(slog.DiscardHandler),
 		Bucket: "bucket", IdempotencyLife: time.Hour, Timing: hurried,
 		Rules: Rules{Modes: []usherv1.RecordingMode{screen, transcript}, Folder: "recordings", TranscriptDownload: true},
 	}}
@@ -360,13 +360,13 @@ func (w *outside) SendData(context.Context, uuid.UUID, []string, string, []byte)
 	return nil
 }
 
-// SyncLater implements Rooms.
-func (w *outside) SyncLater(context.Context, *ent.Client, uuid.UUID) error {
+// SyncRoom implements liveTasks.
+func (w *outside) SyncRoom(context.Context, *ent.Client, uuid.UUID) error {
 	w.stepped()
 	return nil
 }
 
-// Wake implements Rooms.
+// Wake implements liveTasks.
 func (w *outside) Wake() { w.stepped() }
 
 // RecordingReady implements Notifier.

@@ -68,7 +68,7 @@ type Service struct {
 	LiveKit    liveKit
 	// Files is nil where nothing is recorded.
 	Files Files
-	Rooms rooms
+	Tasks liveTasks
 	Jobs  enqueuer
 	// Notifier tells people by mail; nil where no mail is sent.
 	Notifier notifier
@@ -168,9 +168,9 @@ type downloads interface {
 	Sign(key string) (http.Header, error)
 }
 
-// rooms has what everybody in a meeting sees of the room brought up to date. server/rooms implements it.
-type rooms interface {
-	SyncLater(ctx context.Context, tx *ent.Client, room uuid.UUID) error
+// liveTasks has the recording status that a meeting shows brought up to date. server/livetasks implements it.
+type liveTasks interface {
+	SyncRoom(ctx context.Context, tx *ent.Client, room uuid.UUID) error
 	// Wake is to be called after the commit.
 	Wake()
 }

@@ -87,7 +87,7 @@ func (s *Service) start(ctx context.Context, o order) (*ent.Recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Rooms.Wake()
+	s.Tasks.Wake()
 	return s.begin(ctx, r)
 }
 
@@ -153,7 +153,7 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, o order) (*ent.Rec
 	if err := grantInitial(ctx, tx, r, u); err != nil {
 		return nil, err
 	}
-	if err := s.Rooms.SyncLater(ctx, tx, r.RoomID); err != nil {
+	if err := s.Tasks.SyncRoom(ctx, tx, r.RoomID); err != nil {
 		return nil, err
 	}
 	detail := "mode=" + modeName(o.mode)

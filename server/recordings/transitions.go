@@ -86,7 +86,7 @@ func (s *Service) transition(ctx context.Context, r *ent.Recording, m change) (m
 		return false, err
 	}
 	if made {
-		s.Rooms.Wake()
+		s.Tasks.Wake()
 		s.Log.InfoContext(ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to))
 	}
 	return made, nil
@@ -102,7 +102,7 @@ func (s *Service) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, 
 	if to == notified {
 		return nil // nothing that a meeting shows
 	}
-	return s.Rooms.SyncLater(ctx, tx, r.RoomID)
+	return s.Tasks.SyncRoom(ctx, tx, r.RoomID)
 }
 
 // maxDetail is how much of what LiveKit says is kept, in characters.

@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 // What operators do to accounts meets what people do in rooms at the same moment.
@@ -22,7 +23,7 @@ import (
 func newLifecycle(t *testing.T, db *dbtx.DB) *accounts.Lifecycle {
 	t.Helper()
 	sessions := &auth.Sessions{Redis: testenv.Redis(t).Client(t), IdleTimeout: time.Hour, MaxAge: time.Hour}
-	return &accounts.Lifecycle{DB: db, Sessions: sessions, TokenLife: time.Minute}
+	return &accounts.Lifecycle{DB: db, Sessions: sessions, Tasks: livetasks.NewQueue(time.Minute)}
 }
 
 // TestDeleteAccount_becameOwnerMeanwhile: who is made the only owner of a room while their account is being deleted, stays.
@@ -82,7 +83,7 @@ func TestAccounts_concurrent(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
 		lifecycle := newLifecycle(t, db)
-		operator := &Operator{DB: db, TokenLife: time.Minute, Recordings: noRecordings{}}
+		operator := &Operator{DB: db, Tasks: livetasks.NewQueue(time.Minute), Recordings: noRecordings{}}
 		alice := mustUser(t, db, "Alice")
 		for round := range 24 {
 			bob, twin := mustUser(t, db, "Bob"), mustUser(t, db, "Twin")

@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
-	"github.com/usher-meet/usher/gen/ent/livetask"
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
@@ -66,10 +65,8 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 		return false, err
 	}
 	if sid != "" {
-		// Not kept: tokens from before bring back no life that has this sid, and who may enter may begin another one.
-		err := tx.LiveTask.Create().SetKind(livetask.KindEndMeeting).SetRoomID(r.ID).SetMeetingSid(sid).SetKeepUntil(now()).Exec(ctx)
-		if err != nil {
-			return false, fmt.Errorf("insert task to end a meeting of %s: %w", r.ID, err)
+		if err := s.Tasks.EndSession(ctx, tx, r.ID, sid); err != nil {
+			return false, err
 		}
 	}
 	if err := s.Recordings.MeetingEnded(ctx, tx, r.ID); err != nil {
@@ -79,8 +76,8 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 	return true, audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.MeetingEnded, Detail: detail})
 }
 
-// endSession ends one life of a room in LiveKit. Another one that has begun since stays.
-func (s *Service) endSession(ctx context.Context, id uuid.UUID, sid string) error {
+// EndSession implements livetasks.Handlers: it ends one life of a room in LiveKit. Another one that has begun since stays.
+func (s *Service) EndSession(ctx context.Context, id uuid.UUID, sid string) error {
 	m, err := s.LiveKit.Meeting(ctx, id)
 	if err != nil {
 		return ignoreGone(err)

@@ -43,7 +43,7 @@ func TestEndMeeting(t *testing.T) {
 		mustConnect(t, s, livekit, room, p.olga)
 		mustConnect(t, s, livekit, room, p.mona)
 		mustEnd(t, s, p.anna, room)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		if people := livekit.people(room.GetId()); people != nil {
 			t.Errorf("the meeting goes on: %v", people)
 		}
@@ -121,7 +121,7 @@ func TestEndMeeting_voidsConnections(t *testing.T) {
 		}
 		mustEnd(t, s, p.olga, room)
 		wantFault(t, renew(guest), auth.ErrLobbyRequired)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		mustConnect(t, s, livekit, room, p.olga)
 		wantFault(t, renew(guest), auth.ErrLobbyRequired)
 		if err := renew(host); err != nil {
@@ -143,7 +143,7 @@ func TestEndMeeting_nextMeetingStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustConnect(t, s, livekit, room, p.mona)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		if people := livekit.people(room.GetId()); len(people) != 1 || len(tasks(t, s)) != 0 {
 			t.Errorf("people %v, tasks %v", people, tasks(t, s))
 		}
@@ -174,13 +174,13 @@ func TestEndMeeting_concurrent(t *testing.T) {
 		}()
 		<-asking
 		mustEnd(t, s, p.olga, room)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		mustConnect(t, s, livekit, room, p.mona)
 		close(answer)
 		if err := <-slow; err != nil {
 			t.Errorf("the slower one: %v", err)
 		}
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		if people := livekit.people(room.GetId()); len(people) != 1 || meetingOf(t, s, room) != 1 {
 			t.Errorf("the next meeting was ended: people %v, meeting %d, want 1 and 1", people, meetingOf(t, s, room))
 		}
@@ -240,8 +240,8 @@ func TestEndMeeting_eachLife(t *testing.T) {
 				SetMeetingSid("RM_test-before").SetKeepUntil(now().Add(time.Second)).SetNextTime(now().Add(time.Hour)).Save(t.Context())
 		})
 		mustEnd(t, s, p.olga, room)
-		s.runTask(t.Context(), early)
-		s.runDue(t.Context())
+		workerOf(s).Do(t.Context(), early)
+		workerOf(s).RunDue(t.Context())
 		if people := livekit.people(room.GetId()); people != nil {
 			t.Errorf("the meeting goes on: %v", people)
 		}

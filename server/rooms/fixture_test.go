@@ -23,6 +23,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -50,9 +51,8 @@ func newService(t *testing.T, db *dbtx.DB) (*Service, *fakeLiveKit) {
 		Defaults: Defaults{
 			AccessLevel: trusted, Sources: []usherv1.TrackSource{camera, microphone}, UsersCreate: true,
 		},
-		TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour, TaskLife: 12 * time.Minute,
+		TokenLife: 10 * time.Minute, SessionLife: 12 * time.Hour, Tasks: livetasks.NewQueue(10 * time.Minute),
 		IdempotencyLife: 24 * time.Hour, KeepTokens: 30 * 24 * time.Hour, KeepAudit: 365 * 24 * time.Hour,
-		Worker: WorkerTiming{Poll: 20 * time.Millisecond, Repeat: 20 * time.Millisecond, Timeout: 5 * time.Second},
 	}, livekit
 }
 

@@ -158,7 +158,7 @@ func (s *Service) addMember(ctx context.Context, ref string, p person, role ushe
 		if u == nil {
 			return nil // whose meeting it is takes effect when they join
 		}
-		return s.SyncLater(ctx, tx, a.Room.ID)
+		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -190,7 +190,7 @@ func (s *Service) updateMember(ctx context.Context, ref string, p person, role u
 		if err := recordRole(ctx, tx, m, was); err != nil {
 			return err
 		}
-		return s.SyncLater(ctx, tx, a.Room.ID)
+		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 	return m, err
 }
@@ -221,7 +221,7 @@ func (s *Service) removeMember(ctx context.Context, ref string, p person) (roomI
 		if err := recordMember(ctx, tx, audit.MemberRemoved, m, "was="+auth.RoleName(m.Role)); err != nil {
 			return err
 		}
-		return s.SyncLater(ctx, tx, a.Room.ID)
+		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 	return roomID, err
 }

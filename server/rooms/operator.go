@@ -3,7 +3,6 @@ package rooms
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
@@ -17,7 +16,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
-	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -28,8 +27,8 @@ const operatorName = "operator"
 // works on the database alone, and a running server makes LiveKit follow. Every field is required.
 type Operator struct {
 	DB *dbtx.DB
-	// TokenLife is for how long a LiveKit token is good for connecting. Until none is, a meeting is kept from coming back.
-	TokenLife time.Duration
+	// Tasks has the worker of a running server make LiveKit follow: none runs in this process.
+	Tasks *livetasks.Queue
 	// Recordings is needed to delete rooms only.
 	Recordings interface {
 		// RoomDeleted acts in the transaction that deletes the room.
@@ -132,7 +131,7 @@ func (o *Operator) SetOwner(ctx context.Context, ref string, userID uuid.UUID) e
 		if err := recordRole(ctx, tx, m, was); err != nil {
 			return err
 		}
-		return o.tasks().SyncLater(ctx, tx, a.Room.ID)
+		return o.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 	})
 }
 
@@ -153,10 +152,6 @@ func (o *Operator) Delete(ctx context.Context, ref string) error {
 		if err := o.Recordings.RoomDeleted(ctx, tx, a.Room.ID); err != nil {
 			return err
 		}
-		return o.tasks().closeLater(ctx, tx, a.Room.ID)
+		return o.Tasks.CloseRoom(ctx, tx, a.Room.ID)
 	})
 }
-
-// tasks is the part of a [Service] that writes tasks. The worker of a running server finds them: there is none to wake in
-// this process.
-func (o *Operator) tasks() *Service { return &Service{TaskLife: meeting.Reach(o.TokenLife)} }

@@ -16,10 +16,11 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 func newOperator(db *dbtx.DB) *Operator {
-	return &Operator{DB: db, TokenLife: 10 * time.Minute, Recordings: noRecordings{}}
+	return &Operator{DB: db, Tasks: livetasks.NewQueue(10 * time.Minute), Recordings: noRecordings{}}
 }
 
 // tasksOf counts the tasks about a room.

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -29,6 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
@@ -71,17 +71,11 @@ type Service struct {
 	// TokenLife is for how long a LiveKit token is good for connecting, and SessionLife for how long a participant may get
 	// a new one.
 	TokenLife, SessionLife time.Duration
-	// TaskLife is for how long LiveKit is looked after once something was decided, or was found not to be so: meeting.Reach.
-	TaskLife time.Duration
+	// Tasks has LiveKit follow what is decided.
+	Tasks *livetasks.Queue
 	// IdempotencyLife is how long the answer to a request_id is kept, and KeepTokens how long an API token stays listed
 	// after it expired or was revoked. KeepAudit is how long audit events are kept.
 	IdempotencyLife, KeepTokens, KeepAudit time.Duration
-	// Worker times [Service.RunLive].
-	Worker WorkerTiming
-
-	// wakeOnce makes wakeups, which tells the worker that this process committed a task.
-	wakeOnce sync.Once
-	wakeups  chan struct{}
 }
 
 // Defaults are what rooms are like when nobody says otherwise, and who makes them.
@@ -302,7 +296,7 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 		if err := s.Recordings.RoomDeleted(ctx, tx, id); err != nil {
 			return err
 		}
-		return s.closeLater(ctx, tx, id)
+		return s.Tasks.CloseRoom(ctx, tx, id)
 	})
 	return id, err
 }

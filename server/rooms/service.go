@@ -74,7 +74,7 @@ func (s *Service) UpdateRoom(ctx context.Context, req *usherv1.UpdateRoomRequest
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	s.Log.InfoContext(ctx, "room updated", "room", a.Room.ID, "caller", a.Caller.Key(), "version", a.Room.Version)
 	view, err := s.liveView(ctx, a)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Service) DeleteRoom(ctx context.Context, req *usherv1.DeleteRoomRequest
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	s.Log.InfoContext(ctx, "room deleted", "room", id, "caller", auth.FromContext(ctx).Key())
 	return &usherv1.DeleteRoomResponse{}, nil
 }
@@ -136,7 +136,7 @@ func (s *Service) EndMeeting(ctx context.Context, req *usherv1.EndMeetingRequest
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	// A Redis that is gone is said: the call may be repeated, and then clears what is left.
 	if err := s.Lobby.RoomFinished(ctx, id); err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func (s *Service) AddMember(ctx context.Context, req *usherv1.AddMemberRequest) 
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	caller := auth.FromContext(ctx).Key()
 	s.Log.InfoContext(ctx, "member added", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.AddMemberResponse{Member: memberView(m)}, nil
@@ -207,7 +207,7 @@ func (s *Service) UpdateMember(
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	caller := auth.FromContext(ctx).Key()
 	s.Log.InfoContext(ctx, "member updated", "room", m.RoomID, "member", m.ID, "role", m.Role, "caller", caller)
 	return &usherv1.UpdateMemberResponse{Member: memberView(m)}, nil
@@ -225,7 +225,7 @@ func (s *Service) RemoveMember(
 	if err != nil {
 		return nil, err
 	}
-	s.Wake()
+	s.Tasks.Wake()
 	s.Log.InfoContext(ctx, "member removed", "room", roomID, "user", p.userID, "caller", auth.FromContext(ctx).Key())
 	return &usherv1.RemoveMemberResponse{}, nil
 }

@@ -270,7 +270,7 @@ func TestEndMeeting_thenToldOf(t *testing.T) {
 				follow(meeting.RoomStarted)
 			}
 			mustEnd(t, s, p.olga, made)
-			s.runDue(t.Context())
+			workerOf(s).RunDue(t.Context())
 			follow(meeting.RoomFinished)
 			follow(meeting.RoomStarted)
 			if err := s.SweepMeetings(t.Context()); err != nil {
@@ -313,7 +313,7 @@ func TestFollowMeeting_lateGuests(t *testing.T) {
 		stranger := mustUser(t, db, "Stranger")
 		early, earlyUser := let("early guest", nil), let("early user", stranger)
 		mustEnd(t, s, p.olga, made)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		for _, token := range []string{early, earlyUser, let("guest", nil), host.GetConnection().GetToken()} {
 			livekit.connect(t, token)
 		}

@@ -38,8 +38,8 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// closeRoom ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
-func (s *Service) closeRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+// CloseRoom implements livetasks.Handlers: it ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
+func (s *Service) CloseRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	cleared := s.Lobby.Clear(ctx, id)
 	changed, err = s.closeMeetingNow(ctx, id)
 	return changed, errors.Join(cleared, err, s.Telephony.Settle(ctx, id))
@@ -59,13 +59,13 @@ func (s *Service) closeMeetingNow(ctx context.Context, id uuid.UUID) (changed bo
 
 // Sync does at once what a task of kind sync_room does.
 func (s *Service) Sync(ctx context.Context, id uuid.UUID) error {
-	_, err := s.syncRoom(ctx, id)
+	_, err := s.SyncRoom(ctx, id)
 	return err
 }
 
-// syncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
+// SyncRoom brings what hangs on a room up to date: who waits in its lobby, and its meeting, if there is one: its metadata,
 // what its participants may do, and whether it can be dialled. It reports whether something in LiveKit was not.
-func (s *Service) syncRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+func (s *Service) SyncRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	if ent.IsNotFound(err) {
 		return false, nil // deleted since: another task closes it
@@ -215,8 +215,9 @@ func (s *Service) roles(
 	return roles, nil
 }
 
-// removeUser removes a user from every meeting, unless they have become active again, and reports whether they were in one.
-func (s *Service) removeUser(ctx context.Context, id uuid.UUID) (changed bool, err error) {
+// RemoveUser implements livetasks.Handlers: it removes a user from every meeting, unless they have become active again, and
+// reports whether they were in one.
+func (s *Service) RemoveUser(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	active, err := s.DB.Read.User.Query().Where(user.ID(id), user.Active(true)).Exist(ctx)
 	if err != nil {
 		return false, fmt.Errorf("find user: %w", err)

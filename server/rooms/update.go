@@ -93,7 +93,7 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	if slices.Equal(changed, []string{"name"}) {
 		return nil // LiveKit does not know names
 	}
-	return s.SyncLater(ctx, tx, a.Room.ID)
+	return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
 }
 
 // changes says for the record which fields were changed, and what was done to the door.

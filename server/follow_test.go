@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/participant"
+	"github.com/usher-meet/usher/server/livetasks"
 )
 
 // join takes part in a meeting through the API and LiveKit.
@@ -50,9 +51,9 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 	stays, _ := i.join(t, asHost, room.GetId())
 
 	lifecycle := accounts.Lifecycle{
-		DB:        i.DB,
-		Sessions:  &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour},
-		TokenLife: 10 * time.Minute,
+		DB:       i.DB,
+		Sessions: &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour},
+		Tasks:    livetasks.NewQueue(10 * time.Minute),
 	}
 	if err := lifecycle.Deactivate(t.Context(), ada.ID); err != nil {
 		t.Fatal(err)

@@ -18,18 +18,27 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/text"
 )
 
-// startWorker runs the worker of s until the end of the test, or until it is stopped.
-func startWorker(t *testing.T, s *Service) (stop func()) {
+// workerOf does the tasks of s.
+func workerOf(s *Service) *livetasks.Worker {
+	return &livetasks.Worker{
+		DB: s.DB, Queue: s.Tasks, Handlers: s, Log: s.Log,
+		Timing: livetasks.Timing{Poll: 20 * time.Millisecond, Repeat: 20 * time.Millisecond, Timeout: 5 * time.Second},
+	}
+}
+
+// startWorker runs a worker until the end of the test, or until it is stopped.
+func startWorker(t *testing.T, w *livetasks.Worker) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.RunLive(ctx)
+		w.Run(ctx)
 	}()
 	stop = func() {
 		cancel()
@@ -77,15 +86,15 @@ func mustConnect(t *testing.T, s *Service, livekit *fakeLiveKit, room *usherv1.R
 	return c
 }
 
-func TestRunLive_closesDeletedRoom(t *testing.T) {
+func TestTasks_closesDeletedRoom(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 500 * time.Millisecond
+		s.Tasks.Keep = 500 * time.Millisecond
 		alice := mustUser(t, db, "Alice")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
 		c := mustConnect(t, s, livekit, room, alice)
-		startWorker(t, s)
+		startWorker(t, workerOf(s))
 		if _, err := s.DeleteRoom(as(t, alice), &usherv1.DeleteRoomRequest{Room: room.GetId()}); err != nil {
 			t.Fatal(err)
 		}
@@ -96,26 +105,26 @@ func TestRunLive_closesDeletedRoom(t *testing.T) {
 	})
 }
 
-// TestRunLive_comesBack: LiveKit gives whoever connects another token, so coming back in time again and again leads nowhere.
-func TestRunLive_comesBack(t *testing.T) {
+// TestTasks_comesBack: LiveKit gives whoever connects another token, so coming back in time again and again leads nowhere.
+func TestTasks_comesBack(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = time.Second
+		s.Tasks.Keep = time.Second
 		alice, bob := mustUser(t, db, "Alice"), mustUser(t, db, "Bob")
 		deleted := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
 		open := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{AccessLevel: public})
 		mustConnect(t, s, livekit, open, alice)
 		inDeleted, inOpen := mustConnect(t, s, livekit, deleted, nil), mustConnect(t, s, livekit, open, bob)
-		startWorker(t, s)
+		startWorker(t, workerOf(s))
 		if _, err := s.DeleteRoom(as(t, alice), &usherv1.DeleteRoomRequest{Room: deleted.GetId()}); err != nil {
 			t.Fatal(err)
 		}
 		must(t, db, func(tx *ent.Client) (any, error) {
 			return nil, tx.User.UpdateOne(bob).SetActive(false).Exec(t.Context())
 		})
-		mustTask(t, s, livetask.KindRemoveUser, bob.ID, s.TaskLife)
-		for begin := time.Now(); time.Since(begin) < 3*s.TaskLife; {
+		mustTask(t, s, livetask.KindRemoveUser, bob.ID, s.Tasks.Keep)
+		for begin := time.Now(); time.Since(begin) < 3*s.Tasks.Keep; {
 			livekit.connect(t, inDeleted.GetToken())
 			livekit.connect(t, inOpen.GetToken())
 			eventually(t, "both are out", func() bool {
@@ -130,13 +139,14 @@ func TestRunLive_comesBack(t *testing.T) {
 	})
 }
 
-// TestRunLive_atOnce: what this process commits does not wait until the table is looked at again.
-func TestRunLive_atOnce(t *testing.T) {
+// TestTasks_atOnce: what this process commits does not wait until the table is looked at again.
+func TestTasks_atOnce(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.Worker.Poll = time.Hour
-		startWorker(t, s)
+		w := workerOf(s)
+		w.Timing.Poll = time.Hour
+		startWorker(t, w)
 		alice := mustUser(t, db, "Alice")
 		for range 3 {
 			room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
@@ -149,7 +159,7 @@ func TestRunLive_atOnce(t *testing.T) {
 	})
 }
 
-func TestRunLive_syncsRoom(t *testing.T) {
+func TestTasks_syncsRoom(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
@@ -160,7 +170,7 @@ func TestRunLive_syncsRoom(t *testing.T) {
 		}
 		phone := meeting.Participant{Identity: "sip_+33100000000", DisplayName: "Phone", Sources: []usherv1.TrackSource{microphone}}
 		livekit.meetings[uuid.MustParse(room.GetId())].people[phone.Identity] = phone
-		startWorker(t, s)
+		startWorker(t, workerOf(s))
 		if _, err := s.UpdateMember(as(t, p.anna), update(room, p.anna, plainMember)); err != nil {
 			t.Fatal(err)
 		}
@@ -210,8 +220,8 @@ func TestRunLive_syncsRoom(t *testing.T) {
 	})
 }
 
-// TestRunLive_syncsLongNames: a name that LiveKit takes in a token and not in a change keeps nobody what they were.
-func TestRunLive_syncsLongNames(t *testing.T) {
+// TestTasks_syncsLongNames: a name that LiveKit takes in a token and not in a change keeps nobody what they were.
+func TestTasks_syncsLongNames(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
@@ -226,18 +236,18 @@ func TestRunLive_syncsLongNames(t *testing.T) {
 		if _, err := s.UpdateMember(as(t, p.olga), update(room, p.anna, plainMember)); err != nil {
 			t.Fatal(err)
 		}
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		if got := livekit.people(room.GetId())[name]; got.Attributes["room_role"] != "member" || len(got.Sources) != len(s.Defaults.Sources) {
 			t.Errorf("after the demotion: %v", got)
 		}
 	})
 }
 
-func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
+func TestTasks_syncGoesOnPastOneThatFails(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 0
+		s.Tasks.Keep = 0
 		p := mustPeople(t, db)
 		room := mustRoom(t, s, p.olga, &usherv1.CreateRoomRequest{AccessLevel: public})
 		for _, u := range []*ent.User{p.anna, p.mona, p.nina} {
@@ -252,7 +262,7 @@ func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
 			return nil
 		})
 		mustTask(t, s, livetask.KindSyncRoom, uuid.MustParse(room.GetId()), 0)
-		s.runDue(t.Context())
+		workerOf(s).RunDue(t.Context())
 		promoted := 0
 		for _, participant := range livekit.people(room.GetId()) {
 			if participant.Attributes["room_role"] == "administrator" {
@@ -262,7 +272,7 @@ func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
 		if promoted != 1 || len(tasks(t, s)) != 1 {
 			t.Errorf("%d promoted, %d tasks; want 1 and 1", promoted, len(tasks(t, s)))
 		}
-		startWorker(t, s)
+		startWorker(t, workerOf(s))
 		eventually(t, "the task is done", func() bool { return len(tasks(t, s)) == 0 })
 		for name, participant := range livekit.people(room.GetId()) {
 			if participant.Attributes["room_role"] != "administrator" {
@@ -272,7 +282,7 @@ func TestRunLive_syncGoesOnPastOneThatFails(t *testing.T) {
 	})
 }
 
-func TestRunLive_removesUser(t *testing.T) {
+func TestTasks_removesUser(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
@@ -294,7 +304,7 @@ func TestRunLive_removesUser(t *testing.T) {
 		}
 		setActive(false)
 		mustTask(t, s, livetask.KindRemoveUser, bob.ID, time.Minute)
-		stop := startWorker(t, s)
+		stop := startWorker(t, workerOf(s))
 		out := func() bool {
 			for _, room := range rooms {
 				people := livekit.people(room.GetId())
@@ -311,18 +321,18 @@ func TestRunLive_removesUser(t *testing.T) {
 		stop()
 		setActive(true)
 		livekit.connect(t, c.GetToken())
-		s.runTask(t.Context(), tasks(t, s)[0])
+		workerOf(s).Do(t.Context(), tasks(t, s)[0])
 		if _, in := livekit.people(rooms[0].GetId())["Bob"]; !in {
 			t.Error("an active user was removed")
 		}
 	})
 }
 
-func TestRunLive_livekitDown(t *testing.T) {
+func TestTasks_livekitDown(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 0
+		s.Tasks.Keep = 0
 		alice := mustUser(t, db, "Alice")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
 		mustConnect(t, s, livekit, room, alice)
@@ -330,7 +340,7 @@ func TestRunLive_livekitDown(t *testing.T) {
 		mustTask(t, s, livetask.KindCloseRoom, uuid.MustParse(room.GetId()), 0)
 		mustTask(t, s, livetask.KindSyncRoom, uuid.MustParse(room.GetId()), 0)
 		mustTask(t, s, livetask.KindRemoveUser, uuid.New(), 0)
-		startWorker(t, s)
+		startWorker(t, workerOf(s))
 		eventually(t, "each was tried three times", func() bool {
 			all := tasks(t, s)
 			return len(all) == 3 && !slices.ContainsFunc(all, func(task *ent.LiveTask) bool { return task.Attempts < 3 })
@@ -343,13 +353,14 @@ func TestRunLive_livekitDown(t *testing.T) {
 	})
 }
 
-// TestRunLive_slow: a call that hangs is given up, and holds up no other task.
-func TestRunLive_slow(t *testing.T) {
+// TestTasks_slow: a call that hangs is given up, and holds up no other task.
+func TestTasks_slow(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 0
-		s.Worker.Timeout = 300 * time.Millisecond
+		s.Tasks.Keep = 0
+		w := workerOf(s)
+		w.Timing.Timeout = 300 * time.Millisecond
 		var hung atomic.Int32
 		livekit.intercept(func(ctx context.Context, call string) error {
 			if call != "LiveRooms" || hung.Add(1) > 1 {
@@ -363,7 +374,7 @@ func TestRunLive_slow(t *testing.T) {
 		mustConnect(t, s, livekit, room, alice)
 		mustTask(t, s, livetask.KindRemoveUser, uuid.New(), 0)
 		mustTask(t, s, livetask.KindCloseRoom, uuid.MustParse(room.GetId()), 0)
-		startWorker(t, s)
+		startWorker(t, w)
 		eventually(t, "the meeting is closed", func() bool { return livekit.people(room.GetId()) == nil })
 		eventually(t, "both are done", func() bool { return len(tasks(t, s)) == 0 })
 		if hung.Load() < 2 {
@@ -372,14 +383,15 @@ func TestRunLive_slow(t *testing.T) {
 	})
 }
 
-// TestRunLive_crash: a worker that dies after it took a task loses it to another one.
-func TestRunLive_crash(t *testing.T) {
+// TestTasks_crash: a worker that dies after it took a task loses it to another one.
+func TestTasks_crash(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 0
+		s.Tasks.Keep = 0
 		// The dead worker holds its task for twice as long: longer than a busy machine takes to look.
-		s.Worker.Timeout = 2 * time.Second
+		w := workerOf(s)
+		w.Timing.Timeout = 2 * time.Second
 		alice := mustUser(t, db, "Alice")
 		room := mustRoom(t, s, alice, &usherv1.CreateRoomRequest{})
 		mustConnect(t, s, livekit, room, alice)
@@ -388,27 +400,27 @@ func TestRunLive_crash(t *testing.T) {
 			runtime.Goexit() // nothing after this runs, as if the process were killed
 			return nil
 		})
-		s.runDue(t.Context())
+		w.RunDue(t.Context())
 		if left := tasks(t, s); len(left) != 1 || left[0].ID != task.ID || left[0].Attempts != 1 || !left[0].NextTime.After(now()) {
 			t.Fatalf("after the crash: %v", left)
 		}
 		livekit.intercept(nil)
 		livekit.took()
-		s.runDue(t.Context())
+		w.RunDue(t.Context())
 		if calls := livekit.took(); len(calls) != 0 {
 			t.Errorf("a task that somebody holds was done: %v", calls)
 		}
-		startWorker(t, s)
+		startWorker(t, w)
 		eventually(t, "the task is done by another one", func() bool { return len(tasks(t, s)) == 0 && livekit.people(room.GetId()) == nil })
 	})
 }
 
-// TestRunLive_replicas: of several workers each task is done by one.
-func TestRunLive_replicas(t *testing.T) {
+// TestTasks_replicas: of several workers each task is done by one.
+func TestTasks_replicas(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.TaskLife = 0
+		s.Tasks.Keep = 0
 		const n = 40
 		for range n {
 			mustTask(t, s, livetask.KindCloseRoom, uuid.New(), 0)
@@ -416,7 +428,7 @@ func TestRunLive_replicas(t *testing.T) {
 		for range 3 {
 			replica, _ := newService(t, db)
 			replica.LiveKit = livekit
-			startWorker(t, replica)
+			startWorker(t, workerOf(replica))
 		}
 		eventually(t, "all are done", func() bool { return len(tasks(t, s)) == 0 })
 		if calls := livekit.took(); len(calls) != n {
@@ -425,12 +437,13 @@ func TestRunLive_replicas(t *testing.T) {
 	})
 }
 
-// TestRunLive_stops: a worker that is stopped in the middle puts its task back.
-func TestRunLive_stops(t *testing.T) {
+// TestTasks_stops: a worker that is stopped in the middle puts its task back.
+func TestTasks_stops(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)
-		s.Worker.Timeout = time.Hour
+		w := workerOf(s)
+		w.Timing.Timeout = time.Hour
 		working := make(chan struct{})
 		livekit.intercept(func(ctx context.Context, _ string) error {
 			close(working)
@@ -438,7 +451,7 @@ func TestRunLive_stops(t *testing.T) {
 			return ctx.Err()
 		})
 		mustTask(t, s, livetask.KindCloseRoom, uuid.New(), 0)
-		stop := startWorker(t, s)
+		stop := startWorker(t, w)
 		<-working
 		stop()
 		if task := tasks(t, s)[0]; task.NextTime.After(now().Add(time.Second)) {
@@ -467,7 +480,7 @@ func TestServed_isOneWay(t *testing.T) {
 			mustTask(t, s, livetask.KindRemoveUser, room, time.Minute),
 		}
 		_, errs := inParallel(len(equal), func(i int) (any, error) {
-			s.runTask(t.Context(), equal[i])
+			workerOf(s).Do(t.Context(), equal[i])
 			return nil, nil
 		})
 		if err := errors.Join(errs...); err != nil {
@@ -476,7 +489,7 @@ func TestServed_isOneWay(t *testing.T) {
 		if n := len(tasks(t, s)); n != 1+1+len(others) {
 			t.Errorf("%d tasks left, want one of the equal ones and the others", n)
 		}
-		s.runTask(t.Context(), last)
+		workerOf(s).Do(t.Context(), last)
 		var got, want []string
 		for _, task := range tasks(t, s) {
 			got = append(got, task.ID.String())
