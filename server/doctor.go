@@ -10,16 +10,13 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/usher-meet/usher/ent/migrations"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/adapter/livekit"
-	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/meeting"
-	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -46,7 +43,6 @@ type doctor struct {
 	DoctorOptions
 	db      *dbtx.DB
 	livekit *livekit.Client
-	parts   *parts
 }
 
 // Doctor looks at what a server with these settings stands on.
@@ -248,11 +244,7 @@ func (d *doctor) webhookKeys() string {
 
 // checkTelephony checks trunks and dispatch rules.
 func (d *doctor) checkTelephony(ctx context.Context) {
-	d.parts = &parts{
-		config: d.Config, log: slog.New(slog.DiscardHandler), db: d.db, livekit: d.livekit, metrics: prometheus.NewRegistry(),
-		keys: auth.NewKeys([]byte(d.Config.Secret), nil), limiter: &ratelimit.Limiter{},
-	}
-	s := d.parts.telephonyService()
+	s := newSurvey(d.Config, d.db, d.livekit, slog.New(slog.DiscardHandler))
 	if !d.Config.Telephony.Enabled {
 		d.good("trunks", "telephony is switched off by USHER_TELEPHONY_ENABLED")
 		return

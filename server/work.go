@@ -8,32 +8,37 @@ import (
 	"github.com/usher-meet/usher/server/telephony/callers"
 )
 
-// registerWork says who does which jobs, what is done again and again, and who listens to LiveKit. What they do is in the
-// services.
-func (p *parts) registerWork() {
-	dialIn := &inbox.DialIn{LiveKit: p.livekit, Telephony: p.telephony}
-	p.inbox.Handlers = []inbox.Handler{
+// eventHandlers are those who listen to LiveKit's events.
+func (s *services) eventHandlers(b *base) []inbox.Handler {
+	dialIn := &inbox.DialIn{LiveKit: b.livekit, Telephony: s.telephony}
+	return []inbox.Handler{
 		{
-			Name: "rooms", Handle: p.rooms.FollowMeeting,
+			Name: "rooms", Handle: s.rooms.FollowMeeting,
 			Types: []meeting.EventType{meeting.RoomStarted, meeting.RoomFinished, meeting.ParticipantJoined},
 		},
 		{
 			Name: "dial-in", Handle: dialIn.Follow,
 			Types: []meeting.EventType{meeting.RoomFinished, meeting.ParticipantJoined, meeting.ParticipantLeft, meeting.ParticipantAborted},
 		},
-		{Name: "callers", Types: callers.Events, Handle: p.callers.Handle, Immediately: p.callers.Immediately},
-		{Name: "recordings", Types: recordings.Events, Handle: p.recordings.Handle},
+		{Name: "callers", Types: callers.Events, Handle: s.callers.Handle, Immediately: s.callers.Immediately},
+		{Name: "recordings", Types: recordings.Events, Handle: s.recordings.Handle},
 	}
-	p.inbox.Register(p.work)
-	p.recordings.Register(p.work, p.config.Recording.Sweep)
-	p.work.Every("rooms.meetings", p.config.LiveKit.Sweep, p.rooms.SweepMeetings)
-	p.work.Daily("rooms.clean_up", p.config.Keep.CleanUpAt, p.rooms.CleanUp)
-	jobs.Handle(p.work, p.invitations.Send)
-	if contacts := p.contacts(); contacts != nil {
-		jobs.Handle(p.work, contacts.Add)
+}
+
+// registerWork says who does which jobs, and what is done again and again. What LiveKit's events did not tell, because one was
+// lost, the sweeps find.
+func (s *services) registerWork(b *base) {
+	c, cleanUpAt := b.config, b.config.Keep.CleanUpAt
+	s.inbox.Register(s.work)
+	s.recordings.Register(s.work, c.Recording.Sweep)
+	jobs.Handle(s.work, s.invitations.Send)
+	if contacts := newContacts(b, s.jobs); contacts != nil {
+		jobs.Handle(s.work, contacts.Add)
 	}
-	p.work.Every("invitations.sweep", p.config.Mail.Sweep, p.invitations.Sweep)
-	p.work.Daily("invitations.clean_up", p.config.Keep.CleanUpAt, p.invitations.CleanUp)
-	p.work.Daily("telephony.clean_up", p.config.Keep.CleanUpAt, p.telephony.CleanUp)
-	p.work.Every("telephony.sweep", p.config.Telephony.Sweep, p.telephony.Sweep)
+	s.work.Every("rooms.meetings", c.LiveKit.Sweep, s.rooms.SweepMeetings)
+	s.work.Every("invitations.sweep", c.Mail.Sweep, s.invitations.Sweep)
+	s.work.Every("telephony.sweep", c.Telephony.Sweep, s.telephony.Sweep)
+	s.work.Daily("rooms.clean_up", cleanUpAt, s.rooms.CleanUp)
+	s.work.Daily("invitations.clean_up", cleanUpAt, s.invitations.CleanUp)
+	s.work.Daily("telephony.clean_up", cleanUpAt, s.telephony.CleanUp)
 }

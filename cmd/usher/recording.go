@@ -29,15 +29,14 @@ type recordingCommands struct {
 }
 
 // operatorRecordings is the part of the recordings that needs the database only. What follows is done by a running server.
-func operatorRecordings(db *dbtx.DB, config *settings.Config) (*recordings.Service, error) {
+func operatorRecordings(db *dbtx.DB, config *settings.Config) (*recordings.Records, error) {
 	client, err := jobs.New(db, nil, jobs.Options{})
 	if err != nil {
 		return nil, err
 	}
-	return &recordings.Service{
-		DB: db, Jobs: client, Log: slog.New(slog.DiscardHandler),
-		Tasks: livetasks.NewQueue(config.LiveKit.TokenLife),
-		Rules: recordings.Rules{Life: config.Recording.Life()},
+	return &recordings.Records{
+		DB: db, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife), Jobs: client, Life: config.Recording.Life(),
+		Log: slog.New(slog.DiscardHandler),
 	}, nil
 }
 
@@ -137,7 +136,7 @@ func (c recordingListCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	found, err := service.ListForOperator(ctx, filter)
+	found, err := service.List(ctx, filter)
 	if err != nil {
 		return err
 	}
@@ -180,7 +179,7 @@ Examples:
 
 // Run implements `usher recording resend`.
 func (c recordingResendCommand) Run(ctx context.Context, p *program) error {
-	return onRecording(ctx, p, c.Recording, "resent", "It is sent again.", (*recordings.Service).Resend)
+	return onRecording(ctx, p, c.Recording, "resent", "It is sent again.", (*recordings.Records).Resend)
 }
 
 type recordingFailCommand struct {
@@ -202,12 +201,12 @@ func (c recordingFailCommand) Run(ctx context.Context, p *program) error {
 	if err := p.confirm(c.Yes, "Give the recording up, and delete what was recorded?"); err != nil {
 		return err
 	}
-	return onRecording(ctx, p, c.Recording, "failed", "It has failed.", (*recordings.Service).Fail)
+	return onRecording(ctx, p, c.Recording, "failed", "It has failed.", (*recordings.Records).Fail)
 }
 
 // onRecording does something to one recording, and says so.
 func onRecording(
-	ctx context.Context, p *program, ref, done, text string, do func(s *recordings.Service, ctx context.Context, id uuid.UUID) error,
+	ctx context.Context, p *program, ref, done, text string, do func(s *recordings.Records, ctx context.Context, id uuid.UUID) error,
 ) error {
 	id, err := uuid.Parse(ref)
 	if err != nil {

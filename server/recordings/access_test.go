@@ -397,7 +397,7 @@ func TestMediaAuthTable(t *testing.T) {
 	run(f, func(tx *ent.Client) (any, error) {
 		return nil, tx.Recording.UpdateOne(old).SetSaveTime(time.Now().Add(-48 * time.Hour)).Exec(t.Context())
 	})
-	f.Rules.Life = 24 * time.Hour
+	f.Life = 24 * time.Hour
 	deleted := f.savedRecording(g.ada, screen)
 	if _, err := f.DeleteRecording(f.as(g.ada), &usherv1.DeleteRecordingRequest{RecordingId: deleted.ID.String()}); err != nil {
 		t.Fatal(err)
@@ -526,7 +526,7 @@ func TestExpiredIsNotServed(t *testing.T) {
 	if got := g.direct("ada", path, nil).Code; got != 200 {
 		t.Fatalf("before: %d", got)
 	}
-	g.Rules.Life = time.Nanosecond
+	g.Life = time.Nanosecond
 	if direct, proxy := g.direct("ada", path, nil).Code, g.proxy("ada", path).Code; direct != 404 || proxy != 403 {
 		t.Errorf("after: %d directly, %d through a proxy, want 404 and 403", direct, proxy)
 	}

@@ -139,7 +139,7 @@ func (s *Service) delete(ctx context.Context, id string) (*ent.Recording, error)
 }
 
 // RoomDeleted deletes all recordings of a room that is deleted, in the transaction that does it. One that goes on is stopped.
-func (s *Service) RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
+func (s *Records) RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	_, err := tx.RecordingAccess.Delete().Where(recordingaccess.HasRecordingWith(recording.RoomID(room))).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("delete accesses to recordings of %s: %w", room, err)

@@ -98,14 +98,14 @@ func hasFile(r *ent.Recording) bool {
 }
 
 // expireTime is when the file of a recording expires; zero for never.
-func (s *Service) expireTime(r *ent.Recording) time.Time {
-	if s.Rules.Life == 0 || r.Keep || r.SaveTime == nil {
+func (s *Records) expireTime(r *ent.Recording) time.Time {
+	if s.Life == 0 || r.Keep || r.SaveTime == nil {
 		return time.Time{}
 	}
-	return r.SaveTime.UTC().Add(s.Rules.Life)
+	return r.SaveTime.UTC().Add(s.Life)
 }
 
-func (s *Service) expired(r *ent.Recording) bool {
+func (s *Records) expired(r *ent.Recording) bool {
 	t := s.expireTime(r)
 	return !t.IsZero() && !time.Now().Before(t)
 }

@@ -50,8 +50,9 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	}
 	w := &outside{egresses: map[string]*egress{}, live: map[uuid.UUID]bool{}, files: map[string]int64{}, told: map[uuid.UUID]int{}}
 	return &fixture{t: t, outside: w, jobs: client, Service: &Service{
-		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: w, Files: (*storageOf)(w), Tasks: w, Jobs: steppedJobs{w, client}, Notifier: w, Summary: w, Log: slog.New(slog.DiscardHandler),
+		Records: Records{DB: db, Tasks: w, Jobs: steppedJobs{w, client}, Log: slog.New(slog.DiscardHandler)},
+		Keys:    auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
+		LiveKit: w, Files: (*storageOf)(w), Notifier: w, Summary: w,
 		Bucket: "bucket", IdempotencyLife: time.Hour, Timing: hurried,
 		Rules: Rules{Modes: []usherv1.RecordingMode{screen, transcript}, Folder: "recordings", TranscriptDownload: true},
 	}}

@@ -70,7 +70,7 @@ const (
 )
 
 // notifyLater has people told of a recording, in the transaction that saves it.
-func (s *Service) notifyLater(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
+func (s *Records) notifyLater(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
 	return s.Jobs.Enqueue(ctx, tx, NotifyJob{RecordingID: id}, jobs.KeepTrying(notifyFor))
 }
 

@@ -34,8 +34,8 @@ type Filter struct {
 	Limit int
 }
 
-// ListForOperator lists recordings for the operator, newest first, with those that have access.
-func (s *Service) ListForOperator(ctx context.Context, f Filter) ([]*ent.Recording, error) {
+// List lists recordings for the operator, newest first, with those that have access.
+func (s *Records) List(ctx context.Context, f Filter) ([]*ent.Recording, error) {
 	query := s.DB.Read.Recording.Query().Where(recording.DeleteTimeIsNil()).
 		WithAccesses(func(q *ent.RecordingAccessQuery) {
 			q.WithUser().Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID())
@@ -55,7 +55,7 @@ func (s *Service) ListForOperator(ctx context.Context, f Filter) ([]*ent.Recordi
 }
 
 // Resend has everybody told again that a recording is there, whoever was told already.
-func (s *Service) Resend(ctx context.Context, id uuid.UUID) error {
+func (s *Records) Resend(ctx context.Context, id uuid.UUID) error {
 	r, err := s.known(ctx, id)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *Service) Resend(ctx context.Context, id uuid.UUID) error {
 }
 
 // Fail gives up a recording that does not end: its room is free, and a recorder or file that comes after all is removed.
-func (s *Service) Fail(ctx context.Context, id uuid.UUID) error {
+func (s *Records) Fail(ctx context.Context, id uuid.UUID) error {
 	for range maxMoves {
 		r, err := s.known(ctx, id)
 		if err != nil {
@@ -93,7 +93,7 @@ func (s *Service) Fail(ctx context.Context, id uuid.UUID) error {
 	return ErrOver // a server moves it all the time: it is not stuck
 }
 
-func (s *Service) known(ctx context.Context, id uuid.UUID) (*ent.Recording, error) {
+func (s *Records) known(ctx context.Context, id uuid.UUID) (*ent.Recording, error) {
 	r, err := s.DB.Read.Recording.Query().Where(recording.ID(id), recording.DeleteTimeIsNil()).Only(ctx)
 	if ent.IsNotFound(err) {
 		return nil, ErrUnknown

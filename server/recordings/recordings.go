@@ -60,7 +60,7 @@ var (
 // Service serves usher.v1.RecordingsService, and what belongs to it beside the API. Every field is required unless it says
 // otherwise.
 type Service struct {
-	DB      *dbtx.DB
+	Records
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
 	// StartLimit is by room.
@@ -68,13 +68,10 @@ type Service struct {
 	LiveKit    liveKit
 	// Files is nil where nothing is recorded.
 	Files Files
-	Tasks liveTasks
-	Jobs  enqueuer
 	// Notifier tells people by mail; nil where no mail is sent.
 	Notifier notifier
 	// Summary tells the summary service of transcripts; nil where there is none.
 	Summary summary
-	Log     *slog.Logger
 	// Bucket is what storage events must name; empty for a folder.
 	Bucket string
 	Rules  Rules
@@ -83,14 +80,24 @@ type Service struct {
 	Timing          Timing
 }
 
+// Records changes recordings in the database. The server does what follows from it, so the commands for operators need no more
+// than this. Every field is required.
+type Records struct {
+	DB    *dbtx.DB
+	Tasks liveTasks
+	Jobs  enqueuer
+	// Life is how long a file is kept; 0 for ever.
+	Life time.Duration
+	Log  *slog.Logger
+}
+
 // Rules are what operators decide about recordings.
 type Rules struct {
 	// Modes that may be recorded.
 	Modes []usherv1.RecordingMode
 	// Folder in the storage: one name, of letters, digits, '.', '_' and '-'.
 	Folder string
-	// Life is how long a file is kept; 0 for ever. DeleteExpired has this server delete it then.
-	Life          time.Duration
+	// DeleteExpired has this server delete files that have expired.
 	DeleteExpired bool
 	// MaxLength of a recording; 0 for no limit.
 	MaxLength time.Duration

@@ -313,7 +313,7 @@ func TestExpiry(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		f := newFixture(t, db)
-		f.Rules.Life = time.Hour
+		f.Life = time.Hour
 		ada := f.user("Ada")
 		room := f.room(map[any]usherv1.Role{ada: owner})
 		ids := [2]string{}
@@ -326,7 +326,7 @@ func TestExpiry(t *testing.T) {
 		if err != nil || !got.GetRecording().GetKeep() || got.GetRecording().GetExpireTime() != nil {
 			t.Fatalf("kept: %v, %v", got, err)
 		}
-		f.Rules.Life = time.Nanosecond
+		f.Life = time.Nanosecond
 		gone, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: ids[0]})
 		if err != nil || !gone.GetRecording().GetExpired() || gone.GetRecording().GetDownloadable() || gone.GetRecording().GetMediaPath() != "" {
 			t.Errorf("expired: %v, %v", gone, err)

@@ -193,11 +193,11 @@ func (s *Service) dropForgotten(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("delete forgotten recordings: %w", err)
 		}
-		if s.Rules.Life == 0 || !s.Rules.DeleteExpired {
+		if s.Life == 0 || !s.Rules.DeleteExpired {
 			return nil
 		}
 		_, err = tx.Recording.Update().
-			Where(recording.StatusIn(withFile...), recording.Keep(false), recording.SaveTimeLT(now().Add(-s.Rules.Life)),
+			Where(recording.StatusIn(withFile...), recording.Keep(false), recording.SaveTimeLT(now().Add(-s.Life)),
 				recording.PurgeTimeIsNil(), recording.SizeBytesGT(0)).
 			SetPurgeTime(now()).Save(ctx)
 		if err != nil {

@@ -58,7 +58,7 @@ type change struct {
 
 // transition makes a move, unless the recording has another status than r says by now. It is one statement, so of two that decide
 // on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
-func (s *Service) transition(ctx context.Context, r *ent.Recording, m change) (made bool, err error) {
+func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (made bool, err error) {
 	if !mayFollow(r.Status, m.to) {
 		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, m.to, r.Status)
 	}
@@ -93,7 +93,7 @@ func (s *Service) transition(ctx context.Context, r *ent.Recording, m change) (m
 }
 
 // follow writes what follows from a status: people are told that the file is there, and the meeting sees how far it is.
-func (s *Service) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, to usherv1.RecordingStatus) error {
+func (s *Records) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, to usherv1.RecordingStatus) error {
 	if to == saved && r.DeleteTime == nil {
 		if err := s.notifyLater(ctx, tx, r.ID); err != nil {
 			return err

@@ -102,7 +102,7 @@ func (s *Service) requireLive(ctx context.Context, id uuid.UUID) error {
 }
 
 // isLive reports whether somebody is in the meeting of a room who came by browser.
-func (s *Service) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
+func (s *Survey) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
 	people, err := s.LiveKit.Participants(ctx, id)
 	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return false, err

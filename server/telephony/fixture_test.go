@@ -62,12 +62,12 @@ func newFixture(t *testing.T, db *dbtx.DB, trunks int) *fixture {
 	for _, number := range numbers[:trunks] {
 		w.trunks = append(w.trunks, w.bridge.Trunk("test", number))
 	}
-	w.Service, w.client = w.redrawPIN(db)
+	w.Service, w.client = w.replica(db)
 	return w
 }
 
-// redrawPIN makes one more server of the same instance.
-func (w *fixture) redrawPIN(db *dbtx.DB) (*Service, *livekit.Client) {
+// replica makes one more server of the same instance.
+func (w *fixture) replica(db *dbtx.DB) (*Service, *livekit.Client) {
 	w.t.Helper()
 	c, err := livekit.New(livekit.Config{URL: w.gate.url, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret})
 	if err != nil {
@@ -77,9 +77,10 @@ func (w *fixture) redrawPIN(db *dbtx.DB) (*Service, *livekit.Client) {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.registry = prometheus.NewRegistry()
 	s := &Service{
-		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
-		LiveKit: c, Invitations: noInvitations{}, Log: log, Metrics: NewMetrics(w.registry),
-		Trunks: &Trunks{LiveKit: c, Enabled: true, Log: log}, Random: rand.Reader, PINLength: 10, Rest: 365 * 24 * time.Hour, Lease: 30 * time.Second,
+		Survey: Survey{DB: db, LiveKit: c, Trunks: &Trunks{LiveKit: c, Enabled: true, Log: log}},
+		Keys:   auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
+		Invitations: noInvitations{}, Log: log, Metrics: NewMetrics(w.registry),
+		Random: rand.Reader, PINLength: 10, Rest: 365 * 24 * time.Hour, Lease: 30 * time.Second,
 	}
 	for _, id := range w.trunks {
 		s.Trunks.Configured = append(s.Trunks.Configured, ConfiguredTrunk{ID: id})

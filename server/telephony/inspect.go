@@ -4,10 +4,20 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/usher-meet/usher/server/dbtx"
 )
 
+// Survey compares the dispatch rules that LiveKit has with those that it should have. It draws no PIN and changes nothing.
+// Every field is required.
+type Survey struct {
+	DB      *dbtx.DB
+	LiveKit liveKit
+	Trunks  *Trunks
+}
+
 // Inspect says what is wrong with LiveKit's dispatch rules, as sentences for the operator. It changes nothing.
-func (s *Service) Inspect(ctx context.Context) (problems []string, err error) {
+func (s *Survey) Inspect(ctx context.Context) (problems []string, err error) {
 	trunks := s.Trunks.inUse(ctx)
 	if len(trunks) == 0 {
 		return nil, nil
@@ -33,7 +43,7 @@ func (s *Service) Inspect(ctx context.Context) (problems []string, err error) {
 }
 
 // clashes are rules, of whoever, that keep others from being used.
-func (s *Service) clashes(ctx context.Context, trunks []Trunk) (problems []string, err error) {
+func (s *Survey) clashes(ctx context.Context, trunks []Trunk) (problems []string, err error) {
 	rules, err := s.LiveKit.ListRules(ctx, ids(trunks)...)
 	if err != nil {
 		return nil, err

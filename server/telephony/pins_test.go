@@ -29,7 +29,7 @@ import (
 func quiet(t *testing.T, db *dbtx.DB, trunks ...string) *fixture {
 	t.Helper()
 	w := &fixture{t: t, log: &testenv.Log{}, trunks: trunks, gate: newGate(t, "http://127.0.0.1:1")}
-	w.Service, w.client = w.redrawPIN(db)
+	w.Service, w.client = w.replica(db)
 	w.Trunks.LiveKit = knownTrunks(nil)
 	for i := range w.Trunks.Configured {
 		w.Trunks.Configured[i].Numbers = []string{numbers[i]}

@@ -80,7 +80,7 @@ func TestOneRulePerRoom_concurrent(t *testing.T) {
 			w := newFixture(t, mustDB(t, address), 1)
 			servers := []*Service{w.Service}
 			for range 2 {
-				s, _ := w.redrawPIN(mustDB(t, address))
+				s, _ := w.replica(mustDB(t, address))
 				servers = append(servers, s)
 			}
 			room := w.room(waiting)
@@ -259,7 +259,7 @@ func TestSettle_movesToAnotherTrunk(t *testing.T) {
 		w.join(room)
 		w.mustOpen(room)
 		old := w.pinOf(room)
-		moved, _ := w.redrawPIN(db)
+		moved, _ := w.replica(db)
 		moved.Trunks.Configured = all[1:]
 		w.Service = moved
 		w.mustOpen(room)

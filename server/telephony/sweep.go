@@ -49,7 +49,7 @@ type situation struct {
 }
 
 // survey compares rooms, rules and meetings. It draws no PIN and changes nothing.
-func (s *Service) survey(ctx context.Context) ([]*situation, error) {
+func (s *Survey) survey(ctx context.Context) ([]*situation, error) {
 	all := map[uuid.UUID]*situation{}
 	of := func(id uuid.UUID) *situation {
 		if all[id] == nil {
@@ -84,7 +84,7 @@ func (s *Service) survey(ctx context.Context) ([]*situation, error) {
 }
 
 // addWanted adds what rooms should have.
-func (s *Service) addWanted(ctx context.Context, trunks []Trunk, of func(uuid.UUID) *situation) error {
+func (s *Survey) addWanted(ctx context.Context, trunks []Trunk, of func(uuid.UUID) *situation) error {
 	if len(trunks) == 0 {
 		return nil
 	}

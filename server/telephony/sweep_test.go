@@ -304,7 +304,7 @@ func TestSweep_telephonyOff(t *testing.T) {
 		room := w.room(direct)
 		w.join(room)
 		w.mustOpen(room)
-		off, _ := w.redrawPIN(db)
+		off, _ := w.replica(db)
 		off.Trunks.Enabled = false
 		w.Service = off
 		w.wantSweep("created 0, deleted 1, repaired 0")

@@ -23,7 +23,6 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
-	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
@@ -39,13 +38,11 @@ var (
 
 // Service serves usher.v1.TelephonyService. Every field is required.
 type Service struct {
-	DB      *dbtx.DB
+	Survey
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
 	// RotateLimit is by room.
 	RotateLimit ratelimit.Limit
-	LiveKit     liveKit
-	Trunks      *Trunks
 	Invitations invitations
 	Log         *slog.Logger
 	Metrics     *Metrics

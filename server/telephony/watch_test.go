@@ -158,7 +158,7 @@ func TestRotateLive(t *testing.T) {
 		idle := w.room(direct)
 		w.mustDialIn(idle)
 		before[idle] = w.pinOf(idle)
-		second, _ := w.redrawPIN(db)
+		second, _ := w.replica(db)
 		alarm := func() {
 			t.Helper()
 			var group sync.WaitGroup

@@ -198,12 +198,12 @@ func BenchmarkPIN(b *testing.B) {
 	db := testenv.Postgres(b)
 	log := slog.New(slog.DiscardHandler)
 	s := &telephony.Service{
-		DB: db, Keys: auth.NewKeys([]byte(secret), nil), Limiter: &ratelimit.Limiter{}, Log: log,
-		Metrics: telephony.NewMetrics(prometheus.NewRegistry()), Random: rand.Reader, PINLength: 10, Rest: time.Hour, Lease: time.Minute,
-		Trunks: &telephony.Trunks{
+		Survey: telephony.Survey{DB: db, Trunks: &telephony.Trunks{
 			LiveKit: noLiveKit{}, Enabled: true, Log: log,
 			Configured: []telephony.ConfiguredTrunk{{ID: trunk, Numbers: []string{"+33123456789"}}},
-		},
+		}},
+		Keys: auth.NewKeys([]byte(secret), nil), Limiter: &ratelimit.Limiter{}, Log: log,
+		Metrics: telephony.NewMetrics(prometheus.NewRegistry()), Random: rand.Reader, PINLength: 10, Rest: time.Hour, Lease: time.Minute,
 	}
 	draw := func() float64 {
 		var rooms []uuid.UUID

@@ -131,7 +131,7 @@ func TestConnectionLog(t *testing.T) {
 		for _, enabled := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
 			var b bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: enabled}))
-			(&parts{log: log}).newHTTPServer(nil).ErrorLog.Print(tt.text)
+			newHTTPServer(log, nil).ErrorLog.Print(tt.text)
 			want := fmt.Sprintf("level=%s msg=%q\n", tt.level, tt.want)
 			if tt.level < enabled {
 				want = ""

@@ -12,6 +12,7 @@ import (
 	"github.com/usher-meet/usher/server/adapter/brevo"
 	"github.com/usher-meet/usher/server/adapter/mail"
 	"github.com/usher-meet/usher/server/invitations"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/letter"
 	"github.com/usher-meet/usher/server/settings"
 )
@@ -19,8 +20,8 @@ import (
 // ErrMailOff means that the settings name no mail server.
 var ErrMailOff = errors.New("mail is switched off")
 
-// newPost makes what writes and sends letters.
-func newPost(c settings.Config) (*mail.Mailer, error) {
+// newMailer makes what writes and sends letters.
+func newMailer(c settings.Config) (*mail.Mailer, error) {
 	p := &mail.Mailer{Branding: c.Branding, Languages: c.Languages}
 	if c.Mail.Host == "" {
 		return p, nil
@@ -39,39 +40,39 @@ func newPost(c settings.Config) (*mail.Mailer, error) {
 // invitationRules are the figures of invitations that are no settings.
 var invitationRules = invitations.Rules{KeepTrying: 24 * time.Hour, Life: 30 * 24 * time.Hour, Again: 2 * time.Second}
 
-func (p *parts) invitationsService() *invitations.Service {
-	c, rules := p.config, invitationRules
-	rules.Enabled, rules.PerUser, rules.PerInstance = p.post.Sender != nil, c.Mail.PerUser, c.Mail.PerInstance
+func (s *services) fillInvitations(b *base) {
+	c, rules := b.config, invitationRules
+	rules.Enabled, rules.PerUser, rules.PerInstance = b.mailer.Sender != nil, c.Mail.PerUser, c.Mail.PerInstance
 	rules.Keep, rules.IdempotencyLife = c.Keep.Invitations, c.Keep.Idempotency
-	return &invitations.Service{
-		DB: p.db, Keys: p.keys, Limiter: p.limiter, ResendLimit: c.Limits.ResendInvitation, NotFoundLimit: c.Limits.NotFound,
-		Jobs: p.jobs, Rooms: p.rooms, Mailer: p.post, Telephony: p.telephony, Rules: rules,
-		TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: p.log,
+	*s.invitations = invitations.Service{
+		DB: b.db, Keys: b.keys, Limiter: b.limiter, ResendLimit: c.Limits.ResendInvitation, NotFoundLimit: c.Limits.NotFound,
+		Jobs: s.jobs, Rooms: s.rooms, Mailer: b.mailer, Telephony: s.telephony, Rules: rules,
+		TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: b.log,
 	}
 }
 
-// contacts are the contacts that a marketing service is told of, nil for none.
-func (p *parts) contacts() *brevo.Contacts {
-	c := p.config.Marketing
+// newContacts passes new accounts on to a marketing service; nil where none is set.
+func newContacts(b *base, client *jobs.Client) *brevo.Contacts {
+	c := b.config.Marketing
 	if c.BrevoKey == "" {
 		return nil
 	}
-	return &brevo.Contacts{DB: p.db, Jobs: p.jobs, Log: p.log, Service: &brevo.Client{
+	return &brevo.Contacts{DB: b.db, Jobs: client, Log: b.log, Service: &brevo.Client{
 		URL: c.BrevoURL, Key: string(c.BrevoKey), Lists: c.Lists, Attributes: c.Attributes, Timeout: c.Timeout,
 	}}
 }
 
-// newAccount is who is told of new accounts; nil for nobody.
-func (p *parts) newAccount() func(context.Context, *ent.Client, *ent.User) error {
-	if c := p.contacts(); c != nil {
-		return c.Created
+// accountCreated is called with each new account; nil where nobody is told.
+func accountCreated(c *brevo.Contacts) func(context.Context, *ent.Client, *ent.User) error {
+	if c == nil {
+		return nil
 	}
-	return nil
+	return c.Created
 }
 
 // CheckMail connects to the mail server as for a letter and sends none. It fails with [ErrMailOff] where there is none.
 func CheckMail(ctx context.Context, c settings.Config) error {
-	p, err := newPost(c)
+	p, err := newMailer(c)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func CheckMail(ctx context.Context, c settings.Config) error {
 
 // SendTestMail sends a letter that says that mail works. It fails with [ErrMailOff] where it is switched off.
 func SendTestMail(ctx context.Context, c settings.Config, to, language string) error {
-	p, err := newPost(c)
+	p, err := newMailer(c)
 	if err != nil {
 		return err
 	}

@@ -89,32 +89,33 @@ func recordingConfig(c settings.Config) *usherv1.RecordingConfig {
 	return out
 }
 
-func (p *parts) recordingsService() (*recordings.Service, error) {
-	c := p.config
-	s := &recordings.Service{
-		DB: p.db, Keys: p.keys, Limiter: p.limiter, StartLimit: c.Limits.StartRecording, LiveKit: p.livekit, Tasks: p.tasks,
-		Jobs: p.jobs, Log: p.log, Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency,
+func (s *services) fillRecordings(b *base) error {
+	c := b.config
+	*s.recordings = recordings.Service{
+		Records: recordings.Records{DB: b.db, Tasks: s.tasks, Jobs: s.jobs, Life: c.Recording.Life(), Log: b.log},
+		Keys:    b.keys, Limiter: b.limiter, StartLimit: c.Limits.StartRecording, LiveKit: b.livekit,
+		Bucket: c.Storage.Bucket, IdempotencyLife: c.Keep.Idempotency,
 		Timing: cmp.Or(c.Recording.Timing, recordings.StandardTiming),
 		Rules: recordings.Rules{
-			Modes: c.Recording.Modes, Folder: c.Recording.Folder, Life: c.Recording.Life(),
+			Modes: c.Recording.Modes, Folder: c.Recording.Folder,
 			DeleteExpired: c.Recording.DeleteExpired, MaxLength: c.Recording.MaxDuration,
 			TranscriptDownload: c.Recording.TranscriptDownload,
 		},
 	}
-	if p.files != nil { // a nil storage in the interface would not be nil
-		s.Files = p.files
+	if b.files != nil { // a nil storage in the interface would not be nil
+		s.recordings.Files = b.files
 	}
-	if p.post.Sender != nil {
-		s.Notifier = recordingMail{post: p.post, publicURL: c.PublicURL}
+	if b.mailer.Sender != nil {
+		s.recordings.Notifier = recordingMail{mailer: b.mailer, publicURL: c.PublicURL}
 	}
 	if c.Summary.URL != "" {
 		client, err := summaryClient(c.Summary.CAFile)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		s.Summary = &recordings.SummaryService{URL: c.Summary.URL, Token: string(c.Summary.Token), Client: client}
+		s.recordings.Summary = &recordings.SummaryService{URL: c.Summary.URL, Token: string(c.Summary.Token), Client: client}
 	}
-	return s, nil
+	return nil
 }
 
 // summaryClient sends its token to the address in the settings only.
@@ -133,35 +134,37 @@ func summaryClient(caFile string) (*http.Client, error) {
 
 // recordingMail tells people of recordings by mail.
 type recordingMail struct {
-	post      *mail.Mailer
+	mailer    *mail.Mailer
 	publicURL string
 }
 
 // RecordingReady sends the mail that a recording is ready.
 func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) error {
-	return m.post.RecordingReady(ctx, letter.RecordingReady{
+	return m.mailer.RecordingReady(ctx, letter.RecordingReady{
 		Envelope: letter.Envelope{ID: n.ID, To: n.To.Email, Language: n.To.Language, Timezone: n.To.Timezone, Time: n.StartTime},
 		Room:     n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
 		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime,
 	})
 }
 
-// mountRecordings mounts what belongs to recordings beside the API: their files, and the storage's events.
-func (p *parts) mountRecordings(mux *http.ServeMux, callers *auth.Authenticator) {
+// media serves the files of recordings, or says to a proxy who may have them.
+func (b *base) media(s *recordings.Service, callers *auth.Authenticator) *recordings.Media {
 	downloads := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "usher_recording_downloads_total",
 		Help: "Requests for files of recordings, by way (direct, proxy) and why they were refused; empty for those that were not.",
 	}, []string{"way", "refusal"})
-	p.metrics.MustRegister(downloads)
-	p.media = &recordings.Media{
-		Service: p.recordings, Callers: callers, ProxySecret: string(p.config.Storage.ProxySecret),
+	b.metrics.MustRegister(downloads)
+	return &recordings.Media{
+		Service: s, Callers: callers, ProxySecret: string(b.config.Storage.ProxySecret),
 		Count: func(way, refusal string) { downloads.WithLabelValues(way, refusal).Inc() },
 	}
-	mux.HandleFunc("GET /media-auth", p.media.ServeProxy)
-	mux.HandleFunc("GET /media/{folder}/{file}", p.media.ServeFile)
-	if p.config.Storage.EventSecret != "" {
-		mux.Handle("POST /webhooks/storage", recordings.StorageHook{
-			Service: p.recordings, Secret: string(p.config.Storage.EventSecret),
-		})
+}
+
+// mountRecordings mounts what belongs to recordings beside the API: their files, and the storage's events.
+func (b *base) mountRecordings(mux *http.ServeMux, s *recordings.Service, media *recordings.Media) {
+	mux.HandleFunc("GET /media-auth", media.ServeProxy)
+	mux.HandleFunc("GET /media/{folder}/{file}", media.ServeFile)
+	if b.config.Storage.EventSecret != "" {
+		mux.Handle("POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)})
 	}
 }
