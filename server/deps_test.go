@@ -31,8 +31,8 @@ const (
 	stands   = "server/internal/" // what tests and `usher dev` have in the place of real things
 )
 
-// layers says what of ours each other package may import, by names of packages or kinds. A package that is missing here fails
-// the test, so that whoever adds one says where it belongs.
+// layers says what of ours each other package may import, by names of packages or kinds. A package that is missing here
+// fails the test, so that whoever adds one says where it belongs.
 //
 //	cmd → dev → server → services, adapters → shared → gen
 var layers = map[string]string{

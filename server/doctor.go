@@ -177,13 +177,18 @@ func (d *doctor) checkLiveKit(ctx context.Context) bool {
 	}
 	d.good("livekit", "answers at %s", c.URL)
 	if ahead.Abs() > maxSkew {
-		d.bad("clock", "LiveKit's clock differs by %s from this machine's: let both keep the time (NTP)", ahead.Round(time.Second))
+		d.bad(
+			"clock", "LiveKit's clock differs by %s from this machine's: let both keep the time (NTP)", ahead.Round(time.Second),
+		)
 	} else {
 		d.good("clock", "LiveKit's and this machine's agree")
 	}
 	switch err := d.livekit.CheckKey(ctx); {
 	case errors.Is(err, livekit.ErrKey):
-		d.bad("livekit-key", "LiveKit does not take USHER_LIVEKIT_KEY with USHER_LIVEKIT_SECRET: compare them with keys in its settings")
+		d.bad(
+			"livekit-key",
+			"LiveKit does not take USHER_LIVEKIT_KEY with USHER_LIVEKIT_SECRET: compare them with keys in its settings",
+		)
 		return false
 	case err != nil:
 		d.bad("livekit-key", "%v", err)
@@ -302,12 +307,17 @@ func (d *doctor) checkUnmute(ctx context.Context) {
 			case err != nil:
 				d.bad(name, "%v", err)
 			case !enabled:
-				d.bad(name, "phone callers who wait cannot be let in: set room.enable_remote_unmute: true in LiveKit's settings")
+				d.bad(
+					name, "phone callers who wait cannot be let in: set room.enable_remote_unmute: true in LiveKit's settings",
+				)
 			default:
 				d.good(name, "phone callers who wait can be let in")
 			}
 			return
 		}
 	}
-	d.good(name, "not seen, since nobody is in a meeting: phone callers need room.enable_remote_unmute: true in LiveKit's settings")
+	d.good(
+		name,
+		"not seen, since nobody is in a meeting: phone callers need room.enable_remote_unmute: true in LiveKit's settings",
+	)
 }

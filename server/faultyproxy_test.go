@@ -14,8 +14,8 @@ import (
 
 // proxyFault is what becomes of one request. The zero value passes it on.
 type proxyFault struct {
-	// hold keeps the request back, and until does so until it is closed. It is passed on all the same when its sender has gone
-	// meanwhile.
+	// hold keeps the request back, and until does so until it is closed. It is passed on all the same when its sender has
+	// gone meanwhile.
 	hold  time.Duration
 	until <-chan struct{}
 	// lose ends the connection without passing the request on; status answers instead of that, unless it is 0.

@@ -141,14 +141,19 @@ func (b *base) pages(o Options) (http.Handler, error) {
 func (b *base) front(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	fmt.Fprintf(w, "Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
-		"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
-		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n", settings.Version, b.config.PublicURL)
+	fmt.Fprintf(
+		w,
+		"Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
+			"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
+			"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n",
+		settings.Version,
+		b.config.PublicURL,
+	)
 }
 
 // newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no
-// ReadTimeout or WriteTimeout: they would end streams. clientTimeouts and deadline bound calls instead, and pings find HTTP/2
-// connections whose other end has vanished, as TCP does for HTTP/1.
+// ReadTimeout or WriteTimeout: they would end streams. clientTimeouts and deadline bound calls instead, and pings find
+// HTTP/2 connections whose other end has vanished, as TCP does for HTTP/1.
 func newHTTPServer(log *slog.Logger, h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -96,8 +96,8 @@ func readableQuery(r *http.Request) bool {
 	return err == nil
 }
 
-// smallStack has streams receive on another stack, decoding and validation included: they keep their own for as long as they are
-// open. It is the innermost interceptor.
+// smallStack has streams receive on another stack, decoding and validation included: they keep their own for as long as they
+// are open. It is the innermost interceptor.
 type smallStack struct{}
 
 // WrapUnary implements connect.Interceptor.

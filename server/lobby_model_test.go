@@ -43,7 +43,8 @@ type lobbyModel struct {
 	byID    map[string]*modelGuest
 
 	mu sync.Mutex
-	// meant is how often each decision was asked for, made those that were confirmed, and givenUp what was cancelled, by etag.
+	// meant is how often each decision was asked for, made those that were confirmed, and givenUp what was cancelled, by
+	// etag.
 	meant   map[string]map[usherv1.EntryStatus]int
 	made    map[string]usherv1.EntryStatus
 	givenUp map[string]bool
@@ -428,7 +429,8 @@ type modelDecision struct {
 	status, other usherv1.EntryStatus
 	guest         *modelGuest
 	version       int
-	// waits and forgotten say what the entry surely did, if nothing else happens, and givenUp that its guest cancelled before.
+	// waits and forgotten say what the entry surely did, if nothing else happens, and givenUp that its guest cancelled
+	// before.
 	waits, forgotten, givenUp bool
 }
 

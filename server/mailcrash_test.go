@@ -20,8 +20,9 @@ import (
 	"github.com/usher-meet/usher/server/settings"
 )
 
-// A server is killed at each step between the decision to send a letter and the end of its job, and the next one goes on. Every
-// letter arrives once, but for the one that was taken when nobody had stored that yet: it comes twice, as the same message.
+// A server is killed at each step between the decision to send a letter and the end of its job, and the next one goes on.
+// Every letter arrives once, but for the one that was taken when nobody had stored that yet: it comes twice, as the same
+// message.
 func TestNoDuplicateAfterCrash(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {

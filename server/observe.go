@@ -31,8 +31,8 @@ func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
 
-// connectionLog is where net/http tells what goes wrong on connections. Its texts name the addresses of clients, which belong
-// in no log.
+// connectionLog is where net/http tells what goes wrong on connections. Its texts name the addresses of clients, which
+// belong in no log.
 type connectionLog struct{ slog.Handler }
 
 // clientAddress is an address as net/http writes those of peers.
@@ -117,8 +117,10 @@ func (o *observer) refused(ctx context.Context, procedure string, caller *auth.C
 		procedure = "unknown"
 	}
 	o.requests.WithLabelValues(procedure, code.String(), caller.Kind.String()).Inc()
-	o.log.LogAttrs(ctx, slog.LevelInfo, "rpc refused", slog.String("procedure", procedure), slog.String("code", code.String()),
-		slog.String("caller", caller.Kind.String()))
+	o.log.LogAttrs(
+		ctx, slog.LevelInfo, "rpc refused", slog.String("procedure", procedure), slog.String("code", code.String()),
+		slog.String("caller", caller.Kind.String()),
+	)
 }
 
 func (o *observer) observe(ctx context.Context, procedure string, start time.Time, err error) {

@@ -77,8 +77,8 @@ func (m *moderated) update(t *testing.T, req *usherv1.UpdateParticipantRequest) 
 	must[*usherv1.UpdateParticipantResponse](t)(m.host.UpdateParticipant(t.Context(), req))
 }
 
-// What a host does to somebody in a meeting of two, as LiveKit itself shows it: muted, renamed, a hand that goes up and down,
-// promoted and demoted, out for good. The tests below look at each more closely.
+// What a host does to somebody in a meeting of two, as LiveKit itself shows it: muted, renamed, a hand that goes up and
+// down, promoted and demoted, out for good. The tests below look at each more closely.
 func TestModeration(t *testing.T) {
 	t.Parallel()
 	m := moderate(t, usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED, func(i *instance) *clients {

@@ -256,8 +256,8 @@ func TestPhoneSweep(t *testing.T) {
 	call.HangUp()
 }
 
-// Two servers share all but what they remember: LiveKit tells one of them of callers, and hosts decide at the other. What one has
-// done the other leaves alone, and when one dies the other finds who calls.
+// Two servers share all but what they remember: LiveKit tells one of them of callers, and hosts decide at the other. What
+// one has done the other leaves alone, and when one dies the other finds who calls.
 func TestPhoneReplicas(t *testing.T) {
 	t.Parallel()
 	p := startPhoneFixture(t, restrictedRoom, phonesWait)

@@ -163,8 +163,8 @@ func (p *proxied) throughAs(u *ent.User) *clients {
 	return c.clientsOver(p.browser, bearer(p.apiToken(u, "rooms")))
 }
 
-// An nginx that buffers, and asks Usher with HTTP/1.0 as it does unless told otherwise, heeds X-Accel-Buffering; where it must
-// not, a guest sees nothing.
+// An nginx that buffers, and asks Usher with HTTP/1.0 as it does unless told otherwise, heeds X-Accel-Buffering; where it
+// must not, a guest sees nothing.
 func TestProxies_nginxBuffering(t *testing.T) {
 	t.Parallel()
 	on := func(text string) string {

@@ -109,8 +109,8 @@ func TestOneRecordingPerRoom_concurrent(t *testing.T) {
 	}
 }
 
-// An order stays on its way until its recording was given up, and the next one goes on. The recorder that comes then is stopped,
-// and what it stores is deleted.
+// An order stays on its way until its recording was given up, and the next one goes on. The recorder that comes then is
+// stopped, and what it stores is deleted.
 func TestLateEgressIsStopped(t *testing.T) {
 	t.Parallel()
 	s := newRecordingFixture(t, inAHurry)
@@ -135,8 +135,8 @@ func TestLateEgressIsStopped(t *testing.T) {
 	}
 }
 
-// The recorder's machine dies, before or after it has stored the file. LiveKit lists it as running for ever; its room is free
-// soon.
+// The recorder's machine dies, before or after it has stored the file. LiveKit lists it as running for ever; its room is
+// free soon.
 func TestDeadWorkerFreesRoom(t *testing.T) {
 	t.Parallel()
 	s := newRecordingFixture(t, inAHurry)
@@ -160,8 +160,8 @@ func TestDeadWorkerFreesRoom(t *testing.T) {
 	s.finish(rec.GetId())
 }
 
-// LiveKit takes an order and its answer is lost, and so is every event: the sweep finds the recorder. The order itself is lost: the
-// recording says so.
+// LiveKit takes an order and its answer is lost, and so is every event: the sweep finds the recorder. The order itself is
+// lost: the recording says so.
 func TestStartAnswerLost(t *testing.T) {
 	t.Parallel()
 	s := newRecordingFixture(t, inAHurry)

@@ -368,7 +368,8 @@ func TestRecordingTranscriptEndToEnd(t *testing.T) {
 	}
 }
 
-// What LiveKit's recorder can do on a bad day, with the real LiveKit between: the end is what happened, and the room is free.
+// What LiveKit's recorder can do on a bad day, with the real LiveKit between: the end is what happened, and the room is
+// free.
 func TestRecordingBadDays(t *testing.T) {
 	t.Parallel()
 	s := newRecordingFixture(t)

@@ -27,8 +27,8 @@ import (
 // How the torture of recordings is done.
 const (
 	tortureRooms = 5
-	// tortureTime is how long things go wrong, and twice that on a machine that is too busy for so many recordings. After that
-	// all is to come to a true end.
+	// tortureTime is how long things go wrong, and twice that on a machine that is too busy for so many recordings. After
+	// that all is to come to a true end.
 	tortureTime       = 25 * time.Second
 	tortureRecordings = 12
 	// tortureCalm is how long that may take: what a server that was killed had begun is found when another one has become
@@ -38,8 +38,8 @@ const (
 	betweenKills = 2500 * time.Millisecond
 )
 
-// torture is LiveKit, a recorder, a store and a mail server, all real, in a world in which everything between them goes wrong,
-// with servers that are killed at any moment.
+// torture is LiveKit, a recorder, a store and a mail server, all real, in a world in which everything between them goes
+// wrong, with servers that are killed at any moment.
 type torture struct {
 	*instance // as the outside sees it
 	seed      uint64
@@ -460,11 +460,11 @@ func (m *torture) powerCut() {
 	}
 }
 
-// Recorders that end in every way, in meetings that go on; what LiveKit, the store and the mail server are asked and tell is lost,
-// late, repeated, overtaken or answered with 500; recorders die, and servers are killed at any moment, most of all between two
-// steps. In the end every recording says what the store has, and can be downloaded if that is a file; no recorder goes on, every
-// room is free, and people were told once. All parts are real but for the recorder, which speaks LiveKit's protocol.
-// USHER_TEST_SEED repeats what is chosen, if not when it happens.
+// Recorders that end in every way, in meetings that go on; what LiveKit, the store and the mail server are asked and tell is
+// lost, late, repeated, overtaken or answered with 500; recorders die, and servers are killed at any moment, most of all
+// between two steps. In the end every recording says what the store has, and can be downloaded if that is a file; no
+// recorder goes on, every room is free, and people were told once. All parts are real but for the recorder, which speaks
+// LiveKit's protocol. USHER_TEST_SEED repeats what is chosen, if not when it happens.
 func TestRecordingTorture(t *testing.T) {
 	t.Parallel()
 	seed := testenv.Seed(t)

@@ -48,8 +48,8 @@ func withFile(r *ent.Recording) bool {
 	return r.Status == usherv1.RecordingStatus_RECORDING_STATUS_SAVED || r.Status == recordingToldOf
 }
 
-// watch looks all the time, until ctx is done: a room has one recording that goes on, no recording goes back, and what was true
-// at its end stays so.
+// watch looks all the time, until ctx is done: a room has one recording that goes on, no recording goes back, and what was
+// true at its end stays so.
 func (m *torture) watch(ctx context.Context) {
 	before := map[uuid.UUID]usherv1.RecordingStatus{}
 	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
@@ -181,9 +181,9 @@ func fetch(t testing.TB, address string) (int, []byte) {
 	return res.StatusCode, must[[]byte](t)(io.ReadAll(res.Body))
 }
 
-// checkMails: whoever started a recording that is saved was told once, or again after a server was killed that could not write it
-// down; the second mail has the same Message-ID. The same is true of the friend, who may have come too late. Nobody was told of
-// anything else.
+// checkMails: whoever started a recording that is saved was told once, or again after a server was killed that could not
+// write it down; the second mail has the same Message-ID. The same is true of the friend, who may have come too late. Nobody
+// was told of anything else.
 func (m *torture) checkMails() (twice int) {
 	m.t.Helper()
 	type told struct{ recording, person string }

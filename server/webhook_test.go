@@ -295,8 +295,8 @@ func TestAdmissionEndsWithTheMeeting(t *testing.T) {
 	}
 }
 
-// What LiveKit did not sign, or signed otherwise, is refused and leaves nothing behind. What it did sign has one effect, however
-// often somebody who overheard it sends it again.
+// What LiveKit did not sign, or signed otherwise, is refused and leaves nothing behind. What it did sign has one effect,
+// however often somebody who overheard it sends it again.
 func TestReplayAndForgery(t *testing.T) {
 	t.Parallel()
 	i, r := relayed(t)
@@ -424,8 +424,8 @@ func TestWebhook_answersFirst(t *testing.T) {
 	i.untilNumber(room, 1)
 }
 
-// Everything that can be wrong with a delivery at once, at two servers: late, in any order, many times, and failing at first.
-// Three rooms live twice meanwhile. What remains is as if each event had come once.
+// Everything that can be wrong with a delivery at once, at two servers: late, in any order, many times, and failing at
+// first. Three rooms live twice meanwhile. What remains is as if each event had come once.
 func TestWebhookTorture(t *testing.T) {
 	t.Parallel()
 	i, r := relayed(t)
@@ -494,8 +494,8 @@ func TestWebhookTorture(t *testing.T) {
 	}
 }
 
-// What LiveKit tells of one life comes after the next one has begun, the last first; all of it, or all but its beginning. The
-// second meeting is not harmed by it, and nobody of the first gets into it.
+// What LiveKit tells of one life comes after the next one has begun, the last first; all of it, or all but its beginning.
+// The second meeting is not harmed by it, and nobody of the first gets into it.
 func TestOutOfOrderLives(t *testing.T) {
 	t.Parallel()
 	for name, heard := range map[string]bool{"the first life was heard of": true, "the first life was not heard of": false} {
@@ -630,8 +630,8 @@ func through(t testing.TB, address string) (*testenv.Proxy, string) {
 	return p, u.String()
 }
 
-// A server is killed at each step between LiveKit's event and its last effect. Another one, or the same after a restart, brings
-// everything to the same end.
+// A server is killed at each step between LiveKit's event and its last effect. Another one, or the same after a restart,
+// brings everything to the same end.
 func TestCrashBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"before the event is stored", "before LiveKit is asked", "before the lobby ends", "after everything"} {

@@ -53,7 +53,9 @@ func open(ctx context.Context, o Options) (b *base, err error) {
 	c := o.Config
 	b = &base{
 		config: c, log: slog.New(logHandler{o.Log.Handler()}), redis: o.Redis,
-		keys: auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)), metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
+		keys: auth.NewKeys(
+			[]byte(c.Secret), []byte(c.SecretPrevious),
+		), metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -124,7 +126,9 @@ type services struct {
 // newServices builds the services. Several know each other, so all have an address before any of them is filled.
 func newServices(b *base) (*services, error) {
 	s := &services{
-		rooms: new(rooms.Service), lobby: new(lobby.Service), recordings: new(recordings.Service), callers: new(callers.Service),
+		rooms: new(
+			rooms.Service,
+		), lobby: new(lobby.Service), recordings: new(recordings.Service), callers: new(callers.Service),
 		telephony: new(telephony.Service), invitations: new(invitations.Service),
 		tasks: livetasks.NewQueue(b.config.LiveKit.TokenLife), work: jobs.NewRegistry(),
 	}

@@ -40,8 +40,9 @@ func openStorage(c settings.Config) (storage, error) {
 		}, nil
 	case s.Bucket != "":
 		return objectstore.NewS3(objectstore.S3Config{
-			Endpoint: s.Endpoint, PublicEndpoint: s.PublicEndpoint, ProxyEndpoint: s.ProxyEndpoint, Bucket: s.Bucket, Region: s.Region,
-			Key: s.Key, Secret: string(s.Secret), VirtualHost: s.VirtualHost, CAFile: s.CAFile,
+			Endpoint: s.Endpoint, PublicEndpoint: s.PublicEndpoint, ProxyEndpoint: s.ProxyEndpoint, Bucket: s.Bucket,
+			Region: s.Region,
+			Key:    s.Key, Secret: string(s.Secret), VirtualHost: s.VirtualHost, CAFile: s.CAFile,
 		})
 	}
 	return nil, nil
@@ -141,8 +142,14 @@ type recordingMail struct {
 // RecordingReady sends the mail that a recording is ready.
 func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) error {
 	return m.mailer.RecordingReady(ctx, letter.RecordingReady{
-		Envelope: letter.Envelope{ID: n.ID, To: n.To.Email, Language: n.To.Language, Timezone: n.To.Timezone, Time: n.StartTime},
-		Room:     n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
+		Envelope: letter.Envelope{
+			ID:       n.ID,
+			To:       n.To.Email,
+			Language: n.To.Language,
+			Timezone: n.To.Timezone,
+			Time:     n.StartTime,
+		},
+		Room: n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
 		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime,
 	})
 }
@@ -165,6 +172,8 @@ func (b *base) mountRecordings(mux *http.ServeMux, s *recordings.Service, media 
 	mux.HandleFunc("GET /media-auth", media.ServeProxy)
 	mux.HandleFunc("GET /media/{folder}/{file}", media.ServeFile)
 	if b.config.Storage.EventSecret != "" {
-		mux.Handle("POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)})
+		mux.Handle(
+			"POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)},
+		)
 	}
 }

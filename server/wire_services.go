@@ -24,10 +24,12 @@ func (s *services) fillRooms(b *base) {
 	c := b.config
 	*s.rooms = rooms.Service{
 		DB: b.db, Keys: b.keys, Limiter: b.limiter, CreateLimit: c.Limits.CreateRoom, JoinLimit: c.Limits.Join,
-		Invitations: s.invitations, LiveKit: b.livekit, Recordings: s.recordings, Lobby: s.lobby, Telephony: s.telephony, Log: b.log,
+		Invitations: s.invitations, LiveKit: b.livekit, Recordings: s.recordings, Lobby: s.lobby, Telephony: s.telephony,
+		Log:       b.log,
 		PublicURL: c.PublicURL, LiveKitURL: c.LiveKit.PublicURL,
 		Defaults: rooms.Defaults{
-			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate, AccountNames: c.Rooms.AccountNames,
+			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate,
+			AccountNames: c.Rooms.AccountNames,
 		},
 		TokenLife: c.LiveKit.TokenLife, SessionLife: c.LiveKit.SessionLife, Tasks: s.tasks,
 		IdempotencyLife: c.Keep.Idempotency, KeepTokens: c.Keep.ExpiredTokens, KeepAudit: c.Keep.Audit,

@@ -60,7 +60,8 @@ func (b *base) signIn(client *jobs.Client, o Options, provider *oidc.Provider) h
 			Created: accountCreated(newContacts(b, client)), Log: b.log,
 		},
 		Sessions: b.sessions, Keys: b.keys, Limiter: b.limiter, Limit: b.config.Limits.SignIn,
-		TrustedProxies: b.config.TrustedProxies, PublicURL: b.config.PublicURL, AllowedOrigins: b.config.AllowedOrigins, Log: b.log,
+		TrustedProxies: b.config.TrustedProxies, PublicURL: b.config.PublicURL, AllowedOrigins: b.config.AllowedOrigins,
+		Log: b.log,
 	}
 	if provider != nil { // a nil *Provider in the interface would not be nil
 		s.Provider = provider

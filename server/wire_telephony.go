@@ -34,8 +34,8 @@ func newSurvey(c settings.Config, db *dbtx.DB, lk *livekit.Client, log *slog.Log
 	}}
 }
 
-// callersTiming is how callers are held. Half a second more is heard (docs/telephony.md); one look a second at each room that
-// can be dialled is what they may cost.
+// callersTiming is how callers are held. Half a second more is heard (docs/telephony.md); one look a second at each room
+// that can be dialled is what they may cost.
 var callersTiming = callers.Timing{Hold: time.Second, Sweep: time.Second, Search: 10 * time.Second}
 
 func (s *services) fillCallers(b *base) {

@@ -18,15 +18,20 @@ func (s *services) eventHandlers(b *base) []inbox.Handler {
 		},
 		{
 			Name: "dial-in", Handle: dialIn.Follow,
-			Types: []meeting.EventType{meeting.RoomFinished, meeting.ParticipantJoined, meeting.ParticipantLeft, meeting.ParticipantAborted},
+			Types: []meeting.EventType{
+				meeting.RoomFinished,
+				meeting.ParticipantJoined,
+				meeting.ParticipantLeft,
+				meeting.ParticipantAborted,
+			},
 		},
 		{Name: "callers", Types: callers.Events, Handle: s.callers.Handle, Immediately: s.callers.Immediately},
 		{Name: "recordings", Types: recordings.Events, Handle: s.recordings.Handle},
 	}
 }
 
-// registerWork says who does which jobs, and what is done again and again. What LiveKit's events did not tell, because one was
-// lost, the sweeps find.
+// registerWork says who does which jobs, and what is done again and again. What LiveKit's events did not tell, because one
+// was lost, the sweeps find.
 func (s *services) registerWork(b *base) {
 	c, cleanUpAt := b.config, b.config.Keep.CleanUpAt
 	s.inbox.Register(s.work)

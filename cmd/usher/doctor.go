@@ -17,8 +17,9 @@ type doctorCommand struct {
 // Help adds examples.
 func (doctorCommand) Help() string {
 	return `It looks at the database, its schema, Redis, LiveKit, its clock and key, its webhooks, trunks and dispatch rules, one line
-each, with the settings of one server, and best on its machine. For the webhooks it makes a room in LiveKit, ends it and waits
-until a running server has stored LiveKit's event about that. It changes nothing else. The exit status is 1 if a line is bad.
+each, with the settings of one server, and best on its machine. For the webhooks it makes a room in LiveKit, ends it and
+waits until a running server has stored LiveKit's event about that. It changes nothing else. The exit status is 1 if a line
+is bad.
 
 Examples:
   usher doctor

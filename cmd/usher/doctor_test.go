@@ -35,7 +35,8 @@ func TestDoctor_development(t *testing.T) {
 	}
 }
 
-// The development stack's LiveKit sends its events to another address: that line is bad and no other, and the exit status says so.
+// The development stack's LiveKit sends its events to another address: that line is bad and no other, and the exit status
+// says so.
 func TestDoctor_webhookElsewhere(t *testing.T) {
 	t.Parallel()
 	d := newDevelopment(t)

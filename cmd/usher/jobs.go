@@ -123,7 +123,9 @@ func (c jobsListCommand) Run(ctx context.Context, p *program) error {
 		})
 	}
 	return p.print(document, func(w io.Writer) error {
-		return listing(w, []string{"ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "NEXT", "ERROR"}, rows, more, "--limit, --state or --kind")
+		return listing(
+			w, []string{"ID", "KIND", "STATE", "ATTEMPTS", "CREATED", "NEXT", "ERROR"}, rows, more, "--limit, --state or --kind",
+		)
 	})
 }
 

@@ -116,21 +116,9 @@ func (c recordingListCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	defer db.Close()
-	filter := recordings.Filter{Limit: atLeastOne(c.Limit) + 1}
-	if c.Status != "" {
-		status, ok := usherv1.RecordingStatus_value["RECORDING_STATUS_"+strings.ToUpper(c.Status)]
-		if !ok || status == 0 {
-			return usageError(fmt.Sprintf("there is no status %q: use initiated, active, stopped, saved, notification_succeeded, "+
-				"aborted, failed_to_start, failed_to_stop or failed", c.Status))
-		}
-		filter.Status = usherv1.RecordingStatus(status)
-	}
-	if c.Room != "" {
-		r, err := (&rooms.Operator{DB: db}).Show(ctx, c.Room)
-		if err != nil {
-			return err
-		}
-		filter.RoomID = r.ID
+	filter, err := c.filter(ctx, db)
+	if err != nil {
+		return err
 	}
 	service, err := operatorRecordings(db, config)
 	if err != nil {
@@ -155,7 +143,8 @@ func (c recordingListCommand) Run(ctx context.Context, p *program) error {
 			}
 		}
 		rows = append(rows, []string{
-			v.ID, v.Status, v.Mode, day(v.CreateTime), strconv.FormatInt(v.SizeBytes, 10), strings.Join(owners, " "), v.Failure, v.RoomName,
+			v.ID, v.Status, v.Mode, day(v.CreateTime), strconv.FormatInt(v.SizeBytes, 10), strings.Join(owners, " "), v.Failure,
+			v.RoomName,
 		})
 		document.Recordings = append(document.Recordings, v)
 	}
@@ -163,6 +152,29 @@ func (c recordingListCommand) Run(ctx context.Context, p *program) error {
 		header := []string{"ID", "STATUS", "MODE", "CREATED", "BYTES", "OWNERS", "FAILURE", "ROOM"}
 		return listing(w, header, rows, more, "--limit, --room or --status")
 	})
+}
+
+// filter says which recordings the flags ask for.
+func (c recordingListCommand) filter(ctx context.Context, db *dbtx.DB) (f recordings.Filter, err error) {
+	f.Limit = atLeastOne(c.Limit) + 1
+	if c.Status != "" {
+		status, ok := usherv1.RecordingStatus_value["RECORDING_STATUS_"+strings.ToUpper(c.Status)]
+		if !ok || status == 0 {
+			return f, usageError(
+				fmt.Sprintf("there is no status %q: use initiated, active, stopped, saved, notification_succeeded, "+
+					"aborted, failed_to_start, failed_to_stop or failed", c.Status),
+			)
+		}
+		f.Status = usherv1.RecordingStatus(status)
+	}
+	if c.Room != "" {
+		r, err := (&rooms.Operator{DB: db}).Show(ctx, c.Room)
+		if err != nil {
+			return f, err
+		}
+		f.RoomID = r.ID
+	}
+	return f, nil
 }
 
 type recordingResendCommand struct {
@@ -206,7 +218,8 @@ func (c recordingFailCommand) Run(ctx context.Context, p *program) error {
 
 // onRecording does something to one recording, and says so.
 func onRecording(
-	ctx context.Context, p *program, ref, done, text string, do func(s *recordings.Records, ctx context.Context, id uuid.UUID) error,
+	ctx context.Context, p *program, ref, done, text string,
+	do func(s *recordings.Records, ctx context.Context, id uuid.UUID) error,
 ) error {
 	id, err := uuid.Parse(ref)
 	if err != nil {

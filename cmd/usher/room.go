@@ -57,7 +57,11 @@ func viewRoom(r *ent.Room) roomView {
 		CreateTime:  r.CreateTime.UTC(), UpdateTime: r.UpdateTime.UTC(),
 	}
 	for _, m := range r.Edges.Members {
-		member := memberView{Role: strings.ToLower(auth.RoleName(m.Role)), Pending: m.UserID == nil, CreateTime: m.CreateTime.UTC()}
+		member := memberView{
+			Role:       strings.ToLower(auth.RoleName(m.Role)),
+			Pending:    m.UserID == nil,
+			CreateTime: m.CreateTime.UTC(),
+		}
 		if m.Email != nil {
 			member.Email = *m.Email
 		}
@@ -128,7 +132,9 @@ func (c roomListCommand) Run(ctx context.Context, p *program) error {
 		document.Rooms = append(document.Rooms, v)
 	}
 	return p.print(document, func(w io.Writer) error {
-		return listing(w, []string{"ID", "SLUG", "ACCESS", "MEMBERS", "CREATED", "OWNERS", "NAME"}, rows, more, "--limit or --query")
+		return listing(
+			w, []string{"ID", "SLUG", "ACCESS", "MEMBERS", "CREATED", "OWNERS", "NAME"}, rows, more, "--limit or --query",
+		)
 	})
 }
 
@@ -201,7 +207,8 @@ func (c roomSetOwnerCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if err := (&rooms.Operator{DB: db, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife)}).SetOwner(ctx, c.Room, u.ID); err != nil {
+	operator := &rooms.Operator{DB: db, Tasks: livetasks.NewQueue(config.LiveKit.TokenLife)}
+	if err := operator.SetOwner(ctx, c.Room, u.ID); err != nil {
 		return err
 	}
 	return showRoom(ctx, p, db, c.Room)

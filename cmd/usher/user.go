@@ -77,7 +77,8 @@ type userRoom struct {
 func viewUser(u *ent.User) userView {
 	v := userView{
 		ID: u.ID.String(), Email: u.Email, EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
-		Language: u.Language, Timezone: u.Timezone, Active: u.Active, CreateTime: u.CreateTime.UTC(), UpdateTime: u.UpdateTime.UTC(),
+		Language: u.Language, Timezone: u.Timezone, Active: u.Active, CreateTime: u.CreateTime.UTC(),
+		UpdateTime: u.UpdateTime.UTC(),
 	}
 	if u.Sub != nil {
 		v.Sub = *u.Sub
@@ -107,7 +108,11 @@ func (c userListCommand) Run(ctx context.Context, p *program) error {
 	defer db.Close()
 	query := db.Read.User.Query()
 	if c.Query != "" {
-		query.Where(user.Or(user.EmailContainsFold(c.Query), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query)))
+		query.Where(
+			user.Or(
+				user.EmailContainsFold(c.Query), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query),
+			),
+		)
 	}
 	if c.Inactive {
 		query.Where(user.Active(false))
@@ -166,14 +171,20 @@ func showUser(ctx context.Context, p *program, db *dbtx.DB, id uuid.UUID) error 
 	v.APITokens = &count
 	rows := [][]string{}
 	for _, m := range members {
-		r := userRoom{ID: m.RoomID.String(), Slug: m.Edges.Room.Slug, Name: m.Edges.Room.Name, Role: strings.ToLower(auth.RoleName(m.Role))}
+		r := userRoom{
+			ID:   m.RoomID.String(),
+			Slug: m.Edges.Room.Slug,
+			Name: m.Edges.Room.Name,
+			Role: strings.ToLower(auth.RoleName(m.Role)),
+		}
 		v.Rooms = append(v.Rooms, r)
 		rows = append(rows, []string{r.Role, r.ID, r.Slug, r.Name})
 	}
 	return p.print(v, func(w io.Writer) error {
-		err := details(w, "id", v.ID, "sub", v.Sub, "e-mail", v.Email, "verified", yesNo(v.EmailVerified), "name", v.FullName,
-			"short name", v.ShortName, "language", v.Language, "time zone", v.Timezone, "active", yesNo(v.Active),
-			"created", day(v.CreateTime), "changed", day(v.UpdateTime), "API tokens", fmt.Sprint(count))
+		err := details(w,
+			"id", v.ID, "sub", v.Sub, "e-mail", v.Email, "verified", yesNo(v.EmailVerified),
+			"name", v.FullName, "short name", v.ShortName, "language", v.Language, "time zone", v.Timezone,
+			"active", yesNo(v.Active), "created", day(v.CreateTime), "changed", day(v.UpdateTime), "API tokens", fmt.Sprint(count))
 		if err == nil && len(rows) > 0 {
 			_, err = io.WriteString(w, "\n")
 		}

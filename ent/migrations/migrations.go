@@ -91,7 +91,9 @@ func List(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
 	}
 	list := make([]Status, 0, len(all))
 	for _, s := range all {
-		list = append(list, Status{Version: s.Source.Version, Name: name(s.Source.Path), Applied: s.State == goose.StateApplied})
+		list = append(
+			list, Status{Version: s.Source.Version, Name: name(s.Source.Path), Applied: s.State == goose.StateApplied},
+		)
 	}
 	return list, nil
 }

@@ -59,7 +59,9 @@ func (Invitation) Fields() []ent.Field {
 // Indexes of the Invitation.
 func (Invitation) Indexes() []ent.Index {
 	return []ent.Index{
-		index.Fields("room_id", "create_time", "id"), index.Fields("inviter_id"), index.Fields("address"), index.Fields("expire_time"),
+		index.Fields(
+			"room_id", "create_time", "id",
+		), index.Fields("inviter_id"), index.Fields("address"), index.Fields("expire_time"),
 	}
 }
 
@@ -94,8 +96,8 @@ func (InvitationLetter) Fields() []ent.Field {
 		field.Enum("kind").Values("invited", "changed", "cancelled").Immutable(),
 		// The one of the calendar entry.
 		field.Int("sequence").Immutable(),
-		// queued: to be sent. taken: by a mail server. refused: for good. late: not taken within a day. dropped: nobody is to
-		// have it any more.
+		// queued: to be sent. taken: by a mail server. refused: for good. late: not taken within a day. dropped: nobody is
+		// to have it any more.
 		field.Enum("state").Values("queued", "taken", "refused", "late", "dropped").Default("queued"),
 		// The mail server's code of a refusal.
 		field.Int("code").Default(0),

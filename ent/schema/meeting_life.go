@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// MeetingLife is one life of a room in LiveKit that was heard of. Events about it come late and twice, and also after the next
-// life has begun; the row says whether its end was counted.
+// MeetingLife is one life of a room in LiveKit that was heard of. Events about it come late and twice, and also after the
+// next life has begun; the row says whether its end was counted.
 type MeetingLife struct{ ent.Schema }
 
 // Fields of the MeetingLife.

@@ -57,8 +57,8 @@ func (Recording) Fields() []ent.Field {
 	}
 }
 
-// Indexes of the Recording. The unique one allows one recording at a time in a room: those that are INITIATED (1), ACTIVE (2)
-// and FAILED_TO_STOP (8). The others find what is not settled.
+// Indexes of the Recording. The unique one allows one recording at a time in a room: those that are INITIATED (1), ACTIVE
+// (2) and FAILED_TO_STOP (8). The others find what is not settled.
 func (Recording) Indexes() []ent.Index {
 	return []ent.Index{
 		index.Fields("room_id").Unique().StorageKey("recordings_one_per_room").

@@ -30,7 +30,10 @@ func (User) Fields() []ent.Field {
 		field.String("timezone").MaxLen(64).Default(""),
 		// 0: the instance's default.
 		field.Int32("default_access_level").GoType(usherv1.AccessLevel(0)).Default(0),
-		field.String("default_configuration").GoType(&usherv1.RoomConfiguration{}).ValueScanner(roomConfiguration).Optional(),
+		field.String("default_configuration").
+			GoType(&usherv1.RoomConfiguration{}).
+			ValueScanner(roomConfiguration).
+			Optional(),
 		// An inactive user is refused everywhere.
 		field.Bool("active").Default(true),
 		createTimeField(),

@@ -1,5 +1,5 @@
-// Package accounts keeps the accounts of people: it finds or makes the account of a sign-in, and deactivates, merges, deletes
-// and exports accounts, with all that follows from it in rooms, recordings and invitations.
+// Package accounts keeps the accounts of people: it finds or makes the account of a sign-in, and deactivates, merges,
+// deletes and exports accounts, with all that follows from it in rooms, recordings and invitations.
 //
 // It does not authenticate requests (server/auth does) and does not speak to the OpenID provider (server/adapter/oidc does).
 package accounts

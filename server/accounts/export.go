@@ -204,7 +204,8 @@ func (l *Lifecycle) exportAudit(ctx context.Context, u *ent.User) ([]ExportedAud
 	for _, e := range rows {
 		events = append(events, ExportedAudit{
 			CreateTime: e.CreateTime, RoomID: e.RoomID, Action: e.Action, Detail: e.Detail,
-			Actor: e.ActorUserID != nil && *e.ActorUserID == u.ID, Target: e.Target == caller.Key() || strings.Contains(e.Detail, named),
+			Actor: e.ActorUserID != nil &&
+				*e.ActorUserID == u.ID, Target: e.Target == caller.Key() || strings.Contains(e.Detail, named),
 		})
 	}
 	return events, nil

@@ -20,8 +20,8 @@ func isTo(u *ent.User) (to predicate.Invitation, ok bool) {
 	return invitation.AddressEqualFold(u.Email), u.EmailVerified && u.Email != ""
 }
 
-// ExportedInvitation is an invitation that the person wrote or got. Of one that they wrote, who got it and what they did with it
-// is left out: that is about somebody else.
+// ExportedInvitation is an invitation that the person wrote or got. Of one that they wrote, who got it and what they did
+// with it is left out: that is about somebody else.
 type ExportedInvitation struct {
 	RoomID   uuid.UUID `json:"room_id"`
 	RoomName string    `json:"room_name"`
@@ -80,13 +80,15 @@ func (l *Lifecycle) exportInvitations(ctx context.Context, u *ent.User) ([]Expor
 func exportInvitation(i *ent.Invitation, u *ent.User) ExportedInvitation {
 	e := ExportedInvitation{
 		RoomID: i.RoomID, RoomName: i.RoomName, Inviter: i.InviterID != nil && *i.InviterID == u.ID,
-		Recipient: u.EmailVerified && strings.EqualFold(i.Address, u.Email), Message: i.Message, StartTime: i.StartTime, EndTime: i.EndTime,
+		Recipient: u.EmailVerified &&
+			strings.EqualFold(i.Address, u.Email), Message: i.Message, StartTime: i.StartTime, EndTime: i.EndTime,
 		Timezone: i.Timezone, Recurrence: i.Recurrence, CreateTime: i.CreateTime, ExpireTime: i.ExpireTime,
 	}
 	if !e.Recipient {
 		return e
 	}
-	e.Email, e.Language, e.Status, e.Response, e.Admissions = i.Address, i.Language, i.Status.String(), i.Response.String(), i.Admissions
+	e.Email, e.Language, e.Admissions = i.Address, i.Language, i.Admissions
+	e.Status, e.Response = i.Status.String(), i.Response.String()
 	for _, l := range i.Edges.Letters {
 		e.Letters = append(e.Letters, ExportedLetter{
 			Kind: l.Kind.String(), State: l.State.String(), CreateTime: l.CreateTime, EndTime: l.EndTime,
@@ -113,8 +115,8 @@ func ownQuota(u *ent.User) predicate.MailQuota {
 	return mailquota.Key(caller.Key())
 }
 
-// moveInvitations makes one account the inviter of what another one wrote. Those to the other's address stay as they are: their
-// links are in somebody's mail.
+// moveInvitations makes one account the inviter of what another one wrote. Those to the other's address stay as they are:
+// their links are in somebody's mail.
 func moveInvitations(ctx context.Context, tx *ent.Client, from, into *ent.User) error {
 	if err := tx.Invitation.Update().Where(invitation.InviterID(from.ID)).SetInviterID(into.ID).Exec(ctx); err != nil {
 		return fmt.Errorf("move invitations: %w", err)

@@ -40,7 +40,9 @@ func (e *LastOwnerError) Error() string {
 	for i, id := range e.Rooms {
 		ids[i] = id.String()
 	}
-	return "the user is the last owner of rooms: give these to somebody else, or delete them first: " + strings.Join(ids, ", ")
+	return "the user is the last owner of rooms: give these to somebody else, or delete them first: " + strings.Join(
+		ids, ", ",
+	)
 }
 
 // Lifecycle is what an operator does with accounts. Every field is required.

@@ -43,9 +43,10 @@ const (
 	MemberClaimed Action = "member.claimed"
 	// MeetingEnded is that of a host, for everybody. The detail has the meeting's number, and whether one went on.
 	MeetingEnded Action = "meeting.ended"
-	// EntryAdmitted and EntryDenied are decisions of hosts about somebody in the lobby. The detail has the identity that they
-	// have in the meeting, or LiveKit's id of a phone call, the account if there is one, for how many seconds they were asked to
-	// stay out, and when it was decided, in microseconds since 1970. Whom a change of the room lets in has none: that change has one.
+	// EntryAdmitted and EntryDenied are decisions of hosts about somebody in the lobby. The detail has the identity that
+	// they have in the meeting, or LiveKit's id of a phone call, the account if there is one, for how many seconds they were
+	// asked to stay out, and when it was decided, in microseconds since 1970. Whom a change of the room lets in has none:
+	// that change has one.
 	EntryAdmitted Action = "entry.admitted"
 	EntryDenied   Action = "entry.denied"
 	// ParticipantRemoved says in its detail for how many seconds they stay out, and which account it is.

@@ -74,7 +74,12 @@ func (t *APITokens) Create(ctx context.Context, wish CreateAPITokenParams) (stri
 		case !owner.Active:
 			return ErrAccountInactive
 		}
-		row, err = tx.APIToken.Create().SetUserID(owner.ID).SetName(wish.Name).SetScopes(wish.Scopes).SetExpireTime(expire).Save(ctx)
+		row, err = tx.APIToken.Create().
+			SetUserID(owner.ID).
+			SetName(wish.Name).
+			SetScopes(wish.Scopes).
+			SetExpireTime(expire).
+			Save(ctx)
 		if err != nil {
 			return fmt.Errorf("insert API token: %w", err)
 		}

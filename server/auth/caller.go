@@ -2,8 +2,8 @@
 // rooms.
 //
 // It refuses by default: a method that the policy lacks is refused, a credential that is bad is never ignored, and a bad
-// Authorization header never falls back to the cookie. It does not speak to the OpenID provider (server/adapter/oidc does) and
-// holds no rules of a service.
+// Authorization header never falls back to the cookie. It does not speak to the OpenID provider (server/adapter/oidc does)
+// and holds no rules of a service.
 package auth
 
 import (
@@ -60,9 +60,9 @@ type Caller struct {
 	again func(context.Context) (*Caller, error)
 }
 
-// Now is the caller as they are today, for calls that last: one statement, and one command to Redis for a session, whose life
-// it does not prolong. It fails as a new call with the same credential would: with [ErrUnauthenticated], [ErrTokenExpired],
-// [ErrSessionEnded] or [ErrAccountInactive], and with fault.ErrRedis when that is not known.
+// Now is the caller as they are today, for calls that last: one statement, and one command to Redis for a session, whose
+// life it does not prolong. It fails as a new call with the same credential would: with [ErrUnauthenticated],
+// [ErrTokenExpired], [ErrSessionEnded] or [ErrAccountInactive], and with fault.ErrRedis when that is not known.
 func (c *Caller) Now(ctx context.Context) (*Caller, error) {
 	if c.again == nil {
 		return c, nil

@@ -84,7 +84,9 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	return caller, refusal
 }
 
-func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, caller *Caller, err error) {
+func (a *Authenticator) refuse(
+	w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, caller *Caller, err error,
+) {
 	refusal := fault.Connect(err)
 	a.Refused(r.Context(), r.URL.Path, caller, refusal.Code())
 	if refusal.Code() == connect.CodeInternal || refusal.Code() == connect.CodeUnavailable {

@@ -33,8 +33,8 @@ type Rule struct {
 	Participant bool
 	// System callers may call.
 	System bool
-	// FindsByName is true of methods that find things by names that can be guessed. A network from which too much was looked up
-	// in vain may not call them for a while, not even for what exists.
+	// FindsByName is true of methods that find things by names that can be guessed. A network from which too much was looked
+	// up in vain may not call them for a while, not even for what exists.
 	FindsByName bool
 	// CountsMisses is true of methods each call of which counts as one in vain, because their answer does not tell.
 	CountsMisses bool
@@ -179,7 +179,9 @@ func (r Rule) check(c *Caller) error {
 		return r.checkService(c)
 	case Participant:
 		if !r.Participant {
-			return ErrUnauthenticated.Saying("a session token is for the meeting that it was made for only: sign in, or send another token")
+			return ErrUnauthenticated.Saying(
+				"a session token is for the meeting that it was made for only: sign in, or send another token",
+			)
 		}
 	case System:
 		if !r.System {

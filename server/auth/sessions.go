@@ -258,7 +258,8 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // 4.1.3.2).
 func CookieName(secure bool) string { return PrefixedCookieName("usher_session", secure) }
 
-// PrefixedCookieName is the name of a cookie with the prefix that binds it to this host, where cookies are secure (RFC 6265bis).
+// PrefixedCookieName is the name of a cookie with the prefix that binds it to this host, where cookies are secure (RFC
+// 6265bis).
 func PrefixedCookieName(name string, secure bool) string {
 	if secure {
 		return "__Host-" + name
@@ -269,8 +270,8 @@ func PrefixedCookieName(name string, secure bool) string {
 // RemovedCookie is the age of a cookie that is to be removed.
 const RemovedCookie = -time.Second
 
-// NewCookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when somebody
-// follows a link.
+// NewCookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when
+// somebody follows a link.
 func NewCookie(name, value string, age time.Duration, secure bool) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // Secure on https; without it the cookie would not be kept on http
 		Name: PrefixedCookieName(name, secure), Value: value, Path: "/", MaxAge: int(age.Seconds()),

@@ -61,7 +61,8 @@ func (k *Keys) SignTicket(t *LobbyTicket) (string, error) {
 		RegisteredClaims: jwt.RegisteredClaims{
 			ID: t.EntryID.String(), Audience: jwt.ClaimStrings{t.RoomID.String()}, ExpiresAt: jwt.NewNumericDate(t.ExpireTime),
 		},
-		Identity: t.Identity, DisplayName: t.DisplayName, Meeting: t.Meeting, RequestTime: t.RequestTime.UnixMicro(), Secret: t.Secret,
+		Identity: t.Identity, DisplayName: t.DisplayName, Meeting: t.Meeting, RequestTime: t.RequestTime.UnixMicro(),
+		Secret: t.Secret,
 	}
 	if t.UserID != uuid.Nil {
 		c.Subject = t.UserID.String()

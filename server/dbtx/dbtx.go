@@ -84,7 +84,9 @@ func openSQLite(path string) (*DB, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	writer.SetMaxOpenConns(1)
-	reader, err := sql.Open("sqlite", file+strings.Replace(sqliteOptions, "&_txlock=immediate", "", 1)+"&_pragma=query_only(1)")
+	reader, err := sql.Open(
+		"sqlite", file+strings.Replace(sqliteOptions, "&_txlock=immediate", "", 1)+"&_pragma=query_only(1)",
+	)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), writer.Close())
 	}

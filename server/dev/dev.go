@@ -144,7 +144,9 @@ func (o Options) checkPorts(host netip.Addr) error {
 			problems = append(problems, fmt.Errorf("%s wants a port between 1 and 65535, not %d", p.flag, p.port))
 			continue
 		case twice:
-			problems = append(problems, fmt.Errorf("%s and %s are both %d: choose another one for one of them", other, p.flag, p.port))
+			problems = append(
+				problems, fmt.Errorf("%s and %s are both %d: choose another one for one of them", other, p.flag, p.port),
+			)
 			continue
 		}
 		flags[p.port] = p.flag
@@ -156,8 +158,11 @@ func (o Options) checkPorts(host netip.Addr) error {
 			problems = append(problems, fmt.Errorf("port %d, for %s, is not allowed: choose one above 1023 with %s (%w)",
 				p.port, p.what, p.flag, err))
 		case err != nil:
-			problems = append(problems, fmt.Errorf("port %d, for %s, is not free: stop what uses it, or choose another one with %s (%w)",
-				p.port, p.what, p.flag, err))
+			problems = append(
+				problems,
+				fmt.Errorf("port %d, for %s, is not free: stop what uses it, or choose another one with %s (%w)",
+					p.port, p.what, p.flag, err),
+			)
 		default:
 			_ = l.Close()
 		}
@@ -192,7 +197,8 @@ func start(ctx context.Context, o Options, host netip.Addr) (e *environment, err
 		return e, err
 	}
 	e.configure(o, host, s)
-	e.config.Mail.Host, e.config.Mail.Port, e.config.Mail.TLS, e.config.Mail.From = "127.0.0.1", mailPort, settings.MailNoTLS, mailFrom
+	m := &e.config.Mail
+	m.Host, m.Port, m.TLS, m.From = "127.0.0.1", mailPort, settings.MailNoTLS, mailFrom
 	if err := migrate(ctx, string(e.config.DatabaseURL)); err != nil {
 		return e, err
 	}

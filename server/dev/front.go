@@ -41,7 +41,10 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request) {
 	if u := p.signedIn(r); u != nil {
 		data.SignedIn = u.FullName
 	}
-	rooms, err := p.parts.DB.Read.Room.Query().Order(ent.Desc(room.FieldCreateTime, room.FieldID)).Limit(shownRooms).All(r.Context())
+	rooms, err := p.parts.DB.Read.Room.Query().
+		Order(ent.Desc(room.FieldCreateTime, room.FieldID)).
+		Limit(shownRooms).
+		All(r.Context())
 	if err != nil {
 		p.fail(w, r, err)
 		return

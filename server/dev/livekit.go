@@ -49,8 +49,11 @@ type liveKitOptions struct {
 func startLiveKit(ctx context.Context, o liveKitOptions) (*liveKit, error) {
 	program, err := exec.LookPath(o.Program)
 	if err != nil {
-		return nil, fmt.Errorf("livekit-server was not found (%w): name it with --livekit-server or USHER_DEV_LIVEKIT_SERVER, "+
-			"or run `go tool task dev`, which builds it", err)
+		return nil, fmt.Errorf(
+			"livekit-server was not found (%w): name it with --livekit-server or USHER_DEV_LIVEKIT_SERVER, "+
+				"or run `go tool task dev`, which builds it",
+			err,
+		)
 	}
 	settings := filepath.Join(o.Folder, "livekit.yaml")
 	text, err := o.yaml()
@@ -67,7 +70,8 @@ func startLiveKit(ctx context.Context, o liveKitOptions) (*liveKit, error) {
 	}
 	defer func() { _ = log.Close() }()
 	// Not CommandContext: stop asks before it kills.
-	l.command = exec.Command(program, "--config", settings) //nolint:noctx,gosec // see above; the developer names the program
+	//nolint:noctx,gosec // see above; the developer names the program
+	l.command = exec.Command(program, "--config", settings)
 	l.command.Stdout, l.command.Stderr = log, log
 	l.command.SysProcAttr = childAttributes()
 	if err := l.start(); err != nil {
@@ -95,7 +99,9 @@ func (o liveKitOptions) yaml() (string, error) {
 	default:
 		fmt.Fprintf(&b, "bind_addresses: [%q, 127.0.0.1]\n", o.Host)
 	}
-	fmt.Fprintf(&b, "rtc:\n  tcp_port: 0\n  udp_port: %d\n  use_external_ip: false\n  enable_loopback_candidate: true\n", udp)
+	fmt.Fprintf(
+		&b, "rtc:\n  tcp_port: 0\n  udp_port: %d\n  use_external_ip: false\n  enable_loopback_candidate: true\n", udp,
+	)
 	switch {
 	case o.Host.IsLoopback():
 		fmt.Fprintf(&b, "  node_ip: %s\n  interfaces: {includes: [%s]}\n", o.Host, loopbackInterface())

@@ -13,8 +13,8 @@ import (
 // filesFolder holds the files of recordings.
 const filesFolder = "files"
 
-// bus is the Redis over which the parts of LiveKit talk, with the recorder that stands in for its egress. It is in this process,
-// and keeps nothing: what livekit-server writes down there would outlive it.
+// bus is the Redis over which the parts of LiveKit talk, with the recorder that stands in for its egress. It is in this
+// process, and keeps nothing: what livekit-server writes down there would outlive it.
 type bus struct {
 	server   *miniredis.Miniredis
 	password string

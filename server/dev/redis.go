@@ -37,7 +37,14 @@ type embeddedRedis struct {
 // startRedis starts a Redis with the keys of the file at path, without those that have expired since. A file that cannot be
 // read is put aside, with a warning: development goes on, signed out.
 func startRedis(path, password string, log *slog.Logger) (*embeddedRedis, error) {
-	r := &embeddedRedis{server: miniredis.NewMiniRedis(), password: password, path: path, log: log, stopping: make(chan struct{}), saved: -1}
+	r := &embeddedRedis{
+		server:   miniredis.NewMiniRedis(),
+		password: password,
+		path:     path,
+		log:      log,
+		stopping: make(chan struct{}),
+		saved:    -1,
+	}
 	r.server.RequireAuth(password)
 	if err := r.server.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("start the in-process Redis: %w", err)

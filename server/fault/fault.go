@@ -104,9 +104,13 @@ func (e *Error) Name() string {
 // What any package may run into.
 var (
 	// ErrInvalid is a request of the wrong shape. Use [Invalid] to name the field.
-	ErrInvalid = New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is malformed")
+	ErrInvalid = New(
+		connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is malformed",
+	)
 	// ErrTooLarge is a request over the limit of 1 MiB.
-	ErrTooLarge = New(connect.CodeResourceExhausted, usherv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the request is larger than 1 MiB")
+	ErrTooLarge = New(
+		connect.CodeResourceExhausted, usherv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the request is larger than 1 MiB",
+	)
 	// ErrConflict is a change that lost against another one.
 	ErrConflict = New(connect.CodeAborted, usherv1.ErrorReason_ERROR_REASON_CONFLICT,
 		"somebody else changed this in between: read it again and repeat the call")
@@ -114,9 +118,16 @@ var (
 	ErrDatabase = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE,
 		"the database does not answer: repeat the call")
 	// ErrRedis is a Redis that does not answer.
-	ErrRedis = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_REDIS_UNAVAILABLE, "Redis does not answer: repeat the call")
+	ErrRedis = New(
+		connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_REDIS_UNAVAILABLE, "Redis does not answer: repeat the call",
+	)
 	// ErrLiveKit is a LiveKit that does not answer.
-	ErrLiveKit = New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_LIVEKIT_UNAVAILABLE, "LiveKit does not answer: repeat the call")
+	ErrLiveKit = New(
+		connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_LIVEKIT_UNAVAILABLE,
+		"LiveKit does not answer: repeat the call",
+	)
 	// ErrNotLive is a room in which no meeting goes on.
-	ErrNotLive = New(connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE, "no meeting goes on in this room")
+	ErrNotLive = New(
+		connect.CodeFailedPrecondition, usherv1.ErrorReason_ERROR_REASON_ROOM_NOT_LIVE, "no meeting goes on in this room",
+	)
 )

@@ -85,7 +85,9 @@ func (s *Service) changeable(ctx context.Context, tx *ent.Client, id string) (*e
 var updatable = []string{"message", "start_time", "end_time", "timezone", "recurrence"}
 
 // update changes an invitation as the request says, and has a letter sent that says so.
-func (s *Service) update(ctx context.Context, user *ent.User, req *usherv1.UpdateInvitationRequest) (i *ent.Invitation, err error) {
+func (s *Service) update(
+	ctx context.Context, user *ent.User, req *usherv1.UpdateInvitationRequest,
+) (i *ent.Invitation, err error) {
 	asked := req.GetInvitation()
 	if _, err := mask.Merge(&usherv1.Invitation{}, asked, req.GetUpdateMask(), updatable...); err != nil {
 		return nil, err
@@ -121,12 +123,16 @@ func (s *Service) update(ctx context.Context, user *ent.User, req *usherv1.Updat
 // become something without a time.
 func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, changed []string) (schedule, error) {
 	if i.StartTime != nil && after.GetStartTime() == nil {
-		return schedule{}, fault.Invalid("invitation.start_time", "cannot be cleared: revoke the invitation, and invite without a time")
+		return schedule{}, fault.Invalid(
+			"invitation.start_time", "cannot be cleared: revoke the invitation, and invite without a time",
+		)
 	}
 	if after.GetTimezone() == "" {
 		after.Timezone = i.Timezone
 	}
-	next, err := readSchedule("invitation.", after.GetStartTime(), after.GetEndTime(), after.GetTimezone(), after.GetRecurrence())
+	next, err := readSchedule(
+		"invitation.", after.GetStartTime(), after.GetEndTime(), after.GetTimezone(), after.GetRecurrence(),
+	)
 	if err != nil {
 		return schedule{}, err
 	}

@@ -111,7 +111,9 @@ func clean(s string) string {
 }
 
 // create invites people, once for each request_id.
-func (s *Service) create(ctx context.Context, b *batch, key idempotency.Key) (res *usherv1.CreateInvitationsResponse, err error) {
+func (s *Service) create(
+	ctx context.Context, b *batch, key idempotency.Key,
+) (res *usherv1.CreateInvitationsResponse, err error) {
 	res = &usherv1.CreateInvitationsResponse{}
 	if found, err := key.Stored(ctx, s.DB.Read, res); found || err != nil {
 		return res, err
@@ -183,7 +185,9 @@ func (s *Service) inviteAll(
 }
 
 // invite invites one person, or says to somebody who is invited already what is to be said now.
-func (s *Service) invite(ctx context.Context, tx *ent.Client, a *auth.Access, b *batch, r recipient) (*ent.Invitation, error) {
+func (s *Service) invite(
+	ctx context.Context, tx *ent.Client, a *auth.Access, b *batch, r recipient,
+) (*ent.Invitation, error) {
 	i, err := s.findOpen(ctx, tx, a.Room.ID, r.address, b.at)
 	if err != nil {
 		return nil, err
@@ -237,13 +241,17 @@ func closeLink(update *ent.InvitationUpdateOne, status usherv1.InvitationStatus)
 	return update.SetStatus(status).ClearOpenKey().ClearTokenSealed()
 }
 
-func (s *Service) insert(ctx context.Context, tx *ent.Client, a *auth.Access, b *batch, r recipient) (*ent.Invitation, error) {
+func (s *Service) insert(
+	ctx context.Context, tx *ent.Client, a *auth.Access, b *batch, r recipient,
+) (*ent.Invitation, error) {
 	id, token := uuid.New(), newToken()
 	create := tx.Invitation.Create().SetID(id).SetRoomID(a.Room.ID).SetRoomName(a.Room.Name).SetInviterID(b.user.ID).
-		SetInviterLanguage(b.user.Language).SetAddress(r.address).SetOpenKey(openKey(a.Room.ID, r.address)).SetLanguage(r.language).
+		SetInviterLanguage(b.user.Language).
+		SetAddress(r.address).SetOpenKey(openKey(a.Room.ID, r.address)).SetLanguage(r.language).
 		SetStatus(pending).SetSkipLobby(b.skipLobby).SetMessage(b.message).SetTimezone(b.schedule.timezone).
 		SetRecurrence(b.schedule.recurrence).SetTokenHash(hashToken(token)).SetTokenSealed(s.seal(id, token)).
-		SetIdentity(s.Keys.NewIdentity(a.Room.ID, uuid.Nil)).SetExpireTime(b.schedule.expire(b.at, s.Rules.Life)).SetCreateTime(b.at)
+		SetIdentity(s.Keys.NewIdentity(a.Room.ID, uuid.Nil)).
+		SetExpireTime(b.schedule.expire(b.at, s.Rules.Life)).SetCreateTime(b.at)
 	if !b.schedule.none() {
 		create.SetStartTime(b.schedule.start).SetEndTime(b.schedule.end)
 	}

@@ -215,7 +215,8 @@ func conclude(ctx context.Context, tx *ent.Client, l *ent.InvitationLetter, stat
 		}
 	}
 	// Only what is latest says how things stand; this one may have been overtaken.
-	if err := tx.Invitation.Update().Where(working...).Where(invitation.Sequence(l.Sequence)).SetStatus(status).Exec(ctx); err != nil {
+	current := tx.Invitation.Update().Where(working...).Where(invitation.Sequence(l.Sequence))
+	if err := current.SetStatus(status).Exec(ctx); err != nil {
 		return fmt.Errorf("store status: %w", err)
 	}
 	return nil

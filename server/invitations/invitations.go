@@ -6,8 +6,8 @@
 // said yes and before that is stored. Then the letter is sent again under the same Message-ID.
 //
 // A token is stored as a hash, by which it is found, and sealed with a key of the instance's secret, for letters to come.
-// What happens by mail is not this package's (server/adapter/mail), nor who is calling (server/auth), nor who gets into a room
-// (server/rooms asks it whether a link admits).
+// What happens by mail is not this package's (server/adapter/mail), nor who is calling (server/auth), nor who gets into a
+// room (server/rooms asks it whether a link admits).
 package invitations
 
 import (

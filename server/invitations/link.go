@@ -63,8 +63,10 @@ func (s *Service) resolve(ctx context.Context, token string) (*usherv1.ResolveIn
 	}
 	i, r := l.invitation, l.room
 	res := &usherv1.ResolveInvitationResponse{
-		Room:               &usherv1.InvitedRoom{Id: r.ID.String(), Name: r.Name, Slug: r.Slug},
-		InviterDisplayName: inviterName(i), Status: i.Status, Response: i.Response, Timezone: i.Timezone, SkipLobby: i.SkipLobby,
+		Room: &usherv1.InvitedRoom{Id: r.ID.String(), Name: r.Name, Slug: r.Slug},
+		InviterDisplayName: inviterName(
+			i,
+		), Status: i.Status, Response: i.Response, Timezone: i.Timezone, SkipLobby: i.SkipLobby,
 		DialIn: s.phones(ctx, r), WebUrl: s.PublicURL + "/" + r.Slug, Recurrence: i.Recurrence,
 		ExpireTime: timestamppb.New(i.ExpireTime),
 	}
@@ -92,7 +94,10 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 		return err
 	}
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		n, err := tx.Invitation.Update().Where(invitation.ID(l.invitation.ID), invitation.StatusIn(open...)).SetResponse(answer).Save(ctx)
+		n, err := tx.Invitation.Update().
+			Where(invitation.ID(l.invitation.ID), invitation.StatusIn(open...)).
+			SetResponse(answer).
+			Save(ctx)
 		if err == nil && n == 0 {
 			return ErrRevoked // in between
 		}
@@ -108,8 +113,10 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error) {
 	at := now()
 	i, err := s.DB.Read.Invitation.Query().Where(
-		invitation.TokenHash(hashToken(token)), invitation.RoomID(a.Room.ID), invitation.SkipLobby(true), invitation.StatusIn(open...),
-	).Only(ctx)
+		invitation.TokenHash(hashToken(token)),
+		invitation.RoomID(a.Room.ID), invitation.SkipLobby(true), invitation.StatusIn(open...),
+	).
+		Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		return nil, nil
@@ -143,8 +150,10 @@ func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admissio
 			return err
 		}
 		n, err := tx.Invitation.Update().Where(
-			invitation.ID(g.Invitation), invitation.SkipLobby(true), invitation.StatusIn(open...), invitation.ExpireTimeGT(now()),
-		).AddAdmissions(1).Save(ctx)
+			invitation.ID(g.Invitation),
+			invitation.SkipLobby(true), invitation.StatusIn(open...), invitation.ExpireTimeGT(now()),
+		).
+			AddAdmissions(1).Save(ctx)
 		if err == nil && n == 0 {
 			return auth.ErrLobbyRequired
 		}

@@ -83,7 +83,10 @@ var answers = []struct {
 	value string
 	is    usherv1.Attendance
 }{
-	{"yes", usherv1.Attendance_ATTENDANCE_YES}, {"no", usherv1.Attendance_ATTENDANCE_NO}, {"maybe", usherv1.Attendance_ATTENDANCE_MAYBE},
+	{
+		"yes",
+		usherv1.Attendance_ATTENDANCE_YES,
+	}, {"no", usherv1.Attendance_ATTENDANCE_NO}, {"maybe", usherv1.Attendance_ATTENDANCE_MAYBE},
 }
 
 func (s *Service) showPage(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +143,9 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, boo
 		return l, true
 	}
 	if errors.Is(err, ErrNotFound) {
-		_ = s.Limiter.Take(r.Context(), ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Force: true}) // the answer is sent all the same
+		_ = s.Limiter.Take(
+			r.Context(), ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Force: true},
+		) // the answer is sent all the same
 	}
 	s.fail(w, r, err)
 	return nil, false
@@ -166,7 +171,9 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
 	}
-	s.render(w, r, status, pageData{Title: speaker.Text(what + ".title"), Text: []string{speaker.Text(what + ".text")}}, speaker)
+	s.render(
+		w, r, status, pageData{Title: speaker.Text(what + ".title"), Text: []string{speaker.Text(what + ".text")}}, speaker,
+	)
 }
 
 // speaker speaks the language of the invitation if one was asked for, else that of the browser.

@@ -46,7 +46,8 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
-// What people write keeps its lines and the joiners that Persian and many emoji are spelt with, and nothing that nobody sees.
+// What people write keeps its lines and the joiners that Persian and many emoji are spelt with, and nothing that nobody
+// sees.
 func TestClean(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]string{

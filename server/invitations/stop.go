@@ -33,5 +33,8 @@ func (s *Service) postStop(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Log.InfoContext(ctx, "somebody wants no more mail")
 	speaker := s.speaker(r, nil, nil)
-	s.render(w, r, http.StatusOK, pageData{Title: speaker.Text("stopped.title"), Text: []string{speaker.Text("stopped.text")}}, speaker)
+	s.render(
+		w, r, http.StatusOK, pageData{Title: speaker.Text("stopped.title"), Text: []string{speaker.Text("stopped.text")}},
+		speaker,
+	)
 }

@@ -135,8 +135,8 @@ func (a *archive) queued() int {
 	return len(found)
 }
 
-// The sweep closes links that have expired, which nobody is told, and withdraws invitations to rooms that were deleted, which
-// those are told who have the meeting in their calendar. Any number of sweeps at once do that once.
+// The sweep closes links that have expired, which nobody is told, and withdraws invitations to rooms that were deleted,
+// which those are told who have the meeting in their calendar. Any number of sweeps at once do that once.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
@@ -180,7 +180,8 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// What was kept long enough after its link ended is erased with its letters, however the link ended. What else is stored stays.
+// What was kept long enough after its link ended is erased with its letters, however the link ended. What else is stored
+// stays.
 func TestCleanUp(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

@@ -98,7 +98,11 @@ func (s *Service) suppressed(ctx context.Context, tx *ent.Client, address string
 }
 
 func suppress(ctx context.Context, tx *ent.Client, hash []byte) error {
-	err := tx.MailSuppression.Create().SetAddressHash(hash).OnConflictColumns(mailsuppression.FieldAddressHash).Ignore().Exec(ctx)
+	err := tx.MailSuppression.Create().
+		SetAddressHash(hash).
+		OnConflictColumns(mailsuppression.FieldAddressHash).
+		Ignore().
+		Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("insert suppression: %w", err)
 	}

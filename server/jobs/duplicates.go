@@ -10,8 +10,8 @@ import (
 // repeatAfter is how long the same warning is not repeated in the log.
 const repeatAfter = time.Minute
 
-// dedupHandler lets warnings and errors through, and those that were just said only once: without a database the engine says so
-// several times a second. What becomes of each job is logged by worker and not here.
+// dedupHandler lets warnings and errors through, and those that were just said only once: without a database the engine says
+// so several times a second. What becomes of each job is logged by worker and not here.
 type dedupHandler struct {
 	slog.Handler
 	recent *recentMessages

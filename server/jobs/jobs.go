@@ -24,15 +24,15 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 )
 
-// Args are what a job is about: a struct with JSON tags and a method Kind that names what is to be done, "area.verb". The areas
-// share nothing: when all workers of one wait for something slow, the others go on.
+// Args are what a job is about: a struct with JSON tags and a method Kind that names what is to be done, "area.verb". The
+// areas share nothing: when all workers of one wait for something slow, the others go on.
 //
-// Arguments are stored for days and shown to operators, so they hold ids and no personal data. They may be read by the release
-// before and the one after.
+// Arguments are stored for days and shown to operators, so they hold ids and no personal data. They may be read by the
+// release before and the one after.
 type Args = river.JobArgs
 
-// Registry is what the server can do: the handlers of jobs, and the periodic work. It is filled before [Client.Run], and may be
-// empty when [New] is called, since those who do jobs also write some.
+// Registry is what the server can do: the handlers of jobs, and the periodic work. It is filled before [Client.Run], and may
+// be empty when [New] is called, since those who do jobs also write some.
 type Registry struct {
 	workers *river.Workers
 	queues  map[string]river.QueueConfig
@@ -64,11 +64,13 @@ type HandleOption func(*handling)
 
 type handling struct{ timeout time.Duration }
 
-// Timeout bounds one run of a job; without it, 30 seconds. A crash in the middle is noticed only after that, so split long work.
+// Timeout bounds one run of a job; without it, 30 seconds. A crash in the middle is noticed only after that, so split long
+// work.
 func Timeout(d time.Duration) HandleOption { return func(h *handling) { h.timeout = d } }
 
 // Handle has work do the jobs whose arguments are a T. Errors of work are stored and logged, so they hold no personal data;
-// what looks like an address, a number or a token is masked all the same. [Permanent] ones are not tried again, and [Later] is no failure.
+// what looks like an address, a number or a token is masked all the same. [Permanent] ones are not tried again, and [Later]
+// is no failure.
 func Handle[T Args](r *Registry, work func(ctx context.Context, args T) error, options ...HandleOption) {
 	h := handling{timeout: standardTimeout}
 	for _, o := range options {
@@ -143,8 +145,8 @@ func (c *Client) working() *river.Config {
 	config.FetchOnlyKnownKinds = true
 	// Jobs are seen at once, by a notice of the database; the poll is for notices that got lost.
 	config.FetchCooldown, config.FetchPollInterval = 10*time.Millisecond, time.Second
-	// The engine looks twice a minute for jobs that have run for longer than this, and leaves those alone that are within the
-	// time of their own kind.
+	// The engine looks twice a minute for jobs that have run for longer than this, and leaves those alone that are within
+	// the time of their own kind.
 	config.RescueStuckJobsAfter = r.shortest + rescueMargin
 	config.JobTimeout = config.RescueStuckJobsAfter
 	config.RetryPolicy = backoff{}
@@ -164,8 +166,8 @@ func KeepTrying(d time.Duration) Option {
 }
 
 // Once writes nothing when there is a job of the same kind and arguments already: one that waits, goes on, or has ended and
-// is still kept. When fields of the arguments have the tag `river:"unique"`, only those are compared. It is for what must not
-// happen twice, never for "the state may have changed": the job that goes on may have looked already.
+// is still kept. When fields of the arguments have the tag `river:"unique"`, only those are compared. It is for what must
+// not happen twice, never for "the state may have changed": the job that goes on may have looked already.
 func Once() Option {
 	return func(o *river.InsertOpts) {
 		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()}
@@ -201,5 +203,6 @@ func (c *Client) enqueue(ctx context.Context, tx *ent.Client, args Args, options
 // Permanent marks an error that trying again cannot heal: the job is dead at once.
 func Permanent(err error) error { return river.JobCancel(err) }
 
-// Later is what work returns that cannot be done yet and has not failed: it is done again after d, and this run does not count.
+// Later is what work returns that cannot be done yet and has not failed: it is done again after d, and this run does not
+// count.
 func Later(d time.Duration) error { return river.JobSnooze(d) }

@@ -17,8 +17,8 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 )
 
-// Several replicas sweep: never two at once, never twice in a period, also when it takes longer than the lease, when it fails,
-// and when replicas come and go.
+// Several replicas sweep: never two at once, never twice in a period, also when it takes longer than the lease, when it
+// fails, and when replicas come and go.
 func TestEvery_oneAtATime(t *testing.T) {
 	t.Parallel()
 	addresses(t, func(t *testing.T, address string) {

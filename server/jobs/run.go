@@ -57,7 +57,8 @@ func (c *Client) begin(ctx, work context.Context) (engine, error) {
 	}
 }
 
-// stop ends the engine: gently, then by interrupting jobs, then by leaving it behind. Jobs that it leaves behind are rescued.
+// stop ends the engine: gently, then by interrupting jobs, then by leaving it behind. Jobs that it leaves behind are
+// rescued.
 func (c *Client) stop(ctx context.Context, e engine) {
 	soft, cancelSoft := context.WithTimeout(ctx, c.options.StopTimeout)
 	defer cancelSoft()

@@ -147,8 +147,8 @@ func (backoff) NextRetry(job *rivertype.JobRow) time.Time {
 	return time.Now().Add(time.Duration(float64(pause(job.Attempt)) * jitter))
 }
 
-// attemptsWithin is how many runs a job needs to be tried for this long, even when every pause is the shortest that the jitter
-// allows.
+// attemptsWithin is how many runs a job needs to be tried for this long, even when every pause is the shortest that the
+// jitter allows.
 func attemptsWithin(d time.Duration) int {
 	n := 1
 	for tried := time.Duration(0); tried < d; n++ {

@@ -1,6 +1,6 @@
 // Package letter is the vocabulary in which services speak about mail: what a letter says, and how sending it can end.
-// Services take these types in the small interfaces they declare, and server/adapter/mail, the only package that speaks SMTP,
-// implements those.
+// Services take these types in the small interfaces they declare, and server/adapter/mail, the only package that speaks
+// SMTP, implements those.
 package letter
 
 import (

@@ -1,6 +1,7 @@
 // Package livetasks makes LiveKit follow what the database has decided. A decision writes a task in its transaction
 // ([Queue]); after the commit a worker does it ([Worker]), and does it again until no LiveKit token is left that could undo
-// it. A crash in between loses nothing, and replicas share the work. docs/adr/0005-live-tasks.md says why these are not jobs.
+// it. A crash in between loses nothing, and replicas share the work. docs/adr/0005-live-tasks.md says why these are not
+// jobs.
 //
 // No other package writes rows of this kind. [Handlers] lists the kinds.
 package livetasks
@@ -44,7 +45,9 @@ func (q *Queue) SyncRoom(ctx context.Context, tx *ent.Client, room uuid.UUID) er
 // EndSession has the LiveKit session sid of a room ended. The task is not repeated: no token brings a session with this sid
 // back, and whoever may enter may begin another one.
 func (q *Queue) EndSession(ctx context.Context, tx *ent.Client, room uuid.UUID, sid string) error {
-	return insert(ctx, tx.LiveTask.Create().SetKind(livetask.KindEndMeeting).SetRoomID(room).SetMeetingSid(sid).SetKeepUntil(now()))
+	return insert(
+		ctx, tx.LiveTask.Create().SetKind(livetask.KindEndMeeting).SetRoomID(room).SetMeetingSid(sid).SetKeepUntil(now()),
+	)
 }
 
 // RemoveUser has a user removed from all meetings, and again while a token brings them back.

@@ -81,14 +81,16 @@ func (s *Service) decide(ctx context.Context, req *usherv1.DecideEntryRequest) (
 // decisionTimeout bounds a decision with its record, and with what LiveKit is told of it.
 const decisionTimeout = 20 * time.Second
 
-// withoutCancel is for decisions: a host who clicks and closes the page has decided. Given up half-way, it would hold in Redis and
-// be missing in the audit log.
+// withoutCancel is for decisions: a host who clicks and closes the page has decided. Given up half-way, it would hold in
+// Redis and be missing in the audit log.
 func withoutCancel(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), decisionTimeout)
 }
 
 // decideAll is DecideAllEntries.
-func (s *Service) decideAll(ctx context.Context, req *usherv1.DecideAllEntriesRequest) (decided, skipped []string, err error) {
+func (s *Service) decideAll(
+	ctx context.Context, req *usherv1.DecideAllEntriesRequest,
+) (decided, skipped []string, err error) {
 	a, err := s.hostOfLobby(ctx, req.GetRoom())
 	if err != nil {
 		return nil, nil, err

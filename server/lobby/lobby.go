@@ -87,7 +87,8 @@ type rooms interface {
 	// JoinInvited makes the connection of a caller who would have to wait, with a link that lets them in. It refuses every
 	// other token with LOBBY_REQUIRED.
 	JoinInvited(ctx context.Context, a *auth.Access, displayName, token string) (*usherv1.Connection, error)
-	// ConnectAdmitted makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is over.
+	// ConnectAdmitted makes the connection of somebody who was let in. It refuses with LOBBY_REQUIRED when that meeting is
+	// over.
 	ConnectAdmitted(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error)
 	// DisplayName is the name that others see of a caller who asks for one.
 	DisplayName(c *auth.Caller, asked string) string
@@ -110,8 +111,8 @@ func (s *Service) hub() *watching {
 	return s.watching
 }
 
-// AdmitEligible lets in who waits and would not have to any more: everybody in a public room, signed-in people in a trusted one,
-// and members anywhere. It is repeated until it succeeds, so it changes nothing the second time.
+// AdmitEligible lets in who waits and would not have to any more: everybody in a public room, signed-in people in a trusted
+// one, and members anywhere. It is repeated until it succeeds, so it changes nothing the second time.
 func (s *Service) AdmitEligible(ctx context.Context, r *ent.Room) error {
 	waiting, _, err := s.Store.list(ctx, r.ID)
 	if err != nil {

@@ -28,12 +28,12 @@ const (
 // errTooMany is one stream more than may be open.
 var errTooMany = ratelimit.ErrLimited.Saying("too many open streams: close one").With("limit", "streams").After(streamRetry)
 
-// openStreams counts the open streams of all replicas. Each counter is a hash: process → how many it has open. A process holds
-// a lease, for all its streams together; without it they do not count. So an open stream costs Redis nothing: only opening
-// and closing it does, and each process one command every 10 s.
+// openStreams counts the open streams of all replicas. Each counter is a hash: process → how many it has open. A process
+// holds a lease, for all its streams together; without it they do not count. So an open stream costs Redis nothing: only
+// opening and closing it does, and each process one command every 10 s.
 //
-// The keys are in one hash slot, because one script looks at all counters of a stream. Without Redis, and for streams that were
-// open when it lost its data, nothing is counted.
+// The keys are in one hash slot, because one script looks at all counters of a stream. Without Redis, and for streams that
+// were open when it lost its data, nothing is counted.
 type openStreams struct {
 	redis rueidis.Client
 	// process names this one among all that run or ran.
@@ -53,8 +53,8 @@ const (
 )
 
 // takeStream counts a stream unless that is one too many. KEYS are the leases, a sorted set of processes by the end of their
-// lease, and the counters; ARGV the process, its lease, for how long counters are kept (all in milliseconds), and the limits.
-// It returns 0, or which limit refuses. Counters that nobody adds to end after the greatest age of a stream.
+// lease, and the counters; ARGV the process, its lease, for how long counters are kept (all in milliseconds), and the
+// limits. It returns 0, or which limit refuses. Counters that nobody adds to end after the greatest age of a stream.
 var takeStream = rueidis.NewLuaScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -79,8 +79,8 @@ end
 return 0
 `)
 
-// releaseStream counts a stream no more. KEYS are the counters, ARGV the process. What was lost or has lapsed meanwhile stays
-// so: nothing counts below nothing.
+// releaseStream counts a stream no more. KEYS are the counters, ARGV the process. What was lost or has lapsed meanwhile
+// stays so: nothing counts below nothing.
 var releaseStream = rueidis.NewLuaScript(`
 for i = 1, #KEYS do
   local open = tonumber(redis.call('HGET', KEYS[i], ARGV[1]) or 0)
@@ -94,8 +94,16 @@ return 0
 `)
 
 // take counts a stream, until release is called. entry is the guest's, empty for hosts. It fails with RATE_LIMITED.
-func (o *openStreams) take(ctx context.Context, rules StreamRules, c *auth.Caller, entry string) (release func(), err error) {
-	keys, args := []string{streamProcesses}, []string{o.process, milliseconds(o.lease), milliseconds(rules.MaxAge + time.Minute)}
+func (o *openStreams) take(
+	ctx context.Context, rules StreamRules, c *auth.Caller, entry string,
+) (release func(), err error) {
+	keys, args := []string{
+		streamProcesses,
+	}, []string{
+		o.process,
+		milliseconds(o.lease),
+		milliseconds(rules.MaxAge + time.Minute),
+	}
 	limit := func(key string, most int) {
 		if most > 0 {
 			keys, args = append(keys, streamKeys+key), append(args, strconv.Itoa(most))

@@ -79,7 +79,9 @@ func (s *Service) refuseBlocked(ctx context.Context, a *auth.Access) error {
 }
 
 // admitDirectly is for callers who may enter directly: nothing is stored, and who waited until now keeps their identity.
-func (s *Service) admitDirectly(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string) (*usherv1.Entry, error) {
+func (s *Service) admitDirectly(
+	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string,
+) (*usherv1.Entry, error) {
 	if t != nil {
 		user, _ := a.Caller.UserID()
 		out, err := s.Store.admit(ctx, t, user, a.Room.Meeting)
@@ -131,7 +133,9 @@ func (s *Service) requestFirst(ctx context.Context, a *auth.Access, name string)
 }
 
 // submit knocks and answers with the ticket.
-func (s *Service) submit(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*usherv1.Entry, error) {
+func (s *Service) submit(
+	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool,
+) (*usherv1.Entry, error) {
 	r, err := s.refreshEntry(ctx, a, t, name, isNew)
 	if err != nil {
 		return nil, err
@@ -157,7 +161,9 @@ func (s *Service) submit(ctx context.Context, a *auth.Access, t *auth.LobbyTicke
 }
 
 // refreshEntry is a sign of life, makes the entry if it is not there, and tells the call about those who are new.
-func (s *Service) refreshEntry(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool) (*record, error) {
+func (s *Service) refreshEntry(
+	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool,
+) (*record, error) {
 	if name == "" {
 		// Used only when there is no entry that has a name.
 		if out, err := s.Store.touch(ctx, t, a.Room.Meeting); err != nil || out.word == "ok" {
@@ -183,7 +189,9 @@ func (s *Service) refreshEntry(ctx context.Context, a *auth.Access, t *auth.Lobb
 }
 
 // recreateEntry ends an admission whose meeting is over and asks again.
-func (s *Service) recreateEntry(ctx context.Context, a *auth.Access, t *auth.LobbyTicket, over *record, name string) (*record, error) {
+func (s *Service) recreateEntry(
+	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, over *record, name string,
+) (*record, error) {
 	if _, err := s.Store.finish(ctx, t, whyCleared, over.Decided); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package lobby
 
 import (
 	"crypto/sha1" //nolint:gosec // see script.sha
-	"fmt"
+	"encoding/hex"
 )
 
 // Each transition is one script, so that nothing happens in between, and goes by Redis' clock. The keys of one room are,
@@ -170,7 +170,8 @@ type script struct{ text, sha string }
 
 func newScript(body string) script {
 	text := prelude + body
-	return script{text, fmt.Sprintf("%x", sha1.Sum([]byte(text)))} //nolint:gosec // Redis' own name for a script, not a secret
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // Redis' own name for a script, not a secret
+	return script{text, hex.EncodeToString(sum[:])}
 }
 
 // knock makes an entry, or is a sign of life of one that is there. With `touch` it makes and renames nothing.
@@ -203,7 +204,8 @@ local userEnds = 0
 if a.user ~= '' then local _, u = blocked('user:' .. a.user) userEnds = u end
 local denied = math.max(ticketEnds, userEnds)
 if denied > now then
-  return answer('denied', {id = a.id, status = DENIED, name = a.name, ticket = a.ticket, identity = a.identity, user = a.user,
+  return answer('denied', {id = a.id, status = DENIED, name = a.name, ticket = a.ticket, identity = a.identity,
+    user = a.user,
     etag = a.etag, asked = text(now), decided = text(now), meeting = a.meeting}, denied)
 end
 if redis.call('ZCARD', waiting) >= a.most then return answer('full') end
@@ -277,8 +279,8 @@ end
 return stands
 `)
 
-// list returns the time, and then id, record and end of everybody who waits, oldest first. The records are as they are stored:
-// looking into 200 of them takes Redis longer than all the rest, so the reader does, and drops what cannot be read.
+// list returns the time, and then id, record and end of everybody who waits, oldest first. The records are as they are
+// stored: looking into 200 of them takes Redis longer than all the rest, so the reader does, and drops what cannot be read.
 var listScript = newScript(`
 sweep()
 local out = {text(now)}
@@ -299,8 +301,8 @@ end
 return out
 `)
 
-// clear ends all entries of a room, or, with `before`, those of meetings of a lower number. Denials stay. It is run after every
-// event of LiveKit's, so it is news only when there was something to end.
+// clear ends all entries of a room, or, with `before`, those of meetings of a lower number. Denials stay. It is run after
+// every event of LiveKit's, so it is news only when there was something to end.
 var clearScript = newScript(`
 local ended = 0
 for _, id in ipairs(redis.call('HKEYS', entries)) do

@@ -13,7 +13,9 @@ import (
 var _ usherv1connect.LobbyServiceHandler = (*Service)(nil)
 
 // RequestEntry implements [usherv1connect.LobbyServiceHandler].
-func (s *Service) RequestEntry(ctx context.Context, req *usherv1.RequestEntryRequest) (*usherv1.RequestEntryResponse, error) {
+func (s *Service) RequestEntry(
+	ctx context.Context, req *usherv1.RequestEntryRequest,
+) (*usherv1.RequestEntryResponse, error) {
 	e, err := s.request(ctx, req)
 	if err != nil {
 		return nil, err

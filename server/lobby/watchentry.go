@@ -29,7 +29,9 @@ type entryStream struct {
 }
 
 // watchEntry is WatchEntry.
-func (s *Service) watchEntry(ctx context.Context, req *usherv1.WatchEntryRequest, send func(*usherv1.WatchEntryResponse) error) error {
+func (s *Service) watchEntry(
+	ctx context.Context, req *usherv1.WatchEntryRequest, send func(*usherv1.WatchEntryResponse) error,
+) error {
 	e := &entryStream{Service: s, send: send, release: func() {}, leave: func() {}}
 	defer func() { e.leave(); e.release() }()
 	done, err := step(func() (bool, error) { return e.begin(ctx, req) })

@@ -34,7 +34,9 @@ type waitingStream struct {
 }
 
 // watchWaiting is WatchWaiting.
-func (s *Service) watchWaiting(ctx context.Context, req *usherv1.WatchWaitingRequest, send func(*usherv1.WatchWaitingResponse) error) error {
+func (s *Service) watchWaiting(
+	ctx context.Context, req *usherv1.WatchWaitingRequest, send func(*usherv1.WatchWaitingResponse) error,
+) error {
 	a, err := s.host(ctx, req.GetRoom())
 	if err != nil {
 		return err
@@ -148,8 +150,8 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 	return w.tell(ctx, s.waiting)
 }
 
-// hostNow is what the caller is in the room today. It fails when they may not watch any more, and when their credential is not
-// good any more.
+// hostNow is what the caller is in the room today. It fails when they may not watch any more, and when their credential is
+// not good any more.
 func (w *waitingStream) hostNow(ctx context.Context) (*auth.Access, error) {
 	caller, err := w.access.Caller.Now(ctx)
 	if err != nil {

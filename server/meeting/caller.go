@@ -40,8 +40,8 @@ func IsCallerIdentity(identity string) bool { return strings.HasPrefix(identity,
 
 // Call is one phone call into a meeting.
 type Call struct {
-	// ID is LiveKit's. Nothing else names a call: the same number calls again under the same identity, and the sid is another
-	// one after reconnecting.
+	// ID is LiveKit's. Nothing else names a call: the same number calls again under the same identity, and the sid is
+	// another one after reconnecting.
 	ID string
 	// Identity is a number, or a hash of it. All who withhold theirs share one.
 	Identity string

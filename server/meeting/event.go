@@ -37,8 +37,8 @@ type Event struct {
 	RoomSID string `json:"room_sid,omitempty"`
 	// RoomStart is when that life began, as far as LiveKit says so; else zero.
 	RoomStart time.Time `json:"room_start,omitzero"`
-	// Participant is whom it is about; nil in events about rooms and egress. Of who published a track LiveKit tells identity and
-	// sid only, and kind WEB whoever it is.
+	// Participant is whom it is about; nil in events about rooms and egress. Of who published a track LiveKit tells identity
+	// and sid only, and kind WEB whoever it is.
 	Participant *Participant `json:"participant,omitempty"`
 	// Track is what was published; nil in other events.
 	Track *Track `json:"track,omitempty"`

@@ -1,6 +1,6 @@
 // Package meeting is the vocabulary in which services speak about meetings that are going on: what a participant is and may
-// do. Services take these types in the small interfaces they declare, and server/adapter/livekit, the only package that knows
-// LiveKit, implements those.
+// do. Services take these types in the small interfaces they declare, and server/adapter/livekit, the only package that
+// knows LiveKit, implements those.
 package meeting
 
 import (

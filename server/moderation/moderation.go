@@ -198,7 +198,8 @@ func Edit(ctx context.Context, tx *ent.Client, r *ent.Room, who Who, change func
 func insert(ctx context.Context, tx *ent.Client, roomID uuid.UUID, who Who, row *ent.ParticipantState) error {
 	create := tx.ParticipantState.Create().SetRoomID(roomID).SetSubject(who.subject()).SetMeeting(row.Meeting).
 		SetNillableDisplayName(row.DisplayName).SetNameByHost(row.NameByHost).SetRestrictSources(row.RestrictSources).
-		SetSources(row.Sources).SetCanSubscribe(row.CanSubscribe).SetNillableBlockUntil(row.BlockUntil).SetExpireTime(row.ExpireTime)
+		SetSources(row.Sources).
+		SetCanSubscribe(row.CanSubscribe).SetNillableBlockUntil(row.BlockUntil).SetExpireTime(row.ExpireTime)
 	if who.User != uuid.Nil {
 		create.SetUserID(who.User)
 	}

@@ -46,7 +46,9 @@ func (s *Service) list(ctx context.Context, room uuid.UUID) ([]*usherv1.Particip
 }
 
 // accounts are those of participants, by id.
-func (s *Service) accounts(ctx context.Context, room uuid.UUID, people []meeting.Participant) (map[uuid.UUID]*ent.User, error) {
+func (s *Service) accounts(
+	ctx context.Context, room uuid.UUID, people []meeting.Participant,
+) (map[uuid.UUID]*ent.User, error) {
 	var ids []uuid.UUID
 	for _, p := range people {
 		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id != uuid.Nil && !slices.Contains(ids, id) {
@@ -72,7 +74,8 @@ func view(p meeting.Participant) *usherv1.Participant {
 		Identity: p.Identity, Sid: p.SID, DisplayName: p.DisplayName, Role: roleOf(p), Kind: p.Kind,
 		Invited:  p.Attributes[meeting.AttributeInvited] == "true",
 		JoinTime: timestamppb.New(p.JoinTime), CanPublishSources: p.Sources, CanSubscribe: !p.NoSubscribe,
-		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting,
+		Held: p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE &&
+			p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting,
 	}
 	if v.GetKind() == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE {
 		v.DisplayName = p.Call().Name

@@ -148,7 +148,9 @@ func lockOver(ctx context.Context, tx *ent.Client, room, userID uuid.UUID) (*aut
 	if err != nil {
 		return nil, userID, fmt.Errorf("find user: %w", err)
 	}
-	isOwner, err := tx.Member.Query().Where(member.RoomID(room), auth.Mine(u), member.RoleEQ(usherv1.Role_ROLE_OWNER)).Exist(ctx)
+	isOwner, err := tx.Member.Query().
+		Where(member.RoomID(room), auth.Mine(u), member.RoleEQ(usherv1.Role_ROLE_OWNER)).
+		Exist(ctx)
 	if err != nil {
 		return nil, userID, fmt.Errorf("find member of %s: %w", room, err)
 	}
@@ -211,30 +213,9 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 	if _, err := s.find(ctx, room, identity); err != nil {
 		return room, err
 	}
-	userID, ours := s.Keys.IdentityUser(room, identity)
+	userID, _ := s.Keys.IdentityUser(room, identity)
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		a, userID, err := lockOver(ctx, tx, room, userID)
-		if err != nil {
-			return err
-		}
-		// The identity of a phone caller is their number, which comes again without having been removed.
-		out := block
-		if ours {
-			out = max(block, s.SessionLife)
-		}
-		who := moderation.Who{User: userID, Identity: identity, DeviceOnly: true}
-		if err := keepOut(ctx, tx, a.Room, who, out); err != nil {
-			return err
-		}
-		if userID != uuid.Nil {
-			if err := keepOut(ctx, tx, a.Room, moderation.Who{User: userID}, block); err != nil {
-				return err
-			}
-		}
-		if err := recordRemoval(ctx, tx, room, userID, identity, block); err != nil {
-			return err
-		}
-		return s.Tasks.SyncRoom(ctx, tx, room)
+		return s.recordOut(ctx, tx, room, userID, identity, block)
 	})
 	if err != nil {
 		return room, err
@@ -244,13 +225,44 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 	}
 	if err := s.Lobby.ParticipantRemoved(ctx, room, identity, userID); err != nil {
 		// What was committed refuses that identity all the same; who has to ask again is told so later.
-		s.Log.WarnContext(ctx, "tickets of a participant are not void yet", "room", room, "participant", identity, "err", err)
+		s.Log.WarnContext(
+			ctx, "tickets of a participant are not void yet", "room", room, "participant", identity, "err", err,
+		)
 	}
 	if err := s.LiveKit.RemoveParticipant(ctx, room, identity); err != nil {
 		s.Log.WarnContext(ctx, "participant is not out yet", "room", room, "participant", identity, "err", err)
 	}
 	s.follow(ctx, room)
 	return room, nil
+}
+
+// recordOut writes that somebody is out of a meeting, in one transaction with what follows from it. userID is uuid.Nil for
+// those without an account.
+func (s *Service) recordOut(
+	ctx context.Context, tx *ent.Client, room, userID uuid.UUID, identity string, block time.Duration,
+) error {
+	a, userID, err := lockOver(ctx, tx, room, userID)
+	if err != nil {
+		return err
+	}
+	// The identity of a phone caller is their number, which comes again without having been removed.
+	out := block
+	if _, ours := s.Keys.IdentityUser(room, identity); ours {
+		out = max(block, s.SessionLife)
+	}
+	who := moderation.Who{User: userID, Identity: identity, DeviceOnly: true}
+	if err := keepOut(ctx, tx, a.Room, who, out); err != nil {
+		return err
+	}
+	if userID != uuid.Nil {
+		if err := keepOut(ctx, tx, a.Room, moderation.Who{User: userID}, block); err != nil {
+			return err
+		}
+	}
+	if err := recordRemoval(ctx, tx, room, userID, identity, block); err != nil {
+		return err
+	}
+	return s.Tasks.SyncRoom(ctx, tx, room)
 }
 
 func keepOut(ctx context.Context, tx *ent.Client, r *ent.Room, who moderation.Who, d time.Duration) error {

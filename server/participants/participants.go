@@ -1,12 +1,12 @@
 // Package participants keeps order among the people who are in a meeting: it mutes, renames, restricts, promotes and removes
 // them.
 //
-// What outlasts a moment is stored first (server/moderation, and the members of the room), in one transaction with its record
-// and the task that makes LiveKit follow; then LiveKit is told at once. So a crash loses nothing, and whoever comes back has
-// what was decided. Attributes and metadata of participants are added to and never replaced.
+// What outlasts a moment is stored first (server/moderation, and the members of the room), in one transaction with its
+// record and the task that makes LiveKit follow; then LiveKit is told at once. So a crash loses nothing, and whoever comes
+// back has what was decided. Attributes and metadata of participants are added to and never replaced.
 //
-// This package does not let people in and does not change rooms. Every method fails with fault.ErrLiveKit when LiveKit does not
-// answer, and then nothing was done.
+// This package does not let people in and does not change rooms. Every method fails with fault.ErrLiveKit when LiveKit does
+// not answer, and then nothing was done.
 package participants
 
 import (

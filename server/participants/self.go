@@ -76,12 +76,11 @@ func (s *Service) rename(ctx context.Context, asked string) (room uuid.UUID, err
 			return errNamedByHost
 		}
 		who := moderation.Who{User: session.UserID, Identity: session.Identity, DeviceOnly: true}
-		err = moderation.Edit(ctx, tx, a.Room, who, func(row moderation.Row) { row.SetName(name, false) })
-		if err != nil {
+		if err := moderation.Edit(ctx, tx, a.Room, who, func(row moderation.Row) { row.SetName(name, false) }); err != nil {
 			return err
 		}
-		target := audit.Participant(session.Identity)
-		if err := audit.Record(ctx, tx, audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: target}); err != nil {
+		event := audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(session.Identity)}
+		if err := audit.Record(ctx, tx, event); err != nil {
 			return err
 		}
 		return s.Tasks.SyncRoom(ctx, tx, room)

@@ -20,7 +20,11 @@ import (
 )
 
 // ErrLimited is a call over its limit.
-var ErrLimited = fault.New(connect.CodeResourceExhausted, usherv1.ErrorReason_ERROR_REASON_RATE_LIMITED, "too many calls: wait and try again")
+var ErrLimited = fault.New(
+	connect.CodeResourceExhausted,
+	usherv1.ErrorReason_ERROR_REASON_RATE_LIMITED,
+	"too many calls: wait and try again",
+)
 
 // Limit is how often something may be done.
 type Limit struct {

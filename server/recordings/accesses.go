@@ -44,7 +44,8 @@ func readPerson(userID, email string) (person, error) {
 	return person{userID: id}, nil
 }
 
-// rows matches what gives the person access. u is the account, nil without one: what waits for its verified address is theirs.
+// rows matches what gives the person access. u is the account, nil without one: what waits for its verified address is
+// theirs.
 func (p person) rows(u *ent.User) predicate.RecordingAccess {
 	switch {
 	case p.email != "":
@@ -90,7 +91,8 @@ func (s *Service) listAccesses(
 		Filter: []string{a.ID.String()},
 	}
 	query := s.DB.Read.RecordingAccess.Query().Where(recordingaccess.RecordingID(a.ID)).WithUser().
-		Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID()).Limit(size + 1)
+		Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID()).
+		Limit(size + 1)
 	if req.GetPageToken() != "" {
 		var after accessCursor
 		if err := list.Cursor(req.GetPageToken(), &after); err != nil {
@@ -104,16 +106,15 @@ func (s *Service) listAccesses(
 	if err != nil {
 		return nil, "", fmt.Errorf("list accesses of %s: %w", a.ID, err)
 	}
-	if len(found) <= size {
-		return found, "", nil
-	}
-	last := found[size-1]
-	next, err := list.Token(accessCursor{Role: last.Role, CreateTime: last.CreateTime.UTC(), ID: last.ID})
-	return found[:size], next, err
+	return page.Cut(list, found, size, func(last *ent.RecordingAccess) any {
+		return accessCursor{Role: last.Role, CreateTime: last.CreateTime.UTC(), ID: last.ID}
+	})
 }
 
 // grant gives somebody a role in a recording, instead of the one they have.
-func (s *Service) grant(ctx context.Context, id string, p person, role usherv1.Role) (given *ent.RecordingAccess, err error) {
+func (s *Service) grant(
+	ctx context.Context, id string, p person, role usherv1.Role,
+) (given *ent.RecordingAccess, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		a, err := lock(ctx, tx, id)
 		if err != nil {

@@ -64,19 +64,14 @@ func (s *Service) list(ctx context.Context, u *ent.User, req *usherv1.ListRecord
 	if err != nil {
 		return nil, "", fmt.Errorf("list recordings: %w", err)
 	}
-	next := ""
-	if len(found) > size {
-		found = found[:size]
-		last := found[size-1]
-		if next, err = list.Token(recordingCursor{CreateTime: last.CreateTime.UTC(), ID: last.ID}); err != nil {
-			return nil, "", err
-		}
-	}
+	found, next, err := page.Cut(list, found, size, func(last *ent.Recording) any {
+		return recordingCursor{CreateTime: last.CreateTime.UTC(), ID: last.ID}
+	})
 	accesses := make([]*access, len(found))
 	for i, r := range found {
 		accesses[i] = &access{Recording: r, role: highest(r.Edges.Accesses)}
 	}
-	return accesses, next, nil
+	return accesses, next, err
 }
 
 // update keeps a recording for ever, or not.
@@ -138,14 +133,17 @@ func (s *Service) delete(ctx context.Context, id string) (*ent.Recording, error)
 	return r, err
 }
 
-// RoomDeleted deletes all recordings of a room that is deleted, in the transaction that does it. One that goes on is stopped.
+// RoomDeleted deletes all recordings of a room that is deleted, in the transaction that does it. One that goes on is
+// stopped.
 func (s *Records) RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	_, err := tx.RecordingAccess.Delete().Where(recordingaccess.HasRecordingWith(recording.RoomID(room))).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("delete accesses to recordings of %s: %w", room, err)
 	}
-	_, err = tx.Recording.Update().Where(recording.RoomID(room), recording.StatusIn(occupying...), recording.StopTimeIsNil()).
-		SetStopTime(now()).Save(ctx)
+	_, err = tx.Recording.Update().
+		Where(recording.RoomID(room), recording.StatusIn(occupying...), recording.StopTimeIsNil()).
+		SetStopTime(now()).
+		Save(ctx)
 	if err != nil {
 		return fmt.Errorf("stop recordings of %s: %w", room, err)
 	}

@@ -26,8 +26,8 @@ type access struct {
 	role usherv1.Role
 }
 
-// find looks up a recording to which the caller has access. Predicates are added to the query, such as a lock. To all others it
-// does not exist.
+// find looks up a recording to which the caller has access. Predicates are added to the query, such as a lock. To all others
+// it does not exist.
 func find(ctx context.Context, db *ent.Client, id string, more ...predicate.Recording) (*access, error) {
 	u, err := auth.RequireUser(ctx)
 	if err != nil {
@@ -57,8 +57,9 @@ func find(ctx context.Context, db *ent.Client, id string, more ...predicate.Reco
 	return a, nil
 }
 
-// lock finds a recording to which the caller has access, and keeps others from changing it until the transaction ends. Its room
-// is locked first, as by everybody who changes both, so that nobody waits for each other; a room that was deleted is no error.
+// lock finds a recording to which the caller has access, and keeps others from changing it until the transaction ends. Its
+// room is locked first, as by everybody who changes both, so that nobody waits for each other; a room that was deleted is no
+// error.
 func lock(ctx context.Context, tx *ent.Client, id string) (*access, error) {
 	a, err := find(ctx, tx, id)
 	if err != nil {

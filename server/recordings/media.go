@@ -52,8 +52,8 @@ func parseMediaPath(path, folder string) (key string, ok bool) {
 	return key, ok
 }
 
-// parseOriginalURL reads the key of a file from X-Original-URL: the request line's path and query, which some proxies precede
-// with scheme and host.
+// parseOriginalURL reads the key of a file from X-Original-URL: the request line's path and query, which some proxies
+// precede with scheme and host.
 func parseOriginalURL(original, folder string) (key string, ok bool) {
 	if scheme, rest, absolute := strings.Cut(original, "://"); absolute && (scheme == "http" || scheme == "https") {
 		slash := strings.IndexByte(rest, '/')
@@ -141,8 +141,8 @@ func (m *Media) refuse(w http.ResponseWriter, r *http.Request, way string, err e
 	w.WriteHeader(status)
 }
 
-// ServeProxy answers GET /media-auth: may the caller have the file, and with which headers does the proxy fetch it. It is only
-// for proxies that show the secret.
+// ServeProxy answers GET /media-auth: may the caller have the file, and with which headers does the proxy fetch it. It is
+// only for proxies that show the secret.
 func (m *Media) ServeProxy(w http.ResponseWriter, r *http.Request) {
 	if !sameSecret(r.Header.Get(ProxySecretHeader), m.ProxySecret) {
 		m.refuse(w, r, "proxy", refusedProxy, http.StatusForbidden)
@@ -223,7 +223,8 @@ func (m *Media) ServeFile(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(pacedWriter{w, http.NewResponseController(w)}, r, name, time.Time{}, file)
 }
 
-// open finds the file of a request that may have it: the address is one that CreateDownloadUrl made, or the caller has access.
+// open finds the file of a request that may have it: the address is one that CreateDownloadUrl made, or the caller has
+// access.
 func (m *Media) open(r *http.Request) (*fileReader, error) {
 	s := m.Service
 	if s.Files == nil {

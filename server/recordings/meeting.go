@@ -21,8 +21,8 @@ const (
 	labelAborted  = "aborted"
 )
 
-// Label is what a meeting that began at since shows of its recording: what is recorded, and how far that is. Both are empty when
-// there is nothing to show. server/rooms, which writes all of the metadata, asks for it.
+// Label is what a meeting that began at since shows of its recording: what is recorded, and how far that is. Both are empty
+// when there is nothing to show. server/rooms, which writes all of the metadata, asks for it.
 func (s *Service) Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error) {
 	r, err := s.DB.Read.Recording.Query().Where(recording.RoomID(room), recording.CreateTimeGTE(since)).
 		Order(ent.Desc(recording.FieldCreateTime, recording.FieldID)).First(ctx)
@@ -72,7 +72,12 @@ func (s *Service) tellLimit(ctx context.Context, r *ent.Recording) {
 	for _, p := range people {
 		identities = append(identities, p.Identity)
 	}
-	message := fmt.Appendf(nil, `{"type":"recordingLimitReached","recording_id":%q,"recording_mode":%q}`, r.ID, modeName(r.Mode))
+	message := fmt.Appendf(
+		nil,
+		`{"type":"recordingLimitReached","recording_id":%q,"recording_mode":%q}`,
+		r.ID,
+		modeName(r.Mode),
+	)
 	if err := s.LiveKit.SendData(ctx, r.RoomID, identities, topic, message); err != nil {
 		s.Log.InfoContext(ctx, "the meeting was not told that its recording is full", "recording", r.ID, "err", err)
 	}

@@ -21,8 +21,8 @@ type notifier interface {
 
 // Notice is what one person is told.
 type Notice struct {
-	// ID is the same whenever the same person is told of the same recording, so that a mail that was sent twice can be known as
-	// one.
+	// ID is the same whenever the same person is told of the same recording, so that a mail that was sent twice can be known
+	// as one.
 	ID          uuid.UUID
 	RecordingID uuid.UUID
 	RoomName    string

@@ -38,7 +38,8 @@ type Filter struct {
 func (s *Records) List(ctx context.Context, f Filter) ([]*ent.Recording, error) {
 	query := s.DB.Read.Recording.Query().Where(recording.DeleteTimeIsNil()).
 		WithAccesses(func(q *ent.RecordingAccessQuery) {
-			q.WithUser().Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID())
+			q.WithUser().
+				Order(recordingaccess.ByRole(sql.OrderDesc()), recordingaccess.ByCreateTime(), recordingaccess.ByID())
 		}).
 		Order(recording.ByCreateTime(sql.OrderDesc()), recording.ByID(sql.OrderDesc())).Limit(f.Limit)
 	if f.RoomID != uuid.Nil {

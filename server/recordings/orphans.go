@@ -12,8 +12,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// stopOrphan deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order whose answer
-// was lost, a recorder that was given up and came back.
+// stopOrphan deals with a recorder that goes on, or has stored a file, when its recording has ended otherwise: an order
+// whose answer was lost, a recorder that was given up and came back.
 func (s *Service) stopOrphan(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if e == nil {
 		return nil
@@ -38,15 +38,17 @@ func (s *Service) stopRecorder(ctx context.Context, r *ent.Recording, e *meeting
 	}
 	if _, err := s.LiveKit.StopEgress(ctx, e.ID); err != nil {
 		if !errors.Is(err, meeting.ErrNotFound) && !errors.Is(err, meeting.ErrRefused) {
-			s.Log.InfoContext(ctx, "late recorder does not stop; the next sweep asks it again", "recording", r.ID, "egress", e.ID, "err", err)
+			s.Log.InfoContext(
+				ctx, "late recorder does not stop; the next sweep asks it again", "recording", r.ID, "egress", e.ID, "err", err,
+			)
 		}
 		return
 	}
 	s.Log.InfoContext(ctx, "late recorder stopped", "recording", r.ID, "egress", e.ID)
 }
 
-// stopDuplicate deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting into the same
-// file, and says nothing about the recording.
+// stopDuplicate deals with a recorder beside the recording's own: an order that arrived twice. It records the same meeting
+// into the same file, and says nothing about the recording.
 func (s *Service) stopDuplicate(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	s.Log.InfoContext(ctx, "second recorder of one recording", "recording", r.ID, "egress", e.ID, "ended", e.Status.Ended())
 	if !slices.Contains(final, r.Status) {
@@ -59,11 +61,12 @@ func (s *Service) stopDuplicate(ctx context.Context, r *ent.Recording, e *meetin
 	return s.purge(ctx, r, e)
 }
 
-// lateFor is how long after the end of a recording its recorder is looked after. One that died is listed by LiveKit for ever.
+// lateFor is how long after the end of a recording its recorder is looked after. One that died is listed by LiveKit for
+// ever.
 const lateFor = 24 * time.Hour
 
-// purge deletes the file of a recording that must not have one, and then the recording if it was deleted. As long as a recorder
-// may still be somewhere, it does so again with each sweep.
+// purge deletes the file of a recording that must not have one, and then the recording if it was deleted. As long as a
+// recorder may still be somewhere, it does so again with each sweep.
 func (s *Service) purge(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if r.PurgeTime == nil {
 		return nil

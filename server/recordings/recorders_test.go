@@ -57,8 +57,8 @@ func TestLateEgressIsStopped(t *testing.T) {
 	})
 }
 
-// An order arrives twice, so two recorders make the same file. One is the recording's; the other is stopped, by its event or by the
-// sweep, and what becomes of it says nothing about the recording.
+// An order arrives twice, so two recorders make the same file. One is the recording's; the other is stopped, by its event or
+// by the sweep, and what becomes of it says nothing about the recording.
 func TestSecondRecorder(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

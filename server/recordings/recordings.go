@@ -1,13 +1,14 @@
-// Package recordings owns what is recorded of meetings: which recording goes on where, what became of it, and who may have it.
+// Package recordings owns what is recorded of meetings: which recording goes on where, what became of it, and who may have
+// it.
 //
 // LiveKit's egress makes the file and puts it into the storage; three signals tell about it: LiveKit's events, the storage's
-// events, and a sweep. None is believed. Each only has [Service.Settle] look at one recording: it asks LiveKit what the egress
-// is doing and the storage whether the file is there, and makes the move that follows (settle.go, by the table in transitions.go).
-// So signals may come in any order, repeatedly or never, and a crash between any two steps costs nothing but time. A recording
-// is SAVED only when the storage has its file.
+// events, and a sweep. None is believed. Each only has [Service.Settle] look at one recording: it asks LiveKit what the
+// egress is doing and the storage whether the file is there, and makes the move that follows (settle.go, by the table in
+// transitions.go). So signals may come in any order, repeatedly or never, and a crash between any two steps costs nothing
+// but time. A recording is SAVED only when the storage has its file.
 //
-// The database allows one recording at a time in a room. What the file is needed for afterwards is a job: telling people, and
-// deleting it. This package does not record, transcribe or send mail itself.
+// The database allows one recording at a time in a room. What the file is needed for afterwards is a job: telling people,
+// and deleting it. This package does not record, transcribe or send mail itself.
 package recordings
 
 import (
@@ -80,8 +81,8 @@ type Service struct {
 	Timing          Timing
 }
 
-// Records changes recordings in the database. The server does what follows from it, so the commands for operators need no more
-// than this. Every field is required.
+// Records changes recordings in the database. The server does what follows from it, so the commands for operators need no
+// more than this. Every field is required.
 type Records struct {
 	DB    *dbtx.DB
 	Tasks liveTasks
@@ -121,7 +122,8 @@ type Timing struct {
 
 // StandardTiming is that of production.
 var StandardTiming = Timing{
-	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: 10 * time.Minute, UploadWithin: time.Hour, PurgeFor: 10 * time.Minute,
+	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: 10 * time.Minute, UploadWithin: time.Hour,
+	PurgeFor: 10 * time.Minute,
 }
 
 // liveKit is what this package asks of LiveKit. server/adapter/livekit implements it, and says what each call fails with.

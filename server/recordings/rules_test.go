@@ -20,8 +20,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// The statuses of the contract are those of the table: every one can be reached, and final ones lead nowhere but to having been
-// told.
+// The statuses of the contract are those of the table: every one can be reached, and final ones lead nowhere but to having
+// been told.
 func TestMoves(t *testing.T) {
 	t.Parallel()
 	reached := map[usherv1.RecordingStatus]bool{initiated: true}

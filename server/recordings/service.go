@@ -29,7 +29,9 @@ func (s *Service) StartRecording(
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.start(ctx, order{room: req.GetRoom(), mode: req.GetMode(), language: req.GetOptions().GetLanguage(), key: key})
+	r, err := s.start(
+		ctx, order{room: req.GetRoom(), mode: req.GetMode(), language: req.GetOptions().GetLanguage(), key: key},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +48,9 @@ func (s *Service) StopRecording(
 	if err != nil {
 		return nil, err
 	}
-	s.Log.InfoContext(ctx, "recording asked to stop", "recording", r.ID, "room", r.RoomID, "caller", auth.FromContext(ctx).Key())
+	s.Log.InfoContext(
+		ctx, "recording asked to stop", "recording", r.ID, "room", r.RoomID, "caller", auth.FromContext(ctx).Key(),
+	)
 	v, err := s.viewFor(ctx, r)
 	return &usherv1.StopRecordingResponse{Recording: v}, err
 }
@@ -65,7 +69,9 @@ func (s *Service) viewFor(ctx context.Context, r *ent.Recording) (*usherv1.Recor
 }
 
 // GetRecording implements [usherv1connect.RecordingsServiceHandler].
-func (s *Service) GetRecording(ctx context.Context, req *usherv1.GetRecordingRequest) (*usherv1.GetRecordingResponse, error) {
+func (s *Service) GetRecording(
+	ctx context.Context, req *usherv1.GetRecordingRequest,
+) (*usherv1.GetRecordingResponse, error) {
 	a, err := find(ctx, s.DB.Read, req.GetRecordingId())
 	if err != nil {
 		return nil, err
@@ -176,7 +182,9 @@ func (s *Service) GrantRecordingAccess(
 		return nil, err
 	}
 	caller := auth.FromContext(ctx).Key()
-	s.Log.InfoContext(ctx, "recording shared", "recording", given.RecordingID, "access", given.ID, "role", given.Role, "caller", caller)
+	s.Log.InfoContext(
+		ctx, "recording shared", "recording", given.RecordingID, "access", given.ID, "role", given.Role, "caller", caller,
+	)
 	return &usherv1.GrantRecordingAccessResponse{Access: accessView(given)}, nil
 }
 

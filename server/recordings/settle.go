@@ -20,9 +20,10 @@ import (
 // others that move it at the same time.
 const maxMoves = 8
 
-// Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that follow,
-// stops what must not run and deletes what must not be there. It may be called at any time and by several at once. hint is what
-// LiveKit just said about a recorder of this recording, nil for nothing. Only that it has ended is believed: all else may be old.
+// Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that
+// follow, stops what must not run and deletes what must not be there. It may be called at any time and by several at once.
+// hint is what LiveKit just said about a recorder of this recording, nil for nothing. Only that it has ended is believed:
+// all else may be old.
 func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress) error {
 	if s.Files == nil {
 		return nil // switched off: it waits until it is switched on again
@@ -59,8 +60,8 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress
 	return nil // others move it: they settle it
 }
 
-// egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint of
-// that is as good as asking.
+// egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint
+// of that is as good as asking.
 func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *meeting.Egress) (*meeting.Egress, error) {
 	if hint != nil && hint.Status.Ended() {
 		return hint, nil
@@ -89,8 +90,8 @@ func (s *Service) egress(ctx context.Context, r *ent.Recording, hint *meeting.Eg
 	return nil, nil //nolint:nilnil // documented above
 }
 
-// remember keeps the id of a recording's recorder, by which it is found even when LiveKit forgets in which room it was. The first
-// one counts. It reports whether that is the recorder with this id.
+// remember keeps the id of a recording's recorder, by which it is found even when LiveKit forgets in which room it was. The
+// first one counts. It reports whether that is the recorder with this id.
 func (s *Service) remember(ctx context.Context, r *ent.Recording, id string) (own bool, err error) {
 	if r.EgressID == nil {
 		if r.EgressID, err = s.claimEgress(ctx, r, id); err != nil {
@@ -100,8 +101,8 @@ func (s *Service) remember(ctx context.Context, r *ent.Recording, id string) (ow
 	return r.EgressID != nil && *r.EgressID == id, nil
 }
 
-// claimEgress makes a recorder that of a recording which has none, and returns which one it has then; nil when the recording is
-// gone.
+// claimEgress makes a recorder that of a recording which has none, and returns which one it has then; nil when the recording
+// is gone.
 func (s *Service) claimEgress(ctx context.Context, r *ent.Recording, id string) (has *string, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		err := tx.Recording.Update().Where(recording.ID(r.ID), recording.EgressIDIsNil()).SetEgressID(id).Exec(ctx)
@@ -218,7 +219,9 @@ func (s *Service) releaseRoom(ctx context.Context, r *ent.Recording, e *meeting.
 }
 
 func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
-	return s.transition(ctx, r, change{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }})
+	return s.transition(
+		ctx, r, change{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }},
+	)
 }
 
 func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
@@ -334,67 +337,4 @@ func (s *Service) saving(ctx context.Context, r *ent.Recording, e *meeting.Egres
 		return false, err
 	}
 	return s.giveUp(ctx, r, "the recorder vanished")
-}
-
-// egressMissing follows a recorder of which LiveKit knows nothing.
-func (s *Service) egressMissing(ctx context.Context, r *ent.Recording) (bool, error) {
-	switch {
-	case r.EgressID == nil && r.Status == initiated:
-		if time.Since(r.CreateTime) <= s.Timing.StartWithin {
-			return false, nil
-		}
-	case r.Status != failedToStop: // which only waits for this
-		if over, err := s.markLost(ctx, r); !over || err != nil {
-			return false, err
-		}
-	}
-	return s.giveUp(ctx, r, "LiveKit does not know the recorder any more")
-}
-
-// giveUp ends a recording whose recorder will tell nothing more: with its file if the storage has it, else without.
-func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (bool, error) {
-	size, err := s.Files.Size(ctx, r.ObjectKey)
-	switch {
-	case err == nil:
-		return s.makeSaved(ctx, r, nil, size)
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, fmt.Errorf("%w: %w", errStorage, err)
-	case r.Status == initiated:
-		return s.notStarted(ctx, r)
-	}
-	return s.transition(ctx, r, change{
-		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_LOST, detail: why,
-		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
-	})
-}
-
-// markLost notes that something is missing, and reports whether it has been for long enough.
-func (s *Service) markLost(ctx context.Context, r *ent.Recording) (over bool, err error) {
-	if r.LostTime != nil {
-		return time.Since(*r.LostTime) > s.Timing.LostAfter, nil
-	}
-	return false, s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetLostTime(now()) })
-}
-
-// clearLost notes that nothing is missing any more.
-func (s *Service) clearLost(ctx context.Context, r *ent.Recording) error {
-	if r.LostTime == nil {
-		return nil
-	}
-	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearLostTime() })
-}
-
-// stopTime is when a recording was asked to stop, or when it began for one that nobody asked.
-func stopTime(r *ent.Recording) time.Time {
-	if r.StopTime != nil {
-		return *r.StopTime
-	}
-	return r.CreateTime
-}
-
-func orNow(t time.Time) time.Time {
-	if t.IsZero() {
-		return now()
-	}
-	return t
 }

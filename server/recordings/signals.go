@@ -89,8 +89,8 @@ func parseFile(name string) (uuid.UUID, bool) {
 // sweepers is how many recordings a sweep looks at at the same time: one that waits for LiveKit does not hold up the others.
 const sweepers = 4
 
-// Sweep looks at everything that is not settled: the third signal, and the one that does not get lost. It is to be run again and
-// again, by one replica at a time.
+// Sweep looks at everything that is not settled: the third signal, and the one that does not get lost. It is to be run again
+// and again, by one replica at a time.
 func (s *Service) Sweep(ctx context.Context) error {
 	if s.Files == nil {
 		return nil
@@ -104,7 +104,8 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return fmt.Errorf("find recordings: %w", err)
 	}
 	running, listErr := s.LiveKit.RunningEgresses(ctx)
-	// The recorders that must not be come last: settling a recording may end the search for a file that they have yet to store.
+	// The recorders that must not be come last: settling a recording may end the search for a file that they have yet to
+	// store.
 	settleErr := s.settleAll(ctx, ids)
 	return errors.Join(listErr, settleErr, s.stopUnwanted(ctx, running))
 }

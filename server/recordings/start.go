@@ -141,8 +141,15 @@ func (s *Service) insert(ctx context.Context, tx *ent.Client, o order) (*ent.Rec
 		return nil, err
 	}
 	id := uuid.New()
-	r, err := tx.Recording.Create().SetID(id).SetRoomID(a.Room.ID).SetRoomName(a.Room.Name).SetMode(o.mode).SetStatus(initiated).
-		SetObjectKey(path.Join(s.Rules.Folder, id.String()+extension(o.mode))).SetLanguage(cmp.Or(o.language, u.Language)).Save(ctx)
+	r, err := tx.Recording.Create().
+		SetID(id).
+		SetRoomID(a.Room.ID).
+		SetRoomName(a.Room.Name).
+		SetMode(o.mode).
+		SetStatus(initiated).
+		SetObjectKey(path.Join(s.Rules.Folder, id.String()+extension(o.mode))).
+		SetLanguage(cmp.Or(o.language, u.Language)).
+		Save(ctx)
 	if sqlgraph.IsUniqueConstraintError(err) {
 		// The index decides, not a query made beforehand: two hosts who start at the same moment would both pass that query.
 		return nil, ErrInProgress
@@ -172,7 +179,8 @@ func grantInitial(ctx context.Context, tx *ent.Client, r *ent.Recording, starter
 		tx.RecordingAccess.Create().SetRecordingID(r.ID).SetUserID(starter.ID).SetRole(usherv1.Role_ROLE_OWNER),
 	}
 	for _, m := range owners {
-		if m.UserID != nil && (person{userID: *m.UserID}).is(starter) || m.Email != nil && (person{email: *m.Email}).is(starter) {
+		if m.UserID != nil && (person{userID: *m.UserID}).is(starter) ||
+			m.Email != nil && (person{email: *m.Email}).is(starter) {
 			continue
 		}
 		creates = append(creates, tx.RecordingAccess.Create().SetRecordingID(r.ID).SetRole(usherv1.Role_ROLE_ADMINISTRATOR).

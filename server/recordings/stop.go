@@ -14,8 +14,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// stopRecording ends the recording that goes on in a room. That it is to end is stored first, so that it does whatever happens
-// to this call.
+// stopRecording ends the recording that goes on in a room. That it is to end is stored first, so that it does whatever
+// happens to this call.
 func (s *Service) stopRecording(ctx context.Context, ref string) (*ent.Recording, error) {
 	var r *ent.Recording
 	err := s.DB.Run(ctx, func(tx *ent.Client) error {
@@ -40,7 +40,9 @@ func (s *Service) stopRecording(ctx context.Context, ref string) (*ent.Recording
 		if err := askToStop(ctx, tx, r.ID); err != nil {
 			return err
 		}
-		return audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RecordingStopped, Target: audit.Recording(r.ID)})
+		return audit.Record(
+			ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RecordingStopped, Target: audit.Recording(r.ID)},
+		)
 	})
 	if err != nil {
 		return nil, err

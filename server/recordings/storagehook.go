@@ -25,8 +25,8 @@ type StorageHook struct {
 // maxEvent is the size of an event that is read, in bytes.
 const maxEvent = 1 << 20
 
-// ServeHTTP answers 200 as soon as what follows is stored, and to all that means nothing here: the storage would send it again
-// and again otherwise.
+// ServeHTTP answers 200 as soon as what follows is stored, and to all that means nothing here: the storage would send it
+// again and again otherwise.
 func (h StorageHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.authentic(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="usher storage events", Basic realm="usher storage events"`)
@@ -60,7 +60,8 @@ func (h StorageHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // authentic compares hashes: that takes as long for every secret that is sent.
 func (h StorageHook) authentic(r *http.Request) bool {
 	sent, ok := "", false
-	if scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " "); found && strings.EqualFold(scheme, "Bearer") {
+	if scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " "); found &&
+		strings.EqualFold(scheme, "Bearer") {
 		sent, ok = strings.TrimSpace(token), true
 	} else if _, password, basic := r.BasicAuth(); basic {
 		sent, ok = password, true
@@ -74,8 +75,8 @@ func sameSecret(sent, secret string) bool {
 	return secret != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// filesStored is the storage's word that files are there: the second signal. The recordings that wait for one of them are looked
-// at by jobs: the storage must not wait for LiveKit. It returns how many those are.
+// filesStored is the storage's word that files are there: the second signal. The recordings that wait for one of them are
+// looked at by jobs: the storage must not wait for LiveKit. It returns how many those are.
 func (s *Service) filesStored(ctx context.Context, objects []storedObject) (int, error) {
 	var keys []string
 	for _, o := range objects {

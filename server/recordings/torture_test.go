@@ -258,9 +258,9 @@ func orders() []string {
 	return all
 }
 
-// Every ending, in every order, repetition and loss of the three signals; and again with a crash at any step of any of it. LiveKit,
-// the storage and the mail are played in memory, and a crash is a panic: that is quick enough for all of them. The test of the same
-// name in server does what it can with real ones, at random.
+// Every ending, in every order, repetition and loss of the three signals; and again with a crash at any step of any of it.
+// LiveKit, the storage and the mail are played in memory, and a crash is a panic: that is quick enough for all of them. The
+// test of the same name in server does what it can with real ones, at random.
 func TestRecordingTorture_inMemory(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

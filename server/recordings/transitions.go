@@ -56,8 +56,8 @@ type change struct {
 	set func(*ent.RecordingUpdate)
 }
 
-// transition makes a move, unless the recording has another status than r says by now. It is one statement, so of two that decide
-// on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
+// transition makes a move, unless the recording has another status than r says by now. It is one statement, so of two that
+// decide on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
 func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (made bool, err error) {
 	if !mayFollow(r.Status, m.to) {
 		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, m.to, r.Status)
@@ -87,7 +87,9 @@ func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (m
 	}
 	if made {
 		s.Tasks.Wake()
-		s.Log.InfoContext(ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to))
+		s.Log.InfoContext(
+			ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to),
+		)
 	}
 	return made, nil
 }
@@ -108,8 +110,8 @@ func (s *Records) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, 
 // maxDetail is how much of what LiveKit says is kept, in characters.
 const maxDetail = 500
 
-// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a move that cannot be
-// stored would never be made.
+// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a move that
+// cannot be stored would never be made.
 func bounded(detail string) string {
 	detail = strings.ReplaceAll(strings.ToValidUTF8(detail, ""), "\x00", "")
 	if text := []rune(detail); len(text) > maxDetail {

@@ -28,12 +28,12 @@ func (s *Service) Join(ctx context.Context, ref, displayName string) (*usherv1.C
 	return s.connectCaller(a, displayName, state)
 }
 
-// ConnectAdmitted makes the connection of somebody who was let in, with today's grants: every time the same identity, name and
-// session. It fails with [auth.ErrLobbyRequired] when the meeting of the admission is over, which LiveKit is asked only after
-// the first token has run out.
+// ConnectAdmitted makes the connection of somebody who was let in, with today's grants: every time the same identity, name
+// and session. It fails with [auth.ErrLobbyRequired] when the meeting of the admission is over, which LiveKit is asked only
+// after the first token has run out.
 //
-// It counts under the limit of joins as that participant does who renews a connection, not as their network: when a host lets
-// a whole class in at once, all of it gets in.
+// It counts under the limit of joins as that participant does who renews a connection, not as their network: when a host
+// lets a whole class in at once, all of it gets in.
 func (s *Service) ConnectAdmitted(ctx context.Context, r *ent.Room, g meeting.Admission) (*usherv1.Connection, error) {
 	joined := g.Time.UTC().Truncate(time.Second)
 	session := auth.ParticipantSession{

@@ -71,9 +71,5 @@ func (s *Service) listAudit(ctx context.Context, req *usherv1.ListAuditEventsReq
 	if err != nil {
 		return nil, "", fmt.Errorf("list audit events of %s: %w", a.Room.ID, err)
 	}
-	if len(found) <= size {
-		return found, "", nil
-	}
-	next, err := list.Token(auditCursor{ID: found[size-1].ID})
-	return found[:size], next, err
+	return page.Cut(list, found, size, func(last *ent.AuditEvent) any { return auditCursor{ID: last.ID} })
 }

@@ -34,8 +34,7 @@ func (s *Service) list(ctx context.Context, u *ent.User, req *usherv1.ListRoomsR
 	if err != nil {
 		return nil, "", err
 	}
-	caller := auth.FromContext(ctx)
-	search := text.Key(text.Clean(req.GetQuery(), maxQuery))
+	caller, search := auth.FromContext(ctx), text.Key(text.Clean(req.GetQuery(), maxQuery))
 	list := page.List{
 		Keys: s.Keys, Caller: caller.Key(), Method: usherv1connect.RoomsServiceListRoomsProcedure,
 		Filter: []string{search, strconv.Itoa(int(req.GetRole()))},
@@ -47,8 +46,8 @@ func (s *Service) list(ctx context.Context, u *ent.User, req *usherv1.ListRoomsR
 	}
 	if role := req.GetRole(); role != usherv1.Role_ROLE_UNSPECIFIED {
 		// The role of somebody with two memberships, one of them pending, is the higher one.
-		query.Where(room.HasMembersWith(auth.Mine(u), member.RoleEQ(role)))
-		query.Where(room.Not(room.HasMembersWith(auth.Mine(u), member.RoleGT(role))))
+		query.Where(room.HasMembersWith(auth.Mine(u), member.RoleEQ(role)),
+			room.Not(room.HasMembersWith(auth.Mine(u), member.RoleGT(role))))
 	}
 	if req.GetPageToken() != "" {
 		var after roomCursor
@@ -62,13 +61,11 @@ func (s *Service) list(ctx context.Context, u *ent.User, req *usherv1.ListRoomsR
 	if err != nil {
 		return nil, "", fmt.Errorf("list rooms: %w", err)
 	}
-	next := ""
-	if len(found) > size {
-		found = found[:size]
-		last := found[size-1]
-		if next, err = list.Token(roomCursor{NameKey: last.NameKey, ID: last.ID}); err != nil {
-			return nil, "", err
-		}
+	found, next, err := page.Cut(list, found, size, func(last *ent.Room) any {
+		return roomCursor{NameKey: last.NameKey, ID: last.ID}
+	})
+	if err != nil {
+		return nil, "", err
 	}
 	accesses := make([]*auth.Access, len(found))
 	for i, r := range found {

@@ -108,12 +108,9 @@ func (s *Service) listMembers(ctx context.Context, req *usherv1.ListMembersReque
 	if err != nil {
 		return nil, "", fmt.Errorf("list members of %s: %w", a.Room.ID, err)
 	}
-	if len(found) <= size {
-		return found, "", nil
-	}
-	last := found[size-1]
-	next, err := list.Token(memberCursor{Role: last.Role, CreateTime: last.CreateTime.UTC(), ID: last.ID})
-	return found[:size], next, err
+	return page.Cut(list, found, size, func(last *ent.Member) any {
+		return memberCursor{Role: last.Role, CreateTime: last.CreateTime.UTC(), ID: last.ID}
+	})
 }
 
 // addMember gives somebody a role. An address is always pending, whoever has it: the answer must not tell whether there is

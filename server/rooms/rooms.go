@@ -40,8 +40,10 @@ var (
 		"another room has that slug: choose another one, or leave it out")
 	ErrNameReserved = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED,
 		"that slug is reserved, empty, or reads as an id: choose another one, or leave it out")
-	ErrCreationRestricted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED,
-		"only services may create rooms here")
+	ErrCreationRestricted = fault.New(
+		connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED,
+		"only services may create rooms here",
+	)
 )
 
 // maxName is how long a room's name may be, in characters.

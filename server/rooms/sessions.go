@@ -22,14 +22,14 @@ import (
 
 // A meeting is one life of a room in LiveKit, and Room.meeting counts those that are over. LiveKit tells of beginnings and
 // ends late, twice, in any order or not at all, and knows for sure only which life goes on at present. So each life that is
-// heard of is a row, and its end is counted once, whoever hears of it first: an event of its own, an event of a later one, or
-// the sweep.
+// heard of is a row, and its end is counted once, whoever hears of it first: an event of its own, an event of a later one,
+// or the sweep.
 
 // keepSessions is how long ended lives are remembered: longer than an event can be late.
 const keepSessions = 24 * time.Hour
 
-// FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over, and
-// who has to leave, because hosts put them out or the meeting that they were let into is over.
+// FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over,
+// and who has to leave, because hosts put them out or the meeting that they were let into is over.
 func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
 	present, err := s.presentSession(ctx, e.RoomID)
 	if err != nil {
@@ -38,7 +38,9 @@ func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
 	heard := []sessionReport{present}
 	if e.RoomSID != present.sid {
 		// A room has one life at a time. Should LiveKit not list it yet, it still began before it was told of.
-		heard = append(heard, sessionReport{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished})
+		heard = append(
+			heard, sessionReport{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished},
+		)
 	}
 	if e.Type == meeting.RoomFinished && e.RoomSID == present.sid {
 		heard = []sessionReport{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
@@ -158,7 +160,9 @@ func endSessions(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) 
 
 // deleteOldSessions forgets lives that ended long ago.
 func deleteOldSessions(ctx context.Context, tx *ent.Client) error {
-	_, err := tx.MeetingLife.Delete().Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepSessions))).Exec(ctx)
+	_, err := tx.MeetingLife.Delete().
+		Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepSessions))).
+		Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("delete meetings that are over: %w", err)
 	}
@@ -199,7 +203,12 @@ func (c *tally) observeNew(ctx context.Context, tx *ent.Client, l sessionReport)
 	}
 	// Older than the one that has the number: over, though nobody said so. It had the number, too.
 	older := present != nil && !l.start.After(present.StartTime)
-	err := tx.MeetingLife.Create().SetID(l.sid).SetRoomID(c.ID).SetStartTime(l.start.UTC()).SetOver(l.over || older).Exec(ctx)
+	err := tx.MeetingLife.Create().
+		SetID(l.sid).
+		SetRoomID(c.ID).
+		SetStartTime(l.start.UTC()).
+		SetOver(l.over || older).
+		Exec(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -271,7 +280,8 @@ func meetingAttribute(session *auth.ParticipantSession) string {
 	return strconv.FormatInt(session.Meeting, 10) + "/" + strconv.FormatInt(session.JoinTime.Unix(), 10)
 }
 
-// lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this one.
+// lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this
+// one.
 func lateGuest(r *ent.Room, p meeting.Participant, user uuid.UUID, role usherv1.Role) bool {
 	direct := role != usherv1.Role_ROLE_UNSPECIFIED || r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
 		r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && user != uuid.Nil

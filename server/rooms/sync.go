@@ -38,7 +38,8 @@ type participantEditor interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// CloseRoom implements livetasks.Handlers: it ends the lobby and the meeting of a room that is gone, and reports whether there was a meeting.
+// CloseRoom implements livetasks.Handlers: it ends the lobby and the meeting of a room that is gone, and reports whether
+// there was a meeting.
 func (s *Service) CloseRoom(ctx context.Context, id uuid.UUID) (changed bool, err error) {
 	cleared := s.Lobby.Clear(ctx, id)
 	changed, err = s.closeMeetingNow(ctx, id)
@@ -165,7 +166,9 @@ func (s *Service) syncParticipant(
 	}
 	return true, ignoreGone(s.LiveKit.UpdateParticipant(ctx, meeting.Grant{
 		Room: r.ID, Identity: p.Identity, DisplayName: name,
-		Attributes: map[string]string{auth.AttributeRole: auth.RoleAttribute(role)}, Sources: sources, NoSubscribe: state.NoSubscribe,
+		Attributes: map[string]string{
+			auth.AttributeRole: auth.RoleAttribute(role),
+		}, Sources: sources, NoSubscribe: state.NoSubscribe,
 	}))
 }
 

@@ -87,7 +87,8 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	if a.Room, err = tx.Room.Get(ctx, a.Room.ID); err != nil {
 		return fmt.Errorf("read room back: %w", err)
 	}
-	if err := audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RoomUpdated, Detail: changes(a, changed)}); err != nil {
+	event := audit.Event{Room: a.Room.ID, Action: audit.RoomUpdated, Detail: changes(a, changed)}
+	if err := audit.Record(ctx, tx, event); err != nil {
 		return err
 	}
 	if slices.Equal(changed, []string{"name"}) {

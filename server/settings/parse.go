@@ -114,7 +114,9 @@ func strongSecret(s string) (Secret, error) {
 		size = len(b)
 	}
 	if size < minSecret {
-		return "", fmt.Errorf("is too weak: it holds %d bytes and needs %d; make one with: openssl rand -base64 32", size, minSecret)
+		return "", fmt.Errorf(
+			"is too weak: it holds %d bytes and needs %d; make one with: openssl rand -base64 32", size, minSecret,
+		)
 	}
 	letters := map[rune]bool{}
 	for _, r := range s {
@@ -128,7 +130,9 @@ func strongSecret(s string) (Secret, error) {
 
 func liveKitSecret(s string) (Secret, error) {
 	if len(s) < minSecret {
-		return "", fmt.Errorf("is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret)
+		return "", fmt.Errorf(
+			"is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret,
+		)
 	}
 	return Secret(s), nil
 }
@@ -252,11 +256,16 @@ func ParseServiceToken(s string) (ServiceToken, error) {
 		return t, errors.New("the name of a service has lower-case letters, digits and dashes only")
 	}
 	if hash, err := hex.DecodeString(t.Hash); err != nil || len(hash) != 32 {
-		return t, fmt.Errorf("service %s: want the SHA-256 of the token in 64 hexadecimal digits, as `usher token hash` prints it", t.Name)
+		return t, fmt.Errorf(
+			"service %s: want the SHA-256 of the token in 64 hexadecimal digits, as `usher token hash` prints it",
+			t.Name,
+		)
 	}
 	for _, scope := range t.Scopes {
 		if !slices.Contains(serviceScopes, scope) {
-			return t, fmt.Errorf("service %s: the scopes are %s, with + between them", t.Name, strings.Join(serviceScopes, ", "))
+			return t, fmt.Errorf(
+				"service %s: the scopes are %s, with + between them", t.Name, strings.Join(serviceScopes, ", "),
+			)
 		}
 	}
 	return t, nil
@@ -309,7 +318,10 @@ func trunk(s string) (telephony.ConfiguredTrunk, error) {
 	id, numbers, some := strings.Cut(s, "=")
 	t := telephony.ConfiguredTrunk{ID: strings.TrimSpace(id)}
 	if !trunkID.MatchString(t.ID) {
-		return t, fmt.Errorf("%q is not the id of a trunk, such as ST_abcDEF123456: ask LiveKit with `lk sip inbound list`", t.ID)
+		return t, fmt.Errorf(
+			"%q is not the id of a trunk, such as ST_abcDEF123456: ask LiveKit with `lk sip inbound list`",
+			t.ID,
+		)
 	}
 	for part := range strings.SplitSeq(numbers, "/") {
 		if !some {

@@ -103,7 +103,13 @@ var crossRules = []crossRule{
 		"USHER_STORAGE_BUCKET and USHER_STORAGE_FOLDER exclude each other: name one place for recordings",
 	},
 	{
-		[]string{"USHER_STORAGE_BUCKET", "USHER_STORAGE_ENDPOINT", "USHER_STORAGE_REGION", "USHER_STORAGE_KEY", "USHER_STORAGE_SECRET"},
+		[]string{
+			"USHER_STORAGE_BUCKET",
+			"USHER_STORAGE_ENDPOINT",
+			"USHER_STORAGE_REGION",
+			"USHER_STORAGE_KEY",
+			"USHER_STORAGE_SECRET",
+		},
 		func(c *config) bool {
 			s := c.Storage
 			return s.Bucket != "" && (s.Endpoint == "" || s.Region == "" || s.Key == "" || s.Secret == "")

@@ -27,10 +27,11 @@ const (
 
 // errPair is a clash that nothing of ours causes.
 var errPair = fault.ErrConflict.Saying(
-	"dispatch rules that are not Usher's clash in LiveKit, and keep rooms from being dialled: the operator has to delete one")
+	"dispatch rules that are not Usher's clash in LiveKit, and keep rooms from being dialled: the operator has to delete one",
+)
 
-// resolveRules finds out what LiveKit really has of a room, after an answer was lost or somebody changed it: one rule stays, the
-// others are deleted. The lease must be held.
+// resolveRules finds out what LiveKit really has of a room, after an answer was lost or somebody changed it: one rule stays,
+// the others are deleted. The lease must be held.
 func (s *Service) resolveRules(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, error) {
 	found, err := s.rulesOf(ctx, w.room, was.trunkID)
 	if err != nil {
@@ -60,7 +61,9 @@ func (s *Service) keepOne(
 		}
 		return 4
 	}
-	own = slices.SortedStableFunc(slices.Values(own), func(a, b meeting.DispatchRule) int { return cmp.Compare(rank(a), rank(b)) })
+	own = slices.SortedStableFunc(
+		slices.Values(own), func(a, b meeting.DispatchRule) int { return cmp.Compare(rank(a), rank(b)) },
+	)
 	keep, surplus := own[0], own[1:]
 	is := ruleState{ruleID: keep.ID, trunkID: keep.Trunks[0], held: keep.Held}
 	switch {
@@ -82,8 +85,8 @@ func (s *Service) keepOne(
 	return is, nil
 }
 
-// resolveClash does away with what LiveKit holds against the wanted rule. It returns what LiveKit was told, and what is wanted now:
-// with another PIN, if the one that the room had is in use elsewhere.
+// resolveClash does away with what LiveKit holds against the wanted rule. It returns what LiveKit was told, and what is
+// wanted now: with another PIN, if the one that the room had is in use elsewhere.
 func (s *Service) resolveClash(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, wanted, error) {
 	rules, err := s.LiveKit.ListRules(ctx, w.pin.TrunkID)
 	if err != nil {
@@ -175,7 +178,9 @@ func (s *Service) redrawPIN(ctx context.Context, w wanted, why string) (wanted, 
 		return w, err
 	}
 	w.pin = p
-	s.Log.WarnContext(ctx, "a room got another PIN, because a dispatch rule has the one that it had", "room", w.room, "whose", why)
+	s.Log.WarnContext(
+		ctx, "a room got another PIN, because a dispatch rule has the one that it had", "room", w.room, "whose", why,
+	)
 	return w, nil
 }
 

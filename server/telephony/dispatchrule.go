@@ -54,8 +54,10 @@ func (w wanted) state(id string) ruleState {
 
 // matches reports whether a rule that LiveKit has is the wanted one.
 func (w wanted) matches(r meeting.DispatchRule) bool {
-	return r.Name == ruleName(w.room) && r.Room == w.room.String() && r.PIN == w.pin.Pin && slices.Equal(r.Trunks, []string{w.pin.TrunkID}) &&
-		r.Held == w.held && r.HidesNumbers
+	return r.Name == ruleName(w.room) && r.Room == w.room.String() && r.PIN == w.pin.Pin &&
+		slices.Equal(r.Trunks, []string{w.pin.TrunkID}) &&
+		r.Held == w.held &&
+		r.HidesNumbers
 }
 
 // outcome is what was done about the rule of a room.
@@ -155,8 +157,8 @@ func livekitFault(err error) error {
 	return err
 }
 
-// ensure makes what LiveKit has the wanted rule. It returns what LiveKit has been told, also when it fails. The lease must be
-// held.
+// ensure makes what LiveKit has the wanted rule. It returns what LiveKit has been told, also when it fails. The lease must
+// be held.
 func (s *Service) ensure(ctx context.Context, was ruleState, w wanted, done *outcome) (is ruleState, err error) {
 	is = was
 	if is.stale {

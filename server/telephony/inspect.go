@@ -53,7 +53,8 @@ func (s *Survey) clashes(ctx context.Context, trunks []Trunk) (problems []string
 		if len(r.Trunks) > 0 && r.PIN == "" {
 			problems = append(problems, fmt.Sprintf(
 				"rule %s (%q) lets callers of trunk %v in without a PIN, and hides every PIN on it: delete it or give it a trunk of its own",
-				r.ID, r.Name, r.Trunks))
+				r.ID, r.Name, r.Trunks,
+			))
 		}
 		on := r.Trunks
 		if len(on) == 0 {
@@ -63,7 +64,8 @@ func (s *Survey) clashes(ctx context.Context, trunks []Trunk) (problems []string
 			key := trunk + " " + r.PIN
 			if first, clash := seen[key]; clash {
 				problems = append(problems, fmt.Sprintf(
-					"rules %s and %s clash: LiveKit takes no calls and no other rules beside them until one is deleted", first, r.ID))
+					"rules %s and %s clash: LiveKit takes no calls and no other rules beside them until one is deleted", first, r.ID,
+				))
 				continue
 			}
 			seen[key] = r.ID

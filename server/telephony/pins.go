@@ -281,7 +281,8 @@ func dialIn(p *ent.Pin, trunks []Trunk) *usherv1.DialIn {
 	return &usherv1.DialIn{Pin: p.Pin, PinDisplay: displayPIN(p.Pin), Numbers: t.Numbers}
 }
 
-// DialIn is how to reach a room by phone, for other parts of the server: nil when it cannot be. A room without a PIN gets one.
+// DialIn is how to reach a room by phone, for other parts of the server: nil when it cannot be. A room without a PIN gets
+// one.
 func (s *Service) DialIn(ctx context.Context, id uuid.UUID) (*usherv1.DialIn, error) {
 	trunks := s.Trunks.inUse(ctx)
 	if len(trunks) == 0 {

@@ -70,7 +70,8 @@ func (s *Service) followPIN(ctx context.Context, p *ent.Pin) error {
 	}
 	if _, err = s.settle(ctx, *p.RoomID); err != nil {
 		return fault.ErrLiveKit.Saying("the PIN was changed, but LiveKit does not know yet, and the one before opens the meeting " +
-			"until it does: GetDialIn has the new one").Because(err)
+			"until it does: GetDialIn has the new one").
+			Because(err)
 	}
 	return nil
 }

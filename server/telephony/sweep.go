@@ -58,7 +58,9 @@ func (s *Survey) survey(ctx context.Context) ([]*situation, error) {
 		return all[id]
 	}
 	// Rows come first: one that is the same when it is repaired was the same while LiveKit was asked.
-	rows, err := s.DB.Read.DispatchRule.Query().Where(dispatchrule.Or(dispatchrule.RuleIDNEQ(""), dispatchrule.Doubtful(true))).All(ctx)
+	rows, err := s.DB.Read.DispatchRule.Query().
+		Where(dispatchrule.Or(dispatchrule.RuleIDNEQ(""), dispatchrule.Doubtful(true))).
+		All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list rules: %w", err)
 	}
@@ -80,7 +82,9 @@ func (s *Survey) survey(ctx context.Context) ([]*situation, error) {
 	if err := s.addWanted(ctx, trunks, of); err != nil {
 		return nil, err
 	}
-	return slices.SortedFunc(maps.Values(all), func(a, b *situation) int { return slices.Compare(a.room[:], b.room[:]) }), nil
+	return slices.SortedFunc(
+		maps.Values(all), func(a, b *situation) int { return slices.Compare(a.room[:], b.room[:]) },
+	), nil
 }
 
 // addWanted adds what rooms should have.
@@ -161,8 +165,8 @@ func (x *situation) fits() bool {
 // totals are what a sweep did.
 type totals struct{ created, deleted, repaired int }
 
-// Sweep compares meetings, rules and rooms, and repairs what does not fit. It is for a job every 30 s; running it twice at once
-// is harmless.
+// Sweep compares meetings, rules and rooms, and repairs what does not fit. It is for a job every 30 s; running it twice at
+// once is harmless.
 func (s *Service) Sweep(ctx context.Context) error {
 	_, err := s.reconcile(ctx)
 	return err

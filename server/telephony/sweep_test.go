@@ -275,7 +275,8 @@ func TestSweep_liveKitFails(t *testing.T) {
 	})
 }
 
-// What is changed while a sweep looks is no finding: a rule that is made after LiveKit was asked for its rules is not missing.
+// What is changed while a sweep looks is no finding: a rule that is made after LiveKit was asked for its rules is not
+// missing.
 func TestSweep_changedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, testenv.SQLite(t), 1)

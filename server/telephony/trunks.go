@@ -151,7 +151,9 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
 	case len(listed) == 0:
 		state.problem("telephony is off: LiveKit has no inbound trunk")
 	default:
-		state.problem("telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed))
+		state.problem(
+			"telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed),
+		)
 	}
 	for _, c := range configured {
 		i := slices.IndexFunc(listed, func(l meeting.Trunk) bool { return l.ID == c.ID })
@@ -176,7 +178,9 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
 // judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
 func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 	if !l.Bounded && !l.Authenticated {
-		s.problem("trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID)
+		s.problem(
+			"trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID,
+		)
 	}
 	if len(l.Numbers) == 0 {
 		s.problem("trunk %s answers at every number: give it its numbers in LiveKit", l.ID)
@@ -190,7 +194,9 @@ func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 		}
 	}
 	if len(numbers) == 0 {
-		s.problem("trunk %s has no number to show to people: put it as %s=+33123456789 in USHER_TELEPHONY_TRUNKS", l.ID, l.ID)
+		s.problem(
+			"trunk %s has no number to show to people: put it as %s=+33123456789 in USHER_TELEPHONY_TRUNKS", l.ID, l.ID,
+		)
 	}
 	return numbers
 }

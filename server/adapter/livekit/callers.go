@@ -12,7 +12,8 @@ import (
 )
 
 // HoldCaller has somebody on the phone hear nothing, and shows that they wait. They can still be heard: mute the tracks of
-// the participant that is returned, and each that they publish afterwards. It fails with meeting.ErrNotFound when they are not there.
+// the participant that is returned, and each that they publish afterwards. It fails with meeting.ErrNotFound when they are
+// not there.
 func (c *Client) HoldCaller(ctx context.Context, room uuid.UUID, identity string) (meeting.Participant, error) {
 	return c.setCaller(ctx, room, identity, meeting.LobbyWaiting, &livekit.ParticipantPermission{
 		// Never false: the phone bridge publishes once, and would be mute for the rest of the call.

@@ -76,7 +76,8 @@ func (c *Client) MakeRoom(ctx context.Context, room uuid.UUID) error {
 const noTrack = "TR_of_nobody"
 
 // RemoteUnmute reports whether LiveKit lets the phone callers be unmuted whom a host lets in. It can only be asked about
-// somebody who is in a meeting, and asks about a track that they do not have. It fails with meeting.ErrNotFound when they left.
+// somebody who is in a meeting, and asks about a track that they do not have. It fails with meeting.ErrNotFound when they
+// left.
 func (c *Client) RemoteUnmute(ctx context.Context, room uuid.UUID, identity string) (enabled bool, err error) {
 	enabled = true
 	err = c.call(ctx, "unmute nothing", admin(room), func(ctx context.Context) error {

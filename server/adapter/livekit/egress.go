@@ -32,9 +32,9 @@ type EgressStorage struct {
 // egressLayout is what a video shows: whoever speaks, large, and the others beside.
 const egressLayout = "speaker-light"
 
-// StartEgress has a live room recorded. It fails with meeting.ErrNotFound when the room has no meeting, with meeting.ErrRefused when
-// LiveKit will certainly not do it, and with meeting.ErrUnavailable when there was no answer: then a recorder may come all the
-// same.
+// StartEgress has a live room recorded. It fails with meeting.ErrNotFound when the room has no meeting, with
+// meeting.ErrRefused when LiveKit will certainly not do it, and with meeting.ErrUnavailable when there was no answer: then a
+// recorder may come all the same.
 func (c *Client) StartEgress(ctx context.Context, r meeting.EgressRequest) (*meeting.Egress, error) {
 	var info *livekit.EgressInfo
 	err := c.call(ctx, "start egress", egressGrant(r.Room), func(ctx context.Context) (err error) {
@@ -61,7 +61,8 @@ func (c *Client) egressRequest(r meeting.EgressRequest) *livekit.RoomCompositeEg
 		return request
 	}
 	file.Output = &livekit.EncodedFileOutput_S3{S3: &livekit.S3Upload{
-		AccessKey: s.Key, Secret: s.Secret, Region: s.Region, Endpoint: s.Endpoint, Bucket: s.Bucket, ForcePathStyle: !s.VirtualHost,
+		AccessKey: s.Key, Secret: s.Secret, Region: s.Region, Endpoint: s.Endpoint, Bucket: s.Bucket,
+		ForcePathStyle: !s.VirtualHost,
 	}}
 	return request
 }
@@ -71,6 +72,9 @@ var refusals = []twirp.ErrorCode{
 	twirp.InvalidArgument, twirp.Malformed, twirp.PermissionDenied, twirp.Unauthenticated, twirp.FailedPrecondition,
 	twirp.ResourceExhausted, twirp.Unimplemented, twirp.BadRoute,
 }
+
+// finalCodes are the codes with which LiveKit refuses an order for good.
+var finalCodes = []twirp.ErrorCode{twirp.InvalidArgument, twirp.FailedPrecondition, twirp.Unimplemented}
 
 // notBegun marks the errors after which there is certainly no egress.
 func notBegun(err error) error {
@@ -90,8 +94,9 @@ type refusedError struct{ error }
 
 func (r refusedError) Unwrap() error { return r.error }
 
-// StopEgress asks a recorder to end, and returns what it says. It fails with meeting.ErrNotFound when LiveKit knows no such egress,
-// with meeting.ErrRefused when it has ended already, and with meeting.ErrUnavailable when the recorder does not answer.
+// StopEgress asks a recorder to end, and returns what it says. It fails with meeting.ErrNotFound when LiveKit knows no such
+// egress, with meeting.ErrRefused when it has ended already, and with meeting.ErrUnavailable when the recorder does not
+// answer.
 func (c *Client) StopEgress(ctx context.Context, id string) (*meeting.Egress, error) {
 	var info *livekit.EgressInfo
 	err := c.call(ctx, "stop egress", egressGrant(uuid.Nil), func(ctx context.Context) (err error) {
@@ -108,7 +113,8 @@ func (c *Client) StopEgress(ctx context.Context, id string) (*meeting.Egress, er
 }
 
 // EgressAnswers reports whether the recorder of a running egress shows a sign of life: it is in the meeting, or it answers.
-// LiveKit lists a recorder whose machine died as running for ever. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
+// LiveKit lists a recorder whose machine died as running for ever. It fails with meeting.ErrNotFound when LiveKit knows no
+// such egress.
 func (c *Client) EgressAnswers(ctx context.Context, room uuid.UUID, id string) (bool, error) {
 	people, err := c.Participants(ctx, room)
 	if err != nil {
@@ -126,7 +132,7 @@ func (c *Client) EgressAnswers(ctx context.Context, room uuid.UUID, id string) (
 		case err == nil:
 		case ctx.Err() != nil, ok && (te.Code() == twirp.Unavailable || te.Code() == twirp.DeadlineExceeded):
 			answers = false
-		case ok && (te.Code() == twirp.InvalidArgument || te.Code() == twirp.FailedPrecondition || te.Code() == twirp.Unimplemented):
+		case ok && slices.Contains(finalCodes, te.Code()):
 		default:
 			return err
 		}
@@ -201,7 +207,9 @@ var egressStatuses = map[livekit.EgressStatus]meeting.EgressStatus{
 func egressView(info *livekit.EgressInfo) *meeting.Egress {
 	e := &meeting.Egress{
 		ID: info.GetEgressId(), Status: egressStatuses[info.GetStatus()], Path: egressPath(info),
-		StartTime: nanoseconds(info.GetStartedAt()), EndTime: nanoseconds(info.GetEndedAt()), UpdateTime: nanoseconds(info.GetUpdatedAt()),
+		StartTime: nanoseconds(
+			info.GetStartedAt(),
+		), EndTime: nanoseconds(info.GetEndedAt()), UpdateTime: nanoseconds(info.GetUpdatedAt()),
 		Detail: info.GetError(),
 	}
 	if e.Detail == "" {

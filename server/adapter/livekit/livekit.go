@@ -1,11 +1,11 @@
 // Package livekit is the only place that knows LiveKit: it signs its tokens and calls its API.
 //
 // The rest of the server speaks of meetings in the terms of server/meeting. Every call has a deadline, and fails with
-// meeting.ErrNotFound when the room or participant is not there, or with meeting.ErrUnavailable when LiveKit cannot be used, for
-// whatever reason; the reason is in the text, for the log.
+// meeting.ErrNotFound when the room or participant is not there, or with meeting.ErrUnavailable when LiveKit cannot be used,
+// for whatever reason; the reason is in the text, for the log.
 //
-// It decides nothing: who may do what is settled before it is called, and what an event means is settled by whoever [Webhook]
-// hands it to.
+// It decides nothing: who may do what is settled before it is called, and what an event means is settled by whoever
+// [Webhook] hands it to.
 package livekit
 
 import (

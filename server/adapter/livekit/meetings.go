@@ -14,8 +14,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Meeting asks LiveKit about one room now. It fails with meeting.ErrNotFound when the room has no meeting. LiveKit brings the
-// number of participants up to date every 5 s only.
+// Meeting asks LiveKit about one room now. It fails with meeting.ErrNotFound when the room has no meeting. LiveKit brings
+// the number of participants up to date every 5 s only.
 func (c *Client) Meeting(ctx context.Context, room uuid.UUID) (*meeting.Meeting, error) {
 	rooms, err := c.listRooms(ctx, room.String())
 	if err != nil {
@@ -30,7 +30,8 @@ func (c *Client) Meeting(ctx context.Context, room uuid.UUID) (*meeting.Meeting,
 
 func meetingOf(id uuid.UUID, r *livekit.Room) meeting.Meeting {
 	return meeting.Meeting{
-		Room: id, SID: r.GetSid(), StartTime: startTime(r), ParticipantCount: int(r.GetNumParticipants()), Metadata: r.GetMetadata(),
+		Room: id, SID: r.GetSid(), StartTime: startTime(r), ParticipantCount: int(r.GetNumParticipants()),
+		Metadata: r.GetMetadata(),
 	}
 }
 
@@ -99,8 +100,8 @@ func (c *Client) RemoveParticipant(ctx context.Context, room uuid.UUID, identity
 }
 
 // UpdateParticipant makes a live participant's permissions those of g, adds its attributes to those they have, and renames
-// them unless the name is empty. Tracks that they may no longer publish are ended by LiveKit. It fails with meeting.ErrNotFound
-// when they are not there.
+// them unless the name is empty. Tracks that they may no longer publish are ended by LiveKit. It fails with
+// meeting.ErrNotFound when they are not there.
 func (c *Client) UpdateParticipant(ctx context.Context, g meeting.Grant) error {
 	allowed := sources(g.Sources)
 	return c.call(ctx, "update participant", admin(g.Room), func(ctx context.Context) error {
@@ -127,8 +128,8 @@ func (c *Client) EditParticipant(ctx context.Context, room uuid.UUID, identity s
 	})
 }
 
-// MuteTrack mutes a track of a live participant, who may unmute it again. It fails with meeting.ErrNotFound when they are not there;
-// that they have no such track LiveKit takes as success.
+// MuteTrack mutes a track of a live participant, who may unmute it again. It fails with meeting.ErrNotFound when they are
+// not there; that they have no such track LiveKit takes as success.
 func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error {
 	err := c.call(ctx, "mute track", admin(room), func(ctx context.Context) error {
 		_, err := c.rooms.MutePublishedTrack(ctx, &livekit.MuteRoomTrackRequest{
@@ -150,7 +151,9 @@ func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid st
 // SetRoomMetadata replaces the metadata of a live room. It fails with meeting.ErrNotFound when the room has no meeting.
 func (c *Client) SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error {
 	return c.call(ctx, "update room metadata", admin(room), func(ctx context.Context) error {
-		_, err := c.rooms.UpdateRoomMetadata(ctx, &livekit.UpdateRoomMetadataRequest{Room: room.String(), Metadata: metadata})
+		_, err := c.rooms.UpdateRoomMetadata(
+			ctx, &livekit.UpdateRoomMetadataRequest{Room: room.String(), Metadata: metadata},
+		)
 		return err
 	})
 }

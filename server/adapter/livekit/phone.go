@@ -34,8 +34,8 @@ func (c *Client) InboundTrunks(ctx context.Context) ([]meeting.Trunk, error) {
 	return list, nil
 }
 
-// CreateRule makes a dispatch rule and returns LiveKit's id of it. It fails with meeting.ErrClash. After meeting.ErrUnavailable it
-// may have been made all the same: LiveKit has no way to ask for it once only.
+// CreateRule makes a dispatch rule and returns LiveKit's id of it. It fails with meeting.ErrClash. After
+// meeting.ErrUnavailable it may have been made all the same: LiveKit has no way to ask for it once only.
 func (c *Client) CreateRule(ctx context.Context, r meeting.DispatchRule) (id string, err error) {
 	err = c.callSIP(ctx, "create dispatch rule", func(ctx context.Context) error {
 		res, err := c.sip.CreateSIPDispatchRule(ctx, &livekit.CreateSIPDispatchRuleRequest{
@@ -50,9 +50,9 @@ func (c *Client) CreateRule(ctx context.Context, r meeting.DispatchRule) (id str
 	return id, err
 }
 
-// UpdateRule makes an existing rule say what r says. Callers who are in the meeting stay. It fails with meeting.ErrNotFound when
-// there is no such rule, and with meeting.ErrClash. The trunk must be the one that it has: LiveKit looks for clashes on the new
-// one, but among rules that it does not count this one to.
+// UpdateRule makes an existing rule say what r says. Callers who are in the meeting stay. It fails with meeting.ErrNotFound
+// when there is no such rule, and with meeting.ErrClash. The trunk must be the one that it has: LiveKit looks for clashes on
+// the new one, but among rules that it does not count this one to.
 func (c *Client) UpdateRule(ctx context.Context, r meeting.DispatchRule) error {
 	return c.callSIP(ctx, "update dispatch rule", func(ctx context.Context) error {
 		_, err := c.sip.UpdateSIPDispatchRule(ctx, &livekit.UpdateSIPDispatchRuleRequest{

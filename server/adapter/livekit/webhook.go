@@ -23,10 +23,10 @@ const (
 	maxWebhookAge = 10 * time.Minute
 )
 
-// Webhook receives LiveKit's events: it verifies them, puts them in the terms of server/meeting and hands them on. It answers
-// 401 to what LiveKit did not sign, 400 to what cannot be read, 200 to what was taken or does not concern us, and 500 when
-// an event could not be stored. LiveKit repeats only what was answered with 429 or 500 and up, and holds back later events of
-// that room meanwhile, so nothing else happens before the answer.
+// Webhook receives LiveKit's events: it verifies them, puts them in the terms of server/meeting and hands them on. It
+// answers 401 to what LiveKit did not sign, 400 to what cannot be read, 200 to what was taken or does not concern us, and
+// 500 when an event could not be stored. LiveKit repeats only what was answered with 429 or 500 and up, and holds back later
+// events of that room meanwhile, so nothing else happens before the answer.
 type Webhook struct {
 	// Keys are LiveKit's API keys and their secrets. Required.
 	Keys map[string]string
@@ -94,8 +94,8 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) (outcome string,
 	return "stored", http.StatusOK
 }
 
-// authentic reports whether a token is signed with one of the keys, and ends. Without an end it would be good for ever in the
-// hands of whoever overheard it, and LiveKit's own verification does not ask for one.
+// authentic reports whether a token is signed with one of the keys, and ends. Without an end it would be good for ever in
+// the hands of whoever overheard it, and LiveKit's own verification does not ask for one.
 func authentic(token string, keys map[string]string) bool {
 	v, err := auth.ParseAPIToken(token)
 	if err != nil || keys[v.APIKey()] == "" {

@@ -1,8 +1,8 @@
 // Package objectstore is where the files of recordings are: in a bucket of any S3 store, or in a folder.
 //
-// It knows how to find, sign for, read and delete objects by their key. It does not store any: LiveKit's egress does. What is
-// not there is an fs.ErrNotExist; every other error means that the storage did not answer, or refused. Errors and URLs of this
-// package hold no credentials, but for the addresses that Presign makes, which are secrets themselves.
+// It knows how to find, sign for, read and delete objects by their key. It does not store any: LiveKit's egress does. What
+// is not there is an fs.ErrNotExist; every other error means that the storage did not answer, or refused. Errors and URLs of
+// this package hold no credentials, but for the addresses that Presign makes, which are secrets themselves.
 package objectstore
 
 import (
@@ -33,8 +33,8 @@ const callTimeout = 10 * time.Second
 type S3Config struct {
 	// Endpoint is the address of the store for this server, http or https, without the bucket. Required.
 	Endpoint string
-	// PublicEndpoint is its address for people, in presigned URLs; ProxyEndpoint the one that a proxy in front of Usher sends
-	// signed requests to. Empty: Endpoint.
+	// PublicEndpoint is its address for people, in presigned URLs; ProxyEndpoint the one that a proxy in front of Usher
+	// sends signed requests to. Empty: Endpoint.
 	PublicEndpoint, ProxyEndpoint string
 	// Bucket and Region. Required: without a region, each first call would ask for it.
 	Bucket, Region string
@@ -79,7 +79,8 @@ func NewS3(c S3Config) (*S3, error) {
 
 func parseEndpoint(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" {
 		return nil, errors.New("an address of the storage must be https:// or http:// and a host")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
@@ -207,7 +208,12 @@ var emptyHash = func() string {
 // X-Amz-Date and X-Amz-Content-Sha256.
 func (s *S3) Sign(key string) (http.Header, error) {
 	u := s.objectURL(s.proxy, key)
-	req := http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{"X-Amz-Content-Sha256": {emptyHash}}}
+	req := http.Request{
+		Method: http.MethodGet,
+		URL:    u,
+		Host:   u.Host,
+		Header: http.Header{"X-Amz-Content-Sha256": {emptyHash}},
+	}
 	return signer.SignV4(req, s.config.Key, s.config.Secret, "", s.config.Region).Header, nil
 }
 

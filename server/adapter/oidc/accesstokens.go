@@ -33,8 +33,8 @@ type accessClaims struct {
 	Confirmation json.RawMessage `json:"cnf"`
 }
 
-// Verify checks an access token for server/auth. The token must be a JWT (RFC 9068) of the issuer for the audience, with an end, a
-// subject and an asymmetric signature.
+// Verify checks an access token for server/auth. The token must be a JWT (RFC 9068) of the issuer for the audience, with an
+// end, a subject and an asymmetric signature.
 func (p *Provider) Verify(ctx context.Context, token string) (string, error) {
 	if p.config.Audience == "" {
 		return "", refused(errors.New("access tokens are switched off"))

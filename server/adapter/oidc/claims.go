@@ -79,7 +79,8 @@ func (c Config) shortNameClaim() string {
 
 // address is an e-mail address in lower case, or "" for what cannot be one.
 func address(s string) string {
-	if len(s) > maxEmail || !strings.Contains(s, "@") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if len(s) > maxEmail || !strings.Contains(s, "@") ||
+		strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return ""
 	}
 	return strings.ToLower(s)

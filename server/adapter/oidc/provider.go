@@ -75,7 +75,8 @@ const (
 
 // New reads the CA file. It does not speak to the provider.
 func New(c Config) (*Provider, error) {
-	if issuer, err := url.Parse(c.Issuer); err != nil || issuer.Host == "" || (issuer.Scheme != "https" && issuer.Scheme != "http") {
+	if issuer, err := url.Parse(c.Issuer); err != nil || issuer.Host == "" ||
+		(issuer.Scheme != "https" && issuer.Scheme != "http") {
 		return nil, errors.New("the OpenID issuer must be an address that begins with https://")
 	}
 	if !slices.Contains(c.Scopes, oidc.ScopeOpenID) {

@@ -101,7 +101,8 @@ func exchangeError(err error) error {
 		return auth.ErrSignInProvider.Because(fmt.Errorf("exchange the code: %w", err))
 	}
 	cause := fmt.Errorf("exchange the code: status %d, error %.64q", answer.Response.StatusCode, answer.ErrorCode)
-	if answer.Response.StatusCode >= http.StatusInternalServerError || answer.Response.StatusCode == http.StatusTooManyRequests {
+	if answer.Response.StatusCode >= http.StatusInternalServerError ||
+		answer.Response.StatusCode == http.StatusTooManyRequests {
 		return auth.ErrSignInProvider.Because(cause)
 	}
 	return refused(cause)
@@ -115,7 +116,9 @@ type idToken struct {
 
 func (p *Provider) verifyIDToken(ctx context.Context, d *discovery, raw, accessToken, nonce string) (*idToken, error) {
 	keys := &signatures{keys: d.keys}
-	verifier := oidc.NewVerifier(p.config.Issuer, keys, &oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric})
+	verifier := oidc.NewVerifier(
+		p.config.Issuer, keys, &oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric},
+	)
 	token, err := verifier.Verify(ctx, raw)
 	if keys.outage != nil {
 		return nil, keys.outage

@@ -1,8 +1,8 @@
 // Package idempotency lets clients repeat the creation of something.
 //
 // A client sends the same request_id with the repetition, and gets the first answer for as long as keys are kept. The unique
-// index decides which of two equal calls creates. A key is written in the transaction that creates: there is none without the
-// other. It does not delete old keys: the nightly clean-up does.
+// index decides which of two equal calls creates. A key is written in the transaction that creates: there is none without
+// the other. It does not delete old keys: the nightly clean-up does.
 package idempotency
 
 import (
@@ -54,7 +54,12 @@ func New(caller, procedure, requestID string, withoutID proto.Message, life time
 		return Key{}, fmt.Errorf("encode request: %w", err)
 	}
 	hash := sha256.Sum256(append([]byte(procedure+"\x00"), body...))
-	return Key{caller: caller, requestID: id, hash: hash[:], since: time.Now().UTC().Truncate(time.Microsecond).Add(-life)}, nil
+	return Key{
+		caller:    caller,
+		requestID: id,
+		hash:      hash[:],
+		since:     time.Now().UTC().Truncate(time.Microsecond).Add(-life),
+	}, nil
 }
 
 func (k Key) none() bool { return k.requestID == uuid.Nil }

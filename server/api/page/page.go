@@ -91,6 +91,16 @@ func (l List) Cursor(token string, cursor any) error {
 	return ErrTokenInvalid
 }
 
+// Cut makes a page of at most size rows of found, which has one more if another page follows. next is the token of that
+// page, and empty for the last one.
+func Cut[T any](l List, found []T, size int, cursor func(last T) any) (rows []T, next string, err error) {
+	if len(found) <= size {
+		return found, "", nil
+	}
+	next, err = l.Token(cursor(found[size-1]))
+	return found[:size], next, err
+}
+
 // binding is what a token is good for. Each part is preceded by its length: no two lists have the same.
 func (l List) binding() []byte {
 	var b []byte

@@ -1,5 +1,5 @@
-// Package authtest serves an API behind the real authentication middleware, for the tests of server/auth, server/accounts and
-// server/signin.
+// Package authtest serves an API behind the real authentication middleware, for the tests of server/auth, server/accounts
+// and server/signin.
 package authtest
 
 import (
@@ -62,9 +62,11 @@ func NewAPIOn(t *testing.T, db *dbtx.DB, redis rueidis.Client, change ...func(*A
 		Refused: func(context.Context, string, *auth.Caller, connect.Code) {},
 		DB:      db, Keys: auth.NewKeys([]byte(Secret), nil),
 		Sessions: &auth.Sessions{Redis: redis, IdleTimeout: time.Hour, MaxAge: 24 * time.Hour},
-		Services: []auth.ServiceToken{{Name: "portal", Hash: sha256.Sum256([]byte("test-svc-token")), Scopes: []string{auth.ScopeRooms}}},
-		Limiter:  &ratelimit.Limiter{Redis: redis},
-		Log:      slog.New(slog.DiscardHandler),
+		Services: []auth.ServiceToken{
+			{Name: "portal", Hash: sha256.Sum256([]byte("test-svc-token")), Scopes: []string{auth.ScopeRooms}},
+		},
+		Limiter: &ratelimit.Limiter{Redis: redis},
+		Log:     slog.New(slog.DiscardHandler),
 	}}
 	for _, c := range change {
 		c(w)

@@ -186,7 +186,8 @@ func result(b *testing.B, name string, value float64, unit string, baseline, rat
 	}
 }
 
-// newBenchFixture starts everything. The server under test reaches the database at the address that via returns; nil: directly.
+// newBenchFixture starts everything. The server under test reaches the database at the address that via returns; nil:
+// directly.
 func newBenchFixture(b *testing.B, via func(database string) string) *benchFixture {
 	b.Helper()
 	ctx := b.Context()

@@ -26,7 +26,8 @@ import (
 )
 
 const (
-	// lobbySamples are how often a latency is measured, in rounds of lobbyRound, and lobbyWaiting how many wait at that time.
+	// lobbySamples are how often a latency is measured, in rounds of lobbyRound, and lobbyWaiting how many wait at that
+	// time.
 	lobbySamples, lobbyRound, lobbyWaiting = 700, 100, 200
 	// streamGuests wait on streams in rooms of lobbyWaiting.
 	streamGuests = 10_000
@@ -178,8 +179,8 @@ func (s *lobbyStage) roundTrip(b *testing.B) time.Duration {
 	return times[len(times)/2]
 }
 
-// latency prints the rows of a latency: its median, and the 99th of 100, against 20 ms and two round trips to Redis. The latter
-// is the median of the rounds, because what else the machine does comes in bursts.
+// latency prints the rows of a latency: its median, and the 99th of 100, against 20 ms and two round trips to Redis. The
+// latter is the median of the rounds, because what else the machine does comes in bursts.
 func (s *lobbyStage) latency(b *testing.B, name string, times []time.Duration) {
 	b.Helper()
 	bar := (20*time.Millisecond + 2*s.roundTrip(b)).Seconds() * 1000

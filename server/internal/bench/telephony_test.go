@@ -42,8 +42,8 @@ type cost struct {
 	statements, rows, liveCalls int64   // the least, since the server also does other things
 }
 
-// BenchmarkDialIn opens and closes a room in which somebody is, while 0, 1,000 and 10,000 other rooms can be dialled as far as
-// Usher knows. LiveKit has no rules of those: what it costs LiveKit to look through its rules is not ours to measure.
+// BenchmarkDialIn opens and closes a room in which somebody is, while 0, 1,000 and 10,000 other rooms can be dialled as far
+// as Usher knows. LiveKit has no rules of those: what it costs LiveKit to look through its rules is not ours to measure.
 func BenchmarkDialIn(b *testing.B) {
 	wire, calls := &statements{}, &atomic.Int64{}
 	redis := newRedis(b)

@@ -45,7 +45,11 @@ var (
 
 // Refuse is an answer such as 550 5.1.1.
 func Refuse(code int, enhanced [3]int) error {
-	return &smtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: "No, and here is an address: <somebody@people.example>"}
+	return &smtp.SMTPError{
+		Code:         code,
+		EnhancedCode: enhanced,
+		Message:      "No, and here is an address: <somebody@people.example>",
+	}
 }
 
 // Mail is a message that was caught.

@@ -1,8 +1,8 @@
-// Package recorder stands in for LiveKit's egress, in tests and under `usher dev`: it takes orders from a real livekit-server,
-// over its Redis, and stores a film of two seconds instead of a meeting.
+// Package recorder stands in for LiveKit's egress, in tests and under `usher dev`: it takes orders from a real
+// livekit-server, over its Redis, and stores a film of two seconds instead of a meeting.
 //
-// What livekit-server sees of it, and therefore what it lists and the webhooks it sends, is what it would see of an egress. In
-// tests it can also do what an egress does on a bad day: see [Script].
+// What livekit-server sees of it, and therefore what it lists and the webhooks it sends, is what it would see of an egress.
+// In tests it can also do what an egress does on a bad day: see [Script].
 package recorder
 
 import (
@@ -105,7 +105,12 @@ func Start(c Config) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stand-in recorder: connect to Redis: %w", err)
 	}
-	r := &Recorder{config: c, bus: psrpc.NewRedisMessageBus(client), jobs: map[string]*job{}, script: func(string) Script { return Script{} }}
+	r := &Recorder{
+		config: c,
+		bus:    psrpc.NewRedisMessageBus(client),
+		jobs:   map[string]*job{},
+		script: func(string) Script { return Script{} },
+	}
 	r.close = func() { _ = client.Close() } // nothing was written
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if r.io, err = rpc.NewIOInfoClient(r.bus, psrpc.WithClientTimeout(5*time.Second)); err == nil {

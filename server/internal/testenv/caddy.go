@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Caddy starts Caddy for this test with the given sites, in the form of a Caddyfile. It accepts connections on port when it is
-// ready.
+// Caddy starts Caddy for this test with the given sites, in the form of a Caddyfile. It accepts connections on port when it
+// is ready.
 func Caddy(t testing.TB, sites string, port int) *Process {
 	t.Helper()
 	folder := t.TempDir()

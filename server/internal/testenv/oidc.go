@@ -48,8 +48,10 @@ func OIDC(t testing.TB) *OIDCProvider {
 	config := &op.Config{CodeMethodS256: true, AuthMethodPost: true, DefaultLogoutRedirectURI: "/logged-out"}
 	_, _ = rand.Read(config.CryptoKey[:])
 	clients := map[string]*storage.Client{p.ClientID: storage.WebClient(p.ClientID, p.ClientSecret, "http://127.0.0.1/none")}
-	provider, err := op.NewProvider(config, &oidcStorage{storage.NewStorageWithClients(p, clients), p}, op.StaticIssuer(p.Issuer),
-		op.WithAllowInsecure(), op.WithLogger(slog.New(slog.DiscardHandler)))
+	provider, err := op.NewProvider(
+		config, &oidcStorage{storage.NewStorageWithClients(p, clients), p}, op.StaticIssuer(p.Issuer), op.WithAllowInsecure(),
+		op.WithLogger(slog.New(slog.DiscardHandler)),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

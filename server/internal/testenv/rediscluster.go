@@ -25,7 +25,9 @@ func RedisCluster(t testing.TB) []string {
 		servers, buses, addresses = append(servers, r), append(buses, bus), append(addresses, r.Address)
 	}
 	for i, s := range servers {
-		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true, DisableCache: true})
+		c, err := rueidis.NewClient(
+			rueidis.ClientOption{InitAddress: []string{s.Address}, ForceSingleClient: true, DisableCache: true},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +47,8 @@ func RedisCluster(t testing.TB) []string {
 		}
 		defer s.until(func() error {
 			info, err := c.Do(t.Context(), c.B().Arbitrary("CLUSTER", "INFO").Build()).ToString()
-			if err == nil && (!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
+			if err == nil &&
+				(!strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3")) {
 				return &net.AddrError{Err: "the cluster is not whole", Addr: s.Address}
 			}
 			return err

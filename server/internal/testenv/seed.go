@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Seed is what a test draws its choices from: another one each time, which the test's log names, unless USHER_TEST_SEED has one
-// to repeat.
+// Seed is what a test draws its choices from: another one each time, which the test's log names, unless USHER_TEST_SEED has
+// one to repeat.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())

@@ -42,10 +42,11 @@ func SMTP(t testing.TB, o mailcatcher.Options) *SMTPServer {
 // Start starts it, after [SMTPServer.Stop].
 func (s *SMTPServer) Start() {
 	s.t.Helper()
-	// A port that was just closed is taken for a moment longer when another test starts a program: that has what this one had
-	// open until it is loaded.
+	// A port that was just closed is taken for a moment longer when another test starts a program: that has what this one
+	// had open until it is loaded.
 	l, err := net.Listen("tcp", address(s.Port))
-	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); l, err = net.Listen("tcp", address(s.Port)) {
+	deadline := time.Now().Add(10 * time.Second)
+	for ; err != nil && time.Now().Before(deadline); l, err = net.Listen("tcp", address(s.Port)) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err != nil {
@@ -111,7 +112,8 @@ func Certificate(t testing.TB, name string) (config *tls.Config, caFile string) 
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if ip := net.ParseIP(name); ip != nil {
 		template.IPAddresses = []net.IP{ip}
@@ -126,5 +128,8 @@ func Certificate(t testing.TB, name string) (config *tls.Config, caFile string) 
 	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}, caFile
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MinVersion:   tls.VersionTLS12,
+	}, caFile
 }

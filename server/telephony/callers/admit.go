@@ -13,8 +13,8 @@ import (
 	"github.com/usher-meet/usher/server/moderation"
 )
 
-// Admit lifts the hold of a call that a host has let in. When that fails they are held again and wait as before; meeting.ErrNotFound
-// is a call that is over.
+// Admit lifts the hold of a call that a host has let in. When that fails they are held again and wait as before;
+// meeting.ErrNotFound is a call that is over.
 func (s *Service) Admit(ctx context.Context, room uuid.UUID, call meeting.Call) error {
 	defer s.cache.lock(room, call.Identity)()
 	return s.lift(ctx, room, call)

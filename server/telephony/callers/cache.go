@@ -16,8 +16,8 @@ type localCache struct {
 	mu sync.Mutex
 	// rooms are those with callers, and when there was one last.
 	rooms map[uuid.UUID]time.Time
-	// held are the sids of callers who are held, and their rooms. A sid is one connection, so whoever takes over an identity is
-	// not among them.
+	// held are the sids of callers who are held, and their rooms. A sid is one connection, so whoever takes over an identity
+	// is not among them.
 	held map[string]uuid.UUID
 	// locks are the identities about which something is being done.
 	locks map[lockKey]*keyedMutex

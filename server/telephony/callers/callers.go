@@ -6,9 +6,9 @@
 // over, nor by sid, which changes with the connection.
 //
 // What LiveKit does is brought to what was decided by one rule, [Service.settle], at three times: beside the answer to
-// LiveKit's event, in the job that is made of it, and every second for all rooms that can be dialled. It asks for the present
-// state and may be repeated. Who holds a caller asks again afterwards how they stand, so that a host who decides meanwhile is
-// not overruled. Whoever cannot be held is removed: silence that cannot be had is a call that must end.
+// LiveKit's event, in the job that is made of it, and every second for all rooms that can be dialled. It asks for the
+// present state and may be repeated. Who holds a caller asks again afterwards how they stand, so that a host who decides
+// meanwhile is not overruled. Whoever cannot be held is removed: silence that cannot be had is a call that must end.
 //
 // It does not know PINs and makes no dispatch rules (server/telephony does), and does not decide who is let in (hosts do, in
 // server/lobby). Without Redis nobody is let in, and who was let in stays.
@@ -40,8 +40,8 @@ type meetings interface {
 	CloseRoom(ctx context.Context, room uuid.UUID) error
 }
 
-// callControl is what this package asks of LiveKit about callers. server/adapter/livekit implements it. All but RemoveParticipant, which
-// succeeds then, fail with meeting.ErrNotFound when they are not there.
+// callControl is what this package asks of LiveKit about callers. server/adapter/livekit implements it. All but
+// RemoveParticipant, which succeeds then, fail with meeting.ErrNotFound when they are not there.
 type callControl interface {
 	// HoldCaller and AdmitCaller return the participant as they are then. Their tracks are left alone.
 	HoldCaller(ctx context.Context, room uuid.UUID, identity string) (meeting.Participant, error)

@@ -24,8 +24,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// fixture is a room that can be called, with a LiveKit and a Redis of its own. Nothing is swept: what holds a caller is what the
-// test calls.
+// fixture is a room that can be called, with a LiveKit and a Redis of its own. Nothing is swept: what holds a caller is what
+// the test calls.
 type fixture struct {
 	t       *testing.T
 	db      *dbtx.DB

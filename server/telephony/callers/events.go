@@ -12,7 +12,12 @@ import (
 )
 
 // Events are what this package wants LiveKit to tell: of whoever comes on the phone, what they publish, and that they left.
-var Events = []meeting.EventType{meeting.ParticipantJoined, meeting.TrackPublished, meeting.ParticipantLeft, meeting.ParticipantAborted}
+var Events = []meeting.EventType{
+	meeting.ParticipantJoined,
+	meeting.TrackPublished,
+	meeting.ParticipantLeft,
+	meeting.ParticipantAborted,
+}
 
 // Immediately is the first try to hold a caller, beside the answer to LiveKit's event: each millisecond is heard.
 func (s *Service) Immediately(ctx context.Context, e meeting.Event) {
@@ -50,8 +55,8 @@ func isCaller(p meeting.Participant) bool {
 	return p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE
 }
 
-// callerJoined holds somebody on the phone who has just come, or lets them be heard. Where the dispatch rule says that callers
-// wait, LiveKit is told before anybody is asked.
+// callerJoined holds somebody on the phone who has just come, or lets them be heard. Where the dispatch rule says that
+// callers wait, LiveKit is told before anybody is asked.
 func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p meeting.Participant) error {
 	s.cache.addRoom(room)
 	defer s.cache.lock(room, p.Identity)()
@@ -65,12 +70,12 @@ func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p meeting.Pa
 	return s.look(ctx, room, p)
 }
 
-// looks is how often [Service.awaitTrack] looks, and lookPause how long it waits in between: callers publish within a tenth of a
-// second.
+// looks is how often [Service.awaitTrack] looks, and lookPause how long it waits in between: callers publish within a tenth
+// of a second.
 const looks, lookPause = 10, 15 * time.Millisecond
 
-// awaitTrack mutes the track that a held caller is about to publish, as soon as it is there: the event that tells of it comes
-// later, and is stored first.
+// awaitTrack mutes the track that a held caller is about to publish, as soon as it is there: the event that tells of it
+// comes later, and is stored first.
 func (s *Service) awaitTrack(ctx context.Context, room uuid.UUID, caller meeting.Participant) error {
 	for range looks {
 		if !s.cache.isHeld(caller.SID) {
@@ -109,8 +114,8 @@ func (s *Service) muteHeld(ctx context.Context, room uuid.UUID, p meeting.Partic
 	return err
 }
 
-// trackPublished mutes what a caller publishes who was not let in. LiveKit's event says of nobody that they are on the phone,
-// but callers are known by their identity. LiveKit forgets who was muted when it is started again.
+// trackPublished mutes what a caller publishes who was not let in. LiveKit's event says of nobody that they are on the
+// phone, but callers are known by their identity. LiveKit forgets who was muted when it is started again.
 func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, participantSID, trackSID string) error {
 	if !meeting.IsCallerIdentity(identity) {
 		return nil

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// sweepTimeout bounds one look at one room, and askTimeout what the database is asked for it: who cannot be asked about in
-	// time is still to be held.
+	// sweepTimeout bounds one look at one room, and askTimeout what the database is asked for it: who cannot be asked about
+	// in time is still to be held.
 	sweepTimeout, askTimeout = 10 * time.Second, 2 * time.Second
 	// atOnce is how many rooms are looked at at the same time.
 	atOnce = 16
@@ -220,8 +220,8 @@ func settled(p meeting.Participant, standing meeting.Standing) bool {
 	return false
 }
 
-// endAlone ends a meeting in which nobody is left but callers, to whom nobody would come any more: LiveKit would keep it open
-// for them.
+// endAlone ends a meeting in which nobody is left but callers, to whom nobody would come any more: LiveKit would keep it
+// open for them.
 func (s *Service) endAlone(ctx context.Context, room uuid.UUID, alone bool) error {
 	d, err := s.Turns.CallersAlone(ctx, room, alone)
 	if err != nil || !alone || d < s.Timing.Grace {

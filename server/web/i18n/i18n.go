@@ -1,5 +1,5 @@
-// Package i18n localizes what Usher writes in the languages that people get letters and pages in: sentences, of which each package
-// brings its own, and dates, of which Go knows the English names only.
+// Package i18n localizes what Usher writes in the languages that people get letters and pages in: sentences, of which each
+// package brings its own, and dates, of which Go knows the English names only.
 //
 // A sentence that is missing in a language is an error: nobody gets half of something in another one.
 package i18n

@@ -26,12 +26,15 @@ type Style struct {
 	Source string
 }
 
-// With is the style of all pages, what a page has of its own, and the operator's colour (#rrggbb) in the place of ours, if there
-// is one.
+// With is the style of all pages, what a page has of its own, and the operator's colour (#rrggbb) in the place of ours, if
+// there is one.
 func With(own, colour string) Style {
 	css := shared + own + brand(colour)
 	sum := sha256.Sum256([]byte(css))
-	return Style{CSS: template.CSS(css), Source: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"} //nolint:gosec // our own
+	return Style{
+		CSS:    template.CSS(css), //nolint:gosec // our own
+		Source: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
+	}
 }
 
 var hexColour = regexp.MustCompile(`^#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})$`)
@@ -41,12 +44,14 @@ func brand(colour string) string {
 	if !hexColour.MatchString(colour) {
 		return ""
 	}
-	return ":root { --accent: " + colour + "; --on-accent: " + On(colour) + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
+	return ":root { --accent: " + colour + "; --on-accent: " + On(
+		colour,
+	) + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
 		" --accent-soft: color-mix(in oklab, " + colour + " 16%, var(--card)); }\n"
 }
 
-// On is the colour of letters that can be read on a colour (#rrggbb), light or dark by its relative luminance (WCAG 2.2); light for
-// what is no colour.
+// On is the colour of letters that can be read on a colour (#rrggbb), light or dark by its relative luminance (WCAG 2.2);
+// light for what is no colour.
 func On(colour string) string {
 	parts := hexColour.FindStringSubmatch(colour)
 	if parts == nil {

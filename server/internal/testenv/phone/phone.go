@@ -1,6 +1,6 @@
 // Package phone makes phone calls into meetings without a phone. It asks a real livekit-server what LiveKit's phone bridge
-// would ask, and joins as the bridge would: with its kind of token, the identity and attributes that the dispatch rule gives,
-// and a track that is published once.
+// would ask, and joins as the bridge would: with its kind of token, the identity and attributes that the dispatch rule
+// gives, and a track that is published once.
 //
 // It is apart from testenv because LiveKit's packages take long to build.
 package phone
@@ -128,12 +128,15 @@ func (b *Bridge) TryAddRule(r Rule) (string, error) {
 	b.t.Helper()
 	ctx, cancel := b.admin()
 	defer cancel()
-	rule, err := b.sip.CreateSIPDispatchRule(ctx, &livekit.CreateSIPDispatchRuleRequest{DispatchRule: &livekit.SIPDispatchRuleInfo{
-		Name: r.Name, TrunkIds: r.TrunkIDs, Attributes: r.Attributes, HidePhoneNumber: r.HidesNumber,
-		Rule: &livekit.SIPDispatchRule{Rule: &livekit.SIPDispatchRule_DispatchRuleDirect{
-			DispatchRuleDirect: &livekit.SIPDispatchRuleDirect{RoomName: r.Room, Pin: r.PIN},
+	rule, err := b.sip.CreateSIPDispatchRule(
+		ctx,
+		&livekit.CreateSIPDispatchRuleRequest{DispatchRule: &livekit.SIPDispatchRuleInfo{
+			Name: r.Name, TrunkIds: r.TrunkIDs, Attributes: r.Attributes, HidePhoneNumber: r.HidesNumber,
+			Rule: &livekit.SIPDispatchRule{Rule: &livekit.SIPDispatchRule_DispatchRuleDirect{
+				DispatchRuleDirect: &livekit.SIPDispatchRuleDirect{RoomName: r.Room, Pin: r.PIN},
+			}},
 		}},
-	}})
+	)
 	return rule.GetSipDispatchRuleId(), err
 }
 
@@ -251,7 +254,8 @@ func token(res *rpc.EvaluateSIPDispatchRulesResponse) (string, error) {
 	grant.SetCanPublishData(true)
 	grant.SetCanUpdateOwnMetadata(true)
 	return auth.NewAccessToken(testenv.LiveKitKey, testenv.LiveKitSecret).
-		SetIdentity(res.GetParticipantIdentity()).SetName(res.GetParticipantName()).SetMetadata(res.GetParticipantMetadata()).
+		SetIdentity(res.GetParticipantIdentity()).
+		SetName(res.GetParticipantName()).SetMetadata(res.GetParticipantMetadata()).
 		SetAttributes(res.GetParticipantAttributes()).SetVideoGrant(grant).SetRoomConfig(res.GetRoomConfig()).
 		SetKind(livekit.ParticipantInfo_SIP).SetValidFor(24 * time.Hour).ToJWT()
 }
