@@ -24,7 +24,7 @@ import (
 type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Detail is what was found, and what to do about it when it is bad. It has no secrets.
+	// Detail is the finding, and the remedy if it is bad. It has no secrets.
 	Detail string `json:"detail"`
 }
 

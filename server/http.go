@@ -25,7 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/web/app"
 )
 
-// handlers are what the two ports serve.
+// handlers serve the two ports.
 type handlers struct {
 	// api is for everybody, internal for the operator's own network.
 	api, internal http.Handler

@@ -56,7 +56,7 @@ type Addresses struct {
 	API, Internal net.Addr
 }
 
-// SignInParts are what a replacement of the sign-in handlers works with.
+// SignInParts are the parts that a replacement of the sign-in handlers needs.
 type SignInParts struct {
 	DB       *dbtx.DB
 	Sessions *auth.Sessions

@@ -28,7 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/users"
 )
 
-// base is what the services stand on: connections to the outside, and what is made from the settings alone.
+// base holds the connections to the outside and everything else that the settings alone determine. The services use it.
 type base struct {
 	config   settings.Config
 	log      *slog.Logger

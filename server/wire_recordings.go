@@ -76,7 +76,7 @@ func egressStorage(c settings.Config) livekit.EgressStorage {
 	}
 }
 
-// recordingConfig is what ConfigService tells clients about recording.
+// recordingConfig is the answer of ConfigService about recording.
 func recordingConfig(c settings.Config) *usherv1.RecordingConfig {
 	if !c.Storage.Enabled() || len(c.Recording.Modes) == 0 {
 		return &usherv1.RecordingConfig{}

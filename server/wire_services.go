@@ -67,7 +67,7 @@ func newUsers(b *base) *users.Service {
 	}
 }
 
-// clientConfig is what ConfigService tells clients.
+// clientConfig is the answer of ConfigService, but for telephony.
 func clientConfig(b *base) *usherv1.Config {
 	c := b.config
 	out := &usherv1.Config{

@@ -69,7 +69,7 @@ func databaseError(err error) error {
 	return fmt.Errorf("the database that USHER_DATABASE_URL names cannot be used: %w", err)
 }
 
-// advice is what to do about an error, for those whose own text speaks to somebody else; empty for others.
+// advice says how to mend an error whose own text is not for operators; empty for others.
 func advice(err error) string {
 	for _, a := range []struct {
 		err  error

@@ -27,7 +27,7 @@ Examples:
   usher --config .usher/usher.env doctor    # beside usher dev`
 }
 
-// doctorReport is what is printed with --json.
+// doctorReport is the output with --json.
 type doctorReport struct {
 	OK     bool           `json:"ok"`
 	Checks []server.Check `json:"checks"`

@@ -29,7 +29,7 @@ func main() {
 	os.Exit(code)
 }
 
-// program is what a run of usher gets from outside.
+// program holds the arguments, environment and output of a run of usher.
 type program struct {
 	args, environ  []string
 	stdin          io.Reader

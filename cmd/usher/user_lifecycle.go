@@ -14,7 +14,7 @@ import (
 	"github.com/usher-meet/usher/server/settings"
 )
 
-// accountTools are what the commands that change accounts work with.
+// accountTools are the parts that the commands about accounts need.
 type accountTools struct {
 	db        *dbtx.DB
 	lifecycle *accounts.Lifecycle

@@ -158,7 +158,7 @@ func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 	return goose.NewProvider(gooseDialect, db, dir, options...)
 }
 
-// name is what follows the version in the name of a file.
+// name is the part of a file name after the version.
 func name(path string) string {
 	base, _, _ := strings.Cut(path[strings.LastIndexByte(path, '/')+1:], ".")
 	_, rest, _ := strings.Cut(base, "_")

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// ParticipantState is what was decided about somebody in a room's meetings: how they are called, what they may do, and
+// ParticipantState holds the decisions about a participant in a room's meetings: how they are called, what they may do, and
 // that they have to stay out.
 type ParticipantState struct{ ent.Schema }
 

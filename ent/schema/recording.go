@@ -12,7 +12,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
 
-// Recording is what was recorded of one meeting. server/recordings says which status follows which.
+// Recording is one recording of a meeting. server/recordings says which status follows which.
 type Recording struct{ ent.Schema }
 
 // Fields of the Recording.

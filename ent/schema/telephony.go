@@ -64,7 +64,7 @@ func (Pin) Edges() []ent.Edge {
 	return []ent.Edge{edge.From("room", Room.Type).Ref("pin").Field("room_id").Unique()}
 }
 
-// DispatchRule is what LiveKit was told about callers of one room, and who is telling it something now.
+// DispatchRule is the dispatch rule of a room as LiveKit was told, and the server that is changing it.
 //
 // Its id is that of the room. There is no foreign key: the rule of a room that was deleted must still be found.
 type DispatchRule struct{ ent.Schema }

@@ -1,6 +1,6 @@
 package accounts
 
-// Claims are what the OpenID provider says about a person. Empty ones are unknown, and erase nothing.
+// Claims are the OpenID provider's statements about a person. Empty ones are unknown, and erase nothing.
 type Claims struct {
 	// Sub is the provider's name for the person, 1 to 255 characters.
 	Sub string

@@ -31,9 +31,9 @@ type PersonalData struct {
 	Requests []ExportedRequest `json:"requests"`
 	// Removals are the orders to remove the person from meetings that are still kept.
 	Removals []ExportedRemoval `json:"removals"`
-	// Audit is what the person did in rooms, and what was done to them there, oldest first.
+	// Audit are the recorded events in rooms by and about the person, oldest first.
 	Audit []ExportedAudit `json:"audit"`
-	// Decisions are what hosts decided about the person in meetings, and the names that they gave themselves there.
+	// Decisions are those of hosts about the person in meetings, and the names that they gave themselves there.
 	Decisions []ExportedDecision `json:"decisions"`
 	// Recordings are those to which the person has access.
 	Recordings []ExportedRecording `json:"recordings"`
@@ -70,7 +70,7 @@ type ExportedMembership struct {
 	CreateTime time.Time `json:"create_time"`
 }
 
-// ExportedAPIToken is what is known of an API token.
+// ExportedAPIToken describes an API token without its secret.
 type ExportedAPIToken struct {
 	ID         uuid.UUID  `json:"id"`
 	Name       string     `json:"name"`
@@ -103,7 +103,7 @@ type ExportedAudit struct {
 	Detail string `json:"detail"`
 }
 
-// ExportedDecision is what counts for the person in meetings of a room.
+// ExportedDecision holds the decisions about the person in meetings of a room.
 type ExportedDecision struct {
 	RoomID      uuid.UUID  `json:"room_id"`
 	DisplayName string     `json:"display_name,omitempty"`

@@ -45,7 +45,7 @@ func (e *LastOwnerError) Error() string {
 	)
 }
 
-// Lifecycle is what an operator does with accounts. Every field is required.
+// Lifecycle deactivates, merges, deletes and exports accounts for the operator. Every field is required.
 //
 // Each change is one transaction, with a task in it that removes the person from meetings; sessions end after it. Should
 // Redis fail in between, the change stands and the error says that the call is to be repeated: until then the database

@@ -19,7 +19,7 @@ import (
 // MaxAPITokenAge is how long an API token may live.
 const MaxAPITokenAge = 366 * 24 * time.Hour
 
-// apiTokenScopes are what an API token can be given.
+// apiTokenScopes are the scopes that an API token may have.
 var apiTokenScopes = []string{ScopeRead, ScopeRooms, ScopeRecordings, ScopeInvitations}
 
 // What is wrong with the wish for a token.
@@ -45,7 +45,7 @@ type APITokens struct {
 // CreateAPITokenParams is the wish for a token.
 type CreateAPITokenParams struct {
 	UserID uuid.UUID
-	// Name is what the token is for, in the operator's words.
+	// Name is the purpose of the token in the operator's words.
 	Name       string
 	Scopes     []string
 	ExpireTime time.Time

@@ -31,7 +31,7 @@ func ProtectOrigin(trusted []string) (func(http.Handler) http.Handler, error) {
 	return protection.Handler, nil
 }
 
-// corsHeaders are what pages of trusted origins may send beyond the list of Connect.
+// corsHeaders are the request headers that pages of trusted origins may send beyond those of Connect.
 var (
 	corsMethods = strings.Join(connectcors.AllowedMethods(), ", ")
 	corsHeaders = strings.Join(append(connectcors.AllowedHeaders(), "Authorization"), ", ")

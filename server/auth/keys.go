@@ -10,7 +10,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Purpose is what a key is for. A token of one purpose is refused for every other, because its key is another one.
+// Purpose is the use of a key. A token of one purpose is refused for every other, because its key is another one.
 type Purpose string
 
 // The purposes of keys. They are part of every token's key: renaming one voids the tokens.

@@ -13,7 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// ParticipantSession is what a session_token says: who somebody is in one room. The token is signed and not stored.
+// ParticipantSession is the content of a session_token: the identity of a participant in one room. The token is signed and
+// not stored.
 type ParticipantSession struct {
 	RoomID   uuid.UUID
 	Identity string

@@ -30,7 +30,7 @@ type Sessions struct {
 	MaxAge time.Duration
 }
 
-// Session is what one cookie stands for.
+// Session is a sign-in of one browser, identified by its cookie.
 type Session struct {
 	UserID uuid.UUID
 	// CreateTime is when the user signed in.

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// LobbyTicket is what the ticket of a guest in a lobby says. It is signed, and only the hash of its secret is stored, so
+// LobbyTicket is the content of a guest's ticket in a lobby. It is signed, and only the hash of its secret is stored, so
 // that neither the entry's public id nor what Redis holds is of use to anybody else. It says enough to put the guest back
 // into the place that they had, should the stored entry be lost.
 type LobbyTicket struct {
@@ -49,7 +49,7 @@ func NewTicketSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// Hash is what is stored of the ticket.
+// Hash returns the hash that is stored of the ticket.
 func (t *LobbyTicket) Hash() string {
 	sum := sha256.Sum256([]byte(t.Secret))
 	return hex.EncodeToString(sum[:])

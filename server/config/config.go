@@ -22,7 +22,7 @@ type Service struct {
 	Telephony telephony
 }
 
-// telephony is what knows whether rooms can be reached by phone: that may depend on LiveKit.
+// telephony knows whether rooms can be reached by phone, which may depend on LiveKit.
 type telephony interface {
 	Config() *usherv1.TelephonyConfig
 }

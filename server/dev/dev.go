@@ -29,7 +29,7 @@ import (
 	"github.com/usher-meet/usher/server/settings"
 )
 
-// Options are what `usher dev` was told. Every field is required, but for Insecure.
+// Options are the flags of `usher dev`. Every field is required, but for Insecure.
 type Options struct {
 	// Config holds the settings that development does not bring itself.
 	Config settings.Config
@@ -50,7 +50,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// environment is what runs besides the server.
+// environment holds the stand-ins that run beside the server.
 type environment struct {
 	folder  *folder
 	redis   *embeddedRedis

@@ -30,7 +30,7 @@ type liveKit struct {
 	ended chan struct{}
 }
 
-// liveKitOptions are what a livekit-server is told.
+// liveKitOptions configure a livekit-server.
 type liveKitOptions struct {
 	// Program is the path of livekit-server, or its name to be looked for in PATH.
 	Program string

@@ -23,7 +23,7 @@ var (
 	pageTemplate = template.Must(template.New("page").Parse(pageText))
 )
 
-// pageData is what page.html shows.
+// pageData holds the texts of page.html.
 type pageData struct {
 	Title, Message string
 	Style          template.CSS

@@ -43,7 +43,7 @@ func startBus(folder, password string, log *slog.Logger) (*bus, error) {
 	return b, nil
 }
 
-// yaml is what livekit-server has to know.
+// yaml is the configuration of livekit-server.
 func (b *bus) yaml() string {
 	return fmt.Sprintf("redis: {address: %q, password: %q}\n", b.server.Addr(), b.password)
 }

@@ -1,8 +1,8 @@
 // Package inbox owns what LiveKit told: each event is stored once, and whoever listens handles it after the answer.
 //
 // The inbox is the table of jobs. An event is one job, unique by LiveKit's id of the event for as long as it is kept, so a
-// repeat has no second effect; it is retried as long as a handler fails, and listed when it was given up. Nothing is asked of
-// LiveKit before the event is stored. It knows neither LiveKit nor what the handlers do.
+// repeat has no second effect; it is retried as long as a handler fails, and listed when it was given up. Nothing is asked
+// of LiveKit before the event is stored. It knows neither LiveKit nor what the handlers do.
 package inbox
 
 import (
@@ -24,14 +24,14 @@ import (
 type Handler struct {
 	// Name is for errors and logs.
 	Name string
-	// Types are what it listens to.
+	// Types are the event types that the handler listens to.
 	Types []meeting.EventType
 	// Handle does what must be so now. Events come at least once, in any order, so it asks for the present state and never
 	// counts. It is called again, after a while, when it or another handler of the event fails. The event is as
 	// [meeting.Event.Stored] leaves it.
 	Handle func(ctx context.Context, e meeting.Event) error
-	// Immediately is for what cannot wait for a job: it begins as soon as a new event is stored, beside the answer, and sees the
-	// whole event. A crash loses it, so Handle must do the same. It may be nil.
+	// Immediately is for what cannot wait for a job: it begins as soon as a new event is stored, beside the answer, and sees
+	// the whole event. A crash loses it, so Handle must do the same. It may be nil.
 	Immediately func(ctx context.Context, e meeting.Event)
 }
 
@@ -53,7 +53,7 @@ type Inbox struct {
 	running sync.WaitGroup
 }
 
-// enqueuer is what this package asks of server/jobs.
+// enqueuer lists the calls to server/jobs that this package makes.
 type enqueuer interface {
 	// EnqueueOnce reports whether there was no such job.
 	EnqueueOnce(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) (fresh bool, err error)

@@ -44,5 +44,5 @@ func normalize(typed string) (address string, ok bool) {
 // people who type it as it comes.
 func folded(address string) string { return strings.ToLower(address) }
 
-// openKey is what no two open invitations share.
+// openKey is a value that no two open invitations share.
 func openKey(room uuid.UUID, address string) string { return room.String() + " " + address }

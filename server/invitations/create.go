@@ -96,7 +96,7 @@ func tagOf(s string) string {
 // maxMessage is how long a message may be, in characters; the contract says so too.
 const maxMessage = 2000
 
-// clean is what somebody wrote, line by line without what nobody sees.
+// clean removes invisible characters from a text, line by line.
 func clean(s string) string {
 	var b strings.Builder
 	left := maxMessage

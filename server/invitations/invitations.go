@@ -90,25 +90,25 @@ const (
 	before, after = 15 * time.Minute, 4 * time.Hour
 )
 
-// enqueuer is what this package asks of server/jobs.
+// enqueuer lists the calls to server/jobs that this package makes.
 type enqueuer interface {
 	Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error
 }
 
-// rooms is what this package asks of server/rooms.
+// rooms lists the calls to server/rooms that this package makes.
 type rooms interface {
 	// AddInvited makes whoever has a verified address a member, unless they have a role. The room must be locked.
 	AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error
 }
 
-// mailer is what this package asks of server/adapter/mail.
+// mailer lists the calls to server/adapter/mail that this package makes.
 type mailer interface {
 	// Invitation sends a letter. It fails with a letter.RefusedError for good, with letter.ErrBusy when as many as may be
 	// are on their way to that domain, and else for the moment.
 	Invitation(ctx context.Context, l letter.Invitation) error
 }
 
-// telephony is what this package asks of server/telephony.
+// telephony lists the calls to server/telephony that this package makes.
 type telephony interface {
 	// DialIns are how to reach rooms by phone that have a PIN; those that cannot be are left out.
 	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)

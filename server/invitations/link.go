@@ -17,7 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/text"
 )
 
-// linked is what a link is about.
+// linked is the invitation that a link names, with its room.
 type linked struct {
 	invitation *ent.Invitation
 	room       *ent.Room

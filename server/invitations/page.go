@@ -46,7 +46,7 @@ func (s *Service) Mount(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+stopPath+"{token}", s.postStop)
 }
 
-// pageData is what page.html shows.
+// pageData holds the texts of page.html.
 type pageData struct {
 	Language, Title, Notice string
 	Text                    []string
@@ -191,7 +191,7 @@ func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]an
 
 func (s *Service) brand() string { return cmp.Or(s.Branding.GetName(), "Usher") }
 
-// invitationPage is what an invitation is about.
+// invitationPage holds the facts of an invitation on its page.
 func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Localizer) {
 	i := l.invitation
 	inviter := inviterName(i)

@@ -17,7 +17,7 @@ type dedupHandler struct {
 	recent *recentMessages
 }
 
-// recentMessages is what was said of late, and how often it was left out since. Messages are constants of
+// recentMessages holds the messages of the last minute and how often each was suppressed since. Messages are constants of
 // the engine and of this package, some dozens.
 type recentMessages struct {
 	mu     sync.Mutex

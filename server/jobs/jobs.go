@@ -24,14 +24,14 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 )
 
-// Args are what a job is about: a struct with JSON tags and a method Kind that names what is to be done, "area.verb". The
+// Args are the arguments of a job: a struct with JSON tags and a method Kind that names what is to be done, "area.verb". The
 // areas share nothing: when all workers of one wait for something slow, the others go on.
 //
 // Arguments are stored for days and shown to operators, so they hold ids and no personal data. They may be read by the
 // release before and the one after.
 type Args = river.JobArgs
 
-// Registry is what the server can do: the handlers of jobs, and the periodic work. It is filled before [Client.Run], and may
+// Registry lists the handlers of jobs and the periodic work. It is filled before [Client.Run], and may
 // be empty when [New] is called, since those who do jobs also write some.
 type Registry struct {
 	workers *river.Workers
@@ -203,6 +203,6 @@ func (c *Client) enqueue(ctx context.Context, tx *ent.Client, args Args, options
 // Permanent marks an error that trying again cannot heal: the job is dead at once.
 func Permanent(err error) error { return river.JobCancel(err) }
 
-// Later is what work returns that cannot be done yet and has not failed: it is done again after d, and this run does not
+// Later is the error of work that cannot be done yet and has not failed: the work is repeated after d, and this run does not
 // count.
 func Later(d time.Duration) error { return river.JobSnooze(d) }

@@ -36,7 +36,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the mail server refused the letter (%d %s)", e.Code, e.Enhanced)
 }
 
-// Envelope is what every letter has.
+// Envelope is the common part of all letters.
 type Envelope struct {
 	// ID names one sending of one letter. The Message-ID is made of it, so that a letter that is sent again because nobody
 	// knows whether it arrived is recognised.
@@ -77,7 +77,7 @@ type Invitation struct {
 	Room string
 	// Link is the personal address with which the reader joins and answers. Empty in a cancellation.
 	Link string
-	// Message is what the inviter wrote, plain text. It may be empty.
+	// Message is the inviter's text, plain. It may be empty.
 	Message string
 	// DialIn is nil for rooms without phone numbers.
 	DialIn *usherv1.DialIn

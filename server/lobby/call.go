@@ -113,7 +113,7 @@ func (s *Service) hostsInCall(ctx context.Context, room uuid.UUID) ([]string, er
 	return hosts, nil
 }
 
-// hostCache is what is known about who is in which call.
+// hostCache remembers which meetings have a host in them.
 type hostCache struct {
 	mu    sync.Mutex
 	rooms map[uuid.UUID]*hostState

@@ -16,10 +16,10 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// callers is what this package asks of whoever holds phone callers. server/telephony/callers implements it.
+// callers lists the calls to server/telephony/callers that this package makes.
 type callers interface {
-	// Admit lifts the hold of a call that was let in. It fails with meeting.ErrNotFound when the call is over; after any other
-	// failure the caller is held as before.
+	// Admit lifts the hold of a call that was let in. It fails with meeting.ErrNotFound when the call is over; after any
+	// other failure the caller is held as before.
 	Admit(ctx context.Context, room uuid.UUID, call meeting.Call) error
 	// Refuse ends a call that was turned away, and keeps that number out for a while.
 	Refuse(ctx context.Context, room uuid.UUID, call meeting.Call, block time.Duration) error
@@ -62,9 +62,9 @@ func phonesWait(r *ent.Room) bool {
 	return meeting.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_LOBBY
 }
 
-// Calls says how phone calls stand that are in a room's meeting now, in their order. Those that are new wait from now on, or,
-// where phone callers enter directly, are admitted. complete says that no other calls are in the meeting: whoever is missing
-// does not wait any more.
+// Calls says how phone calls stand that are in a room's meeting now, in their order. Those that are new wait from now on,
+// or, where phone callers enter directly, are admitted. complete says that no other calls are in the meeting: whoever is
+// missing does not wait any more.
 func (s *Service) Calls(ctx context.Context, r *ent.Room, calls []meeting.Call, complete bool) ([]meeting.Standing, error) {
 	direct := meeting.PhonePolicy(r.AccessLevel, r.Configuration) == usherv1.PhonePolicy_PHONE_POLICY_DIRECT
 	words, err := s.Store.calls(ctx, r.ID, r.Meeting, direct, calls, complete)
@@ -113,8 +113,8 @@ func (s *Service) CallEnded(ctx context.Context, room uuid.UUID, call meeting.Ca
 	return err
 }
 
-// decideCalls makes LiveKit follow what was decided, as far as that is about phone calls. It returns the entries for which it
-// did, and the others, and why the rest wait as before.
+// decideCalls makes LiveKit follow what was decided, as far as that is about phone calls. It returns the entries for which
+// it did, and the others, and why the rest wait as before.
 func (s *Service) decideCalls(
 	ctx context.Context, room uuid.UUID, block time.Duration, decided ...*record,
 ) (stand []*record, err error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// view is what both sides see of an entry.
+// view converts the part of an entry that guests and hosts see.
 func (s *Service) view(r *record) *usherv1.Entry {
 	e := &usherv1.Entry{
 		Id: r.ID, Status: usherv1.EntryStatus(r.Status), //nolint:gosec // one of four small numbers

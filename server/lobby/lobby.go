@@ -49,9 +49,9 @@ var errLostRole = auth.ErrInsufficientRole.Saying("you may not watch this lobby 
 const (
 	// ticketLife is for how long a ticket is good: longer than anybody waits and than any admission holds.
 	ticketLife = 24 * time.Hour
-	// pollAfter is what clients that poll are told to wait: a tenth of what an entry lives without a sign of life.
+	// pollAfter is the pause for clients that poll: a tenth of the time to live of an entry.
 	pollAfter = 3 * time.Second
-	// fullAfter is what those are told who find the lobby full.
+	// fullAfter is the pause for clients that find the lobby full.
 	fullAfter = 10 * time.Second
 )
 
@@ -80,7 +80,7 @@ type Service struct {
 	notices  notices
 }
 
-// rooms is what this package asks of server/rooms.
+// rooms lists the calls to server/rooms that this package makes.
 type rooms interface {
 	// Join makes the connection of a caller who may enter directly; others it refuses.
 	Join(ctx context.Context, ref, displayName string) (*usherv1.Connection, error)
@@ -94,7 +94,7 @@ type rooms interface {
 	DisplayName(c *auth.Caller, asked string) string
 }
 
-// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+// liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them.
 type liveKit interface {
 	// Participants are those in the call now: none, or meeting.ErrNotFound, when there is no call.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
@@ -102,7 +102,7 @@ type liveKit interface {
 	SendData(ctx context.Context, room uuid.UUID, identities []string, topic string, message []byte) error
 }
 
-// hub is what this process watches.
+// hub returns the subscriptions of this process.
 func (s *Service) hub() *watching {
 	s.once.Do(func() {
 		s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log}

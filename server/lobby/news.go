@@ -22,8 +22,8 @@ const (
 	resubscribe = 250 * time.Millisecond
 )
 
-// watching is what the streams of this process watch. One subscription tells it of all rooms, and one list of a room
-// serves all streams that watch it.
+// watching holds the subscriptions of the streams of this process. One subscription tells it of all rooms, and one list of a
+// room serves all streams that watch it.
 type watching struct {
 	list func(context.Context, uuid.UUID) ([]*record, time.Time, error)
 	log  *slog.Logger
@@ -50,7 +50,7 @@ type snapshot struct {
 
 // watcher is one stream.
 type watcher struct {
-	// entry is what a guest watches; empty for hosts, who watch the list.
+	// entry is the id of the entry that a guest watches; empty for hosts, who watch the list.
 	entry string
 	// wake has something in it when there is news: a new snapshot, or, with own, something about the entry itself.
 	wake chan struct{}
@@ -163,7 +163,7 @@ func (h *watching) tell(room uuid.UUID, own func(*watcher) bool) {
 	}
 }
 
-// news is what a script said: "list", "all", or "entry " and an id.
+// news handles a message of a script: "list", "all", or "entry " and an id.
 func (h *watching) news(room uuid.UUID, what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -77,7 +77,7 @@ func (r *record) userID() uuid.UUID {
 	return id
 }
 
-// outcome is what a script says about one entry.
+// outcome is the answer of a script about one entry.
 type outcome struct {
 	word  string
 	entry *record

@@ -22,7 +22,7 @@ type entryStream struct {
 	watch  *watcher
 	// release and leave undo what began with the stream.
 	release, leave func()
-	// last is what was sent last.
+	// last is the entry as it was last sent.
 	last *usherv1.Entry
 	// name is the entry's, should it have to be made again.
 	name string

@@ -150,8 +150,8 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 	return w.tell(ctx, s.waiting)
 }
 
-// hostNow is what the caller is in the room today. It fails when they may not watch any more, and when their credential is
-// not good any more.
+// hostNow reads the caller's present role in the room. It fails when they may not watch any more, and when their credential
+// is not good any more.
 func (w *waitingStream) hostNow(ctx context.Context) (*auth.Access, error) {
 	caller, err := w.access.Caller.Now(ctx)
 	if err != nil {
@@ -197,7 +197,7 @@ func (w *waitingStream) close(reason usherv1.ClosingReason) error {
 	return w.send(&usherv1.WatchWaitingResponse{Event: &usherv1.WatchWaitingResponse_Closing{Closing: closing(reason)}})
 }
 
-// accessNow is what a caller is in a room today. It fails when the room is gone or the account was deactivated.
+// accessNow reads a caller's present role in a room. It fails when the room is gone or the account was deactivated.
 func (s *Service) accessNow(ctx context.Context, a *auth.Access) (*auth.Access, error) {
 	caller := a.Caller
 	if id, ok := caller.UserID(); ok {

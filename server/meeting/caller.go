@@ -22,7 +22,7 @@ const (
 // callerPrefix begins the identity of everybody on the phone, in LiveKit's dispatch rules. Ours begin otherwise.
 const callerPrefix = "sip_"
 
-// PhonePolicy is what a room of that access level does with people on the phone, never unspecified: who configured nothing
+// PhonePolicy returns the policy of a room of that access level for phone callers, never unspecified: who configured nothing
 // has callers wait, but where everybody enters.
 func PhonePolicy(access usherv1.AccessLevel, c *usherv1.RoomConfiguration) usherv1.PhonePolicy {
 	switch policy := c.GetPhonePolicy(); {

@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// EventType is what LiveKit tells about. The values are LiveKit's.
+// EventType is the type of a LiveKit event. The values are LiveKit's.
 type EventType string
 
 // What LiveKit tells about, as far as somebody here listens.
@@ -23,8 +23,8 @@ const (
 	EgressEnded        EventType = "egress_ended"
 )
 
-// Event is what LiveKit told. It is a hint: it may come late, twice, in any order, or not at all, so whoever handles it asks
-// for the present state.
+// Event is a LiveKit webhook event. It is a hint: it may come late, twice, in any order, or not at all, so whoever handles
+// it asks for the present state.
 type Event struct {
 	// ID is LiveKit's. A repeated event has the same.
 	ID   string    `json:"id"`
@@ -40,7 +40,7 @@ type Event struct {
 	// Participant is whom it is about; nil in events about rooms and egress. Of who published a track LiveKit tells identity
 	// and sid only, and kind WEB whoever it is.
 	Participant *Participant `json:"participant,omitempty"`
-	// Track is what was published; nil in other events.
+	// Track is the published track; nil in other events.
 	Track *Track `json:"track,omitempty"`
 	// Egress is how it was then; nil in other events.
 	Egress *Egress `json:"egress,omitempty"`

@@ -43,7 +43,7 @@ func Reach(tokenLife time.Duration) time.Duration {
 	return max(tokenLife, refreshLife) + leeway + time.Minute
 }
 
-// Grant is what a participant is called and may do in one room: the content of a LiveKit token, and of the live
+// Grant is the name and the permissions of a participant in one room: the content of a LiveKit token, and of the live
 // permissions after a change.
 //
 // Whatever it says, a participant never gets roomAdmin, roomCreate, roomList, roomRecord, hidden, recorder, agent or
@@ -147,7 +147,7 @@ type Egress struct {
 	StartTime, EndTime, UpdateTime time.Time
 	// Duration of what was recorded; 0 while that is not known.
 	Duration time.Duration
-	// Detail is what LiveKit says about how it ended.
+	// Detail is LiveKit's text about the end of the egress.
 	Detail string
 }
 

@@ -1,6 +1,6 @@
 package meeting
 
-// DispatchRule is what LiveKit does with callers who type a PIN.
+// DispatchRule sends callers who enter a PIN to a room.
 type DispatchRule struct {
 	// ID is LiveKit's. Empty for one to be made.
 	ID string

@@ -30,9 +30,9 @@ var ErrBlocked = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERR
 // keep is how long what was decided for a meeting is kept, since it was last changed: longer than meetings last.
 const keep = 7 * 24 * time.Hour
 
-// State is what counts for one participant.
+// State sums up the decisions that apply to one participant.
 type State struct {
-	// Name is what they are called. Empty: as they came.
+	// Name replaces the display name; empty for no change.
 	Name string
 	// NameByHost is true of a name that a host gave.
 	NameByHost bool
@@ -109,8 +109,8 @@ func Load(ctx context.Context, db *ent.Client, r *ent.Room) (States, error) {
 	return s, nil
 }
 
-// Of is what counts for a participant, whose account is uuid.Nil without one. What a host decided about the account goes
-// before what is known of the identity.
+// Of returns the decisions that apply to a participant, whose account is uuid.Nil without one. What a host decided about the
+// account goes before what is known of the identity.
 func (s States) Of(identity string, user uuid.UUID) State {
 	var state State
 	for _, subject := range []string{identity, Who{User: user, Identity: identity}.subject()} {
@@ -141,7 +141,7 @@ func sources(numbers []int32) []usherv1.TrackSource {
 	return out
 }
 
-// Row is what is stored about one subject, to be changed.
+// Row changes the stored decisions about one subject.
 type Row struct{ *ent.ParticipantState }
 
 // SetName gives a name.

@@ -37,7 +37,7 @@ var (
 		"that participant is not signed in: only accounts can have a role")
 )
 
-// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+// liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them.
 type liveKit interface {
 	// Participants are none when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
@@ -49,7 +49,7 @@ type liveKit interface {
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
-// rooms is what this package asks of rooms. server/rooms implements it.
+// rooms lists the calls to server/rooms that this package makes.
 type rooms interface {
 	// SetRole gives a role in a locked room to somebody who is no owner, and records it.
 	SetRole(ctx context.Context, tx *ent.Client, a *auth.Access, u *ent.User, role usherv1.Role) error
@@ -64,7 +64,7 @@ type liveTasks interface {
 	Wake()
 }
 
-// lobby is what this package asks of lobby. server/lobby implements it.
+// lobby lists the calls to server/lobby that this package makes.
 type lobby interface {
 	// ParticipantRemoved voids the tickets of an identity, and those of an account unless that is uuid.Nil.
 	ParticipantRemoved(ctx context.Context, room uuid.UUID, identity string, user uuid.UUID) error

@@ -28,7 +28,7 @@ type callers interface {
 type Media struct {
 	Service *Service
 	Callers callers
-	// ProxySecret is what the proxy sends in X-Usher-Proxy-Secret. Empty: none may ask.
+	// ProxySecret is the value of X-Usher-Proxy-Secret in requests of the proxy. Empty: none may ask.
 	ProxySecret string
 	// Count is told of each answer: through "direct" or "proxy", and why it was refused; "" for one that was not.
 	Count func(way, refusal string)

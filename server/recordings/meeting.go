@@ -21,7 +21,7 @@ const (
 	labelAborted  = "aborted"
 )
 
-// Label is what a meeting that began at since shows of its recording: what is recorded, and how far that is. Both are empty
+// Label returns the mode and the status of the recording that a meeting which began at since shows. Both are empty
 // when there is nothing to show. server/rooms, which writes all of the metadata, asks for it.
 func (s *Service) Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error) {
 	r, err := s.DB.Read.Recording.Query().Where(recording.RoomID(room), recording.CreateTimeGTE(since)).

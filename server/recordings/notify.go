@@ -19,7 +19,7 @@ type notifier interface {
 	RecordingReady(ctx context.Context, n Notice) error
 }
 
-// Notice is what one person is told.
+// Notice is the content of a notification to one person.
 type Notice struct {
 	// ID is the same whenever the same person is told of the same recording, so that a mail that was sent twice can be known
 	// as one.

@@ -73,7 +73,7 @@ type Service struct {
 	Notifier notifier
 	// Summary tells the summary service of transcripts; nil where there is none.
 	Summary summary
-	// Bucket is what storage events must name; empty for a folder.
+	// Bucket is the name that storage events must carry; empty for a folder.
 	Bucket string
 	Rules  Rules
 	// IdempotencyLife is how long the answer to a request_id is kept.
@@ -92,7 +92,7 @@ type Records struct {
 	Log  *slog.Logger
 }
 
-// Rules are what operators decide about recordings.
+// Rules are the operator's settings of recordings.
 type Rules struct {
 	// Modes that may be recorded.
 	Modes []usherv1.RecordingMode
@@ -126,7 +126,8 @@ var StandardTiming = Timing{
 	PurgeFor: 10 * time.Minute,
 }
 
-// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it, and says what each call fails with.
+// liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them and documents their
+// errors.
 type liveKit interface {
 	recorders
 	egresses

@@ -22,7 +22,7 @@ const maxMoves = 8
 
 // Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that
 // follow, stops what must not run and deletes what must not be there. It may be called at any time and by several at once.
-// hint is what LiveKit just said about a recorder of this recording, nil for nothing. Only that it has ended is believed:
+// hint is LiveKit's latest event about a recorder of this recording, or nil. Only that it has ended is believed:
 // all else may be old.
 func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress) error {
 	if s.Files == nil {

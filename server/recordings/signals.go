@@ -43,7 +43,7 @@ func (s *Service) Register(r *jobs.Registry, sweepEvery time.Duration) {
 	r.Every("recordings.sweep", sweepEvery, s.Sweep)
 }
 
-// Events are what this package wants LiveKit to tell.
+// Events are the types of LiveKit events that this package handles.
 var Events = []meeting.EventType{meeting.EgressStarted, meeting.EgressUpdated, meeting.EgressEnded, meeting.RoomFinished}
 
 // Handle takes what LiveKit tells.

@@ -11,11 +11,11 @@ import (
 // storedObject is an object of which the storage says that it was made.
 type storedObject struct {
 	bucket string
-	// keys are what the event may mean: some stores encode the key, others do not.
+	// keys are the possible object keys of the event: some stores encode the key, others do not.
 	keys []string
 }
 
-// storageEvent is what S3 stores send, as far as it matters: MinIO and Amazon's own alike.
+// storageEvent is the used part of the events of S3 stores: MinIO and Amazon's own alike.
 type storageEvent struct {
 	// Event is set in the test that Amazon sends when it is set up, instead of Records.
 	Event   string `json:"Event"`

@@ -66,7 +66,8 @@ func (s *Service) view(a *auth.Access, live *usherv1.RoomLive) *usherv1.Room {
 	return v
 }
 
-// configurationOf is what is stored, or an empty one, which says the same as none. It may be shared: do not change it.
+// configurationOf returns the stored configuration, or an empty one, which means the same as none. It may be shared: do not
+// change it.
 func configurationOf(r *ent.Room) *usherv1.RoomConfiguration {
 	if r.Configuration == nil {
 		return &usherv1.RoomConfiguration{}

@@ -25,7 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/text"
 )
 
-// connector is what joining needs of LiveKit.
+// connector lists the calls to LiveKit that joining needs.
 type connector interface {
 	// Token signs a LiveKit token. The metadata is for the room that LiveKit makes when it is used to join.
 	Token(g meeting.Grant, metadata string) (token string, expire time.Time, err error)
@@ -207,7 +207,7 @@ func (s *Service) stillInvited(ctx context.Context, session *auth.ParticipantSes
 	return err
 }
 
-// authorizeParticipant is what a participant is in their room today, and what hosts have decided about them. It fails with
+// authorizeParticipant returns the present role of a participant and the decisions of hosts about them. It fails with
 // moderation.ErrBlocked for those who are kept out.
 func (s *Service) authorizeParticipant(
 	ctx context.Context, session *auth.ParticipantSession,
@@ -298,7 +298,7 @@ func (s *Service) DisplayName(c *auth.Caller, asked string) string {
 	return name
 }
 
-// allSources is what administrators and owners may publish.
+// allSources are the sources that administrators and owners may publish.
 var allSources = []usherv1.TrackSource{
 	usherv1.TrackSource_TRACK_SOURCE_CAMERA, usherv1.TrackSource_TRACK_SOURCE_MICROPHONE,
 	usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE, usherv1.TrackSource_TRACK_SOURCE_SCREEN_SHARE_AUDIO,

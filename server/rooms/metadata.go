@@ -10,10 +10,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 )
 
-// recordingLabel is what a meeting shows of its recording; empty for nothing.
+// recordingLabel is the part of the metadata about the recording; empty for none.
 type recordingLabel struct{ mode, status string }
 
-// roomMetadata is what everybody in the meeting may read about the room. Equal rooms and labels give equal text.
+// roomMetadata is the metadata of the LiveKit room, which everybody in the meeting may read. Equal rooms and labels give
+// equal text.
 func roomMetadata(r *ent.Room, l recordingLabel) (string, error) {
 	configuration, err := protojson.Marshal(configurationOf(r))
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // operatorName is the operator in the record of who did what.
 const operatorName = "operator"
 
-// Operator is what whoever runs this instance may do to every room, without a role in it: the rules of `usher room`. It
+// Operator changes rooms for the operator of the instance, who needs no role in them: the rules of `usher room`. It
 // works on the database alone, and a running server makes LiveKit follow. Every field is required.
 type Operator struct {
 	DB *dbtx.DB

@@ -80,7 +80,7 @@ type Service struct {
 	IdempotencyLife, KeepTokens, KeepAudit time.Duration
 }
 
-// Defaults are what rooms are like when nobody says otherwise, and who makes them.
+// Defaults are the properties of rooms for which nothing else is said, and who may create rooms.
 type Defaults struct {
 	AccessLevel usherv1.AccessLevel
 	// Sources may be published in rooms that do not restrict it.
@@ -91,14 +91,14 @@ type Defaults struct {
 	AccountNames bool
 }
 
-// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+// liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them.
 type liveKit interface {
 	connector
 	meetingEditor
 	participantEditor
 }
 
-// invitations is what this package asks of invitations. server/invitations implements it.
+// invitations lists the calls to server/invitations that this package makes.
 type invitations interface {
 	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
 	Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error)
@@ -108,16 +108,16 @@ type invitations interface {
 	Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error
 }
 
-// recordings is what this package asks of the recordings. server/recordings implements it.
+// recordings lists the calls to server/recordings that this package makes.
 type recordings interface {
 	// MeetingEnded and RoomDeleted act in the transaction that ends the meeting, or deletes the room.
 	MeetingEnded(ctx context.Context, tx *ent.Client, room uuid.UUID) error
 	RoomDeleted(ctx context.Context, tx *ent.Client, room uuid.UUID) error
-	// Label is what a meeting that began at since shows; both are empty for nothing.
+	// Label returns the mode and status that a meeting which began at since shows; both are empty for none.
 	Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error)
 }
 
-// lobby is what this package asks of the lobby. server/lobby implements it. Both are repeated until they succeed, and
+// lobby lists the calls to server/lobby that this package makes. Both are repeated until they succeed, and
 // some times after that.
 type lobby interface {
 	// AdmitEligible lets in who waits and would not have to any more.
@@ -128,7 +128,7 @@ type lobby interface {
 	RoomFinished(ctx context.Context, room uuid.UUID) error
 }
 
-// telephony is what this package asks of telephony. server/telephony implements it.
+// telephony lists the calls to server/telephony that this package makes.
 type telephony interface {
 	// DialIns are how to reach rooms by phone; those that cannot be are left out.
 	DialIns(ctx context.Context, rooms ...*ent.Room) (map[uuid.UUID]*usherv1.DialIn, error)
@@ -139,7 +139,7 @@ type telephony interface {
 // newRoom is a room to be made.
 type newRoom struct {
 	name string
-	// slug is what was asked for, slugified; empty: derive it.
+	// slug is the requested slug, normalized; empty to derive one.
 	slug          string
 	level         usherv1.AccessLevel
 	configuration *usherv1.RoomConfiguration

@@ -99,7 +99,7 @@ func (s *Service) syncPeople(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-// sessionReport is what was heard of one life of a room.
+// sessionReport is the news about one LiveKit session of a room.
 type sessionReport struct {
 	// sid is empty for none.
 	sid string
@@ -275,7 +275,7 @@ func inMeeting(r *ent.Room, number int64, joined time.Time) bool {
 // attributeMeeting says of participants in which meeting, and when, they were let in: only this server gives attributes.
 const attributeMeeting = "meeting"
 
-// meetingAttribute is what it says.
+// meetingAttribute is the value of attributeMeeting.
 func meetingAttribute(session *auth.ParticipantSession) string {
 	return strconv.FormatInt(session.Meeting, 10) + "/" + strconv.FormatInt(session.JoinTime.Unix(), 10)
 }

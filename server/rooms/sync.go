@@ -17,7 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/moderation"
 )
 
-// meetingEditor is what the worker needs of LiveKit about meetings.
+// meetingEditor lists the calls to LiveKit about meetings.
 type meetingEditor interface {
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
 	LiveMeetings(ctx context.Context) ([]meeting.Meeting, error)
@@ -27,7 +27,7 @@ type meetingEditor interface {
 	SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error
 }
 
-// participantEditor is what the worker needs of LiveKit about participants.
+// participantEditor lists the calls to LiveKit about participants.
 type participantEditor interface {
 	// Participants may fail with meeting.ErrNotFound when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)

@@ -145,7 +145,7 @@ type SessionConfig struct {
 	IdleTimeout, MaxAge time.Duration
 }
 
-// RoomsConfig is what new rooms are like, and who makes them.
+// RoomsConfig has the defaults of new rooms, and who may create them.
 type RoomsConfig struct {
 	AccessLevel usherv1.AccessLevel
 	Sources     []usherv1.TrackSource
@@ -196,7 +196,7 @@ type StreamsConfig struct {
 	PerTicket, PerUser, PerNetwork int
 }
 
-// CallersConfig is what becomes of people on the phone.
+// CallersConfig is about phone callers.
 type CallersConfig struct {
 	// Grace is how long they may be in a meeting that everybody else has left.
 	Grace time.Duration
@@ -210,7 +210,7 @@ type ServiceToken struct {
 	Scopes []string
 }
 
-// LogConfig is what is logged, and how. Logs go to standard error and hold no personal data at any level.
+// LogConfig is the level and the format of the log. Logs go to standard error and hold no personal data at any level.
 type LogConfig struct {
 	Level slog.Level
 	// Text is for people; without it each line is a JSON document.
@@ -239,7 +239,7 @@ const (
 	MailNoTLS
 )
 
-// RecordingConfig is what is recorded, and how long it is kept.
+// RecordingConfig has the modes of recordings and how long files are kept.
 type RecordingConfig struct {
 	Modes []usherv1.RecordingMode
 	// Folder in the storage.

@@ -36,7 +36,7 @@ func objectFolder(s string) (string, error) {
 	return s, nil
 }
 
-// bucketPattern is what S3 allows.
+// bucketPattern matches the bucket names that S3 allows.
 var bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 func bucketName(s string) (string, error) {

@@ -112,7 +112,7 @@ type Loader struct {
 	Development bool
 }
 
-// Loaded is what [Loader.Load] found: always complete, with defaults in place of what could not be read.
+// Loaded is the outcome of [Loader.Load]: always complete, with defaults in place of what could not be read.
 type Loaded struct {
 	Config Config
 	Values []Value

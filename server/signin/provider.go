@@ -13,7 +13,7 @@ type Identity struct {
 	IDToken string
 }
 
-// AuthorizationRequest is what a sign-in sends to the provider.
+// AuthorizationRequest holds the parameters of a sign-in at the provider.
 type AuthorizationRequest struct {
 	// State comes back in the callback, and Nonce in the ID token. Verifier is the secret behind the PKCE challenge.
 	State, Nonce, Verifier string

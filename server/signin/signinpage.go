@@ -56,7 +56,7 @@ type errorPage struct {
 
 var signOutFailed = errorPage{name: "signedin", status: http.StatusServiceUnavailable, retryAfter: 1}
 
-// pages are what goes wrong and is somebody's own to mend, first match first.
+// pages are the errors that the person can mend; the first match counts.
 var pages = []struct {
 	err  error
 	page errorPage

@@ -39,7 +39,7 @@ type wanted struct {
 	trunks []Trunk
 }
 
-// rule is what LiveKit is told.
+// rule is the wanted rule in LiveKit's form.
 func (w wanted) rule(id string) meeting.DispatchRule {
 	return meeting.DispatchRule{
 		ID: id, Name: ruleName(w.room), Room: w.room.String(), PIN: w.pin.Pin, Trunks: []string{w.pin.TrunkID},
@@ -47,7 +47,7 @@ func (w wanted) rule(id string) meeting.DispatchRule {
 	}
 }
 
-// state is what LiveKit has been told once it has that rule.
+// state is the state of the row once LiveKit has that rule.
 func (w wanted) state(id string) ruleState {
 	return ruleState{ruleID: id, trunkID: w.pin.TrunkID, pinID: w.pin.ID, held: w.held}
 }
@@ -60,7 +60,7 @@ func (w wanted) matches(r meeting.DispatchRule) bool {
 		r.HidesNumbers
 }
 
-// outcome is what was done about the rule of a room.
+// outcome counts the changes to the rule of a room.
 type outcome struct {
 	// ruleID is empty when there is none.
 	ruleID           string

@@ -6,7 +6,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 )
 
-// Metrics are what operators see of telephony.
+// Metrics count changes of dispatch rules and PINs.
 type Metrics struct {
 	collisions *prometheus.CounterVec
 	clashes    *prometheus.CounterVec

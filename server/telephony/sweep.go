@@ -162,7 +162,7 @@ func (x *situation) fits() bool {
 	return len(x.rules) == 1 && x.wanted.matches(x.rules[0]) && is == x.wanted.state(x.rules[0].ID)
 }
 
-// totals are what a sweep did.
+// totals count the repairs of a sweep.
 type totals struct{ created, deleted, repaired int }
 
 // Sweep compares meetings, rules and rooms, and repairs what does not fit. It is for a job every 30 s; running it twice at

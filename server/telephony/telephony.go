@@ -1,11 +1,11 @@
 // Package telephony owns how rooms are reached by phone: the PIN of a room, the trunk that it is on, and the dispatch rule
 // that LiveKit has for it.
 //
-// A PIN belongs to one room of one trunk, which a unique index decides. LiveKit has one rule of a room exactly while somebody
-// who came by browser is in its meeting and telephony and the room's phone policy allow it. Who changes a rule holds the
-// room's lease (lease.go), and writes down what LiveKit was told or that this is in doubt, so that a crash or an answer that
-// was lost costs a list of rules later, never a second rule for good. Only rules called "SIP_" and the id of a room are ever
-// deleted. A sweep (sweep.go) finds what was changed behind our back.
+// A PIN belongs to one room of one trunk, which a unique index decides. LiveKit has one rule of a room exactly while
+// somebody who came by browser is in its meeting and telephony and the room's phone policy allow it. Who changes a rule
+// holds the room's lease (lease.go), and writes down what LiveKit was told or that this is in doubt, so that a crash or an
+// answer that was lost costs a list of rules later, never a second rule for good. Only rules called "SIP_" and the id of a
+// room are ever deleted. A sweep (sweep.go) finds what was changed behind our back.
 //
 // What happens to callers once they are in a meeting is not this package's. Without LiveKit PINs can be read and drawn, and
 // rules stay as they are. No PIN is ever in a log or an error.
@@ -56,7 +56,7 @@ type Service struct {
 	Lease time.Duration
 }
 
-// liveKit is what this package asks of LiveKit. server/adapter/livekit implements it.
+// liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them.
 type liveKit interface {
 	ruleKeeper
 	// Participants are none when there is no meeting.
@@ -64,7 +64,7 @@ type liveKit interface {
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
 }
 
-// ruleKeeper is what keeps dispatch rules.
+// ruleKeeper lists the calls that change dispatch rules.
 type ruleKeeper interface {
 	// CreateRule fails with meeting.ErrClash. After meeting.ErrUnavailable the rule may be there.
 	CreateRule(ctx context.Context, r meeting.DispatchRule) (id string, err error)
@@ -76,7 +76,7 @@ type ruleKeeper interface {
 	ListRules(ctx context.Context, trunks ...string) ([]meeting.DispatchRule, error)
 }
 
-// invitations are what has a room's PIN in it.
+// invitations lists the calls to server/invitations, whose letters hold the PIN of a room.
 type invitations interface {
 	// PINChanged says, in the transaction that does it, that a room has another PIN, and has the invitations sent again if
 	// that is wanted. It returns how many people have the PIN from before and are not sent another one.

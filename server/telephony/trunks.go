@@ -53,7 +53,7 @@ type Trunk struct {
 	Numbers []*usherv1.DialInNumber
 }
 
-// trunkState is what LiveKit's answer and the settings make together.
+// trunkState is the outcome of comparing LiveKit's trunks with the settings.
 type trunkState struct {
 	trunks   []Trunk
 	problems []string
@@ -136,7 +136,7 @@ func (t *Trunks) Run(ctx context.Context) {
 	}
 }
 
-// combine is what the settings and LiveKit's answer make together; err is why it has none.
+// combine compares the settings with LiveKit's answer; err is the reason if there is no answer.
 func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
 	state := &trunkState{}
 	configured := t.Configured
@@ -205,7 +205,7 @@ func (s *trunkState) problem(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))
 }
 
-// Config is what clients may know.
+// Config returns the part of the configuration that clients may see.
 func (t *Trunks) Config() *usherv1.TelephonyConfig {
 	trunks := t.Known()
 	c := &usherv1.TelephonyConfig{Enabled: len(trunks) > 0}

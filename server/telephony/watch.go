@@ -52,7 +52,7 @@ type Watch struct {
 // counters are the values of a bridge's counters, by their labels; nil as long as it was never asked.
 type counters map[string]float64
 
-// reading is what a bridge said at one moment.
+// reading holds the counters of a bridge at one moment.
 type reading struct {
 	time     time.Time
 	counters counters
@@ -64,7 +64,7 @@ type burst struct {
 	count float64
 }
 
-// WatchMetrics are what operators see of wrong PINs.
+// WatchMetrics count wrong PINs.
 type WatchMetrics struct {
 	total, failures prometheus.Counter
 	rate, alert     prometheus.Gauge

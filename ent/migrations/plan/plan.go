@@ -22,7 +22,7 @@ import (
 	entmigrate "github.com/usher-meet/usher/gen/ent/migrate"
 )
 
-// Tables are what the Ent schema wants.
+// Tables are those that the Ent schema describes.
 func Tables() []*schema.Table { return entmigrate.Tables }
 
 // Write adds the missing migration of one dialect to a folder, as VERSION_NAME.sql, and returns its path: "" when nothing is

@@ -29,7 +29,7 @@ type contactsAPI interface {
 // ErrRefused is a contact that the service does not take, as things are set up.
 var ErrRefused = errors.New("the marketing service refused the contact")
 
-// enqueuer is what this package asks of server/jobs.
+// enqueuer lists the calls to server/jobs that this package makes.
 type enqueuer interface {
 	Enqueue(ctx context.Context, tx *ent.Client, args jobs.Args, options ...jobs.Option) error
 }

@@ -29,7 +29,7 @@ type EgressStorage struct {
 	VirtualHost bool
 }
 
-// egressLayout is what a video shows: whoever speaks, large, and the others beside.
+// egressLayout is the layout of a video: the speaker large, and the others beside.
 const egressLayout = "speaker-light"
 
 // StartEgress has a live room recorded. It fails with meeting.ErrNotFound when the room has no meeting, with

@@ -130,7 +130,7 @@ func (c *Client) callSIP(ctx context.Context, what string, fn func(context.Conte
 	return err
 }
 
-// refusal is what an error of the telephony API means that means nothing of its own elsewhere; nil for all others.
+// refusal translates errors of the telephony API that have another meaning elsewhere; nil for all others.
 func refusal(err twirp.Error) error {
 	switch {
 	case strings.Contains(err.Msg(), noRedis):

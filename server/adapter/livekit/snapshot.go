@@ -38,7 +38,7 @@ func (c *Client) Live(ctx context.Context, room uuid.UUID) *usherv1.RoomLive {
 	return state.live(room)
 }
 
-// snapshot is what LiveKit said last, and the question that is on its way.
+// snapshot is LiveKit's latest answer, and the request that is under way.
 type snapshot struct {
 	current atomic.Pointer[rooms]
 

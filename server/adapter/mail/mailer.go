@@ -69,7 +69,7 @@ func (p *Mailer) send(ctx context.Context, write func() (*Message, error)) error
 	return p.Sender.Send(ctx, m)
 }
 
-// view is what the templates show.
+// view holds the texts of the templates.
 type view struct {
 	Language, Title, Intro string
 	Quote                  string
@@ -87,7 +87,7 @@ type view struct {
 	phone []fact
 }
 
-// QuoteLines are what the inviter wrote, by lines.
+// QuoteLines are the lines of the inviter's message.
 func (v view) QuoteLines() []string { return strings.Split(v.Quote, "\n") }
 
 // fact is a line of the table: what, and how it is.
@@ -138,7 +138,7 @@ func (p *Mailer) WriteInvitation(l letter.Invitation) (*Message, error) {
 	return m, nil
 }
 
-// calendarText is what the entry says besides its time and place.
+// calendarText is the description of the calendar entry.
 func calendarText(v view) string {
 	parts := []string{v.Intro}
 	if v.Quote != "" {

@@ -17,7 +17,7 @@ import (
 // clockSkew is how far the provider's clock may be from ours.
 const clockSkew = 10 * time.Second
 
-// accessClaims are what tells an access token of this API from other tokens of the provider.
+// accessClaims are the claims by which an access token for this API differs from other tokens of the provider.
 type accessClaims struct {
 	jwt.RegisteredClaims
 	AuthorizedParty string `json:"azp"`

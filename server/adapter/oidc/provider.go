@@ -57,7 +57,7 @@ type Provider struct {
 	failure error
 }
 
-// discovery is what the provider says about itself (OpenID Connect Discovery 1.0, section 3).
+// discovery is the provider's metadata (OpenID Connect Discovery 1.0, section 3).
 type discovery struct {
 	provider *oidc.Provider
 	oauth    oauth2.Config

@@ -108,7 +108,7 @@ func exchangeError(err error) error {
 	return refused(cause)
 }
 
-// idToken is what an ID token proves.
+// idToken holds the verified claims of an ID token.
 type idToken struct {
 	subject string
 	claims  claimSet

@@ -101,7 +101,7 @@ func Cut[T any](l List, found []T, size int, cursor func(last T) any) (rows []T,
 	return found[:size], next, err
 }
 
-// binding is what a token is good for. Each part is preceded by its length: no two lists have the same.
+// binding names the one list that a token belongs to. Each part is preceded by its length: no two lists have the same.
 func (l List) binding() []byte {
 	var b []byte
 	for _, part := range append([]string{l.Caller, l.Method}, l.Filter...) {

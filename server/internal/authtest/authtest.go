@@ -235,7 +235,7 @@ func NewUser(t testing.TB, db *dbtx.DB, change ...func(*ent.UserCreate)) *ent.Us
 	return u
 }
 
-// Reason is what a client reads of an error.
+// Reason returns the reason of an error, as a client reads it.
 func Reason(err error) string {
 	var ce *connect.Error
 	if !errors.As(err, &ce) {

@@ -163,10 +163,10 @@ func (r *Recorder) Recording() (ids []string) {
 	return ids
 }
 
-// errRefused is what a recorder says that does not want to.
+// errRefused is the answer of a recorder that refuses an order.
 var errRefused = psrpc.NewErrorf(psrpc.InvalidArgument, "the stand-in recorder was told to refuse")
 
-// errClosed is what a recorder says that is going.
+// errClosed is the answer of a recorder that is shutting down.
 var errClosed = errors.New("the stand-in recorder is closed")
 
 // StartEgress takes an order. It implements rpc.EgressInternalServerImpl, as do the next two.

@@ -22,7 +22,7 @@ import (
 type Process struct {
 	t    testing.TB
 	argv []string
-	// environ is what it has in its environment besides that of the test.
+	// environ is added to the environment of the test.
 	environ []string
 	cmd     *exec.Cmd
 	log     *Log
@@ -79,7 +79,7 @@ func (p *Process) Restart() {
 // Pid is the process id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Output is what the program has said.
+// Output returns the program's output so far.
 func (p *Process) Output() string { return p.log.String() }
 
 // until waits for ready to succeed, and fails the test when the program ends or 20 s pass.
@@ -177,7 +177,7 @@ type LiveKitServer struct {
 	Redis *RedisServer
 }
 
-// LiveKitOptions are what livekit-server is started with.
+// LiveKitOptions configure a livekit-server.
 type LiveKitOptions struct {
 	// Webhooks are the addresses to which it sends its events.
 	Webhooks []string

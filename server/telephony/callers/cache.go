@@ -11,7 +11,7 @@ import (
 // remembered is for how long a room is known after its last caller.
 const remembered = 15 * time.Second
 
-// localCache is what this process remembers, so that it need not ask. Nothing is decided by it.
+// localCache saves questions to LiveKit and Redis. No decision depends on it.
 type localCache struct {
 	mu sync.Mutex
 	// rooms are those with callers, and when there was one last.

@@ -30,7 +30,7 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// meetings is what this package asks of LiveKit about meetings. server/adapter/livekit implements it.
+// meetings lists the calls to LiveKit about meetings; server/adapter/livekit implements them.
 type meetings interface {
 	// LiveRooms are the rooms that have a meeting.
 	LiveRooms(ctx context.Context) ([]uuid.UUID, error)
@@ -40,7 +40,7 @@ type meetings interface {
 	CloseRoom(ctx context.Context, room uuid.UUID) error
 }
 
-// callControl is what this package asks of LiveKit about callers. server/adapter/livekit implements it. All but
+// callControl lists the calls to LiveKit about callers; server/adapter/livekit implements them. All but
 // RemoveParticipant, which succeeds then, fail with meeting.ErrNotFound when they are not there.
 type callControl interface {
 	// HoldCaller and AdmitCaller return the participant as they are then. Their tracks are left alone.

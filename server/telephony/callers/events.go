@@ -11,7 +11,7 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// Events are what this package wants LiveKit to tell: of whoever comes on the phone, what they publish, and that they left.
+// Events are the types of LiveKit events that this package handles: a caller joined, published a track, or left.
 var Events = []meeting.EventType{
 	meeting.ParticipantJoined,
 	meeting.TrackPublished,

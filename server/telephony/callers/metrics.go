@@ -2,7 +2,7 @@ package callers
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics are what operators see of how callers are held.
+// Metrics count and time the holding of callers.
 type Metrics struct {
 	holds   prometheus.Histogram
 	removed prometheus.Counter

@@ -59,8 +59,8 @@ const (
 	aWhile = "public, max-age=86400"
 )
 
-// noSession is what the page says about the visitor. Scripts do not see the cookie, and would have to ask for somebody who
-// is not there: browsers show that refusal as an error.
+// noSession marks the page for visitors without a session. Scripts do not see the cookie, and would have to ask for somebody
+// who is not there: browsers show that refusal as an error.
 const noSession, withSession = `data-session="no"`, `data-session="yes"`
 
 // ErrNoIndex means that files are no built web app.

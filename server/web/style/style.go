@@ -19,7 +19,7 @@ var shared string
 const Mark template.HTML = `<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="9" fill="#3d2a4f"/>` +
 	`<path d="M10 24V12a6 6 0 0 1 12 0v12z" fill="#f2b84b"/><path d="M10 24V12a6 6 0 0 1 6-6v18z" fill="#fff6e3"/></svg>`
 
-// Style is what stands in the style element of a page.
+// Style is the content of the style element of a page.
 type Style struct {
 	CSS template.CSS
 	// Source is for style-src of the page's Content-Security-Policy: this style and no other.

@@ -246,7 +246,7 @@ func (b *Bridge) Dial(from, to, pin string) (*Call, error) {
 	return &Call{Participant: p, ID: id}, nil
 }
 
-// token is what the bridge signs for a caller: all rights, for a day.
+// token signs a LiveKit token for a caller as the bridge does: all rights, for a day.
 func token(res *rpc.EvaluateSIPDispatchRulesResponse) (string, error) {
 	grant := &auth.VideoGrant{RoomJoin: true, Room: res.GetRoomName()}
 	grant.SetCanSubscribe(true)
