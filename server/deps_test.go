@@ -50,7 +50,8 @@ var layers = map[string]string{
 	"server/dbtx":       "ent/sqltx gen",
 	"server/fault":      "gen",
 	"server/inbox":      "server/auth server/dbtx server/fault server/jobs server/meeting gen",
-	"server/jobs":       "server/dbtx ent/sqltx gen",
+	"server/jobs":       "server/dbtx server/lease ent/sqltx gen",
+	"server/lease":      "server/dbtx server/fault gen",
 	"server/letter":     "gen",
 	"server/livetasks":  "server/dbtx server/meeting gen",
 	"server/meeting":    "gen",
@@ -139,8 +140,8 @@ var only = []struct {
 	{"github.com/livekit/", "LiveKit's types must not spread: a new version of it should touch one folder", []string{
 		"server/adapter/livekit", "server/internal/testenv/participant", "server/internal/testenv/phone", "server/internal/recorder",
 	}},
-	{"github.com/redis/rueidis", "Redis holds sessions, limits and lobbies; what it may lose is decided in these places", []string{
-		"server/auth", "server/ratelimit", "server/lobby", "server", "server/dev", "cmd/usher", "server/internal/testenv",
+	{"github.com/redis/rueidis", "Redis holds sessions, limits, lobbies and leases; what it may lose is decided in these places", []string{
+		"server/auth", "server/ratelimit", "server/lobby", "server/lease", "server", "server/dev", "cmd/usher", "server/internal/testenv",
 		"server/internal/authtest",
 	}},
 	{"github.com/minio/minio-go", "the storage is reached through server/adapter/objectstore", []string{"server/adapter/objectstore", "server/internal/recorder"}},

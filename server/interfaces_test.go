@@ -12,6 +12,7 @@ import (
 
 // exportedInterfaces are those that other packages name.
 var exportedInterfaces = []string{
+	"server/lease.Row",          // its users implement it for their rows
 	"server/livetasks.Handlers", // lists the kinds of tasks; server/rooms documents its methods by it
 	"server/recordings.Files",   // embedded in what server opens as storage
 }

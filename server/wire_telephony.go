@@ -8,6 +8,7 @@ import (
 
 	"github.com/usher-meet/usher/server/adapter/livekit"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/lease"
 	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/telephony"
 	"github.com/usher-meet/usher/server/telephony/callers"
@@ -42,8 +43,8 @@ func (s *services) fillCallers(b *base) {
 	timing := callersTiming
 	timing.Grace = b.config.Callers.Grace
 	*s.callers = callers.Service{
-		DB: b.db, Meetings: b.livekit, LiveKit: b.livekit, Lobby: s.lobby, Turns: s.lobby, Timing: timing,
-		Metrics: callers.NewMetrics(b.metrics), Log: b.log,
+		DB: b.db, Meetings: b.livekit, LiveKit: b.livekit, Lobby: s.lobby, Timing: timing,
+		Leases: lease.Redis{Client: b.redis}, Metrics: callers.NewMetrics(b.metrics), Log: b.log,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -106,6 +107,24 @@ func (d *DB) SQL() *sql.DB { return d.sql }
 func (d *DB) Ping(ctx context.Context) error {
 	_, err := d.Read.SchemaVersion.Query().Limit(1).IDs(ctx)
 	return err
+}
+
+// Now is the present moment by one clock for all servers: that of PostgreSQL, or that of the machine with SQLite, on which all
+// of them run. tx is a transaction that goes on; nil for none.
+func (d *DB) Now(ctx context.Context, tx *ent.Client) (now time.Time, err error) {
+	if d.Dialect == dialect.SQLite {
+		return time.Now().UTC().Truncate(time.Microsecond), nil
+	}
+	const query = "SELECT clock_timestamp()"
+	if tx == nil {
+		err = d.sql.QueryRowContext(ctx, query).Scan(&now)
+	} else {
+		err = tx.SQL.Tx.QueryRowContext(ctx, query).Scan(&now)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return now.UTC(), nil
 }
 
 // Close closes all connections.

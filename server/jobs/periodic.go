@@ -7,18 +7,18 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/periodicwork"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/lease"
 )
 
-// lease is how long a replica has a piece of periodic work. It is made longer while the work goes on, so it only is how long
-// the others wait when that replica dies in the middle.
-const lease = 6 * time.Second
+// leaseDuration is how long a replica has a piece of periodic work. The lease is extended while the work goes on, so this is
+// only how long the others wait when that replica dies in the middle.
+const leaseDuration = 6 * time.Second
 
 // periodic is work that is done again and again.
 type periodic struct {
@@ -65,7 +65,7 @@ func (c *Client) repeat(ctx context.Context, p periodic) {
 		wait, err := c.turn(ctx, p)
 		if err != nil && ctx.Err() == nil {
 			c.calm.ErrorContext(ctx, "periodic work cannot be claimed", "work", p.name, "err", err)
-			wait = lease
+			wait = leaseDuration
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -86,16 +86,19 @@ func (c *Client) turn(ctx context.Context, p periodic) (wait time.Duration, err 
 	if wait := waitFor(row, time.Now()); wait > 0 {
 		return spread(wait), nil
 	}
-	holder := uuid.New()
-	row, start, err := c.claim(ctx, p, holder)
+	locked := &workRow{periodic: p}
+	l := lease.Lease{DB: c.db, Row: locked, Holder: uuid.New(), Duration: leaseDuration}
+	taken, start, err := l.Take(ctx)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("claim periodic work: %w", err)
 	}
-	if row.Holder != holder {
-		return spread(max(waitFor(row, start), lease/10)), nil
+	if !taken {
+		return spread(max(waitFor(locked.row, start), leaseDuration/10)), nil
 	}
 	began := time.Now()
-	err = c.hold(ctx, p, holder)
+	err = l.Keep(ctx, func(ctx context.Context) error {
+		return Safely(ctx, c.options.Log, p.name, func() error { return p.work(ctx) })
+	})
 	c.registry.meter.periodic(p.name, err, time.Since(began))
 	if err != nil && ctx.Err() == nil {
 		c.options.Log.ErrorContext(ctx, "periodic work failed", "work", p.name, "err", masked(err))
@@ -104,10 +107,26 @@ func (c *Client) turn(ctx context.Context, p periodic) (wait time.Duration, err 
 	if ctx.Err() != nil {
 		next = start // it was interrupted: whoever is left does it
 	}
-	if err := c.release(ctx, p, holder, next); err != nil {
+	if err := release(ctx, l, p.name, next); err != nil {
 		return 0, err
 	}
 	return max(0, time.Until(p.next(began))), nil
+}
+
+// release says when the work is due again, if the lease was not lost. A server that stops does so too.
+func release(ctx context.Context, l lease.Lease, name string, next time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseDuration)
+	defer cancel()
+	err := l.Release(ctx, func(tx *ent.Client, ours bool) error {
+		if !ours {
+			return nil
+		}
+		return tx.PeriodicWork.Update().Where(periodicwork.ID(name)).SetNextTime(next).Exec(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("release periodic work: %w", err)
+	}
+	return nil
 }
 
 // waitFor is how long row is not due, or in other hands.
@@ -119,7 +138,7 @@ func waitFor(row *ent.PeriodicWork, now time.Time) time.Duration {
 		return wait
 	}
 	// Whoever has it is usually done long before the lease is over.
-	return min(row.LeaseTime.Sub(now), lease/4)
+	return min(row.LeaseTime.Sub(now), leaseDuration/4)
 }
 
 // spread keeps replicas from coming at the same moment.
@@ -127,105 +146,43 @@ func spread(wait time.Duration) time.Duration {
 	return wait + time.Duration(rand.Int64N(int64(min(wait, time.Second)/10+1))) //nolint:gosec // it only spreads load
 }
 
-// claim gives p to holder if it is due and free, by the clock of the database: those of two replicas may differ. The row says
-// who has it.
-func (c *Client) claim(ctx context.Context, p periodic, holder uuid.UUID) (row *ent.PeriodicWork, now time.Time, err error) {
-	err = c.db.Run(ctx, func(tx *ent.Client) error {
-		if now, err = databaseTime(ctx, c.db, tx); err != nil {
-			return err
-		}
-		first := now
-		if !p.atOnce {
-			first = p.next(now)
-		}
-		err := tx.PeriodicWork.Create().SetID(p.name).SetNextTime(first).SetLeaseTime(now).SetHolder(uuid.Nil).
-			OnConflict(entsql.ConflictColumns(periodicwork.FieldID), entsql.DoNothing()).Exec(ctx)
-		if err != nil && !isNoRows(err) { // somebody else made it
-			return err
-		}
-		if row, err = tx.PeriodicWork.Query().Where(periodicwork.ID(p.name), dbtx.ForUpdate).Only(ctx); err != nil {
-			return err
-		}
-		if row.NextTime.After(now) || row.LeaseTime.After(now) {
-			return nil
-		}
-		row, err = tx.PeriodicWork.UpdateOne(row).SetHolder(holder).SetLeaseTime(now.Add(lease)).Save(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("claim periodic work: %w", err)
+// workRow is the row of periodic work as a lease has it. Work that is not due counts as work that somebody has.
+type workRow struct {
+	periodic
+	// row is as it was locked.
+	row *ent.PeriodicWork
+}
+
+// Insert implements [lease.Row].
+func (w *workRow) Insert(ctx context.Context, tx *ent.Client, now time.Time) error {
+	first := now
+	if !w.atOnce {
+		first = w.next(now)
 	}
-	return row, now, nil
+	err := tx.PeriodicWork.Create().SetID(w.name).SetNextTime(first).SetLeaseTime(now).SetHolder(uuid.Nil).
+		OnConflict(entsql.ConflictColumns(periodicwork.FieldID), entsql.DoNothing()).Exec(ctx)
+	if err != nil && isNoRows(err) { // somebody else made it
+		return nil
+	}
+	return err
+}
+
+// Lock implements [lease.Row].
+func (w *workRow) Lock(ctx context.Context, tx *ent.Client) (m lease.Mark, err error) {
+	if w.row, err = tx.PeriodicWork.Query().Where(periodicwork.ID(w.name), dbtx.ForUpdate).Only(ctx); err != nil {
+		return m, err
+	}
+	m = lease.Mark{Holder: w.row.Holder, Until: w.row.LeaseTime}
+	if w.row.NextTime.After(m.Until) {
+		m.Until = w.row.NextTime
+	}
+	return m, nil
+}
+
+// Write implements [lease.Row].
+func (w *workRow) Write(ctx context.Context, tx *ent.Client, m lease.Mark) error {
+	return tx.PeriodicWork.Update().Where(periodicwork.ID(w.name)).SetHolder(m.Holder).SetLeaseTime(m.Until).Exec(ctx)
 }
 
 // isNoRows: what Ent reports when a conflict left nothing to insert.
 func isNoRows(err error) bool { return err.Error() == sql.ErrNoRows.Error() }
-
-// databaseTime is the present moment, by one clock for all replicas.
-func databaseTime(ctx context.Context, db *dbtx.DB, tx *ent.Client) (now time.Time, err error) {
-	if db.Dialect == dialect.SQLite {
-		return time.Now().UTC().Truncate(time.Microsecond), nil // all on one machine
-	}
-	err = tx.SQL.Tx.QueryRowContext(ctx, "SELECT clock_timestamp()").Scan(&now)
-	return now.UTC(), err
-}
-
-// hold does the work and keeps the lease meanwhile. When that is lost (the database did not answer, and another replica may
-// have begun), the work is interrupted.
-func (c *Client) hold(ctx context.Context, p periodic, holder uuid.UUID) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- Safely(ctx, c.options.Log, p.name, func() error { return p.work(ctx) }) }()
-	tick := time.NewTicker(lease / 3)
-	defer tick.Stop()
-	kept := time.Now()
-	for {
-		select {
-		case err := <-done:
-			return err
-		case <-tick.C:
-		}
-		switch ours, err := c.extend(ctx, p, holder); {
-		case err == nil && ours:
-			kept = time.Now()
-		case err == nil, time.Since(kept) > lease*2/3:
-			cancel()
-		}
-	}
-}
-
-// extend makes the lease of holder longer, if it is still its own.
-func (c *Client) extend(ctx context.Context, p periodic, holder uuid.UUID) (ours bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lease/4)
-	defer cancel()
-	err = c.db.Run(ctx, func(tx *ent.Client) error {
-		now, err := databaseTime(ctx, c.db, tx)
-		if err != nil {
-			return err
-		}
-		n, err := tx.PeriodicWork.Update().Where(periodicwork.ID(p.name), periodicwork.Holder(holder)).
-			SetLeaseTime(now.Add(lease)).Save(ctx)
-		ours = n > 0
-		return err
-	})
-	return ours, err
-}
-
-// release ends the lease of holder and says when the work is due again. A server that stops does so too.
-func (c *Client) release(ctx context.Context, p periodic, holder uuid.UUID, next time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lease)
-	defer cancel()
-	err := c.db.Run(ctx, func(tx *ent.Client) error {
-		now, err := databaseTime(ctx, c.db, tx)
-		if err != nil {
-			return err
-		}
-		return tx.PeriodicWork.Update().Where(periodicwork.ID(p.name), periodicwork.Holder(holder)).
-			SetNextTime(next).SetLeaseTime(now).Exec(ctx)
-	})
-	if err != nil {
-		return fmt.Errorf("release periodic work: %w", err)
-	}
-	return nil
-}

@@ -177,26 +177,3 @@ func (s *Store) calls(
 	}
 	return words, nil
 }
-
-// aloneLife is for how long it is remembered since when callers are alone, should nobody look any more.
-const aloneLife = time.Hour
-
-// CallersAlone says for how long the callers in a room have been there without anybody else. alone false ends that time.
-func (s *Service) CallersAlone(ctx context.Context, room uuid.UUID, alone bool) (time.Duration, error) {
-	const what = "alone"
-	if !alone {
-		return 0, s.Store.release(ctx, room, what)
-	}
-	begins, left, err := s.Store.take(ctx, room, what, aloneLife)
-	if begins || err != nil {
-		return 0, err
-	}
-	return aloneLife - left, nil
-}
-
-// TakeTurn reports whether this replica looks after a room's callers for the time to come: one does at a time. Without Redis
-// all do, which costs no more than calls.
-func (s *Service) TakeTurn(ctx context.Context, room uuid.UUID, d time.Duration) bool {
-	ok, _, err := s.Store.take(ctx, room, "turn", d)
-	return ok || err != nil
-}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/lease"
 )
 
 // Rules are how long entries live and how many there may be. Every field is required.
@@ -224,37 +225,7 @@ func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time,
 
 // takeNotice reports whether the call may be told now, and if not, when to try again. It says yes once a second and room.
 func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again time.Duration, err error) {
-	return s.take(ctx, room, "notice", noticeGap)
-}
-
-// take reports whether something of a room is free, and if not, for how long it is still taken. Whoever takes it has it for
-// that time.
-func (s *Store) take(ctx context.Context, room uuid.UUID, what string, d time.Duration) (ok bool, left time.Duration, err error) {
-	key := keyPrefix + room.String() + "}:" + what
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	err = s.Redis.Do(ctx, s.Redis.B().Set().Key(key).Value("1").Nx().PxMilliseconds(d.Milliseconds()).Build()).Error()
-	if err == nil {
-		return true, 0, nil
-	}
-	if !rueidis.IsRedisNil(err) {
-		return false, 0, fault.ErrRedis.Because(err)
-	}
-	ms, err := s.Redis.Do(ctx, s.Redis.B().Pttl().Key(key).Build()).AsInt64()
-	if err != nil {
-		return false, 0, fault.ErrRedis.Because(err)
-	}
-	return false, max(time.Duration(ms)*time.Millisecond, time.Millisecond), nil
-}
-
-// release gives back what was taken.
-func (s *Store) release(ctx context.Context, room uuid.UUID, what string) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	if err := s.Redis.Do(ctx, s.Redis.B().Del().Key(keyPrefix+room.String()+"}:"+what).Build()).Error(); err != nil {
-		return fault.ErrRedis.Because(err)
-	}
-	return nil
+	return lease.Redis{Client: s.Redis}.Take(ctx, room, "notice", noticeGap)
 }
 
 // subscribe tells of changes in all rooms until ctx is done or Redis is gone: one connection for the whole process.

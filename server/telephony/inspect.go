@@ -27,7 +27,11 @@ func (s *Survey) Inspect(ctx context.Context) (problems []string, err error) {
 		return nil, err
 	}
 	for _, x := range rooms {
-		if x.row != nil && !leaseFree(x.row) {
+		leased, err := s.isLeased(ctx, x.row)
+		if err != nil {
+			return nil, err
+		}
+		if leased {
 			continue // somebody is changing it
 		}
 		for _, f := range x.findings() {

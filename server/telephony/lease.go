@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/dispatchrule"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/lease"
 )
 
 // LiveKit has no way to make one rule of a name: who asks twice gets two, or a clash. So what is done about one room's rule is
@@ -26,7 +27,7 @@ import (
 // theirs. Who finds a row that is in doubt asks LiveKit for the rules that it has.
 
 const (
-	// leaseMargin is how much sooner than its end the holder of a lease stops: clocks of servers differ.
+	// leaseMargin is how much sooner than its end the holder of a lease stops: what it asked of LiveKit last is on its way.
 	leaseMargin = 2 * time.Second
 	// maxLeasePause is the longest pause between two looks at a lease that somebody else has.
 	maxLeasePause = 100 * time.Millisecond
@@ -71,8 +72,8 @@ func (s *Service) row(ctx context.Context, room uuid.UUID) (*ent.DispatchRule, e
 func (s *Service) withLease(
 	ctx context.Context, room uuid.UUID, fn func(ctx context.Context, was ruleState) (ruleState, error),
 ) error {
-	lease := uuid.New()
-	was, until, err := s.take(ctx, room, lease)
+	holder := uuid.New()
+	was, until, err := s.take(ctx, room, holder)
 	if err != nil {
 		return err
 	}
@@ -83,20 +84,25 @@ func (s *Service) withLease(
 	// A caller who gave up leaves no lease behind.
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), s.Lease)
 	defer cancelLast()
-	return errors.Join(err, s.release(last, room, lease, is))
+	return errors.Join(err, s.release(last, room, holder, is))
 }
 
 // take waits for the lease of a room and takes it.
-func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was ruleState, until time.Time, err error) {
+func (s *Service) take(ctx context.Context, room, holder uuid.UUID) (was ruleState, until time.Time, err error) {
 	give, cancel := context.WithTimeout(ctx, 2*s.Lease)
 	defer cancel()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, maxLeasePause) {
+		// A look is cheaper than an attempt.
 		row, err := s.row(ctx, room)
 		if err != nil {
 			return ruleState{}, time.Time{}, err
 		}
-		if row == nil || leaseFree(row) {
-			was, until, taken, err := s.tryTake(ctx, room, lease)
+		leased, err := s.isLeased(ctx, row)
+		if err != nil {
+			return ruleState{}, time.Time{}, err
+		}
+		if !leased {
+			was, until, taken, err := s.tryTake(ctx, room, holder)
 			if taken || err != nil {
 				return was, until, err
 			}
@@ -114,52 +120,93 @@ func (s *Service) take(ctx context.Context, room, lease uuid.UUID) (was ruleStat
 	}
 }
 
-// leaseFree reports whether nobody has the lease of a row.
-func leaseFree(row *ent.DispatchRule) bool {
-	return row.Lease == nil || row.LeaseUntil == nil || row.LeaseUntil.Before(now())
-}
-
-// tryTake takes the lease of a room unless somebody has it.
-func (s *Service) tryTake(ctx context.Context, room, lease uuid.UUID) (was ruleState, until time.Time, taken bool, err error) {
-	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		if err := tx.DispatchRule.Create().SetID(room).OnConflictColumns(dispatchrule.FieldID).Ignore().Exec(ctx); err != nil {
-			return fmt.Errorf("insert rule of %s: %w", room, err)
-		}
-		row, err := tx.DispatchRule.Query().Where(dispatchrule.ID(room), dbtx.ForUpdate).Only(ctx)
-		if err != nil {
-			return fmt.Errorf("lock rule of %s: %w", room, err)
-		}
-		if !leaseFree(row) {
-			return nil
-		}
-		was, until, taken = stateOf(row), now().Add(s.Lease), true
-		return tx.DispatchRule.Update().Where(dispatchrule.ID(room)).
-			SetLease(lease).SetLeaseUntil(until).SetDoubtful(true).Exec(ctx)
-	})
-	return was, until, taken && err == nil, err
+// tryTake takes the lease of a room unless somebody has it. until is by the clock of this server.
+func (s *Service) tryTake(ctx context.Context, room, holder uuid.UUID) (was ruleState, until time.Time, taken bool, err error) {
+	r := &ruleRow{room: room}
+	until = time.Now().Add(s.Lease) // from before the row says so
+	taken, _, err = s.lease(r, holder).Take(ctx)
+	return stateOf(r.row), until, taken, err
 }
 
 // release writes down what LiveKit was told and gives the lease back. Should it not be ours any more, somebody else has
 // thought us dead and may have been told other things since: then all is in doubt.
-func (s *Service) release(ctx context.Context, room, lease uuid.UUID, is ruleState) error {
-	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		update := tx.DispatchRule.Update().Where(dispatchrule.ID(room), dispatchrule.Lease(lease)).ClearLease().ClearLeaseUntil().
+func (s *Service) release(ctx context.Context, room, holder uuid.UUID, is ruleState) error {
+	return s.lease(&ruleRow{room: room}, holder).Release(ctx, func(tx *ent.Client, ours bool) error {
+		if !ours {
+			s.Log.WarnContext(ctx, "a dispatch rule was changed while another server took over", "room", room)
+			return markStale(ctx, tx, room)
+		}
+		update := tx.DispatchRule.Update().Where(dispatchrule.ID(room)).
 			SetRuleID(is.ruleID).SetTrunkID(is.trunkID).SetHeld(is.held).SetDoubtful(is.stale)
 		if is.pinID == uuid.Nil {
 			update.ClearPinID()
 		} else {
 			update.SetPinID(is.pinID)
 		}
-		n, err := update.Save(ctx)
-		if err != nil {
+		if err := update.Exec(ctx); err != nil {
 			return fmt.Errorf("write down rule of %s: %w", room, err)
-		}
-		if n == 0 {
-			s.Log.WarnContext(ctx, "a dispatch rule was changed while another server took over", "room", room)
-			return markStale(ctx, tx, room)
 		}
 		return nil
 	})
+}
+
+func (s *Service) lease(row *ruleRow, holder uuid.UUID) lease.Lease {
+	return lease.Lease{DB: s.DB, Row: row, Holder: holder, Duration: s.Lease}
+}
+
+// isLeased reports whether somebody has the lease of a row; nil is a room without a row.
+func (s *Survey) isLeased(ctx context.Context, row *ent.DispatchRule) (bool, error) {
+	m := markOf(row)
+	if m.Holder == uuid.Nil {
+		return false, nil
+	}
+	now, err := s.DB.Now(ctx, nil)
+	return !m.Free(now), err
+}
+
+// markOf is the lease of a row.
+func markOf(row *ent.DispatchRule) lease.Mark {
+	if row == nil || row.Lease == nil || row.LeaseUntil == nil {
+		return lease.Mark{}
+	}
+	return lease.Mark{Holder: *row.Lease, Until: *row.LeaseUntil}
+}
+
+// ruleRow is the row of a room as a lease has it.
+type ruleRow struct {
+	room uuid.UUID
+	// row is as it was locked.
+	row *ent.DispatchRule
+}
+
+// Insert implements [lease.Row].
+func (r *ruleRow) Insert(ctx context.Context, tx *ent.Client, _ time.Time) error {
+	if err := tx.DispatchRule.Create().SetID(r.room).OnConflictColumns(dispatchrule.FieldID).Ignore().Exec(ctx); err != nil {
+		return fmt.Errorf("insert rule of %s: %w", r.room, err)
+	}
+	return nil
+}
+
+// Lock implements [lease.Row].
+func (r *ruleRow) Lock(ctx context.Context, tx *ent.Client) (m lease.Mark, err error) {
+	if r.row, err = tx.DispatchRule.Query().Where(dispatchrule.ID(r.room), dbtx.ForUpdate).Only(ctx); err != nil {
+		return m, fmt.Errorf("lock rule of %s: %w", r.room, err)
+	}
+	return markOf(r.row), nil
+}
+
+// Write implements [lease.Row]. While somebody has the lease the row is in doubt.
+func (r *ruleRow) Write(ctx context.Context, tx *ent.Client, m lease.Mark) error {
+	update := tx.DispatchRule.Update().Where(dispatchrule.ID(r.room))
+	if m.Holder == uuid.Nil {
+		update.ClearLease().ClearLeaseUntil()
+	} else {
+		update.SetLease(m.Holder).SetLeaseUntil(m.Until).SetDoubtful(true)
+	}
+	if err := update.Exec(ctx); err != nil {
+		return fmt.Errorf("mark rule of %s: %w", r.room, err)
+	}
+	return nil
 }
 
 // markStale has LiveKit asked for its rules when the room's is next looked after.

@@ -206,7 +206,11 @@ func (s *Service) repair(ctx context.Context, x *situation, done *totals) error 
 	if err != nil {
 		return err
 	}
-	if row != nil && !leaseFree(row) || stateOf(row) != stateOf(x.row) {
+	leased, err := s.isLeased(ctx, row)
+	if err != nil {
+		return err
+	}
+	if leased || stateOf(row) != stateOf(x.row) {
 		return nil // somebody was changing it while we looked; the next sweep sees how it ended
 	}
 	for _, f := range x.findings() {

@@ -27,6 +27,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/lease"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
@@ -62,14 +63,6 @@ type waitingList interface {
 	CallEnded(ctx context.Context, room uuid.UUID, call meeting.Call) error
 }
 
-// turns is what replicas know of one another. server/lobby implements it.
-type turns interface {
-	// TakeTurn reports whether this replica looks after a room for a while.
-	TakeTurn(ctx context.Context, room uuid.UUID, d time.Duration) bool
-	// CallersAlone says since when the callers in a room are without company; alone false ends that time.
-	CallersAlone(ctx context.Context, room uuid.UUID, alone bool) (time.Duration, error)
-}
-
 // Timing is how patient this package is. Every field is required.
 type Timing struct {
 	// Hold is how long holding a caller may take. After that they are removed.
@@ -87,10 +80,11 @@ type Service struct {
 	Meetings meetings
 	LiveKit  callControl
 	Lobby    waitingList
-	Turns    turns
-	Timing   Timing
-	Metrics  *Metrics
-	Log      *slog.Logger
+	// Leases say which replica looks after a room, and since when callers are alone.
+	Leases  lease.Redis
+	Timing  Timing
+	Metrics *Metrics
+	Log     *slog.Logger
 
 	cache localCache
 }

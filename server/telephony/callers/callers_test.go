@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/lease"
 	"github.com/usher-meet/usher/server/lobby"
 	"github.com/usher-meet/usher/server/meeting"
 )
@@ -78,7 +79,7 @@ func newFixture(t *testing.T) *fixture {
 // replica is another process, which remembers nothing.
 func (w *fixture) replica() *Service {
 	return &Service{
-		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Turns: w.lobby, Log: slog.New(slog.DiscardHandler),
+		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Leases: lease.Redis{Client: w.lobby.Store.Redis}, Log: slog.New(slog.DiscardHandler),
 		Metrics: NewMetrics(prometheus.NewRegistry()), Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
 	}
 }
@@ -299,8 +300,8 @@ func TestHold_withoutRedis(t *testing.T) {
 func TestSweep_turns(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	if !w.lobby.TakeTurn(t.Context(), w.room, time.Minute) {
-		t.Fatal("the first has no turn")
+	if taken, _, err := w.callers.Leases.Take(t.Context(), w.room, turnLease, time.Minute); err != nil || !taken {
+		t.Fatalf("the first has no turn: %v", err)
 	}
 	call, _ := w.calls("+4917012345678")
 	sweep := newSweeper(w.callers)

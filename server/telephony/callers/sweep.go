@@ -21,6 +21,11 @@ const (
 	sweepTimeout, askTimeout = 10 * time.Second, 2 * time.Second
 	// atOnce is how many rooms are looked at at the same time.
 	atOnce = 16
+	// turnLease is of the replica that looks after a room, and aloneLease begins when callers are alone: what is left of it says
+	// since when.
+	turnLease, aloneLease = "turn", "alone"
+	// aloneLife is how long it is known since when callers are alone, should nobody look any more.
+	aloneLife = time.Hour
 )
 
 // Run looks after callers until ctx is done, whatever became of LiveKit's events. Any number of replicas may run it: each
@@ -114,8 +119,9 @@ func (w *sweeper) release(room uuid.UUID) {
 func (w *sweeper) visit(ctx context.Context, room uuid.UUID) {
 	bounded, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	// A little less than the period, so that the replica whose turn it is finds it free again.
-	if !w.Turns.TakeTurn(bounded, room, w.Timing.Sweep*3/4) {
+	// A little less than the period, so that the replica whose turn it is finds it free again. Without Redis all replicas look,
+	// which costs no more than calls.
+	if taken, _, err := w.Leases.Take(bounded, room, turnLease, w.Timing.Sweep*3/4); err == nil && !taken {
 		return
 	}
 	if err := w.sweepRoom(bounded, room); err != nil && ctx.Err() == nil {
@@ -223,7 +229,7 @@ func settled(p meeting.Participant, standing meeting.Standing) bool {
 // endAlone ends a meeting in which nobody is left but callers, to whom nobody would come any more: LiveKit would keep it
 // open for them.
 func (s *Service) endAlone(ctx context.Context, room uuid.UUID, alone bool) error {
-	d, err := s.Turns.CallersAlone(ctx, room, alone)
+	d, err := s.timeAlone(ctx, room, alone)
 	if err != nil || !alone || d < s.Timing.Grace {
 		return err
 	}
@@ -232,6 +238,17 @@ func (s *Service) endAlone(ctx context.Context, room uuid.UUID, alone bool) erro
 	if err := s.Meetings.CloseRoom(ctx, room); err != nil {
 		return err
 	}
-	_, err = s.Turns.CallersAlone(ctx, room, false)
-	return err
+	return s.Leases.Release(ctx, room, aloneLease)
+}
+
+// timeAlone is how long the callers in a room have been there without anybody else. alone false ends that time.
+func (s *Service) timeAlone(ctx context.Context, room uuid.UUID, alone bool) (time.Duration, error) {
+	if !alone {
+		return 0, s.Leases.Release(ctx, room, aloneLease)
+	}
+	begins, left, err := s.Leases.Take(ctx, room, aloneLease, aloneLife)
+	if begins || err != nil {
+		return 0, err
+	}
+	return aloneLife - left, nil
 }
