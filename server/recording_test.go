@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -246,8 +248,12 @@ func (s *recordingFixture) wantDownloads(rec *usherv1.Recording) {
 		if status != http.StatusOK || !bytes.Equal(body, recorder.Film) {
 			t.Errorf("%s: %d, %d bytes, want the film", name, status, len(body))
 		}
-		if disposition := header.Get("Content-Disposition"); !strings.HasPrefix(disposition, "attachment") {
+		// Two values are an error to browsers.
+		if disposition := header.Values("Content-Disposition"); len(disposition) != 1 || !strings.HasPrefix(disposition[0], "attachment") {
 			t.Errorf("%s: Content-Disposition %q", name, disposition)
+		}
+		if name == "through nginx" {
+			wantNothingOfTheStore(t, header)
 		}
 		if name != "signed" && (header.Get("Content-Type") != "video/mp4" || header.Get("X-Content-Type-Options") != "nosniff" ||
 			header.Get("Content-Security-Policy") != "default-src 'none'; sandbox") {
@@ -289,6 +295,44 @@ func (s *recordingFixture) wantDownloads(rec *usherv1.Recording) {
 	}
 }
 
+// storeHeaders are headers that stores of different makers send with a file, or in front of one, as its metadata says.
+var storeHeaders = map[string]string{
+	"Content-Disposition": "inline", "Content-Security-Policy": "block-all-mixed-content", "X-Content-Type-Options": "store",
+	"Cache-Control": "public, max-age=31536000", "Expires": "Thu, 31 Dec 2037 23:55:55 GMT", "Pragma": "store",
+	"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true", "Strict-Transport-Security": "max-age=31536000",
+	"Set-Cookie": "store=1", "X-Accel-Redirect": "/media-auth",
+}
+
+// talkativeStore is the address of a store that sends all of them.
+func (s *recordingFixture) talkativeStore() string {
+	s.t.Helper()
+	target := must[*url.URL](s.t)(url.Parse(s.s3.URL))
+	server := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // which is signed
+		},
+		ModifyResponse: func(res *http.Response) error {
+			for name, value := range storeHeaders {
+				res.Header.Set(name, value)
+			}
+			return nil
+		},
+	})
+	s.t.Cleanup(server.Close)
+	return server.URL
+}
+
+// wantNothingOfTheStore: of each header that a store may send as well, there is at most one value, and it is not the store's.
+func wantNothingOfTheStore(t testing.TB, header http.Header) {
+	t.Helper()
+	for name, value := range storeHeaders {
+		if got := header.Values(name); len(got) > 1 || slices.Contains(got, value) {
+			t.Errorf("through nginx: %s %q", name, got)
+		}
+	}
+}
+
 // nginx runs the configuration of docs/recording.md.
 func (s *recordingFixture) nginx() string {
 	s.t.Helper()
@@ -303,6 +347,7 @@ func (s *recordingFixture) nginx() string {
 	text = replaced(s.t, text, `"SECRET"`, `"`+proxySecret+`"`)
 	text = replaced(s.t, text, "/example-recordings/", "/"+testenv.S3Bucket+"/")
 	text = strings.ReplaceAll(text, "usher.internal:8080", strings.TrimPrefix(s.URL, "http://"))
+	text = replaced(s.t, text, "proxy_pass http://storage.internal:9000", "proxy_pass "+s.talkativeStore())
 	text = strings.ReplaceAll(text, "storage.internal:9000", strings.TrimPrefix(s.s3.URL, "http://"))
 	testenv.Nginx(s.t, text, port)
 	return "http://127.0.0.1:" + strconv.Itoa(port)

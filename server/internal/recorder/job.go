@@ -177,7 +177,8 @@ func (j *job) store(ctx context.Context, film []byte) error {
 		kind = "audio/ogg"
 	}
 	_, err = client.PutObject(ctx, s3.GetBucket(), j.output.GetFilepath(), bytes.NewReader(film), int64(len(film)),
-		minio.PutObjectOptions{ContentType: kind})
+		// As LiveKit's egress stores files: whoever passes them on must not pass this on.
+		minio.PutObjectOptions{ContentType: kind, ContentDisposition: "inline"})
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
