@@ -11,6 +11,9 @@ type Identity struct {
 	Claims accounts.Claims
 	// IDToken is the proof, as the provider wrote it.
 	IDToken string
+	// Unread are claims that say nothing because their JSON type is not the one of the specification, each with its type and
+	// without its value: "email (list)".
+	Unread []string
 }
 
 // AuthorizationRequest holds the parameters of a sign-in at the provider.

@@ -46,15 +46,21 @@ func (p *Provider) Verify(ctx context.Context, token string) (string, error) {
 	parser := jwt.NewParser(
 		jwt.WithValidMethods(asymmetric), jwt.WithIssuer(p.config.Issuer), jwt.WithAudience(p.config.Audience),
 		jwt.WithExpirationRequired(), jwt.WithLeeway(clockSkew))
-	var claims accessClaims
-	parsed, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+	keys := func(t *jwt.Token) (any, error) {
 		id, _ := t.Header["kid"].(string)
-		keys, err := d.keys.find(ctx, id)
+		found, err := d.keys.find(ctx, id)
 		if err != nil {
 			return nil, err
 		}
-		return jwt.VerificationKeySet{Keys: keys}, nil
-	})
+		return jwt.VerificationKeySet{Keys: found}, nil
+	}
+	var claims accessClaims
+	parsed, err := parser.ParseWithClaims(token, &claims, keys)
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+		d.keys.renew(ctx)
+		claims = accessClaims{}
+		parsed, err = parser.ParseWithClaims(token, &claims, keys)
+	}
 	switch {
 	case errors.Is(err, auth.ErrSignInProvider):
 		return "", auth.ErrSignInProvider.Because(err)

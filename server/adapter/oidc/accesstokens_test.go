@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -139,6 +140,51 @@ func TestVerify_keysAreFetchedSeldom(t *testing.T) {
 	}
 	if _, err := p.Verify(t.Context(), i.sign(jwt.SigningMethodRS256, i.rsa, "rsa", claims)); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Errorf("a key that was withdrawn: %v, want ErrUnauthenticated", err)
+	}
+}
+
+// TestVerify_keyReplaced: a provider that gives another key the name of an old one, or that mends a broken one, is asked for
+// its keys at the first signature that does not fit, and not when the hour is over.
+func TestVerify_keyReplaced(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	p := i.provider()
+	claims := i.claims(jwt.MapClaims{"aud": testAudience})
+	if _, err := p.Verify(t.Context(), i.sign(jwt.SigningMethodRS256, i.rsa, "rsa", claims)); err != nil {
+		t.Fatal(err)
+	}
+	i.set(func() {
+		i.keys = []jose.JSONWebKey{{Key: &i.rsa2.PublicKey, KeyID: "rsa", Use: "sig", Algorithm: "RS256"}}
+	})
+	d, err := p.discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, kid := range []string{"rsa", ""} {
+		d.keys.asked = time.Now().Add(-keysPause - time.Second) // as if it were a while ago
+		if n > 0 {
+			d.keys.keys = []jose.JSONWebKey{{Key: &i.rsa.PublicKey, KeyID: "rsa"}}
+		}
+		if _, err := p.Verify(t.Context(), i.sign(jwt.SigningMethodRS256, i.rsa2, kid, claims)); err != nil {
+			t.Errorf("an access token of the other key, key id %q: %v", kid, err)
+		}
+	}
+	d.keys.keys = []jose.JSONWebKey{{Key: &i.rsa.PublicKey, KeyID: "rsa"}}
+	d.keys.asked = time.Now().Add(-keysPause - time.Second)
+	i.token = func(w http.ResponseWriter, _ *http.Request) {
+		i.tokens(w, i.sign(jwt.SigningMethodRS256, i.rsa2, "rsa", i.claims(nil)))
+	}
+	if _, err := p.Exchange(t.Context(), testCode, "test-verifier", testNonce); err != nil {
+		t.Errorf("an ID token of the other key: %v", err)
+	}
+	before := i.times("/jwks")
+	for range 20 {
+		if _, err := p.Verify(t.Context(), i.sign(jwt.SigningMethodRS256, i.rsa, "rsa", claims)); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("a token of the old key: %v", err)
+		}
+	}
+	if n := i.times("/jwks") - before; n != 0 {
+		t.Errorf("twenty bad signatures in a moment made %d requests for keys", n)
 	}
 }
 

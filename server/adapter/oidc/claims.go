@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,10 +18,53 @@ func (c claimSet) text(name string) string {
 	return strings.TrimSpace(s)
 }
 
-// isTrue takes "true" for true, as some providers write it.
+// isTrue takes "true" and "True" for true, as some providers write it.
 func (c claimSet) isTrue(name string) bool {
 	b, _ := c[name].(bool)
-	return b || c.text(name) == "true"
+	return b || strings.EqualFold(c.text(name), "true")
+}
+
+// unread names the claims that are used here and whose type is not the one of the specification, each with its type and
+// without its value.
+func (c Config) unread(claims claimSet) []string {
+	var unread []string
+	texts := append([]string{"email", "name", "given_name", "family_name", "usual_name", c.shortNameClaim()}, c.FullNameClaims...)
+	slices.Sort(texts)
+	for _, name := range slices.Compact(texts) {
+		switch claims[name].(type) {
+		case nil, string:
+		default:
+			unread = append(unread, name+" ("+jsonType(claims[name])+")")
+		}
+	}
+	const verified = "email_verified"
+	switch v := claims[verified].(type) {
+	case nil, bool:
+	case string:
+		if !claims.isTrue(verified) && !strings.EqualFold(strings.TrimSpace(v), "false") {
+			unread = append(unread, verified+" (text)")
+		}
+	default:
+		unread = append(unread, verified+" ("+jsonType(v)+")")
+	}
+	return unread
+}
+
+// jsonType names the JSON type of a value that was decoded.
+func jsonType(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "text"
+	case bool:
+		return "boolean"
+	case []any:
+		return "list"
+	case map[string]any:
+		return "object"
+	}
+	return "number"
 }
 
 const (

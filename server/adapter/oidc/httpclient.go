@@ -1,8 +1,11 @@
 package oidc
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -33,6 +36,40 @@ func newHTTPClient(caFile string) (*httpClient, error) {
 // in makes go-oidc and oauth2 use the client.
 func (c *httpClient) in(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, c.Client)
+}
+
+// forTokens is in for calls of the token page.
+func (c *httpClient) forTokens(ctx context.Context) context.Context {
+	return oidc.ClientContext(ctx, &http.Client{Timeout: c.Timeout, Transport: textOnly{c.Transport}})
+}
+
+// textOnly leaves out of a JSON object what is not text. oauth2 gives up an answer of which one member has another type,
+// such as seconds that are no whole number; all that is used here, tokens and error codes, is text.
+type textOnly struct{ next http.RoundTripper }
+
+func (t textOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := t.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]any
+	if json.Unmarshal(body, &members) == nil {
+		maps.DeleteFunc(members, func(_ string, v any) bool {
+			_, isText := v.(string)
+			return !isText
+		})
+		delete(members, "expires_in") // some write it as text, and nothing here looks at it
+		if body, err = json.Marshal(members); err != nil {
+			return nil, err
+		}
+	}
+	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return res, nil
 }
 
 // bounded cuts answers that are too long.

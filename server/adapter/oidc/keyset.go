@@ -66,16 +66,34 @@ func (s *signatures) VerifySignature(ctx context.Context, token string) ([]byte,
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errors.New("not one signature of a known kind")
 	}
-	keys, err := s.keys.find(ctx, signed.Signatures[0].Header.KeyID)
-	if errors.Is(err, auth.ErrSignInProvider) {
-		s.outage = err
-	}
-	for _, key := range keys {
-		if payload, err := signed.Verify(key); err == nil {
-			return payload, nil
+	for again := range 2 {
+		if again > 0 {
+			s.keys.renew(ctx)
+		}
+		keys, err := s.keys.find(ctx, signed.Signatures[0].Header.KeyID)
+		if errors.Is(err, auth.ErrSignInProvider) {
+			s.outage = err
+		}
+		for _, key := range keys {
+			if payload, err := signed.Verify(key); err == nil {
+				return payload, nil
+			}
 		}
 	}
 	return nil, errors.New("no key of the provider made the signature")
+}
+
+// renew asks for the keys again after a signature did not fit: the provider may have given another key the same name, or
+// mended a broken one. It does not ask twice within [keysPause].
+func (k *keySet) renew(ctx context.Context) {
+	k.asking.Lock()
+	defer k.asking.Unlock()
+	k.mu.Lock()
+	due := time.Since(k.asked) > keysPause
+	k.mu.Unlock()
+	if due {
+		k.ask(ctx)
+	}
 }
 
 // lock takes the right to ask. Who has a key already does not wait for it.

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"slices"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/oauth2"
 
 	"github.com/usher-meet/usher/server/auth"
@@ -53,8 +54,7 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 	if err != nil {
 		return nil, err
 	}
-	ctx = p.http.in(ctx)
-	token, err := d.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	token, err := d.oauth.Exchange(p.http.forTokens(ctx), code, oauth2.VerifierOption(verifier))
 	if err != nil {
 		return nil, exchangeError(err)
 	}
@@ -66,7 +66,7 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 	if err != nil {
 		return nil, err
 	}
-	told, err := userInfo(ctx, d, token, proven.subject)
+	told, err := p.userInfo(ctx, d, token, proven.subject)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,9 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 	if err != nil {
 		return nil, refused(err)
 	}
-	return &signin.Identity{Claims: claims, IDToken: raw}, nil
+	unread := append(p.config.unread(told), p.config.unread(proven.claims)...)
+	slices.Sort(unread)
+	return &signin.Identity{Claims: claims, IDToken: raw, Unread: slices.Compact(unread)}, nil
 }
 
 // EndSessionURL implements the provider of server/signin (OpenID Connect RP-Initiated Logout 1.0).
@@ -116,9 +118,10 @@ type idToken struct {
 
 func (p *Provider) verifyIDToken(ctx context.Context, d *discovery, raw, accessToken, nonce string) (*idToken, error) {
 	keys := &signatures{keys: d.keys}
-	verifier := oidc.NewVerifier(
-		p.config.Issuer, keys, &oidc.Config{ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric},
-	)
+	verifier := oidc.NewVerifier(p.config.Issuer, keys, &oidc.Config{
+		ClientID: p.config.ClientID, SupportedSigningAlgs: asymmetric,
+		SkipExpiryCheck: true, // its leeway differs for the end and the beginning; both are checked below
+	})
 	token, err := verifier.Verify(ctx, raw)
 	if keys.outage != nil {
 		return nil, keys.outage
@@ -138,32 +141,12 @@ func (p *Provider) verifyIDToken(ctx context.Context, d *discovery, raw, accessT
 	if err := token.Claims(&proven.claims); err != nil {
 		return nil, refused(err)
 	}
+	times := jwt.NewValidator(jwt.WithExpirationRequired(), jwt.WithLeeway(clockSkew))
+	if err := times.Validate(jwt.MapClaims(proven.claims)); err != nil {
+		return nil, refused(err)
+	}
 	if party := proven.claims.text("azp"); party != "" && party != p.config.ClientID {
 		return nil, refused(errors.New("the ID token was issued to another client"))
 	}
 	return proven, nil
-}
-
-// userInfo asks for what the ID token need not say. A provider without that page has said everything.
-func userInfo(ctx context.Context, d *discovery, token *oauth2.Token, subject string) (claimSet, error) {
-	if d.provider.UserInfoEndpoint() == "" {
-		return nil, nil
-	}
-	info, err := d.provider.UserInfo(ctx, oauth2.StaticTokenSource(token))
-	if err != nil {
-		// The error may repeat the answer, which is about a person.
-		if _, ok := errors.AsType[*url.Error](err); !ok {
-			err = errors.New("it was refused, cannot be read, or its signature is not the provider's")
-		}
-		return nil, auth.ErrSignInProvider.Because(fmt.Errorf("get the user-info: %w", err))
-	}
-	if info.Subject != subject {
-		// OpenID Connect Core 1.0, section 5.3.2: it must not be used.
-		return nil, refused(errors.New("the user-info is about somebody else than the ID token"))
-	}
-	var claims claimSet
-	if err := info.Claims(&claims); err != nil {
-		return nil, refused(err)
-	}
-	return claims, nil
 }

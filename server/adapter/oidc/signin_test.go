@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -44,6 +45,41 @@ func TestExchange(t *testing.T) {
 		{"user-info as signed JWT", func(i *issuer) {
 			i.userInfo = text(200, "application/jwt", i.sign(jwt.SigningMethodES256, i.ec, "ec", jwt.MapClaims{"sub": "test-ada"}))
 		}, nil},
+		{"user-info as JWT without a key id", func(i *issuer) {
+			i.userInfo = text(200, "application/jwt; charset=utf-8", i.sign(jwt.SigningMethodES256, i.ec, "", jwt.MapClaims{"sub": "test-ada"}))
+		}, nil},
+		{"user-info as JWT of the key for encryption", func(i *issuer) {
+			i.userInfo = text(200, "application/jwt", i.sign(jwt.SigningMethodRS256, i.rsa2, "encryption", jwt.MapClaims{"sub": "test-ada"}))
+		}, auth.ErrSignInProvider},
+		{"seconds that are no whole number", func(i *issuer) {
+			i.token = func(w http.ResponseWriter, _ *http.Request) {
+				i.json(w, map[string]any{
+					"access_token": "test-access", "token_type": "Bearer", "id_token": i.idToken(nil), "expires_in": 3600.5,
+					"refresh_token": []string{"test"}, "scope": []string{"openid"},
+				})
+			}
+		}, nil},
+		{"seconds that are no number", func(i *issuer) {
+			i.token = func(w http.ResponseWriter, _ *http.Request) {
+				i.json(w, map[string]any{
+					"access_token": "test-access", "token_type": nil, "id_token": i.idToken(nil), "expires_in": "soon", "error": nil,
+				})
+			}
+		}, nil},
+		{"expired within the leeway", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"exp": time.Now().Add(-5 * time.Second).Unix()})
+		}, nil},
+		{"expired beyond the leeway", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"exp": time.Now().Add(-15 * time.Second).Unix()})
+		}, auth.ErrUnauthenticated},
+		{"good from now on, within the leeway", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"nbf": time.Now().Add(5 * time.Second).Unix()})
+		}, nil},
+		{"not good yet", func(i *issuer) {
+			i.token = idToken(i, jwt.MapClaims{"nbf": time.Now().Add(20 * time.Second).Unix()})
+		}, auth.ErrUnauthenticated},
+		{"user-info whose sub is a list", func(i *issuer) { i.userInfo = text(200, "application/json", `{"sub":["test-ada"]}`) }, auth.ErrUnauthenticated},
+		{"user-info that is a list", func(i *issuer) { i.userInfo = text(200, "application/json", `["test-private"]`) }, auth.ErrSignInProvider},
 		{"another azp beside several audiences", func(i *issuer) {
 			i.token = idToken(i, jwt.MapClaims{"aud": []string{testClient, "other"}, "azp": "other"})
 		}, auth.ErrUnauthenticated},
@@ -106,6 +142,71 @@ func TestExchange(t *testing.T) {
 				t.Errorf("the error repeats the answer: %v", err)
 			}
 		})
+	}
+}
+
+// TestExchange_oddTypes: a claim of another JSON type than the one of the specification keeps nobody out. It is read where it
+// can mean but one thing, and else as if it were absent, and then it is named for the log without its value.
+func TestExchange_oddTypes(t *testing.T) {
+	t.Parallel()
+	const rest = `"sub":"test-ada","name":"Ada King"`
+	good := accounts.Claims{Sub: "test-ada", Email: "ada@x.example", EmailVerified: true, FullName: "Ada King"}
+	unverified, none := good, good
+	unverified.EmailVerified = false
+	none.Email, none.EmailVerified = "", false
+	const email = `,"email":"ada@x.example"`
+	for userInfo, c := range map[string]struct {
+		want   accounts.Claims
+		unread []string
+	}{
+		rest + email + `,"email_verified":"true"`:                        {good, nil},
+		rest + email + `,"email_verified":"True"`:                        {good, nil},
+		rest + email + `,"email_verified":"False"`:                       {unverified, nil},
+		rest + email + `,"email_verified":null`:                          {unverified, nil},
+		rest + email + `,"email_verified":1`:                             {unverified, []string{"email_verified (number)"}},
+		rest + email + `,"email_verified":""`:                            {unverified, []string{"email_verified (text)"}},
+		rest + email + `,"email_verified":"1"`:                           {unverified, []string{"email_verified (text)"}},
+		rest + email + `,"email_verified":[true]`:                        {unverified, []string{"email_verified (list)"}},
+		rest + `,"email":["ada@x.example"],"email_verified":true`:        {none, []string{"email (list)"}},
+		rest + `,"email":5,"email_verified":true`:                        {none, []string{"email (number)"}},
+		rest + `,"email":{"value":"ada@x.example"},"given_name":false`:   {none, []string{"email (object)", "given_name (boolean)"}},
+		rest + email + `,"email_verified":true,"profile":["test"],"x":1`: {good, nil},
+	} {
+		i := newIssuer(t, false)
+		i.userInfo = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte("{" + userInfo + "}"))
+		}
+		identity, err := i.provider().Exchange(t.Context(), testCode, "test-verifier", testNonce)
+		if err != nil {
+			t.Errorf("%s: %v", userInfo, err)
+			continue
+		}
+		if diff := cmp.Diff(c.want, identity.Claims); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", userInfo, diff)
+		}
+		if diff := cmp.Diff(c.unread, identity.Unread); diff != "" {
+			t.Errorf("%s: unread (-want +got):\n%s", userInfo, diff)
+		}
+	}
+	i := newIssuer(t, false)
+	i.userInfo = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwt")
+		_, _ = w.Write([]byte(i.sign(jwt.SigningMethodES256, i.ec, "ec", jwt.MapClaims{"sub": "test-ada"})))
+	}
+	if _, err := i.provider().Exchange(t.Context(), testCode, "test-verifier", testNonce); err != nil || i.times("/jwks") != 1 {
+		t.Errorf("a user-info as JWT: %v, after %d requests for keys, want one", err, i.times("/jwks"))
+	}
+	i = newIssuer(t, false)
+	i.token = func(w http.ResponseWriter, _ *http.Request) {
+		i.tokens(w, i.idToken(jwt.MapClaims{"sub": "12345678901234567890"}))
+	}
+	i.userInfo = func(w http.ResponseWriter, _ *http.Request) {
+		i.json(w, map[string]any{"sub": json.Number("12345678901234567890"), "name": "Ada King"})
+	}
+	identity, err := i.provider().Exchange(t.Context(), testCode, "test-verifier", testNonce)
+	if err != nil || identity.Claims.Sub != "12345678901234567890" || identity.Claims.FullName != "Ada King" {
+		t.Errorf("a sub that is a number: %+v, %v", identity, err)
 	}
 }
 
