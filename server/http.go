@@ -127,7 +127,7 @@ func (b *base) pages(o Options) (http.Handler, error) {
 		return mux, nil
 	}
 	pages, err := app.New(o.WebApp, app.Options{
-		LiveKitURL: b.config.LiveKit.PublicURL, LogoURL: b.config.Branding.GetLogoUrl(), SignOutURL: b.config.OIDC.Issuer,
+		LiveKitURL: b.config.LiveKit.PublicURL, LogoURL: b.config.Branding.GetLogoUrl(),
 		SessionCookie: auth.CookieName(b.secure()),
 	})
 	if err != nil {

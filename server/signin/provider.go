@@ -31,7 +31,7 @@ type provider interface {
 	// Exchange trades the code of a callback for who signed in. It fails with [ErrSignInProvider] when the provider does
 	// not answer, and with [ErrUnauthenticated] when it refuses or what it says does not hold.
 	Exchange(ctx context.Context, code, verifier, nonce string) (*Identity, error)
-	// EndSessionURL is where to send the browser to sign out of the provider too; ok is false where there is nothing of the
-	// kind.
+	// EndSessionURL is where to send the browser to sign out of the provider too, an address that proxies take whatever is in
+	// the ID token; ok is false where there is nothing of the kind.
 	EndSessionURL(ctx context.Context, idToken string) (address string, ok bool)
 }

@@ -74,6 +74,8 @@ type flow struct {
 	Verifier string `json:"verifier"`
 	ReturnTo string `json:"return_to"`
 	Silent   bool   `json:"silent,omitempty"`
+	// Again is whether it replaces one that the provider gave up.
+	Again bool `json:"again,omitempty"`
 }
 
 const (
@@ -82,6 +84,9 @@ const (
 	// flowSlots is how many sign-ins of one browser go on side by side, in several tabs. Each has a cookie; more would make
 	// requests too large for some proxies.
 	flowSlots = 4
+	// maxFlows bounds the values of these cookies together, in bytes. Proxies take 8 kB for all cookies and often for all
+	// headers.
+	maxFlows = 4 << 10
 )
 
 // flowCookie is the name of the cookie of a slot, which is the first character of the state.
@@ -89,11 +94,15 @@ func flowCookie(slot byte) string { return "usher_signin_" + string(rune(slot)) 
 
 func (s *SignIn) login(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	f := &flow{
+	s.begin(w, r, &flow{
 		ReturnTo: ReturnAddress(query.Get("return_to"), s.PublicURL, s.AllowedOrigins),
 		Silent:   query.Get("silent") == "true",
-		State:    string(rune(s.freeSlot(r))) + randomText(), Nonce: randomText(), Verifier: randomText(),
-	}
+	})
+}
+
+// begin sends the browser to the provider.
+func (s *SignIn) begin(w http.ResponseWriter, r *http.Request, f *flow) {
+	f.State, f.Nonce, f.Verifier = string(rune(s.freeSlot(r)))+randomText(), randomText(), randomText()
 	f.ExpiresAt = jwt.NewNumericDate(time.Now().Add(flowAge))
 	if s.Provider == nil {
 		s.fail(w, r, f, errSignInOff)
@@ -117,8 +126,24 @@ func (s *SignIn) login(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, f, err)
 		return
 	}
+	s.makeRoom(w, r, f.State[0], maxFlows-len(value))
 	http.SetCookie(w, auth.NewCookie(flowCookie(f.State[0]), value, flowAge, s.secure()))
 	redirect(w, r, address)
+}
+
+// makeRoom removes cookies of other sign-ins of this browser, so that the rest has no more than the given number of bytes.
+// Who goes on in the tab of a removed one is told to begin anew.
+func (s *SignIn) makeRoom(w http.ResponseWriter, r *http.Request, mine byte, left int) {
+	for slot := byte('0'); slot < '0'+flowSlots; slot++ {
+		name := flowCookie(slot)
+		kept, err := r.Cookie(auth.PrefixedCookieName(name, s.secure()))
+		if err != nil || slot == mine {
+			continue
+		}
+		if left -= len(kept.Value); left < 0 {
+			http.SetCookie(w, auth.NewCookie(name, "", auth.RemovedCookie, s.secure()))
+		}
+	}
 }
 
 // freeSlot is a slot whose cookie the browser does not have, or else any.
@@ -139,11 +164,14 @@ func (s *SignIn) callback(w http.ResponseWriter, r *http.Request) {
 		s.page(w, r, pageOf(errors.Join(errOtherBrowser, err)), s.home())
 		return
 	}
-	if err := s.finish(w, r, f); err != nil {
+	switch err := s.finish(w, r, f); {
+	case errors.Is(err, errLoginTimedOut) && !f.Again:
+		s.begin(w, r, &flow{ReturnTo: f.ReturnTo, Silent: f.Silent, Again: true})
+	case err != nil:
 		s.fail(w, r, f, err)
-		return
+	default:
+		redirect(w, r, f.ReturnTo)
 	}
-	redirect(w, r, f.ReturnTo)
 }
 
 // takeFlow returns the sign-in that a callback belongs to and uses it up.
@@ -172,7 +200,7 @@ func (s *SignIn) takeFlow(w http.ResponseWriter, r *http.Request) (*flow, error)
 func (s *SignIn) finish(w http.ResponseWriter, r *http.Request, f *flow) error {
 	ctx, query := r.Context(), r.URL.Query()
 	if refusal := query.Get("error"); refusal != "" {
-		return providerRefusal(refusal)
+		return providerRefusal(refusal, query.Get("error_description"))
 	}
 	identity, err := s.Provider.Exchange(ctx, query.Get("code"), f.Verifier, f.Nonce)
 	if err != nil {
@@ -217,7 +245,7 @@ func (s *SignIn) fail(w http.ResponseWriter, r *http.Request, f *flow, err error
 // logout ends the session of the browser, or with everywhere=true all sessions of its user, and then sends it on to the
 // provider, which may have one of its own.
 func (s *SignIn) logout(w http.ResponseWriter, r *http.Request) {
-	ctx, next := r.Context(), s.home()
+	ctx, atProvider := r.Context(), ""
 	if token, ok := auth.SessionToken(r, s.secure()); ok {
 		ended, err := s.Sessions.End(ctx, token)
 		if err == nil && r.URL.Query().Get("everywhere") == "true" {
@@ -225,25 +253,32 @@ func (s *SignIn) logout(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil && !errors.Is(err, auth.ErrSessionEnded) {
 			s.Log.ErrorContext(ctx, "sign-out failed", "err", err)
-			s.page(w, r, signOutFailed, next)
+			s.page(w, r, signOutFailed, s.home())
 			return
 		}
 		if err == nil {
 			s.Log.InfoContext(ctx, "signed out", "user", ended.UserID)
-			if address, ok := s.endSessionURL(r, ended.IDToken); ok {
-				next = address
-			}
+			atProvider = s.endSessionURL(r, ended.IDToken)
 		}
 	}
 	http.SetCookie(w, auth.EndCookie(s.secure()))
-	redirect(w, r, next)
+	if atProvider != "" {
+		s.passOn(w, r, atProvider)
+		return
+	}
+	redirect(w, r, s.home())
 }
 
-func (s *SignIn) endSessionURL(r *http.Request, idToken string) (string, bool) {
+// endSessionURL is empty where there is nothing to sign out of.
+func (s *SignIn) endSessionURL(r *http.Request, idToken string) string {
 	if s.Provider == nil || idToken == "" {
-		return "", false
+		return ""
 	}
-	return s.Provider.EndSessionURL(r.Context(), idToken)
+	address, ok := s.Provider.EndSessionURL(r.Context(), idToken)
+	if !ok {
+		return ""
+	}
+	return address
 }
 
 // redirect sends the browser on by GET. The address it leaves, with its codes, is told to nobody.

@@ -2,13 +2,17 @@ package signin_test
 
 import (
 	"context"
+	"html"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -494,10 +498,22 @@ func TestSignOut(t *testing.T) {
 		}
 	}
 	res, body := here.visit(http.MethodPost, logout, "Sec-Fetch-Site", "same-origin")
+	if len(here.trail) > 0 {
+		// The browser would hold this against form-action of the page with the form, and all that the provider passes on to.
+		t.Errorf("the form's own request was passed on to %s", here.last())
+	}
+	next := refreshOf(t, body)
+	if policy := res.Header.Get("Content-Security-Policy"); res.StatusCode != http.StatusOK || !strings.Contains(policy, "default-src 'none'") {
+		t.Errorf("the page that passes the browser on: %d, policy %q", res.StatusCode, policy)
+	}
+	if got := s.whoAmI(here); got != "SIGN_IN_REQUIRED" {
+		t.Errorf("before the provider was asked: %s, want to be signed out", got)
+	}
+	res, body = here.visit(http.MethodGet, next)
 	if res.StatusCode != http.StatusOK || body != "page /" {
 		t.Errorf("signed out: %d %q, want the front page", res.StatusCode, body)
 	}
-	trail := strings.Join(here.trail, "\n")
+	trail := next + "\n" + strings.Join(here.trail, "\n")
 	for _, want := range []string{s.idp.Issuer + "/end_session?", "id_token_hint=", "post_logout_redirect_uri=", s.server.URL + signin.LogoutCallbackPath} {
 		if !strings.Contains(trail, want) {
 			t.Errorf("signing out did not pass by %s:\n%s", want, trail)
@@ -517,6 +533,148 @@ func TestSignOut(t *testing.T) {
 	if res, _ := here.visit(http.MethodPost, logout); res.StatusCode != http.StatusOK {
 		t.Errorf("signing out twice: %d, want 200", res.StatusCode)
 	}
+}
+
+// refreshOf is the address that a page passes the browser on to.
+func refreshOf(t *testing.T, page string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(page, `<meta http-equiv="refresh" content="0;url=`)
+	address, _, ended := strings.Cut(rest, `"`)
+	if !found || !ended {
+		t.Fatalf("the page passes nobody on: %s", page)
+	}
+	address = html.UnescapeString(address)
+	if !strings.Contains(page, `href="`+html.EscapeString(address)+`"`) {
+		t.Errorf("the page has no link for browsers that do not go on by themselves: %s", page)
+	}
+	return address
+}
+
+// TestSignOut_manyGroups: however much the provider says about somebody, no address grows beyond what proxies take.
+func TestSignOut_manyGroups(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	s.idp.Claims(map[string]any{"groups": slices.Repeat([]string{"test-group-of-many-letters"}, 500), "login_hint": "test-hint"})
+	b := s.browser()
+	returnTo := "/my-room?" + strings.Repeat("a", 1400)
+	b.visit(http.MethodGet, s.server.URL+"/auth/login?return_to="+url.QueryEscape(returnTo))
+	if len(b.trail) < 2 || b.last() != s.server.URL+returnTo {
+		t.Fatalf("came to %s", b.last())
+	}
+	if authorize := b.trail[0]; len(authorize) > 2000 || strings.Contains(authorize, "my-room") {
+		t.Errorf("signing in took an address of %d bytes: %s", len(authorize), authorize)
+	}
+	_, body := b.visit(http.MethodPost, s.server.URL+"/auth/logout")
+	next := refreshOf(t, body)
+	if len(next) > 2000 {
+		t.Errorf("signing out takes an address of %d bytes", len(next))
+	}
+	u, err := url.Parse(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"id_token_hint": "", "logout_hint": "test-hint", "client_id": s.idp.ClientID,
+		"post_logout_redirect_uri": s.server.URL + signin.LogoutCallbackPath,
+	} {
+		if got := u.Query().Get(name); got != want {
+			t.Errorf("%s = %.100q, want %q", name, got, want)
+		}
+	}
+	if res, body := b.visit(http.MethodGet, next); res.StatusCode != http.StatusOK || body != "page /" {
+		t.Errorf("came to %d %q, want the front page", res.StatusCode, body)
+	}
+}
+
+// TestSignIn_cookieSizes: sign-ins with long return addresses in many tabs do not make requests too large for proxies.
+func TestSignIn_cookieSizes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	b := s.browser()
+	b.stopAt("/authorize")
+	for range 6 {
+		b.visit(http.MethodGet, s.server.URL+"/auth/login?return_to=/"+strings.Repeat("a", 1400))
+	}
+	size := 0
+	for name, value := range b.cookies(s.server.URL) {
+		size += len(name) + len(value) + 3
+	}
+	if size > 6000 {
+		t.Errorf("the cookies have %d bytes", size)
+	}
+	b.stop = func(*url.URL) bool { return false }
+	if res, _ := b.visit(http.MethodGet, b.last()); res.StatusCode != http.StatusOK || s.whoAmI(b) == "SIGN_IN_REQUIRED" {
+		t.Errorf("the last tab: %d as %s, want to be signed in", res.StatusCode, s.whoAmI(b))
+	}
+}
+
+// TestSignIn_loginTimedOut: Keycloak passes a browser whose login page stood too long back with an error. Who then signs in
+// again at once comes to where they wanted to go; an error that comes back ends it.
+func TestSignIn_loginTimedOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	b := s.browser()
+	b.stopAt("/authorize")
+	timedOut := func() string {
+		u, err := url.Parse(b.last())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.server.URL + signin.CallbackPath + "?" + url.Values{
+			"state": {u.Query().Get("state")}, "error": {"temporarily_unavailable"}, "error_description": {"authentication_expired"},
+		}.Encode()
+	}
+	b.visit(http.MethodGet, s.server.URL+"/auth/login?return_to=/my-room")
+	first := b.last()
+	b.visit(http.MethodGet, timedOut())
+	if !strings.HasPrefix(b.last(), s.idp.Issuer+"/authorize?") || b.last() == first {
+		t.Fatalf("came to %q, want to sign in anew", b.last())
+	}
+	again := b.last()
+	if res, body := b.visit(http.MethodGet, timedOut()); res.StatusCode != http.StatusServiceUnavailable || len(b.trail) > 0 {
+		t.Errorf("the second time: %d %s at %q, want the page about it", res.StatusCode, body, b.last())
+	}
+	b.trail = []string{again}
+	b.visit(http.MethodGet, s.server.URL+"/auth/login?return_to=/my-room")
+	b.visit(http.MethodGet, timedOut())
+	b.stop = func(*url.URL) bool { return false }
+	if res, body := b.visit(http.MethodGet, b.last()); res.StatusCode != http.StatusOK || body != "page /my-room" {
+		t.Errorf("signed in at the second attempt: %d %q, want the room", res.StatusCode, body)
+	}
+}
+
+// TestSignIn_oddClaims: the log names the claims that say nothing, without what they hold.
+func TestSignIn_oddClaims(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	var log safeBuffer
+	s.signIn.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.idp.Claims(map[string]any{"usual_name": []string{"test-private"}})
+	b := s.browser()
+	if res, _ := b.visit(http.MethodGet, s.server.URL+"/auth/login"); res.StatusCode != http.StatusOK || s.whoAmI(b) == "SIGN_IN_REQUIRED" {
+		t.Errorf("%d as %s, want to be signed in", res.StatusCode, s.whoAmI(b))
+	}
+	if text := log.String(); !strings.Contains(text, "usual_name (list)") || strings.Contains(text, "test-private") {
+		t.Errorf("log: %s", text)
+	}
+}
+
+// safeBuffer is a log that is read while it may be written.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 func TestSignOut_withoutRedis(t *testing.T) {

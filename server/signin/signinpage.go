@@ -26,13 +26,19 @@ var (
 	errOtherBrowser  = errors.New("the sign-in was not begun in this browser, or too long ago")
 	errProviderError = errors.New("the provider refused")
 	errProviderFault = errors.New("the provider failed")
+	// errLoginTimedOut is one of the faults, too: the page at the provider stood open for too long.
+	errLoginTimedOut = fmt.Errorf("%w: the login page timed out", errProviderFault)
 )
 
 // errorCode is the form of the error codes of RFC 6749, section 4.1.2.1. What comes in the address can be anything.
 var errorCode = regexp.MustCompile(`^[a-z_]{1,64}$`)
 
-// providerRefusal is the error that the provider sent the browser back with.
-func providerRefusal(code string) error {
+// providerRefusal is the error that the provider sent the browser back with. Of descriptions, only Keycloak's for a login
+// page that timed out is known.
+func providerRefusal(code, description string) error {
+	if code == "temporarily_unavailable" && description == "authentication_expired" {
+		return errLoginTimedOut
+	}
 	if !errorCode.MatchString(code) {
 		code = "unreadable"
 	}
@@ -102,7 +108,8 @@ var (
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title>
+{{with .Next}}<meta http-equiv="refresh" content="0;url={{.}}">
+{{end}}<title>{{.Title}}</title>
 <style>{{.Style}}</style>
 </head>
 <body>
@@ -110,36 +117,58 @@ var (
 <main class="page message">
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{if .Again}}<a class="button primary" href="{{.Link}}">{{.Again}}</a>
+{{if .Label}}<a class="button primary" href="{{.Link}}">{{.Label}}</a>
 {{end}}</main>
 </body>
 </html>
 `))
 )
 
+// content is what the template shows: a title, a sentence, and perhaps a button.
+type content struct {
+	Language, Title, Text, Label, Link string
+	// Next is where the browser goes on to by itself.
+	Next  string
+	Style template.CSS
+}
+
+// page says what went wrong.
 func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, returnTo string) {
-	speaker := sentences.Localizer(i18n.Match(nil, i18n.Accepted(r.Header.Get("Accept-Language"))...), nil)
-	data := struct {
-		Language, Title, Text, Again, Link string
-		Style                              template.CSS
-	}{
-		Language: speaker.Language, Title: speaker.Text(p.name + ".title"), Text: speaker.Text(p.name + ".text"),
-		Link: "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode(), Style: signInStyle.CSS,
-	}
+	speaker := speakerFor(r)
+	c := content{Link: "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode()}
 	if p.again {
-		data.Again = speaker.Text("again")
+		c.Label = speaker.Text("again")
 	}
+	if p.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	s.show(w, r, speaker, p.name, p.status, c)
+}
+
+// passOn is a page that sends the browser on. A redirect would do, but it answers a form, and browsers hold its address, and
+// each that the provider redirects to in its turn, against form-action of the page with the form.
+func (s *SignIn) passOn(w http.ResponseWriter, r *http.Request, address string) {
+	speaker := speakerFor(r)
+	c := content{Link: address, Next: address, Label: speaker.Text("continue")}
+	s.show(w, r, speaker, "signedout", http.StatusOK, c)
+}
+
+func speakerFor(r *http.Request) *i18n.Localizer {
+	return sentences.Localizer(i18n.Match(nil, i18n.Accepted(r.Header.Get("Accept-Language"))...), nil)
+}
+
+// show writes the page of that name.
+func (s *SignIn) show(w http.ResponseWriter, r *http.Request, speaker *i18n.Localizer, name string, status int, c content) {
+	c.Language, c.Title, c.Text = speaker.Language, speaker.Text(name+".title"), speaker.Text(name+".text")
+	c.Style = signInStyle.CSS
 	h := w.Header()
 	privateHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", speaker.Language)
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+signInStyle.Source+
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	if p.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
-	}
-	w.WriteHeader(p.status)
-	if err := errors.Join(speaker.Err(), signInTemplate.Execute(w, data)); err != nil {
+	w.WriteHeader(status)
+	if err := errors.Join(speaker.Err(), signInTemplate.Execute(w, c)); err != nil {
 		s.Log.DebugContext(r.Context(), "page not written", "err", err) // the browser is gone
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -79,7 +80,12 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 	return &signin.Identity{Claims: claims, IDToken: raw, Unread: slices.Compact(unread)}, nil
 }
 
-// EndSessionURL implements the provider of server/signin (OpenID Connect RP-Initiated Logout 1.0).
+// maxAddress bounds the address for signing out, in bytes: some proxies take no more than 2 kB, and an ID token with all
+// groups of a person has many times that.
+const maxAddress = 2000
+
+// EndSessionURL implements the provider of server/signin (OpenID Connect RP-Initiated Logout 1.0). Where the ID token does
+// not fit, the provider learns who signs out from a shorter claim of it, or from its own cookie.
 func (p *Provider) EndSessionURL(ctx context.Context, idToken string) (string, bool) {
 	d, err := p.discover(ctx)
 	if err != nil || d.endSession == nil {
@@ -87,11 +93,34 @@ func (p *Provider) EndSessionURL(ctx context.Context, idToken string) (string, b
 	}
 	address := *d.endSession
 	query := address.Query()
-	query.Set("id_token_hint", idToken)
 	query.Set("client_id", p.config.ClientID)
 	query.Set("post_logout_redirect_uri", p.config.PostLogoutURL)
 	address.RawQuery = query.Encode()
-	return address.String(), true
+	shortest := address.String()
+	for _, hint := range []struct{ name, value string }{{"id_token_hint", idToken}, {"logout_hint", logoutHint(idToken)}} {
+		if hint.value == "" {
+			continue
+		}
+		with := address
+		with.RawQuery += "&" + hint.name + "=" + url.QueryEscape(hint.value)
+		if full := with.String(); len(full) <= maxAddress {
+			return full, true
+		}
+	}
+	return shortest, true
+}
+
+// logoutHint is what names a person or their session at the provider, out of an ID token that was checked when they signed
+// in: the claim that Entra makes for it, or the session.
+func logoutHint(idToken string) string {
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(idToken, claims); err != nil {
+		return ""
+	}
+	if hint := claimSet(claims).text("login_hint"); hint != "" {
+		return hint
+	}
+	return claimSet(claims).text("sid")
 }
 
 func refused(cause error) error { return auth.ErrUnauthenticated.Because(cause) }

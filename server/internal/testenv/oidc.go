@@ -34,6 +34,7 @@ type OIDCProvider struct {
 	atLogin   string
 	silent    bool
 	down      bool
+	claims    map[string]any
 	redirect  []string
 	loggedOut []string
 }
@@ -73,6 +74,13 @@ func (p *OIDCProvider) SignIn(person Person, silent bool) {
 	defer p.mu.Unlock()
 	p.people[person.Sub] = person
 	p.atLogin, p.silent = person.Sub, silent
+}
+
+// Claims adds claims to ID tokens and user-info that are handed out from now on.
+func (p *OIDCProvider) Claims(claims map[string]any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.claims = claims
 }
 
 // Down makes the provider drop every connection, or serve again.
@@ -122,7 +130,7 @@ func (p *OIDCProvider) GetUserByUsername(name string) *storage.User { return p.G
 // ExampleClientID implements storage.UserStore.
 func (p *OIDCProvider) ExampleClientID() string { return p.ClientID }
 
-// oidcStorage is the library's example store with two differences: it knows the addresses that a test registered, and that
+// oidcStorage is the library's example store with three differences: it knows the addresses and the claims of a test, and that
 // somebody may be signed in already.
 type oidcStorage struct {
 	*storage.Storage
@@ -140,6 +148,26 @@ func (s *oidcStorage) CreateAuthRequest(ctx context.Context, req *oidc.AuthReque
 		req = &copied
 	}
 	return s.Storage.CreateAuthRequest(ctx, req, userID)
+}
+
+// SetUserinfoFromRequest implements op.CanSetUserinfoFromRequest, for ID tokens.
+func (s *oidcStorage) SetUserinfoFromRequest(ctx context.Context, info *oidc.UserInfo, r op.IDTokenRequest, scopes []string) error {
+	defer s.addClaims(info)
+	return s.Storage.SetUserinfoFromRequest(ctx, info, r, scopes)
+}
+
+// SetUserinfoFromToken implements op.Storage, for user-info.
+func (s *oidcStorage) SetUserinfoFromToken(ctx context.Context, info *oidc.UserInfo, tokenID, subject, origin string) error {
+	defer s.addClaims(info)
+	return s.Storage.SetUserinfoFromToken(ctx, info, tokenID, subject, origin)
+}
+
+func (s *oidcStorage) addClaims(info *oidc.UserInfo) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	for name, value := range s.p.claims {
+		info.AppendClaims(name, value)
+	}
 }
 
 // GetClientByClientID implements op.Storage.

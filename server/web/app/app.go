@@ -23,8 +23,6 @@ type Options struct {
 	LiveKitURL string
 	// LogoURL is an image of another site that the page shows. Empty: none.
 	LogoURL string
-	// SignOutURL is where signing out may lead to: the OpenID provider. Empty: nowhere else.
-	SignOutURL string
 	// SessionCookie is the name of the cookie of people who are signed in.
 	SessionCookie string
 }
@@ -151,7 +149,7 @@ func contentType(name string) string {
 // policy is the Content-Security-Policy of the page. Everything that is not named is forbidden: inline scripts and styles,
 // eval, frames, being framed, other sites.
 func policy(o Options) (string, error) {
-	connect, images, forms := []string{"'self'"}, []string{"'self'", "data:"}, []string{"'self'"}
+	connect, images := []string{"'self'"}, []string{"'self'", "data:"}
 	if o.LiveKitURL != "" {
 		u, err := url.Parse(o.LiveKitURL)
 		if err != nil || u.Host == "" {
@@ -164,15 +162,14 @@ func policy(o Options) (string, error) {
 			connect = append(connect, plain+"://"+u.Host)
 		}
 	}
-	for address, list := range map[string]*[]string{o.LogoURL: &images, o.SignOutURL: &forms} {
-		if u, err := url.Parse(address); err == nil && u.Host != "" {
-			*list = append(*list, u.Scheme+"://"+u.Host)
-		}
+	if u, err := url.Parse(o.LogoURL); err == nil && u.Host != "" {
+		images = append(images, u.Scheme+"://"+u.Host)
 	}
 	return strings.Join([]string{
 		"default-src 'none'", "script-src 'self'", "style-src 'self'", "font-src 'self'", "manifest-src 'self'",
 		"img-src " + strings.Join(images, " "), "media-src 'self' blob:", "connect-src " + strings.Join(connect, " "),
-		"form-action " + strings.Join(forms, " "), "base-uri 'none'", "frame-ancestors 'none'",
+		// The form that signs out gets a page of ours, and that one leads on to the OpenID provider.
+		"form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
 	}, "; "), nil
 }
 
