@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -75,9 +77,31 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	}, nil
 }
 
+// restrictFile lets only the user of this process read the database, which holds names, addresses and hashes of tokens. SQLite
+// gives the files beside it the same permissions. The file is never opened here: closing it would end the locks that other
+// handles of this process have on it (fcntl(2)).
+func restrictFile(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil // SQLite says what is wrong with the path
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Chmod(name, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("restrict the database to its user: %w", err)
+		}
+	}
+	return nil
+}
+
 func openSQLite(path string) (*DB, error) {
 	if path == "" || strings.ContainsAny(path, "?#") {
 		return nil, errors.New(`the database address must be "sqlite:" and the path of a file`)
+	}
+	if err := restrictFile(path); err != nil {
+		return nil, err
 	}
 	file := "file:" + strings.ReplaceAll(path, "%", "%25") + "?" // SQLite reads it as a URI
 	writer, err := sql.Open("sqlite", file+sqliteOptions)

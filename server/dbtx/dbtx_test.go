@@ -3,6 +3,7 @@ package dbtx_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -334,5 +335,36 @@ func TestPing(t *testing.T) {
 	defer empty.Close()
 	if err := empty.Ping(t.Context()); err == nil {
 		t.Error("Ping of a database without tables: no error")
+	}
+}
+
+// The database holds personal data: nobody else on the machine reads it, whatever the umask is and whatever it was before.
+func TestOpen_restrictsSQLiteFiles(t *testing.T) {
+	t.Parallel()
+	for _, before := range []fs.FileMode{0, 0o644} {
+		path := filepath.Join(t.TempDir(), "usher.db")
+		if before != 0 {
+			if err := os.WriteFile(path, nil, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		db, err := dbtx.Open(t.Context(), "sqlite:"+path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(db.Close)
+		if _, err := db.SQL().ExecContext(t.Context(), "CREATE TABLE t (x)"); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(path + "*")
+		if err != nil || len(files) < 2 {
+			t.Fatalf("%v, %v, want the database and its log", files, err)
+		}
+		for _, name := range files {
+			info, err := os.Stat(name)
+			if err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("before %o: %s has %v, %v, want 0600", before, filepath.Base(name), info.Mode(), err)
+			}
+		}
 	}
 }
