@@ -168,12 +168,6 @@ func (s *Service) newRoom(caller *auth.Caller, req *usherv1.CreateRoomRequest) (
 		if !s.Defaults.UsersCreate {
 			return n, ErrCreationRestricted
 		}
-		if n.level == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
-			n.level = n.owner.DefaultAccessLevel
-		}
-		if n.configuration == nil {
-			n.configuration = n.owner.DefaultConfiguration
-		}
 	case auth.Service:
 		if n.ownerEmail == "" {
 			return n, fault.Invalid("owner_email", "a service must name the owner")
@@ -184,9 +178,21 @@ func (s *Service) newRoom(caller *auth.Caller, req *usherv1.CreateRoomRequest) (
 		return n, auth.ErrNotPermitted
 	}
 	if n.level == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
-		n.level = s.Defaults.AccessLevel
+		n.level = s.defaultAccessLevel(n.owner)
+	}
+	if n.configuration == nil && n.owner != nil {
+		n.configuration = n.owner.DefaultConfiguration
 	}
 	return n, nil
+}
+
+// defaultAccessLevel is that of rooms for which u says no other: the user's own default, else the instance's. u is nil for
+// services.
+func (s *Service) defaultAccessLevel(u *ent.User) usherv1.AccessLevel {
+	if u != nil && u.DefaultAccessLevel != usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
+		return u.DefaultAccessLevel
+	}
+	return s.Defaults.AccessLevel
 }
 
 // maxSlugAttempts is how often another random slug is tried: a second one is as good as never taken.

@@ -67,7 +67,10 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	}
 	next.Name = text.Clean(next.GetName(), maxName)
 	if next.GetAccessLevel() == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
-		next.AccessLevel = s.Defaults.AccessLevel
+		next.AccessLevel = s.defaultAccessLevel(a.Caller.User)
+	}
+	if next.GetConfiguration() == nil && a.Caller.User != nil {
+		next.Configuration = a.Caller.User.DefaultConfiguration
 	}
 	change := tx.Room.Update().Where(room.ID(a.Room.ID), room.Version(a.Room.Version)).
 		SetName(next.GetName()).SetNameKey(text.Key(next.GetName())).SetAccessLevel(next.GetAccessLevel()).

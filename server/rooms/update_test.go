@@ -98,6 +98,45 @@ func TestUpdateRoom(t *testing.T) {
 	})
 }
 
+// A field that is reset takes the default of whoever resets it, as a new room of theirs would.
+func TestUpdateRoom_resetsToTheCallersDefault(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		s.Defaults.AccessLevel = public
+		own := &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(true)}
+		alice := must(t, db, func(tx *ent.Client) (*ent.User, error) {
+			return tx.User.Create().SetFullName("Alice").SetDefaultAccessLevel(trusted).SetDefaultConfiguration(own).Save(t.Context())
+		})
+		bob := mustUser(t, db, "Bob")
+		for _, tt := range []struct {
+			name   string
+			caller *ent.User
+			level  usherv1.AccessLevel
+			config *usherv1.RoomConfiguration
+		}{
+			{"a caller with defaults", alice, trusted, own},
+			{"a caller without", bob, public, nil},
+		} {
+			room := mustRoom(t, s, tt.caller, &usherv1.CreateRoomRequest{
+				AccessLevel: restricted, Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)},
+			})
+			res, err := s.UpdateRoom(as(t, tt.caller), &usherv1.UpdateRoomRequest{
+				Room: &usherv1.Room{Id: room.GetId()}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"access_level", "configuration"}},
+			})
+			if err != nil {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			if got := res.GetRoom().GetAccessLevel(); got != tt.level {
+				t.Errorf("%s: access level %v, want %v", tt.name, got, tt.level)
+			}
+			if got := res.GetRoom().GetConfiguration(); got.GetEveryoneCanMute() != tt.config.GetEveryoneCanMute() {
+				t.Errorf("%s: configuration %v, want %v", tt.name, got, tt.config)
+			}
+		}
+	})
+}
+
 func TestUpdateRoom_refuses(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

@@ -1215,7 +1215,8 @@ type UpdateRoomRequest struct {
 	// The room's id, the new values, and the etag when a change in between must be noticed.
 	Room *Room `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
 	// Which fields to change: name, access_level, configuration, or one below it such as configuration.everyone_can_mute.
-	// Absent: those that are set. A named field without a value is reset to its default; name cannot be.
+	// Absent: those that are set. A named field without a value is reset to the default that a new room of the caller would
+	// have: the caller's own, else the instance's. name cannot be reset.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

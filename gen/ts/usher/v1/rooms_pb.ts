@@ -556,7 +556,8 @@ export type UpdateRoomRequest = Message<"usher.v1.UpdateRoomRequest"> & {
 
   /**
    * Which fields to change: name, access_level, configuration, or one below it such as configuration.everyone_can_mute.
-   * Absent: those that are set. A named field without a value is reset to its default; name cannot be.
+   * Absent: those that are set. A named field without a value is reset to the default that a new room of the caller would
+   * have: the caller's own, else the instance's. name cannot be reset.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
