@@ -227,7 +227,7 @@ func TestSettingsDocs(t *testing.T) {
 func TestTokenHash(t *testing.T) {
 	t.Parallel()
 	var got struct{ Token, Setting string }
-	mustJSON(t, &got, nil, "token", "hash", "booking", "--scope", "read,rooms")
+	mustJSON(t, &got, nil, "token", "hash", "booking", "--scope", "rooms,telephony")
 	if !strings.HasPrefix(got.Token, "usher_svc_") || strings.Contains(got.Setting, got.Token) {
 		t.Errorf("token %q, setting %q", got.Token, got.Setting)
 	}
@@ -236,8 +236,16 @@ func TestTokenHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := loaded.Config
-	if diff := cmp.Diff([]string{"read", "rooms"}, c.ServiceTokens[0].Scopes); diff != "" {
+	if diff := cmp.Diff([]string{"rooms", "telephony"}, c.ServiceTokens[0].Scopes); diff != "" {
 		t.Errorf("scopes (-want +got):\n%s", diff)
+	}
+}
+
+// Scopes that open no method to services are not offered.
+func TestTokenHash_scopes(t *testing.T) {
+	t.Parallel()
+	for _, scope := range []string{"read", "recordings", "invitations", "admin", "rooms,read"} {
+		wantRefused(t, usher(t, nil, "token", "hash", "booking", "--scope", scope), 2, "use rooms or telephony")
 	}
 }
 

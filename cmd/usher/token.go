@@ -173,7 +173,7 @@ func (c tokenRevokeCommand) Run(ctx context.Context, p *program) error {
 
 type tokenHashCommand struct {
 	Name  string   `arg:"" help:"Name of the service: lower-case letters, digits and dashes."`
-	Scope []string `help:"What it may do: read, rooms, recordings, invitations, telephony. Several with commas." required:"" sep:","`
+	Scope []string `help:"What it may do: rooms, telephony. Both with a comma." required:"" sep:","`
 }
 
 // Help adds examples.
@@ -182,11 +182,17 @@ func (tokenHashCommand) Help() string {
 take it away.
 
 Examples:
-  usher token hash booking --scope read,rooms`
+  usher token hash booking --scope rooms`
 }
 
 // Run implements `usher token hash`.
 func (c tokenHashCommand) Run(_ context.Context, p *program) error {
+	for _, scope := range c.Scope {
+		if !slices.Contains(auth.ServiceScopes(), scope) {
+			return usageError(fmt.Sprintf("services reach nothing with the scope %q: use %s",
+				scope, strings.Join(auth.ServiceScopes(), " or ")))
+		}
+	}
 	token, hash := auth.NewServiceToken()
 	line := c.Name + ":" + hex.EncodeToString(hash[:]) + ":" + strings.Join(c.Scope, "+")
 	if _, err := settings.ParseServiceToken(line); err != nil {

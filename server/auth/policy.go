@@ -151,6 +151,16 @@ var policy = map[string]Rule{
 // Policy returns a copy of the rules by procedure, for tests that are generated from them.
 func Policy() map[string]Rule { return maps.Clone(policy) }
 
+// ServiceScopes are the scopes with which a service token reaches any method, sorted.
+func ServiceScopes() []string {
+	var scopes []string
+	for _, rule := range policy {
+		scopes = append(scopes, rule.ServiceScopes...)
+	}
+	slices.Sort(scopes)
+	return slices.Compact(scopes)
+}
+
 // Known reports whether the policy has the procedure: any other is refused.
 func Known(procedure string) bool { _, ok := policy[procedure]; return ok }
 

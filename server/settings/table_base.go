@@ -73,7 +73,7 @@ var baseSettings = []section{
 			Name: "USHER_SERVICE_TOKENS", Secret: true,
 			set: into(serviceTokens, func(c *config) *[]ServiceToken { return &c.ServiceTokens }),
 			doc: "Programs of the operator that may call: `name:sha256:scope+scope`, with commas between them. `usher " +
-				"token hash` makes one. Scopes: `read`, `rooms`, `recordings`, `invitations`, `telephony`.",
+				"token hash` makes one. Scopes that open methods to services: `rooms` (creating rooms), `telephony` (dial-in).",
 		},
 	}},
 	{"Database and Redis", "", []setting{

@@ -154,17 +154,18 @@ var meetingSettings = []section{
 			},
 			{
 				Name: "USHER_STORAGE_ENDPOINT", ownInDev: true,
-				set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.Endpoint }),
-				doc: "Address of the S3 store for this server, without the bucket, such as `https://s3.eu-west-3.amazonaws.com`.",
+				set: into(baseURL("https", "http", true), func(c *config) *string { return &c.Storage.Endpoint }),
+				doc: "Address of the S3 store for this server, without the bucket, such as `https://s3.eu-west-3.amazonaws.com`. " +
+					"`http://` is for localhost only, here and in the other addresses of the store.",
 			},
 			{
 				Name: "USHER_STORAGE_PUBLIC_ENDPOINT", ownInDev: true,
-				set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.PublicEndpoint }),
+				set: into(baseURL("https", "http", true), func(c *config) *string { return &c.Storage.PublicEndpoint }),
 				doc: "Address of the store for browsers, in download addresses. Empty: `USHER_STORAGE_ENDPOINT`.",
 			},
 			{
 				Name: "USHER_STORAGE_PROXY_ENDPOINT", ownInDev: true,
-				set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Storage.ProxyEndpoint }),
+				set: into(baseURL("https", "http", true), func(c *config) *string { return &c.Storage.ProxyEndpoint }),
 				doc: "Address of the store for a proxy that fetches files with the headers of `/media-auth`. Empty: `USHER_STORAGE_ENDPOINT`.",
 			},
 			{
@@ -216,7 +217,7 @@ var meetingSettings = []section{
 			},
 			{
 				Name: "USHER_EGRESS_ENDPOINT", ownInDev: true,
-				set: into(baseURL("https", "http", false), func(c *config) *string { return &c.Egress.Endpoint }),
+				set: into(baseURL("https", "http", true), func(c *config) *string { return &c.Egress.Endpoint }),
 				doc: "Address of the S3 store for LiveKit's egress. Empty: `USHER_STORAGE_ENDPOINT`.",
 			},
 			{
