@@ -42,7 +42,7 @@ func TestDialIn(t *testing.T) {
 	_, err := stranger.GetDialIn(ctx, &usherv1.GetDialInRequest{Room: id})
 	wantReason(t, err, "LOBBY_REQUIRED")
 	d := must[*usherv1.GetDialInResponse](t)(olga.GetDialIn(ctx, &usherv1.GetDialInRequest{Room: room.GetSlug()})).GetDialIn()
-	if len(d.GetPin()) != 10 || !strings.HasSuffix(d.GetPinDisplay(), "#") || d.GetNumbers()[0].GetCountry() != "FR" {
+	if len(d.GetPin()) != 9 || !strings.HasSuffix(d.GetPinDisplay(), "#") || d.GetNumbers()[0].GetCountry() != "FR" {
 		t.Errorf("%d digits, numbers %v", len(d.GetPin()), d.GetNumbers())
 	}
 	join := must[*usherv1.JoinRoomResponse](t)(olga.JoinRoom(ctx, &usherv1.JoinRoomRequest{Room: id}))

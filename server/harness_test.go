@@ -116,7 +116,7 @@ func testConfig(p places) settings.Config {
 			Folder: "recordings", Sweep: time.Second,
 		},
 		Mail:      settings.MailConfig{Sweep: time.Minute},
-		Telephony: settings.TelephonyConfig{Enabled: true, PINLength: 10, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
+		Telephony: settings.TelephonyConfig{Enabled: true, PINLength: 9, PINRest: 365 * 24 * time.Hour, Sweep: 30 * time.Second},
 		ServiceTokens: []settings.ServiceToken{
 			{Name: "portal", Hash: hash(serviceToken), Scopes: []string{"rooms"}},
 			{Name: "phones", Hash: hash(phoneServiceToken), Scopes: []string{"telephony"}},

@@ -314,7 +314,7 @@ func TestPhoneCall(t *testing.T) {
 	web := p.web
 	for meetings := range 2 {
 		rule := p.rule()
-		if rule.Name != "SIP_"+p.room || !slices.Equal(rule.TrunkIDs, []string{trunk}) || !rule.HidesNumber || len(rule.PIN) != 10 {
+		if rule.Name != "SIP_"+p.room || !slices.Equal(rule.TrunkIDs, []string{trunk}) || !rule.HidesNumber || len(rule.PIN) != 9 {
 			t.Errorf("rule of %q on %v, numbers hidden %v, PIN of %d digits", rule.Name, rule.TrunkIDs, rule.HidesNumber, len(rule.PIN))
 		}
 		shown := must[*usherv1.GetDialInResponse](t)(p.host.GetDialIn(t.Context(), &usherv1.GetDialInRequest{Room: p.room})).GetDialIn()

@@ -73,6 +73,9 @@ func TestLoad_defaults(t *testing.T) {
 	if c.Lobby != lobby || c.Streams != streams {
 		t.Errorf("lobby %+v, streams %+v", c.Lobby, c.Streams)
 	}
+	if c.Telephony.PINLength != 9 {
+		t.Errorf("PINs have %d digits: with the #, more than nine are lost when typed before the bridge's message has ended", c.Telephony.PINLength)
+	}
 	if len(c.OIDC.FullNameClaims) != 0 {
 		t.Errorf("names are of the claims %q: want the choice of server/adapter/oidc, which knows which ones say the same", c.OIDC.FullNameClaims)
 	}

@@ -107,9 +107,10 @@ var serviceSettings = []section{
 			doc: "How numbers are shown: `international` (`+33 1 23 45 67 89`) or `national` (`01 23 45 67 89`).",
 		},
 		{
-			Name: "USHER_TELEPHONY_PIN_LENGTH", standard: "10",
+			Name: "USHER_TELEPHONY_PIN_LENGTH", standard: "9",
 			set: into(pinLength, func(c *config) *int { return &c.Telephony.PINLength }),
-			doc: "Digits of a new PIN, 4 to 16. Every digit less makes guessing one ten times easier.",
+			doc: "Digits of a new PIN, 4 to 16. Every digit less makes guessing one ten times easier. With 10 and more, LiveKit's phone " +
+				"bridge loses the `#` of people who type before its message has ended.",
 		},
 		{
 			Name: "USHER_TELEPHONY_PIN_REST", standard: "8760h",

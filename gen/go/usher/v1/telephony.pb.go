@@ -86,10 +86,12 @@ func (DispatchRuleState) EnumDescriptor() ([]byte, []int) {
 // DialIn is how to reach a room by phone. Absent while telephony is switched off or the room refuses phone callers.
 type DialIn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby. Tell people to wait for
-	// the end of the spoken message before they type it: what is typed during it may be lost from the tenth digit on.
+	// The PIN, digits only: 4 to 16, and 9 by default. PINs that were drawn when the default was 10 stay as they are. Whoever
+	// knows it reaches the room or its lobby. Tell people to wait for the end of the spoken message before they type it: of
+	// what is typed during it, only ten keys are kept, the "#" among them.
 	Pin string `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
-	// The PIN as people read it: grouped 3-3-4 and followed by "#", for example "123 456 7890#".
+	// The PIN as people read it: in groups of three, the last of which may have two or four
+	// digits, and followed by "#", for example "123 456 789#".
 	PinDisplay string `protobuf:"bytes,2,opt,name=pin_display,json=pinDisplay,proto3" json:"pin_display,omitempty"`
 	// The numbers to call, in the order of the operator's settings.
 	Numbers       []*DialInNumber `protobuf:"bytes,3,rep,name=numbers,proto3" json:"numbers,omitempty"`

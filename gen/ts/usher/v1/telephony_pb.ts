@@ -20,15 +20,17 @@ export const file_usher_v1_telephony: GenFile = /*@__PURE__*/
  */
 export type DialIn = Message<"usher.v1.DialIn"> & {
   /**
-   * The PIN, digits only (10 by default, 4 to 16). Whoever knows it reaches the room or its lobby. Tell people to wait for
-   * the end of the spoken message before they type it: what is typed during it may be lost from the tenth digit on.
+   * The PIN, digits only: 4 to 16, and 9 by default. PINs that were drawn when the default was 10 stay as they are. Whoever
+   * knows it reaches the room or its lobby. Tell people to wait for the end of the spoken message before they type it: of
+   * what is typed during it, only ten keys are kept, the "#" among them.
    *
    * @generated from field: string pin = 1;
    */
   pin: string;
 
   /**
-   * The PIN as people read it: grouped 3-3-4 and followed by "#", for example "123 456 7890#".
+   * The PIN as people read it: in groups of three, the last of which may have two or four
+   * digits, and followed by "#", for example "123 456 789#".
    *
    * @generated from field: string pin_display = 2;
    */
