@@ -350,6 +350,12 @@ var rights = map[string]right{
 			return &usherv1.MuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
+	usherv1connect.ParticipantsServiceUnmuteParticipantProcedure: {
+		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
+		request: func(w *matrixFixture) proto.Message {
+			return &usherv1.UnmuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		},
+	},
 	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
 		request: func(w *matrixFixture) proto.Message {

@@ -94,6 +94,7 @@ var policy = map[string]Rule{
 
 	usherv1connect.ParticipantsServiceListParticipantsProcedure:    users(ScopeRead, ScopeRooms).findsByName(),
 	usherv1connect.ParticipantsServiceMuteParticipantProcedure:     users(ScopeRooms).participants().findsByName(),
+	usherv1connect.ParticipantsServiceUnmuteParticipantProcedure:   users(ScopeRooms).findsByName(),
 	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: users(ScopeRooms).findsByName(),
 	usherv1connect.ParticipantsServiceUpdateParticipantProcedure:   users(ScopeRooms).findsByName(),
 	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure:  users(ScopeRooms).findsByName(),

@@ -170,6 +170,7 @@ type fakeLiveKit struct {
 	asked   int
 	removed map[string]bool
 	muted   []string
+	unmuted []string
 	// gone are those who leave before anything can be done to them.
 	gone map[string]bool
 }
@@ -203,6 +204,17 @@ func (f *fakeLiveKit) MuteTrack(_ context.Context, _ uuid.UUID, identity, sid st
 		return f.down
 	}
 	f.muted = append(f.muted, sid)
+	return nil
+}
+
+func (f *fakeLiveKit) UnmuteCaller(_ context.Context, _ uuid.UUID, p meeting.Participant, sid string) error {
+	switch {
+	case f.gone[p.Identity]:
+		return meeting.ErrNotFound
+	case f.down != nil:
+		return f.down
+	}
+	f.unmuted = append(f.unmuted, sid)
 	return nil
 }
 

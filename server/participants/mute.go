@@ -32,13 +32,63 @@ func (s *Service) mute(ctx context.Context, req *usherv1.MuteParticipantRequest)
 		if _, err := s.find(ctx, a.Room.ID, auth.FromContext(ctx).Participant.Identity); err != nil {
 			return err
 		}
-		if roleOf(p) >= usherv1.Role_ROLE_ADMINISTRATOR {
-			return auth.ErrNotPermitted.Saying("hosts are muted by hosts only")
+		if err := mayBeMutedByAll(p, req.GetTrackSid()); err != nil {
+			return err
 		}
 	}
 	_, err = s.muteTracks(ctx, a.Room.ID, p, req.GetTrackSid())
 	return err
 }
+
+// mayBeMutedByAll refuses what only hosts may mute: whoever cannot unmute themselves, hosts, and what is no microphone.
+func mayBeMutedByAll(p meeting.Participant, sid string) error {
+	other := func(t meeting.Track) bool {
+		return t.SID == sid && t.Source != usherv1.TrackSource_TRACK_SOURCE_MICROPHONE
+	}
+	switch {
+	case roleOf(p) >= usherv1.Role_ROLE_ADMINISTRATOR:
+		return auth.ErrNotPermitted.Saying("hosts are muted by hosts only")
+	case p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE:
+		return auth.ErrNotPermitted.Saying("people on the phone are muted by hosts only: they cannot unmute themselves")
+	case slices.ContainsFunc(p.Tracks, other):
+		return auth.ErrNotPermitted.Saying("cameras and screens are muted by hosts only")
+	}
+	return nil
+}
+
+// unmute unmutes the microphone of somebody on the phone.
+func (s *Service) unmute(ctx context.Context, req *usherv1.UnmuteParticipantRequest) error {
+	a, err := s.hosted(ctx, req.GetRoom())
+	if err != nil {
+		return err
+	}
+	p, err := s.find(ctx, a.Room.ID, req.GetParticipantIdentity())
+	switch {
+	case err != nil:
+		return err
+	case p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE:
+		return auth.ErrNotPermitted.Saying("only people on the phone are unmuted by others")
+	case p.NoSubscribe || p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting:
+		return auth.ErrNotPermitted.Saying("they wait to be let in")
+	}
+	for _, track := range p.Tracks {
+		if track.Source != usherv1.TrackSource_TRACK_SOURCE_MICROPHONE || !track.Muted {
+			continue
+		}
+		err := s.LiveKit.UnmuteCaller(ctx, a.Room.ID, p, track.SID)
+		switch {
+		case errors.Is(err, meeting.ErrNotFound):
+			return ErrNotFound
+		case err != nil:
+			return errNotUnmuted.Because(err)
+		}
+	}
+	return nil
+}
+
+// errNotUnmuted tells a host what is wrong when LiveKit unmutes nobody.
+var errNotUnmuted = fault.ErrLiveKit.Saying("the caller cannot be unmuted now: try again. Should it never work, LiveKit runs " +
+	"without room.enable_remote_unmute: ask the operator")
 
 // mutedByAll finds the room of the participant who calls, if everybody may mute there. The room that the request names must
 // be theirs.

@@ -45,6 +45,8 @@ type liveKit interface {
 	EditParticipant(ctx context.Context, room uuid.UUID, identity string, attributes map[string]string) error
 	// MuteTrack fails with meeting.ErrNotFound when they left.
 	MuteTrack(ctx context.Context, room uuid.UUID, identity, sid string) error
+	// UnmuteCaller is for people on the phone only. It fails with meeting.ErrNotFound when they left.
+	UnmuteCaller(ctx context.Context, room uuid.UUID, p meeting.Participant, sid string) error
 	// RemoveParticipant succeeds when they left already.
 	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }

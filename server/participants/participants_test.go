@@ -176,6 +176,7 @@ func TestMute(t *testing.T) {
 		want(t, "one track", mute(w.as(w.adam), "Mona", "TV_Mona"), nil)
 		want(t, "by anybody", mute(w.self("Stranger", uuid.Nil), "Mona", ""), nil)
 		want(t, "a host, by anybody", mute(w.self("Stranger", uuid.Nil), "Olga", ""), auth.ErrNotPermitted)
+		want(t, "a camera, by anybody", mute(w.self("Stranger", uuid.Nil), "Mona", "TV_Mona"), auth.ErrNotPermitted)
 		want(t, "by a member from outside", mute(w.as(w.mona), "Stranger", ""), auth.ErrInsufficientRole)
 		if want := []string{"TR_Olga", "TV_Mona", "TR_Mona"}; !slices.Equal(w.livekit.muted, want) {
 			t.Errorf("muted %v, want %v", w.livekit.muted, want)
@@ -190,6 +191,49 @@ func TestMute(t *testing.T) {
 			return tx.Room.UpdateOneID(w.room.ID).SetConfiguration(&usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)}).Exec(t.Context())
 		})
 		want(t, "where hosts mute only", mute(w.self("Stranger", uuid.Nil), "Mona", ""), auth.ErrNotPermitted)
+	})
+}
+
+func TestMute_phone(t *testing.T) {
+	t.Parallel()
+	worlds(t, func(t *testing.T, w *fixture) {
+		w.livekit.people = append(w.livekit.people, meeting.Participant{
+			Identity: "sip_1", SID: "PA_1", DisplayName: "Phone 1234", Kind: usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE,
+			Attributes: map[string]string{meeting.AttributeLobby: meeting.LobbyAdmitted},
+			Tracks:     []meeting.Track{{SID: "TR_1", Source: microphone}},
+		})
+		caller := &w.livekit.people[len(w.livekit.people)-1]
+		mute := func(ctx context.Context, track string) error {
+			_, err := w.MuteParticipant(ctx, &usherv1.MuteParticipantRequest{Room: "room", ParticipantIdentity: "sip_1", TrackSid: track})
+			return err
+		}
+		unmute := func(ctx context.Context, identity string) error {
+			_, err := w.UnmuteParticipant(ctx, &usherv1.UnmuteParticipantRequest{Room: "room", ParticipantIdentity: identity})
+			return err
+		}
+		want(t, "muted by anybody", mute(w.self("Stranger", uuid.Nil), ""), auth.ErrNotPermitted)
+		want(t, "one track, muted by anybody", mute(w.self("Stranger", uuid.Nil), "TR_1"), auth.ErrNotPermitted)
+		want(t, "muted by a host", mute(w.as(w.adam), ""), nil)
+		if want := []string{"TR_1"}; !slices.Equal(w.livekit.muted, want) {
+			t.Errorf("muted %v, want %v", w.livekit.muted, want)
+		}
+		want(t, "unmuted when not muted", unmute(w.as(w.adam), "sip_1"), nil)
+		caller.Tracks[0].Muted = true
+		want(t, "unmuted by a member", unmute(w.as(w.mona), "sip_1"), auth.ErrInsufficientRole)
+		want(t, "unmuted by a host", unmute(w.as(w.adam), "sip_1"), nil)
+		if want := []string{"TR_1"}; !slices.Equal(w.livekit.unmuted, want) {
+			t.Errorf("unmuted %v, want %v", w.livekit.unmuted, want)
+		}
+		want(t, "a browser", unmute(w.as(w.adam), w.identities["Mona"]), auth.ErrNotPermitted)
+		want(t, "nobody", unmute(w.as(w.adam), "sip_2"), ErrNotFound)
+		caller.Attributes[meeting.AttributeLobby] = meeting.LobbyWaiting
+		want(t, "held", unmute(w.as(w.adam), "sip_1"), auth.ErrNotPermitted)
+		caller.Attributes[meeting.AttributeLobby], caller.NoSubscribe = meeting.LobbyAdmitted, true
+		want(t, "held, as LiveKit says", unmute(w.as(w.adam), "sip_1"), auth.ErrNotPermitted)
+		caller.NoSubscribe, w.livekit.gone["sip_1"] = false, true
+		want(t, "gone", unmute(w.as(w.adam), "sip_1"), ErrNotFound)
+		w.livekit.gone["sip_1"], w.livekit.down = false, meeting.ErrUnavailable
+		want(t, "LiveKit is down", unmute(w.as(w.adam), "sip_1"), fault.ErrLiveKit)
 	})
 }
 

@@ -35,6 +35,16 @@ func (s *Service) MuteParticipant(
 	return &usherv1.MuteParticipantResponse{}, nil
 }
 
+// UnmuteParticipant implements [usherv1connect.ParticipantsServiceHandler].
+func (s *Service) UnmuteParticipant(
+	ctx context.Context, req *usherv1.UnmuteParticipantRequest,
+) (*usherv1.UnmuteParticipantResponse, error) {
+	if err := s.unmute(ctx, req); err != nil {
+		return nil, err
+	}
+	return &usherv1.UnmuteParticipantResponse{}, nil
+}
+
 // MuteAllParticipants implements [usherv1connect.ParticipantsServiceHandler].
 func (s *Service) MuteAllParticipants(
 	ctx context.Context, req *usherv1.MuteAllParticipantsRequest,

@@ -552,6 +552,98 @@ func (*MuteParticipantResponse) Descriptor() ([]byte, []int) {
 	return file_usher_v1_participants_proto_rawDescGZIP(), []int{6}
 }
 
+// UnmuteParticipantRequest is the input of ParticipantsService.UnmuteParticipant.
+type UnmuteParticipantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id or slug.
+	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Whom to unmute.
+	ParticipantIdentity string `protobuf:"bytes,2,opt,name=participant_identity,json=participantIdentity,proto3" json:"participant_identity,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *UnmuteParticipantRequest) Reset() {
+	*x = UnmuteParticipantRequest{}
+	mi := &file_usher_v1_participants_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnmuteParticipantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnmuteParticipantRequest) ProtoMessage() {}
+
+func (x *UnmuteParticipantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_participants_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnmuteParticipantRequest.ProtoReflect.Descriptor instead.
+func (*UnmuteParticipantRequest) Descriptor() ([]byte, []int) {
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UnmuteParticipantRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *UnmuteParticipantRequest) GetParticipantIdentity() string {
+	if x != nil {
+		return x.ParticipantIdentity
+	}
+	return ""
+}
+
+// UnmuteParticipantResponse is the output of ParticipantsService.UnmuteParticipant.
+type UnmuteParticipantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnmuteParticipantResponse) Reset() {
+	*x = UnmuteParticipantResponse{}
+	mi := &file_usher_v1_participants_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnmuteParticipantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnmuteParticipantResponse) ProtoMessage() {}
+
+func (x *UnmuteParticipantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_participants_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnmuteParticipantResponse.ProtoReflect.Descriptor instead.
+func (*UnmuteParticipantResponse) Descriptor() ([]byte, []int) {
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{8}
+}
+
 // MuteAllParticipantsRequest is the input of ParticipantsService.MuteAllParticipants.
 type MuteAllParticipantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -565,7 +657,7 @@ type MuteAllParticipantsRequest struct {
 
 func (x *MuteAllParticipantsRequest) Reset() {
 	*x = MuteAllParticipantsRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[7]
+	mi := &file_usher_v1_participants_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +669,7 @@ func (x *MuteAllParticipantsRequest) String() string {
 func (*MuteAllParticipantsRequest) ProtoMessage() {}
 
 func (x *MuteAllParticipantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[7]
+	mi := &file_usher_v1_participants_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +682,7 @@ func (x *MuteAllParticipantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MuteAllParticipantsRequest.ProtoReflect.Descriptor instead.
 func (*MuteAllParticipantsRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{7}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MuteAllParticipantsRequest) GetRoom() string {
@@ -618,7 +710,7 @@ type MuteAllParticipantsResponse struct {
 
 func (x *MuteAllParticipantsResponse) Reset() {
 	*x = MuteAllParticipantsResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[8]
+	mi := &file_usher_v1_participants_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +722,7 @@ func (x *MuteAllParticipantsResponse) String() string {
 func (*MuteAllParticipantsResponse) ProtoMessage() {}
 
 func (x *MuteAllParticipantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[8]
+	mi := &file_usher_v1_participants_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +735,7 @@ func (x *MuteAllParticipantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MuteAllParticipantsResponse.ProtoReflect.Descriptor instead.
 func (*MuteAllParticipantsResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{8}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MuteAllParticipantsResponse) GetMutedCount() int32 {
@@ -675,7 +767,7 @@ type UpdateParticipantRequest struct {
 
 func (x *UpdateParticipantRequest) Reset() {
 	*x = UpdateParticipantRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[9]
+	mi := &file_usher_v1_participants_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +779,7 @@ func (x *UpdateParticipantRequest) String() string {
 func (*UpdateParticipantRequest) ProtoMessage() {}
 
 func (x *UpdateParticipantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[9]
+	mi := &file_usher_v1_participants_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +792,7 @@ func (x *UpdateParticipantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateParticipantRequest.ProtoReflect.Descriptor instead.
 func (*UpdateParticipantRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{9}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateParticipantRequest) GetRoom() string {
@@ -754,7 +846,7 @@ type UpdateParticipantResponse struct {
 
 func (x *UpdateParticipantResponse) Reset() {
 	*x = UpdateParticipantResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[10]
+	mi := &file_usher_v1_participants_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +858,7 @@ func (x *UpdateParticipantResponse) String() string {
 func (*UpdateParticipantResponse) ProtoMessage() {}
 
 func (x *UpdateParticipantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[10]
+	mi := &file_usher_v1_participants_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +871,7 @@ func (x *UpdateParticipantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateParticipantResponse.ProtoReflect.Descriptor instead.
 func (*UpdateParticipantResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{10}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{12}
 }
 
 // SetParticipantRoleRequest is the input of ParticipantsService.SetParticipantRole.
@@ -797,7 +889,7 @@ type SetParticipantRoleRequest struct {
 
 func (x *SetParticipantRoleRequest) Reset() {
 	*x = SetParticipantRoleRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[11]
+	mi := &file_usher_v1_participants_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +901,7 @@ func (x *SetParticipantRoleRequest) String() string {
 func (*SetParticipantRoleRequest) ProtoMessage() {}
 
 func (x *SetParticipantRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[11]
+	mi := &file_usher_v1_participants_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +914,7 @@ func (x *SetParticipantRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetParticipantRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetParticipantRoleRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{11}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetParticipantRoleRequest) GetRoom() string {
@@ -859,7 +951,7 @@ type SetParticipantRoleResponse struct {
 
 func (x *SetParticipantRoleResponse) Reset() {
 	*x = SetParticipantRoleResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[12]
+	mi := &file_usher_v1_participants_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +963,7 @@ func (x *SetParticipantRoleResponse) String() string {
 func (*SetParticipantRoleResponse) ProtoMessage() {}
 
 func (x *SetParticipantRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[12]
+	mi := &file_usher_v1_participants_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +976,7 @@ func (x *SetParticipantRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetParticipantRoleResponse.ProtoReflect.Descriptor instead.
 func (*SetParticipantRoleResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{12}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetParticipantRoleResponse) GetRole() Role {
@@ -916,7 +1008,7 @@ type RemoveParticipantRequest struct {
 
 func (x *RemoveParticipantRequest) Reset() {
 	*x = RemoveParticipantRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[13]
+	mi := &file_usher_v1_participants_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1020,7 @@ func (x *RemoveParticipantRequest) String() string {
 func (*RemoveParticipantRequest) ProtoMessage() {}
 
 func (x *RemoveParticipantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[13]
+	mi := &file_usher_v1_participants_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1033,7 @@ func (x *RemoveParticipantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveParticipantRequest.ProtoReflect.Descriptor instead.
 func (*RemoveParticipantRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{13}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemoveParticipantRequest) GetRoom() string {
@@ -974,7 +1066,7 @@ type RemoveParticipantResponse struct {
 
 func (x *RemoveParticipantResponse) Reset() {
 	*x = RemoveParticipantResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[14]
+	mi := &file_usher_v1_participants_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1078,7 @@ func (x *RemoveParticipantResponse) String() string {
 func (*RemoveParticipantResponse) ProtoMessage() {}
 
 func (x *RemoveParticipantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[14]
+	mi := &file_usher_v1_participants_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1091,7 @@ func (x *RemoveParticipantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveParticipantResponse.ProtoReflect.Descriptor instead.
 func (*RemoveParticipantResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{14}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{16}
 }
 
 // RaiseHandRequest is the input of ParticipantsService.RaiseHand.
@@ -1013,7 +1105,7 @@ type RaiseHandRequest struct {
 
 func (x *RaiseHandRequest) Reset() {
 	*x = RaiseHandRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[15]
+	mi := &file_usher_v1_participants_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1117,7 @@ func (x *RaiseHandRequest) String() string {
 func (*RaiseHandRequest) ProtoMessage() {}
 
 func (x *RaiseHandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[15]
+	mi := &file_usher_v1_participants_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1130,7 @@ func (x *RaiseHandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseHandRequest.ProtoReflect.Descriptor instead.
 func (*RaiseHandRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{15}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RaiseHandRequest) GetRaised() bool {
@@ -1057,7 +1149,7 @@ type RaiseHandResponse struct {
 
 func (x *RaiseHandResponse) Reset() {
 	*x = RaiseHandResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[16]
+	mi := &file_usher_v1_participants_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1161,7 @@ func (x *RaiseHandResponse) String() string {
 func (*RaiseHandResponse) ProtoMessage() {}
 
 func (x *RaiseHandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[16]
+	mi := &file_usher_v1_participants_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1174,7 @@ func (x *RaiseHandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseHandResponse.ProtoReflect.Descriptor instead.
 func (*RaiseHandResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{16}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{18}
 }
 
 // RenameRequest is the input of ParticipantsService.Rename.
@@ -1096,7 +1188,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[17]
+	mi := &file_usher_v1_participants_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1200,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[17]
+	mi := &file_usher_v1_participants_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1213,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{17}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RenameRequest) GetDisplayName() string {
@@ -1140,7 +1232,7 @@ type RenameResponse struct {
 
 func (x *RenameResponse) Reset() {
 	*x = RenameResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[18]
+	mi := &file_usher_v1_participants_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1244,7 @@ func (x *RenameResponse) String() string {
 func (*RenameResponse) ProtoMessage() {}
 
 func (x *RenameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[18]
+	mi := &file_usher_v1_participants_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1257,7 @@ func (x *RenameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameResponse.ProtoReflect.Descriptor instead.
 func (*RenameResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{18}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{20}
 }
 
 // LowerHandRequest is the input of ParticipantsService.LowerHand.
@@ -1181,7 +1273,7 @@ type LowerHandRequest struct {
 
 func (x *LowerHandRequest) Reset() {
 	*x = LowerHandRequest{}
-	mi := &file_usher_v1_participants_proto_msgTypes[19]
+	mi := &file_usher_v1_participants_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1285,7 @@ func (x *LowerHandRequest) String() string {
 func (*LowerHandRequest) ProtoMessage() {}
 
 func (x *LowerHandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[19]
+	mi := &file_usher_v1_participants_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1298,7 @@ func (x *LowerHandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LowerHandRequest.ProtoReflect.Descriptor instead.
 func (*LowerHandRequest) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{19}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LowerHandRequest) GetRoom() string {
@@ -1232,7 +1324,7 @@ type LowerHandResponse struct {
 
 func (x *LowerHandResponse) Reset() {
 	*x = LowerHandResponse{}
-	mi := &file_usher_v1_participants_proto_msgTypes[20]
+	mi := &file_usher_v1_participants_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1336,7 @@ func (x *LowerHandResponse) String() string {
 func (*LowerHandResponse) ProtoMessage() {}
 
 func (x *LowerHandResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_participants_proto_msgTypes[20]
+	mi := &file_usher_v1_participants_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1349,7 @@ func (x *LowerHandResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LowerHandResponse.ProtoReflect.Descriptor instead.
 func (*LowerHandResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_participants_proto_rawDescGZIP(), []int{20}
+	return file_usher_v1_participants_proto_rawDescGZIP(), []int{22}
 }
 
 var File_usher_v1_participants_proto protoreflect.FileDescriptor
@@ -1298,7 +1390,13 @@ const file_usher_v1_participants_proto_rawDesc = "" +
 	"\x14participant_identity\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x13participantIdentity\x12$\n" +
 	"\ttrack_sid\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\btrackSid\"\x19\n" +
-	"\x17MuteParticipantResponse\"{\n" +
+	"\x17MuteParticipantResponse\"y\n" +
+	"\x18UnmuteParticipantRequest\x12\x1e\n" +
+	"\x04room\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12=\n" +
+	"\x14participant_identity\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x13participantIdentity\"\x1b\n" +
+	"\x19UnmuteParticipantResponse\"{\n" +
 	"\x1aMuteAllParticipantsRequest\x12\x1e\n" +
 	"\x04room\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12=\n" +
@@ -1354,10 +1452,11 @@ const file_usher_v1_participants_proto_rawDesc = "" +
 	"\x14PARTICIPANT_KIND_WEB\x10\x01\x12\x1a\n" +
 	"\x16PARTICIPANT_KIND_PHONE\x10\x02\x12\x1d\n" +
 	"\x19PARTICIPANT_KIND_RECORDER\x10\x03\x12\x1a\n" +
-	"\x16PARTICIPANT_KIND_AGENT\x10\x042\x97\x06\n" +
+	"\x16PARTICIPANT_KIND_AGENT\x10\x042\xf5\x06\n" +
 	"\x13ParticipantsService\x12^\n" +
 	"\x10ListParticipants\x12!.usher.v1.ListParticipantsRequest\x1a\".usher.v1.ListParticipantsResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\x0fMuteParticipant\x12 .usher.v1.MuteParticipantRequest\x1a!.usher.v1.MuteParticipantResponse\x12b\n" +
+	"\x0fMuteParticipant\x12 .usher.v1.MuteParticipantRequest\x1a!.usher.v1.MuteParticipantResponse\x12\\\n" +
+	"\x11UnmuteParticipant\x12\".usher.v1.UnmuteParticipantRequest\x1a#.usher.v1.UnmuteParticipantResponse\x12b\n" +
 	"\x13MuteAllParticipants\x12$.usher.v1.MuteAllParticipantsRequest\x1a%.usher.v1.MuteAllParticipantsResponse\x12\\\n" +
 	"\x11UpdateParticipant\x12\".usher.v1.UpdateParticipantRequest\x1a#.usher.v1.UpdateParticipantResponse\x12_\n" +
 	"\x12SetParticipantRole\x12#.usher.v1.SetParticipantRoleRequest\x1a$.usher.v1.SetParticipantRoleResponse\x12\\\n" +
@@ -1380,7 +1479,7 @@ func file_usher_v1_participants_proto_rawDescGZIP() []byte {
 }
 
 var file_usher_v1_participants_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_usher_v1_participants_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_usher_v1_participants_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_usher_v1_participants_proto_goTypes = []any{
 	(ParticipantKind)(0),                // 0: usher.v1.ParticipantKind
 	(*Participant)(nil),                 // 1: usher.v1.Participant
@@ -1390,63 +1489,67 @@ var file_usher_v1_participants_proto_goTypes = []any{
 	(*ListParticipantsResponse)(nil),    // 5: usher.v1.ListParticipantsResponse
 	(*MuteParticipantRequest)(nil),      // 6: usher.v1.MuteParticipantRequest
 	(*MuteParticipantResponse)(nil),     // 7: usher.v1.MuteParticipantResponse
-	(*MuteAllParticipantsRequest)(nil),  // 8: usher.v1.MuteAllParticipantsRequest
-	(*MuteAllParticipantsResponse)(nil), // 9: usher.v1.MuteAllParticipantsResponse
-	(*UpdateParticipantRequest)(nil),    // 10: usher.v1.UpdateParticipantRequest
-	(*UpdateParticipantResponse)(nil),   // 11: usher.v1.UpdateParticipantResponse
-	(*SetParticipantRoleRequest)(nil),   // 12: usher.v1.SetParticipantRoleRequest
-	(*SetParticipantRoleResponse)(nil),  // 13: usher.v1.SetParticipantRoleResponse
-	(*RemoveParticipantRequest)(nil),    // 14: usher.v1.RemoveParticipantRequest
-	(*RemoveParticipantResponse)(nil),   // 15: usher.v1.RemoveParticipantResponse
-	(*RaiseHandRequest)(nil),            // 16: usher.v1.RaiseHandRequest
-	(*RaiseHandResponse)(nil),           // 17: usher.v1.RaiseHandResponse
-	(*RenameRequest)(nil),               // 18: usher.v1.RenameRequest
-	(*RenameResponse)(nil),              // 19: usher.v1.RenameResponse
-	(*LowerHandRequest)(nil),            // 20: usher.v1.LowerHandRequest
-	(*LowerHandResponse)(nil),           // 21: usher.v1.LowerHandResponse
-	(Role)(0),                           // 22: usher.v1.Role
-	(*UserSummary)(nil),                 // 23: usher.v1.UserSummary
-	(*timestamppb.Timestamp)(nil),       // 24: google.protobuf.Timestamp
-	(TrackSource)(0),                    // 25: usher.v1.TrackSource
-	(*fieldmaskpb.FieldMask)(nil),       // 26: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),         // 27: google.protobuf.Duration
+	(*UnmuteParticipantRequest)(nil),    // 8: usher.v1.UnmuteParticipantRequest
+	(*UnmuteParticipantResponse)(nil),   // 9: usher.v1.UnmuteParticipantResponse
+	(*MuteAllParticipantsRequest)(nil),  // 10: usher.v1.MuteAllParticipantsRequest
+	(*MuteAllParticipantsResponse)(nil), // 11: usher.v1.MuteAllParticipantsResponse
+	(*UpdateParticipantRequest)(nil),    // 12: usher.v1.UpdateParticipantRequest
+	(*UpdateParticipantResponse)(nil),   // 13: usher.v1.UpdateParticipantResponse
+	(*SetParticipantRoleRequest)(nil),   // 14: usher.v1.SetParticipantRoleRequest
+	(*SetParticipantRoleResponse)(nil),  // 15: usher.v1.SetParticipantRoleResponse
+	(*RemoveParticipantRequest)(nil),    // 16: usher.v1.RemoveParticipantRequest
+	(*RemoveParticipantResponse)(nil),   // 17: usher.v1.RemoveParticipantResponse
+	(*RaiseHandRequest)(nil),            // 18: usher.v1.RaiseHandRequest
+	(*RaiseHandResponse)(nil),           // 19: usher.v1.RaiseHandResponse
+	(*RenameRequest)(nil),               // 20: usher.v1.RenameRequest
+	(*RenameResponse)(nil),              // 21: usher.v1.RenameResponse
+	(*LowerHandRequest)(nil),            // 22: usher.v1.LowerHandRequest
+	(*LowerHandResponse)(nil),           // 23: usher.v1.LowerHandResponse
+	(Role)(0),                           // 24: usher.v1.Role
+	(*UserSummary)(nil),                 // 25: usher.v1.UserSummary
+	(*timestamppb.Timestamp)(nil),       // 26: google.protobuf.Timestamp
+	(TrackSource)(0),                    // 27: usher.v1.TrackSource
+	(*fieldmaskpb.FieldMask)(nil),       // 28: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),         // 29: google.protobuf.Duration
 }
 var file_usher_v1_participants_proto_depIdxs = []int32{
-	22, // 0: usher.v1.Participant.role:type_name -> usher.v1.Role
+	24, // 0: usher.v1.Participant.role:type_name -> usher.v1.Role
 	0,  // 1: usher.v1.Participant.kind:type_name -> usher.v1.ParticipantKind
-	23, // 2: usher.v1.Participant.user:type_name -> usher.v1.UserSummary
-	24, // 3: usher.v1.Participant.hand_raise_time:type_name -> google.protobuf.Timestamp
-	24, // 4: usher.v1.Participant.join_time:type_name -> google.protobuf.Timestamp
-	25, // 5: usher.v1.Participant.can_publish_sources:type_name -> usher.v1.TrackSource
+	25, // 2: usher.v1.Participant.user:type_name -> usher.v1.UserSummary
+	26, // 3: usher.v1.Participant.hand_raise_time:type_name -> google.protobuf.Timestamp
+	26, // 4: usher.v1.Participant.join_time:type_name -> google.protobuf.Timestamp
+	27, // 5: usher.v1.Participant.can_publish_sources:type_name -> usher.v1.TrackSource
 	2,  // 6: usher.v1.Participant.tracks:type_name -> usher.v1.ParticipantTrack
-	25, // 7: usher.v1.ParticipantTrack.source:type_name -> usher.v1.TrackSource
-	25, // 8: usher.v1.PublishSources.sources:type_name -> usher.v1.TrackSource
+	27, // 7: usher.v1.ParticipantTrack.source:type_name -> usher.v1.TrackSource
+	27, // 8: usher.v1.PublishSources.sources:type_name -> usher.v1.TrackSource
 	1,  // 9: usher.v1.ListParticipantsResponse.participants:type_name -> usher.v1.Participant
 	3,  // 10: usher.v1.UpdateParticipantRequest.can_publish_sources:type_name -> usher.v1.PublishSources
-	26, // 11: usher.v1.UpdateParticipantRequest.update_mask:type_name -> google.protobuf.FieldMask
-	22, // 12: usher.v1.SetParticipantRoleRequest.role:type_name -> usher.v1.Role
-	22, // 13: usher.v1.SetParticipantRoleResponse.role:type_name -> usher.v1.Role
-	27, // 14: usher.v1.RemoveParticipantRequest.block_duration:type_name -> google.protobuf.Duration
+	28, // 11: usher.v1.UpdateParticipantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	24, // 12: usher.v1.SetParticipantRoleRequest.role:type_name -> usher.v1.Role
+	24, // 13: usher.v1.SetParticipantRoleResponse.role:type_name -> usher.v1.Role
+	29, // 14: usher.v1.RemoveParticipantRequest.block_duration:type_name -> google.protobuf.Duration
 	4,  // 15: usher.v1.ParticipantsService.ListParticipants:input_type -> usher.v1.ListParticipantsRequest
 	6,  // 16: usher.v1.ParticipantsService.MuteParticipant:input_type -> usher.v1.MuteParticipantRequest
-	8,  // 17: usher.v1.ParticipantsService.MuteAllParticipants:input_type -> usher.v1.MuteAllParticipantsRequest
-	10, // 18: usher.v1.ParticipantsService.UpdateParticipant:input_type -> usher.v1.UpdateParticipantRequest
-	12, // 19: usher.v1.ParticipantsService.SetParticipantRole:input_type -> usher.v1.SetParticipantRoleRequest
-	14, // 20: usher.v1.ParticipantsService.RemoveParticipant:input_type -> usher.v1.RemoveParticipantRequest
-	16, // 21: usher.v1.ParticipantsService.RaiseHand:input_type -> usher.v1.RaiseHandRequest
-	18, // 22: usher.v1.ParticipantsService.Rename:input_type -> usher.v1.RenameRequest
-	20, // 23: usher.v1.ParticipantsService.LowerHand:input_type -> usher.v1.LowerHandRequest
-	5,  // 24: usher.v1.ParticipantsService.ListParticipants:output_type -> usher.v1.ListParticipantsResponse
-	7,  // 25: usher.v1.ParticipantsService.MuteParticipant:output_type -> usher.v1.MuteParticipantResponse
-	9,  // 26: usher.v1.ParticipantsService.MuteAllParticipants:output_type -> usher.v1.MuteAllParticipantsResponse
-	11, // 27: usher.v1.ParticipantsService.UpdateParticipant:output_type -> usher.v1.UpdateParticipantResponse
-	13, // 28: usher.v1.ParticipantsService.SetParticipantRole:output_type -> usher.v1.SetParticipantRoleResponse
-	15, // 29: usher.v1.ParticipantsService.RemoveParticipant:output_type -> usher.v1.RemoveParticipantResponse
-	17, // 30: usher.v1.ParticipantsService.RaiseHand:output_type -> usher.v1.RaiseHandResponse
-	19, // 31: usher.v1.ParticipantsService.Rename:output_type -> usher.v1.RenameResponse
-	21, // 32: usher.v1.ParticipantsService.LowerHand:output_type -> usher.v1.LowerHandResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
+	8,  // 17: usher.v1.ParticipantsService.UnmuteParticipant:input_type -> usher.v1.UnmuteParticipantRequest
+	10, // 18: usher.v1.ParticipantsService.MuteAllParticipants:input_type -> usher.v1.MuteAllParticipantsRequest
+	12, // 19: usher.v1.ParticipantsService.UpdateParticipant:input_type -> usher.v1.UpdateParticipantRequest
+	14, // 20: usher.v1.ParticipantsService.SetParticipantRole:input_type -> usher.v1.SetParticipantRoleRequest
+	16, // 21: usher.v1.ParticipantsService.RemoveParticipant:input_type -> usher.v1.RemoveParticipantRequest
+	18, // 22: usher.v1.ParticipantsService.RaiseHand:input_type -> usher.v1.RaiseHandRequest
+	20, // 23: usher.v1.ParticipantsService.Rename:input_type -> usher.v1.RenameRequest
+	22, // 24: usher.v1.ParticipantsService.LowerHand:input_type -> usher.v1.LowerHandRequest
+	5,  // 25: usher.v1.ParticipantsService.ListParticipants:output_type -> usher.v1.ListParticipantsResponse
+	7,  // 26: usher.v1.ParticipantsService.MuteParticipant:output_type -> usher.v1.MuteParticipantResponse
+	9,  // 27: usher.v1.ParticipantsService.UnmuteParticipant:output_type -> usher.v1.UnmuteParticipantResponse
+	11, // 28: usher.v1.ParticipantsService.MuteAllParticipants:output_type -> usher.v1.MuteAllParticipantsResponse
+	13, // 29: usher.v1.ParticipantsService.UpdateParticipant:output_type -> usher.v1.UpdateParticipantResponse
+	15, // 30: usher.v1.ParticipantsService.SetParticipantRole:output_type -> usher.v1.SetParticipantRoleResponse
+	17, // 31: usher.v1.ParticipantsService.RemoveParticipant:output_type -> usher.v1.RemoveParticipantResponse
+	19, // 32: usher.v1.ParticipantsService.RaiseHand:output_type -> usher.v1.RaiseHandResponse
+	21, // 33: usher.v1.ParticipantsService.Rename:output_type -> usher.v1.RenameResponse
+	23, // 34: usher.v1.ParticipantsService.LowerHand:output_type -> usher.v1.LowerHandResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -1458,14 +1561,14 @@ func file_usher_v1_participants_proto_init() {
 		return
 	}
 	file_usher_v1_rooms_proto_init()
-	file_usher_v1_participants_proto_msgTypes[9].OneofWrappers = []any{}
+	file_usher_v1_participants_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_participants_proto_rawDesc), len(file_usher_v1_participants_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

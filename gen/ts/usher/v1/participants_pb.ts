@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file usher/v1/participants.proto.
  */
 export const file_usher_v1_participants: GenFile = /*@__PURE__*/
-  fileDesc("Cht1c2hlci92MS9wYXJ0aWNpcGFudHMucHJvdG8SCHVzaGVyLnYxIr8DCgtQYXJ0aWNpcGFudBIQCghpZGVudGl0eRgBIAEoCRILCgNzaWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEhwKBHJvbGUYBCABKA4yDi51c2hlci52MS5Sb2xlEicKBGtpbmQYBSABKA4yGS51c2hlci52MS5QYXJ0aWNpcGFudEtpbmQSFQoNYXV0aGVudGljYXRlZBgGIAEoCBIjCgR1c2VyGAcgASgLMhUudXNoZXIudjEuVXNlclN1bW1hcnkSDAoEaGVsZBgIIAEoCBIzCg9oYW5kX3JhaXNlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWpvaW5fdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoTY2FuX3B1Ymxpc2hfc291cmNlcxgLIAMoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlEhUKDWNhbl9zdWJzY3JpYmUYDCABKAgSKgoGdHJhY2tzGA0gAygLMhoudXNoZXIudjEuUGFydGljaXBhbnRUcmFjaxIPCgdpbnZpdGVkGA4gASgIIlUKEFBhcnRpY2lwYW50VHJhY2sSCwoDc2lkGAEgASgJEiUKBnNvdXJjZRgCIAEoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlEg0KBW11dGVkGAMgASgIIk0KDlB1Ymxpc2hTb3VyY2VzEjsKB3NvdXJjZXMYASADKA4yFS51c2hlci52MS5UcmFja1NvdXJjZUITukgQkgENEAQYASIHggEEEAEgACIzChdMaXN0UGFydGljaXBhbnRzUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDIkcKGExpc3RQYXJ0aWNpcGFudHNSZXNwb25zZRIrCgxwYXJ0aWNpcGFudHMYASADKAsyFS51c2hlci52MS5QYXJ0aWNpcGFudCJ4ChZNdXRlUGFydGljaXBhbnRSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSKAoUcGFydGljaXBhbnRfaWRlbnRpdHkYAiABKAlCCrpIB3IFEAEYyAESGgoJdHJhY2tfc2lkGAMgASgJQge6SARyAhhkIhkKF011dGVQYXJ0aWNpcGFudFJlc3BvbnNlImMKGk11dGVBbGxQYXJ0aWNpcGFudHNSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSKwoRZXhjZXB0X2lkZW50aXRpZXMYAiADKAlCELpIDZIBChDoByIFcgMYyAEiMgobTXV0ZUFsbFBhcnRpY2lwYW50c1Jlc3BvbnNlEhMKC211dGVkX2NvdW50GAEgASgFIqkCChhVcGRhdGVQYXJ0aWNpcGFudFJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIoChRwYXJ0aWNpcGFudF9pZGVudGl0eRgCIAEoCUIKukgHcgUQARjIARIiCgxkaXNwbGF5X25hbWUYAyABKAlCB7pIBHICGGRIAIgBARI1ChNjYW5fcHVibGlzaF9zb3VyY2VzGAQgASgLMhgudXNoZXIudjEuUHVibGlzaFNvdXJjZXMSGgoNY2FuX3N1YnNjcmliZRgFIAEoCEgBiAEBEi8KC3VwZGF0ZV9tYXNrGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFza0IPCg1fZGlzcGxheV9uYW1lQhAKDl9jYW5fc3Vic2NyaWJlIhsKGVVwZGF0ZVBhcnRpY2lwYW50UmVzcG9uc2UiiQEKGVNldFBhcnRpY2lwYW50Um9sZVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIoChRwYXJ0aWNpcGFudF9pZGVudGl0eRgCIAEoCUIKukgHcgUQARjIARIoCgRyb2xlGAMgASgOMg4udXNoZXIudjEuUm9sZUIKukgHggEEGAEYAiJSChpTZXRQYXJ0aWNpcGFudFJvbGVSZXNwb25zZRIcCgRyb2xlGAEgASgOMg4udXNoZXIudjEuUm9sZRIWCg5saXZla2l0X3N5bmNlZBgCIAEoCCKiAQoYUmVtb3ZlUGFydGljaXBhbnRSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSKAoUcGFydGljaXBhbnRfaWRlbnRpdHkYAiABKAlCCrpIB3IFEAEYyAESQgoOYmxvY2tfZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCICangEyACIbChlSZW1vdmVQYXJ0aWNpcGFudFJlc3BvbnNlIiIKEFJhaXNlSGFuZFJlcXVlc3QSDgoGcmFpc2VkGAEgASgIIhMKEVJhaXNlSGFuZFJlc3BvbnNlIjAKDVJlbmFtZVJlcXVlc3QSHwoMZGlzcGxheV9uYW1lGAEgASgJQgm6SAZyBBABGGQiEAoOUmVuYW1lUmVzcG9uc2UiVgoQTG93ZXJIYW5kUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEigKFHBhcnRpY2lwYW50X2lkZW50aXR5GAIgASgJQgq6SAdyBRABGMgBIhMKEUxvd2VySGFuZFJlc3BvbnNlKqQBCg9QYXJ0aWNpcGFudEtpbmQSIAocUEFSVElDSVBBTlRfS0lORF9VTlNQRUNJRklFRBAAEhgKFFBBUlRJQ0lQQU5UX0tJTkRfV0VCEAESGgoWUEFSVElDSVBBTlRfS0lORF9QSE9ORRACEh0KGVBBUlRJQ0lQQU5UX0tJTkRfUkVDT1JERVIQAxIaChZQQVJUSUNJUEFOVF9LSU5EX0FHRU5UEAQylwYKE1BhcnRpY2lwYW50c1NlcnZpY2USXgoQTGlzdFBhcnRpY2lwYW50cxIhLnVzaGVyLnYxLkxpc3RQYXJ0aWNpcGFudHNSZXF1ZXN0GiIudXNoZXIudjEuTGlzdFBhcnRpY2lwYW50c1Jlc3BvbnNlIgOQAgESVgoPTXV0ZVBhcnRpY2lwYW50EiAudXNoZXIudjEuTXV0ZVBhcnRpY2lwYW50UmVxdWVzdBohLnVzaGVyLnYxLk11dGVQYXJ0aWNpcGFudFJlc3BvbnNlEmIKE011dGVBbGxQYXJ0aWNpcGFudHMSJC51c2hlci52MS5NdXRlQWxsUGFydGljaXBhbnRzUmVxdWVzdBolLnVzaGVyLnYxLk11dGVBbGxQYXJ0aWNpcGFudHNSZXNwb25zZRJcChFVcGRhdGVQYXJ0aWNpcGFudBIiLnVzaGVyLnYxLlVwZGF0ZVBhcnRpY2lwYW50UmVxdWVzdBojLnVzaGVyLnYxLlVwZGF0ZVBhcnRpY2lwYW50UmVzcG9uc2USXwoSU2V0UGFydGljaXBhbnRSb2xlEiMudXNoZXIudjEuU2V0UGFydGljaXBhbnRSb2xlUmVxdWVzdBokLnVzaGVyLnYxLlNldFBhcnRpY2lwYW50Um9sZVJlc3BvbnNlElwKEVJlbW92ZVBhcnRpY2lwYW50EiIudXNoZXIudjEuUmVtb3ZlUGFydGljaXBhbnRSZXF1ZXN0GiMudXNoZXIudjEuUmVtb3ZlUGFydGljaXBhbnRSZXNwb25zZRJECglSYWlzZUhhbmQSGi51c2hlci52MS5SYWlzZUhhbmRSZXF1ZXN0GhsudXNoZXIudjEuUmFpc2VIYW5kUmVzcG9uc2USOwoGUmVuYW1lEhcudXNoZXIudjEuUmVuYW1lUmVxdWVzdBoYLnVzaGVyLnYxLlJlbmFtZVJlc3BvbnNlEkQKCUxvd2VySGFuZBIaLnVzaGVyLnYxLkxvd2VySGFuZFJlcXVlc3QaGy51c2hlci52MS5Mb3dlckhhbmRSZXNwb25zZUKXAQoMY29tLnVzaGVyLnYxQhFQYXJ0aWNpcGFudHNQcm90b1ABWjNnaXRodWIuY29tL3VzaGVyLW1lZXQvdXNoZXIvZ2VuL2dvL3VzaGVyL3YxO3VzaGVydjGiAgNVWFiqAghVc2hlci5WMcoCCFVzaGVyXFYx4gIUVXNoZXJcVjFcR1BCTWV0YWRhdGHqAglVc2hlcjo6VjFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_usher_v1_rooms]);
+  fileDesc("Cht1c2hlci92MS9wYXJ0aWNpcGFudHMucHJvdG8SCHVzaGVyLnYxIr8DCgtQYXJ0aWNpcGFudBIQCghpZGVudGl0eRgBIAEoCRILCgNzaWQYAiABKAkSFAoMZGlzcGxheV9uYW1lGAMgASgJEhwKBHJvbGUYBCABKA4yDi51c2hlci52MS5Sb2xlEicKBGtpbmQYBSABKA4yGS51c2hlci52MS5QYXJ0aWNpcGFudEtpbmQSFQoNYXV0aGVudGljYXRlZBgGIAEoCBIjCgR1c2VyGAcgASgLMhUudXNoZXIudjEuVXNlclN1bW1hcnkSDAoEaGVsZBgIIAEoCBIzCg9oYW5kX3JhaXNlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWpvaW5fdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoTY2FuX3B1Ymxpc2hfc291cmNlcxgLIAMoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlEhUKDWNhbl9zdWJzY3JpYmUYDCABKAgSKgoGdHJhY2tzGA0gAygLMhoudXNoZXIudjEuUGFydGljaXBhbnRUcmFjaxIPCgdpbnZpdGVkGA4gASgIIlUKEFBhcnRpY2lwYW50VHJhY2sSCwoDc2lkGAEgASgJEiUKBnNvdXJjZRgCIAEoDjIVLnVzaGVyLnYxLlRyYWNrU291cmNlEg0KBW11dGVkGAMgASgIIk0KDlB1Ymxpc2hTb3VyY2VzEjsKB3NvdXJjZXMYASADKA4yFS51c2hlci52MS5UcmFja1NvdXJjZUITukgQkgENEAQYASIHggEEEAEgACIzChdMaXN0UGFydGljaXBhbnRzUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDIkcKGExpc3RQYXJ0aWNpcGFudHNSZXNwb25zZRIrCgxwYXJ0aWNpcGFudHMYASADKAsyFS51c2hlci52MS5QYXJ0aWNpcGFudCJ4ChZNdXRlUGFydGljaXBhbnRSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSKAoUcGFydGljaXBhbnRfaWRlbnRpdHkYAiABKAlCCrpIB3IFEAEYyAESGgoJdHJhY2tfc2lkGAMgASgJQge6SARyAhhkIhkKF011dGVQYXJ0aWNpcGFudFJlc3BvbnNlIl4KGFVubXV0ZVBhcnRpY2lwYW50UmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEigKFHBhcnRpY2lwYW50X2lkZW50aXR5GAIgASgJQgq6SAdyBRABGMgBIhsKGVVubXV0ZVBhcnRpY2lwYW50UmVzcG9uc2UiYwoaTXV0ZUFsbFBhcnRpY2lwYW50c1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIrChFleGNlcHRfaWRlbnRpdGllcxgCIAMoCUIQukgNkgEKEOgHIgVyAxjIASIyChtNdXRlQWxsUGFydGljaXBhbnRzUmVzcG9uc2USEwoLbXV0ZWRfY291bnQYASABKAUiqQIKGFVwZGF0ZVBhcnRpY2lwYW50UmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEigKFHBhcnRpY2lwYW50X2lkZW50aXR5GAIgASgJQgq6SAdyBRABGMgBEiIKDGRpc3BsYXlfbmFtZRgDIAEoCUIHukgEcgIYZEgAiAEBEjUKE2Nhbl9wdWJsaXNoX3NvdXJjZXMYBCABKAsyGC51c2hlci52MS5QdWJsaXNoU291cmNlcxIaCg1jYW5fc3Vic2NyaWJlGAUgASgISAGIAQESLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQg8KDV9kaXNwbGF5X25hbWVCEAoOX2Nhbl9zdWJzY3JpYmUiGwoZVXBkYXRlUGFydGljaXBhbnRSZXNwb25zZSKJAQoZU2V0UGFydGljaXBhbnRSb2xlUmVxdWVzdBIYCgRyb29tGAEgASgJQgq6SAdyBRABGPQDEigKFHBhcnRpY2lwYW50X2lkZW50aXR5GAIgASgJQgq6SAdyBRABGMgBEigKBHJvbGUYAyABKA4yDi51c2hlci52MS5Sb2xlQgq6SAeCAQQYARgCIlIKGlNldFBhcnRpY2lwYW50Um9sZVJlc3BvbnNlEhwKBHJvbGUYASABKA4yDi51c2hlci52MS5Sb2xlEhYKDmxpdmVraXRfc3luY2VkGAIgASgIIqIBChhSZW1vdmVQYXJ0aWNpcGFudFJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIoChRwYXJ0aWNpcGFudF9pZGVudGl0eRgCIAEoCUIKukgHcgUQARjIARJCCg5ibG9ja19kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgUIgJqeATIAIhsKGVJlbW92ZVBhcnRpY2lwYW50UmVzcG9uc2UiIgoQUmFpc2VIYW5kUmVxdWVzdBIOCgZyYWlzZWQYASABKAgiEwoRUmFpc2VIYW5kUmVzcG9uc2UiMAoNUmVuYW1lUmVxdWVzdBIfCgxkaXNwbGF5X25hbWUYASABKAlCCbpIBnIEEAEYZCIQCg5SZW5hbWVSZXNwb25zZSJWChBMb3dlckhhbmRSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSKAoUcGFydGljaXBhbnRfaWRlbnRpdHkYAiABKAlCCrpIB3IFEAEYyAEiEwoRTG93ZXJIYW5kUmVzcG9uc2UqpAEKD1BhcnRpY2lwYW50S2luZBIgChxQQVJUSUNJUEFOVF9LSU5EX1VOU1BFQ0lGSUVEEAASGAoUUEFSVElDSVBBTlRfS0lORF9XRUIQARIaChZQQVJUSUNJUEFOVF9LSU5EX1BIT05FEAISHQoZUEFSVElDSVBBTlRfS0lORF9SRUNPUkRFUhADEhoKFlBBUlRJQ0lQQU5UX0tJTkRfQUdFTlQQBDL1BgoTUGFydGljaXBhbnRzU2VydmljZRJeChBMaXN0UGFydGljaXBhbnRzEiEudXNoZXIudjEuTGlzdFBhcnRpY2lwYW50c1JlcXVlc3QaIi51c2hlci52MS5MaXN0UGFydGljaXBhbnRzUmVzcG9uc2UiA5ACARJWCg9NdXRlUGFydGljaXBhbnQSIC51c2hlci52MS5NdXRlUGFydGljaXBhbnRSZXF1ZXN0GiEudXNoZXIudjEuTXV0ZVBhcnRpY2lwYW50UmVzcG9uc2USXAoRVW5tdXRlUGFydGljaXBhbnQSIi51c2hlci52MS5Vbm11dGVQYXJ0aWNpcGFudFJlcXVlc3QaIy51c2hlci52MS5Vbm11dGVQYXJ0aWNpcGFudFJlc3BvbnNlEmIKE011dGVBbGxQYXJ0aWNpcGFudHMSJC51c2hlci52MS5NdXRlQWxsUGFydGljaXBhbnRzUmVxdWVzdBolLnVzaGVyLnYxLk11dGVBbGxQYXJ0aWNpcGFudHNSZXNwb25zZRJcChFVcGRhdGVQYXJ0aWNpcGFudBIiLnVzaGVyLnYxLlVwZGF0ZVBhcnRpY2lwYW50UmVxdWVzdBojLnVzaGVyLnYxLlVwZGF0ZVBhcnRpY2lwYW50UmVzcG9uc2USXwoSU2V0UGFydGljaXBhbnRSb2xlEiMudXNoZXIudjEuU2V0UGFydGljaXBhbnRSb2xlUmVxdWVzdBokLnVzaGVyLnYxLlNldFBhcnRpY2lwYW50Um9sZVJlc3BvbnNlElwKEVJlbW92ZVBhcnRpY2lwYW50EiIudXNoZXIudjEuUmVtb3ZlUGFydGljaXBhbnRSZXF1ZXN0GiMudXNoZXIudjEuUmVtb3ZlUGFydGljaXBhbnRSZXNwb25zZRJECglSYWlzZUhhbmQSGi51c2hlci52MS5SYWlzZUhhbmRSZXF1ZXN0GhsudXNoZXIudjEuUmFpc2VIYW5kUmVzcG9uc2USOwoGUmVuYW1lEhcudXNoZXIudjEuUmVuYW1lUmVxdWVzdBoYLnVzaGVyLnYxLlJlbmFtZVJlc3BvbnNlEkQKCUxvd2VySGFuZBIaLnVzaGVyLnYxLkxvd2VySGFuZFJlcXVlc3QaGy51c2hlci52MS5Mb3dlckhhbmRSZXNwb25zZUKXAQoMY29tLnVzaGVyLnYxQhFQYXJ0aWNpcGFudHNQcm90b1ABWjNnaXRodWIuY29tL3VzaGVyLW1lZXQvdXNoZXIvZ2VuL2dvL3VzaGVyL3YxO3VzaGVydjGiAgNVWFiqAghVc2hlci5WMcoCCFVzaGVyXFYx4gIUVXNoZXJcVjFcR1BCTWV0YWRhdGHqAglVc2hlcjo6VjFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_usher_v1_rooms]);
 
 /**
  * Participant is somebody in a meeting.
@@ -278,6 +278,49 @@ export const MuteParticipantResponseSchema: GenMessage<MuteParticipantResponse> 
   messageDesc(file_usher_v1_participants, 6);
 
 /**
+ * UnmuteParticipantRequest is the input of ParticipantsService.UnmuteParticipant.
+ *
+ * @generated from message usher.v1.UnmuteParticipantRequest
+ */
+export type UnmuteParticipantRequest = Message<"usher.v1.UnmuteParticipantRequest"> & {
+  /**
+   * Room id or slug.
+   *
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * Whom to unmute.
+   *
+   * @generated from field: string participant_identity = 2;
+   */
+  participantIdentity: string;
+};
+
+/**
+ * Describes the message usher.v1.UnmuteParticipantRequest.
+ * Use `create(UnmuteParticipantRequestSchema)` to create a new message.
+ */
+export const UnmuteParticipantRequestSchema: GenMessage<UnmuteParticipantRequest> = /*@__PURE__*/
+  messageDesc(file_usher_v1_participants, 7);
+
+/**
+ * UnmuteParticipantResponse is the output of ParticipantsService.UnmuteParticipant.
+ *
+ * @generated from message usher.v1.UnmuteParticipantResponse
+ */
+export type UnmuteParticipantResponse = Message<"usher.v1.UnmuteParticipantResponse"> & {
+};
+
+/**
+ * Describes the message usher.v1.UnmuteParticipantResponse.
+ * Use `create(UnmuteParticipantResponseSchema)` to create a new message.
+ */
+export const UnmuteParticipantResponseSchema: GenMessage<UnmuteParticipantResponse> = /*@__PURE__*/
+  messageDesc(file_usher_v1_participants, 8);
+
+/**
  * MuteAllParticipantsRequest is the input of ParticipantsService.MuteAllParticipants.
  *
  * @generated from message usher.v1.MuteAllParticipantsRequest
@@ -303,7 +346,7 @@ export type MuteAllParticipantsRequest = Message<"usher.v1.MuteAllParticipantsRe
  * Use `create(MuteAllParticipantsRequestSchema)` to create a new message.
  */
 export const MuteAllParticipantsRequestSchema: GenMessage<MuteAllParticipantsRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 7);
+  messageDesc(file_usher_v1_participants, 9);
 
 /**
  * MuteAllParticipantsResponse is the output of ParticipantsService.MuteAllParticipants.
@@ -324,7 +367,7 @@ export type MuteAllParticipantsResponse = Message<"usher.v1.MuteAllParticipantsR
  * Use `create(MuteAllParticipantsResponseSchema)` to create a new message.
  */
 export const MuteAllParticipantsResponseSchema: GenMessage<MuteAllParticipantsResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 8);
+  messageDesc(file_usher_v1_participants, 10);
 
 /**
  * UpdateParticipantRequest is the input of ParticipantsService.UpdateParticipant.
@@ -381,7 +424,7 @@ export type UpdateParticipantRequest = Message<"usher.v1.UpdateParticipantReques
  * Use `create(UpdateParticipantRequestSchema)` to create a new message.
  */
 export const UpdateParticipantRequestSchema: GenMessage<UpdateParticipantRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 9);
+  messageDesc(file_usher_v1_participants, 11);
 
 /**
  * UpdateParticipantResponse is the output of ParticipantsService.UpdateParticipant.
@@ -396,7 +439,7 @@ export type UpdateParticipantResponse = Message<"usher.v1.UpdateParticipantRespo
  * Use `create(UpdateParticipantResponseSchema)` to create a new message.
  */
 export const UpdateParticipantResponseSchema: GenMessage<UpdateParticipantResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 10);
+  messageDesc(file_usher_v1_participants, 12);
 
 /**
  * SetParticipantRoleRequest is the input of ParticipantsService.SetParticipantRole.
@@ -431,7 +474,7 @@ export type SetParticipantRoleRequest = Message<"usher.v1.SetParticipantRoleRequ
  * Use `create(SetParticipantRoleRequestSchema)` to create a new message.
  */
 export const SetParticipantRoleRequestSchema: GenMessage<SetParticipantRoleRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 11);
+  messageDesc(file_usher_v1_participants, 13);
 
 /**
  * SetParticipantRoleResponse is the output of ParticipantsService.SetParticipantRole.
@@ -459,7 +502,7 @@ export type SetParticipantRoleResponse = Message<"usher.v1.SetParticipantRoleRes
  * Use `create(SetParticipantRoleResponseSchema)` to create a new message.
  */
 export const SetParticipantRoleResponseSchema: GenMessage<SetParticipantRoleResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 12);
+  messageDesc(file_usher_v1_participants, 14);
 
 /**
  * RemoveParticipantRequest is the input of ParticipantsService.RemoveParticipant.
@@ -494,7 +537,7 @@ export type RemoveParticipantRequest = Message<"usher.v1.RemoveParticipantReques
  * Use `create(RemoveParticipantRequestSchema)` to create a new message.
  */
 export const RemoveParticipantRequestSchema: GenMessage<RemoveParticipantRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 13);
+  messageDesc(file_usher_v1_participants, 15);
 
 /**
  * RemoveParticipantResponse is the output of ParticipantsService.RemoveParticipant.
@@ -509,7 +552,7 @@ export type RemoveParticipantResponse = Message<"usher.v1.RemoveParticipantRespo
  * Use `create(RemoveParticipantResponseSchema)` to create a new message.
  */
 export const RemoveParticipantResponseSchema: GenMessage<RemoveParticipantResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 14);
+  messageDesc(file_usher_v1_participants, 16);
 
 /**
  * RaiseHandRequest is the input of ParticipantsService.RaiseHand.
@@ -530,7 +573,7 @@ export type RaiseHandRequest = Message<"usher.v1.RaiseHandRequest"> & {
  * Use `create(RaiseHandRequestSchema)` to create a new message.
  */
 export const RaiseHandRequestSchema: GenMessage<RaiseHandRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 15);
+  messageDesc(file_usher_v1_participants, 17);
 
 /**
  * RaiseHandResponse is the output of ParticipantsService.RaiseHand.
@@ -545,7 +588,7 @@ export type RaiseHandResponse = Message<"usher.v1.RaiseHandResponse"> & {
  * Use `create(RaiseHandResponseSchema)` to create a new message.
  */
 export const RaiseHandResponseSchema: GenMessage<RaiseHandResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 16);
+  messageDesc(file_usher_v1_participants, 18);
 
 /**
  * RenameRequest is the input of ParticipantsService.Rename.
@@ -566,7 +609,7 @@ export type RenameRequest = Message<"usher.v1.RenameRequest"> & {
  * Use `create(RenameRequestSchema)` to create a new message.
  */
 export const RenameRequestSchema: GenMessage<RenameRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 17);
+  messageDesc(file_usher_v1_participants, 19);
 
 /**
  * RenameResponse is the output of ParticipantsService.Rename.
@@ -581,7 +624,7 @@ export type RenameResponse = Message<"usher.v1.RenameResponse"> & {
  * Use `create(RenameResponseSchema)` to create a new message.
  */
 export const RenameResponseSchema: GenMessage<RenameResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 18);
+  messageDesc(file_usher_v1_participants, 20);
 
 /**
  * LowerHandRequest is the input of ParticipantsService.LowerHand.
@@ -609,7 +652,7 @@ export type LowerHandRequest = Message<"usher.v1.LowerHandRequest"> & {
  * Use `create(LowerHandRequestSchema)` to create a new message.
  */
 export const LowerHandRequestSchema: GenMessage<LowerHandRequest> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 19);
+  messageDesc(file_usher_v1_participants, 21);
 
 /**
  * LowerHandResponse is the output of ParticipantsService.LowerHand.
@@ -624,7 +667,7 @@ export type LowerHandResponse = Message<"usher.v1.LowerHandResponse"> & {
  * Use `create(LowerHandResponseSchema)` to create a new message.
  */
 export const LowerHandResponseSchema: GenMessage<LowerHandResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_participants, 20);
+  messageDesc(file_usher_v1_participants, 22);
 
 /**
  * ParticipantKind says how somebody takes part.
@@ -701,11 +744,12 @@ export const ParticipantsService: GenService<{
     output: typeof ListParticipantsResponseSchema;
   },
   /**
-   * MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
-   * harmless.
+   * MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone:
+   * see UnmuteParticipant. Repeating it is harmless.
    *
-   * Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the
-   * room's everyone_can_mute is true, but not hosts.
+   * Callers: administrators and owners of the room (API tokens with scope `rooms`). Participants of the meeting, too, while
+   * the room's everyone_can_mute is true: they mute microphones only, but not those of hosts and of
+   * people on the phone.
    *
    * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (a participant may not), ROOM_NOT_LIVE,
    * PARTICIPANT_NOT_FOUND, PARTICIPANT_BLOCKED.
@@ -716,6 +760,22 @@ export const ParticipantsService: GenService<{
     methodKind: "unary";
     input: typeof MuteParticipantRequestSchema;
     output: typeof MuteParticipantResponseSchema;
+  },
+  /**
+   * UnmuteParticipant unmutes the microphone of somebody on the phone, whom nobody else can unmute. Repeating it is harmless.
+   *
+   * Callers: administrators and owners of the room (API tokens with scope `rooms`).
+   *
+   * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (they are not on the phone, or wait to be let in: DecideEntry
+   * does that), ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND, LIVEKIT_UNAVAILABLE (also when LiveKit runs without
+   * room.enable_remote_unmute).
+   *
+   * @generated from rpc usher.v1.ParticipantsService.UnmuteParticipant
+   */
+  unmuteParticipant: {
+    methodKind: "unary";
+    input: typeof UnmuteParticipantRequestSchema;
+    output: typeof UnmuteParticipantResponseSchema;
   },
   /**
    * MuteAllParticipants mutes every microphone in the meeting, those of hosts too.

@@ -39,6 +39,9 @@ const (
 	// ParticipantsServiceMuteParticipantProcedure is the fully-qualified name of the
 	// ParticipantsService's MuteParticipant RPC.
 	ParticipantsServiceMuteParticipantProcedure = "/usher.v1.ParticipantsService/MuteParticipant"
+	// ParticipantsServiceUnmuteParticipantProcedure is the fully-qualified name of the
+	// ParticipantsService's UnmuteParticipant RPC.
+	ParticipantsServiceUnmuteParticipantProcedure = "/usher.v1.ParticipantsService/UnmuteParticipant"
 	// ParticipantsServiceMuteAllParticipantsProcedure is the fully-qualified name of the
 	// ParticipantsService's MuteAllParticipants RPC.
 	ParticipantsServiceMuteAllParticipantsProcedure = "/usher.v1.ParticipantsService/MuteAllParticipants"
@@ -70,15 +73,24 @@ type ParticipantsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	ListParticipants(context.Context, *v1.ListParticipantsRequest) (*v1.ListParticipantsResponse, error)
-	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
-	// harmless.
+	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone:
+	// see UnmuteParticipant. Repeating it is harmless.
 	//
-	// Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the
-	// room's everyone_can_mute is true, but not hosts.
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`). Participants of the meeting, too, while
+	// the room's everyone_can_mute is true: they mute microphones only, but not those of hosts and of
+	// people on the phone.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (a participant may not), ROOM_NOT_LIVE,
 	// PARTICIPANT_NOT_FOUND, PARTICIPANT_BLOCKED.
 	MuteParticipant(context.Context, *v1.MuteParticipantRequest) (*v1.MuteParticipantResponse, error)
+	// UnmuteParticipant unmutes the microphone of somebody on the phone, whom nobody else can unmute. Repeating it is harmless.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (they are not on the phone, or wait to be let in: DecideEntry
+	// does that), ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND, LIVEKIT_UNAVAILABLE (also when LiveKit runs without
+	// room.enable_remote_unmute).
+	UnmuteParticipant(context.Context, *v1.UnmuteParticipantRequest) (*v1.UnmuteParticipantResponse, error)
 	// MuteAllParticipants mutes every microphone in the meeting, those of hosts too.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
@@ -154,6 +166,12 @@ func NewParticipantsServiceClient(httpClient connect.HTTPClient, baseURL string,
 			connect.WithSchema(participantsServiceMethods.ByName("MuteParticipant")),
 			connect.WithClientOptions(opts...),
 		),
+		unmuteParticipant: connect.NewClient[v1.UnmuteParticipantRequest, v1.UnmuteParticipantResponse](
+			httpClient,
+			baseURL+ParticipantsServiceUnmuteParticipantProcedure,
+			connect.WithSchema(participantsServiceMethods.ByName("UnmuteParticipant")),
+			connect.WithClientOptions(opts...),
+		),
 		muteAllParticipants: connect.NewClient[v1.MuteAllParticipantsRequest, v1.MuteAllParticipantsResponse](
 			httpClient,
 			baseURL+ParticipantsServiceMuteAllParticipantsProcedure,
@@ -203,6 +221,7 @@ func NewParticipantsServiceClient(httpClient connect.HTTPClient, baseURL string,
 type participantsServiceClient struct {
 	listParticipants    *connect.Client[v1.ListParticipantsRequest, v1.ListParticipantsResponse]
 	muteParticipant     *connect.Client[v1.MuteParticipantRequest, v1.MuteParticipantResponse]
+	unmuteParticipant   *connect.Client[v1.UnmuteParticipantRequest, v1.UnmuteParticipantResponse]
 	muteAllParticipants *connect.Client[v1.MuteAllParticipantsRequest, v1.MuteAllParticipantsResponse]
 	updateParticipant   *connect.Client[v1.UpdateParticipantRequest, v1.UpdateParticipantResponse]
 	setParticipantRole  *connect.Client[v1.SetParticipantRoleRequest, v1.SetParticipantRoleResponse]
@@ -224,6 +243,15 @@ func (c *participantsServiceClient) ListParticipants(ctx context.Context, req *v
 // MuteParticipant calls usher.v1.ParticipantsService.MuteParticipant.
 func (c *participantsServiceClient) MuteParticipant(ctx context.Context, req *v1.MuteParticipantRequest) (*v1.MuteParticipantResponse, error) {
 	response, err := c.muteParticipant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// UnmuteParticipant calls usher.v1.ParticipantsService.UnmuteParticipant.
+func (c *participantsServiceClient) UnmuteParticipant(ctx context.Context, req *v1.UnmuteParticipantRequest) (*v1.UnmuteParticipantResponse, error) {
+	response, err := c.unmuteParticipant.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -301,15 +329,24 @@ type ParticipantsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE.
 	ListParticipants(context.Context, *v1.ListParticipantsRequest) (*v1.ListParticipantsResponse, error)
-	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone. Repeating it is
-	// harmless.
+	// MuteParticipant mutes one track of a participant, or every microphone. They can unmute themselves, except on the phone:
+	// see UnmuteParticipant. Repeating it is harmless.
 	//
-	// Callers: administrators and owners of the room (API tokens with scope `rooms`); participants of the meeting while the
-	// room's everyone_can_mute is true, but not hosts.
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`). Participants of the meeting, too, while
+	// the room's everyone_can_mute is true: they mute microphones only, but not those of hosts and of
+	// people on the phone.
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (a participant may not), ROOM_NOT_LIVE,
 	// PARTICIPANT_NOT_FOUND, PARTICIPANT_BLOCKED.
 	MuteParticipant(context.Context, *v1.MuteParticipantRequest) (*v1.MuteParticipantResponse, error)
+	// UnmuteParticipant unmutes the microphone of somebody on the phone, whom nobody else can unmute. Repeating it is harmless.
+	//
+	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
+	//
+	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (they are not on the phone, or wait to be let in: DecideEntry
+	// does that), ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND, LIVEKIT_UNAVAILABLE (also when LiveKit runs without
+	// room.enable_remote_unmute).
+	UnmuteParticipant(context.Context, *v1.UnmuteParticipantRequest) (*v1.UnmuteParticipantResponse, error)
 	// MuteAllParticipants mutes every microphone in the meeting, those of hosts too.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
@@ -381,6 +418,12 @@ func NewParticipantsServiceHandler(svc ParticipantsServiceHandler, opts ...conne
 		connect.WithSchema(participantsServiceMethods.ByName("MuteParticipant")),
 		connect.WithHandlerOptions(opts...),
 	)
+	participantsServiceUnmuteParticipantHandler := connect.NewUnaryHandlerSimple(
+		ParticipantsServiceUnmuteParticipantProcedure,
+		svc.UnmuteParticipant,
+		connect.WithSchema(participantsServiceMethods.ByName("UnmuteParticipant")),
+		connect.WithHandlerOptions(opts...),
+	)
 	participantsServiceMuteAllParticipantsHandler := connect.NewUnaryHandlerSimple(
 		ParticipantsServiceMuteAllParticipantsProcedure,
 		svc.MuteAllParticipants,
@@ -429,6 +472,8 @@ func NewParticipantsServiceHandler(svc ParticipantsServiceHandler, opts ...conne
 			participantsServiceListParticipantsHandler.ServeHTTP(w, r)
 		case ParticipantsServiceMuteParticipantProcedure:
 			participantsServiceMuteParticipantHandler.ServeHTTP(w, r)
+		case ParticipantsServiceUnmuteParticipantProcedure:
+			participantsServiceUnmuteParticipantHandler.ServeHTTP(w, r)
 		case ParticipantsServiceMuteAllParticipantsProcedure:
 			participantsServiceMuteAllParticipantsHandler.ServeHTTP(w, r)
 		case ParticipantsServiceUpdateParticipantProcedure:
@@ -458,6 +503,10 @@ func (UnimplementedParticipantsServiceHandler) ListParticipants(context.Context,
 
 func (UnimplementedParticipantsServiceHandler) MuteParticipant(context.Context, *v1.MuteParticipantRequest) (*v1.MuteParticipantResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.ParticipantsService.MuteParticipant is not implemented"))
+}
+
+func (UnimplementedParticipantsServiceHandler) UnmuteParticipant(context.Context, *v1.UnmuteParticipantRequest) (*v1.UnmuteParticipantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("usher.v1.ParticipantsService.UnmuteParticipant is not implemented"))
 }
 
 func (UnimplementedParticipantsServiceHandler) MuteAllParticipants(context.Context, *v1.MuteAllParticipantsRequest) (*v1.MuteAllParticipantsResponse, error) {
