@@ -34,7 +34,7 @@ type job struct {
 	info *livekit.EgressInfo
 }
 
-// StopEgress ends the recording. It implements rpc.EgressHandlerServerImpl, as do the next two.
+// StopEgress ends the recording. It implements rpc.EgressHandlerServerImpl, as does the next.
 func (j *job) StopEgress(ctx context.Context, _ *livekit.StopEgressRequest) (*livekit.EgressInfo, error) {
 	if j.script.DeafToStop {
 		<-ctx.Done()
@@ -55,11 +55,6 @@ func (j *job) UpdateStream(ctx context.Context, _ *livekit.UpdateStreamRequest) 
 		return nil, ctx.Err()
 	}
 	return nil, psrpc.NewErrorf(psrpc.InvalidArgument, "UpdateStream called on non-streaming egress")
-}
-
-// UpdateEgress refuses.
-func (j *job) UpdateEgress(context.Context, *livekit.UpdateEgressRequest) (*livekit.EgressInfo, error) {
-	return nil, psrpc.NewErrorf(psrpc.Unimplemented, "the stand-in recorder cannot be changed")
 }
 
 // set changes what is told about the recording, and returns it.

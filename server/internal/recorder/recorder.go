@@ -18,6 +18,7 @@ import (
 	"github.com/livekit/protocol/redis"
 	"github.com/livekit/protocol/rpc"
 	"github.com/livekit/psrpc"
+	"github.com/livekit/psrpc/pkg/bus/redisbus"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -107,7 +108,7 @@ func Start(c Config) (*Recorder, error) {
 	}
 	r := &Recorder{
 		config: c,
-		bus:    psrpc.NewRedisMessageBus(client),
+		bus:    redisbus.New(client),
 		jobs:   map[string]*job{},
 		script: func(string) Script { return Script{} },
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/livekit/protocol/rpc"
 	"github.com/livekit/protocol/utils/guid"
 	"github.com/livekit/psrpc"
+	"github.com/livekit/psrpc/pkg/bus/redisbus"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/twitchtv/twirp"
 
@@ -60,7 +61,7 @@ func New(t testing.TB, lk *testenv.LiveKitServer) *Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	io, err := rpc.NewIOInfoClient(psrpc.NewRedisMessageBus(client), psrpc.WithClientTimeout(timeout))
+	io, err := rpc.NewIOInfoClient(redisbus.New(client), psrpc.WithClientTimeout(timeout))
 	if err != nil {
 		t.Fatal(err)
 	}
