@@ -49,7 +49,7 @@ var layers = map[string]string{
 	"server/auth":       "server/dbtx server/fault server/meeting server/ratelimit server/text gen",
 	"server/dbtx":       "ent/sqltx gen",
 	"server/fault":      "gen",
-	"server/inbox":      "server/auth server/dbtx server/fault server/jobs server/meeting gen",
+	"server/inbox":      "server/auth server/dbtx server/jobs server/meeting gen",
 	"server/jobs":       "server/dbtx server/lease ent/sqltx gen",
 	"server/lease":      "server/dbtx server/fault gen",
 	"server/letter":     "gen",

@@ -152,7 +152,7 @@ func newServices(b *base) (*services, error) {
 	s.config = &config.Service{Config: clientConfig(b), Telephony: s.telephony.Trunks}
 	s.wrongPINs = newWrongPINWatch(b, s.telephony)
 	s.taskWorker = &livetasks.Worker{DB: b.db, Queue: s.tasks, Handlers: s.rooms, Timing: taskTiming, Log: b.log}
-	s.inbox = &inbox.Inbox{DB: b.db, Jobs: s.jobs, Log: b.log, Handlers: s.eventHandlers(b)}
+	s.inbox = &inbox.Inbox{DB: b.db, Jobs: s.jobs, Log: b.log, Handlers: s.eventHandlers()}
 	s.registerWork(b)
 	return s, nil
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // eventHandlers are those who listen to LiveKit's events.
-func (s *services) eventHandlers(b *base) []inbox.Handler {
-	dialIn := &inbox.DialIn{LiveKit: b.livekit, Telephony: s.telephony}
+func (s *services) eventHandlers() []inbox.Handler {
+	dialIn := &inbox.DialIn{Telephony: s.telephony}
 	return []inbox.Handler{
 		{
 			Name: "rooms", Handle: s.rooms.FollowMeeting,

@@ -32,9 +32,9 @@ type periodic struct {
 	atOnce bool
 }
 
-// Every has work done all the time, period after period, by one replica at a time. Whichever comes first does it: there is no
-// leader to be elected, and when a replica dies in the middle another one does it some seconds later. Runs that were missed
-// are not made up for. A period is a second at least.
+// Every has work done all the time, period after period, by one replica at a time. Whichever comes first does it: there is
+// no leader to be elected, and when a replica dies in the middle another one does it some seconds later. Runs that were
+// missed are not made up for. A period is a second at least.
 func (r *Registry) Every(name string, period time.Duration, work func(ctx context.Context) error) {
 	period = max(period, time.Second)
 	r.periodic = append(r.periodic, periodic{

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -122,11 +121,11 @@ func (s *Service) yieldPIN(ctx context.Context, others []meeting.DispatchRule, w
 			s.Metrics.clashes.WithLabelValues(clashForeign).Inc()
 			return s.redrawPIN(ctx, w, clashForeign)
 		}
-		orphan, err := s.isOrphan(ctx, room)
+		theirs, err := s.expect(ctx, room)
 		if err != nil {
 			return w, err
 		}
-		if !orphan {
+		if theirs.open {
 			s.Metrics.clashes.WithLabelValues(clashLive).Inc()
 			return s.redrawPIN(ctx, w, clashLive)
 		}
@@ -136,22 +135,6 @@ func (s *Service) yieldPIN(ctx context.Context, others []meeting.DispatchRule, w
 		}
 	}
 	return w, nil
-}
-
-// isOrphan reports whether a room should have no rule.
-func (s *Service) isOrphan(ctx context.Context, id uuid.UUID) (bool, error) {
-	r, err := s.DB.Read.Room.Get(ctx, id)
-	if ent.IsNotFound(err) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("find room: %w", err)
-	}
-	if !allowed(r) {
-		return true, nil
-	}
-	ok, err := s.isLive(ctx, id)
-	return !ok, err
 }
 
 // deleteOf deletes a rule of another room, without that room's lease: two that wait for each other's would wait in vain. So

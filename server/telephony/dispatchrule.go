@@ -66,6 +66,14 @@ type outcome struct {
 	ruleID           string
 	created, changed bool
 	deleted          int
+	// acted is true when LiveKit may have been told something.
+	acted bool
+}
+
+// add adds what was done next.
+func (o *outcome) add(next outcome) {
+	o.ruleID, o.deleted = next.ruleID, o.deleted+next.deleted
+	o.created, o.changed, o.acted = o.created || next.created, o.changed || next.changed, o.acted || next.acted
 }
 
 // wants works out the rule that a room should have now. It fails with auth.ErrRoomNotFound or [ErrDisabled] when it should
@@ -114,9 +122,11 @@ func (s *Survey) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
 	}), nil
 }
 
-// open makes sure that LiveKit has the one rule of a room. What it costs does not depend on how many rules there are, unless
-// something went wrong before: LiveKit is not asked for its rules.
-func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err error) {
+// open makes sure that LiveKit has the one rule of a room, unless check fails, which is called once. What it costs does
+// not depend on how many rules there are, unless something went wrong before: LiveKit is not asked for its rules.
+func (s *Service) open(
+	ctx context.Context, id uuid.UUID, check func(ctx context.Context, id uuid.UUID) error,
+) (done outcome, err error) {
 	w, err := s.wants(ctx, id)
 	if err != nil {
 		return done, err
@@ -126,13 +136,14 @@ func (s *Service) open(ctx context.Context, id uuid.UUID) (done outcome, err err
 		return done, err
 	}
 	if is := stateOf(row); is.ruleID != "" && is == w.state(is.ruleID) {
-		return outcome{ruleID: is.ruleID}, s.requireLive(ctx, id)
+		return outcome{ruleID: is.ruleID}, check(ctx, id)
 	}
 	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
+		done.acted = true
 		// Things may have changed while others had the lease.
 		w, err := s.wants(ctx, id)
 		if err == nil {
-			err = s.requireLive(ctx, id)
+			err = check(ctx, id)
 		}
 		if err != nil {
 			return was, err
@@ -239,6 +250,7 @@ func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err er
 		return done, nil
 	}
 	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
+		done.acted = true
 		rules, failures := []string{}, []error{}
 		if was.ruleID != "" {
 			rules = append(rules, was.ruleID)
@@ -289,24 +301,4 @@ func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]me
 		room, ok := ruleRoom(r.Name)
 		return !ok || room != id || len(r.Trunks) == 0
 	}), nil
-}
-
-// settle makes the rule of a room what it should be now, whatever that is.
-func (s *Service) settle(ctx context.Context, id uuid.UUID) (outcome, error) {
-	done, err := s.open(ctx, id)
-	gone := errors.Is(err, auth.ErrRoomNotFound)
-	if !gone && !errors.Is(err, ErrDisabled) && !errors.Is(err, fault.ErrNotLive) {
-		return done, err
-	}
-	done, err = s.close(ctx, id)
-	if gone && err == nil {
-		err = s.deleteRow(ctx, id)
-	}
-	return done, err
-}
-
-// Settle makes the rule of a room what it should be now: for other parts of the server that changed the room.
-func (s *Service) Settle(ctx context.Context, id uuid.UUID) error {
-	_, err := s.settle(ctx, id)
-	return err
 }

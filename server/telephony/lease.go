@@ -16,11 +16,11 @@ import (
 	"github.com/usher-meet/usher/server/lease"
 )
 
-// LiveKit has no way to make one rule of a name: who asks twice gets two, or a clash. So what is done about one room's rule is
-// done one after another, whichever server does it, also while LiveKit is waited for. A row lock cannot be held that long, and
-// neither can a lock that belongs to a connection of the database, of which SQLite has one; a lock in Redis would have to be
-// compared with what the database says all the same. Hence a lease: a mark in the room's row that others respect until it is
-// taken off, or has lasted so long that whoever set it must have died.
+// LiveKit has no way to make one rule of a name: who asks twice gets two, or a clash. So what is done about one room's rule
+// is done one after another, whichever server does it, also while LiveKit is waited for. A row lock cannot be held that
+// long, and neither can a lock that belongs to a connection of the database, of which SQLite has one; a lock in Redis would
+// have to be compared with what the database says all the same. Hence a lease: a mark in the room's row that others respect
+// until it is taken off, or has lasted so long that whoever set it must have died.
 //
 // A lease proves nothing about what was asked of LiveKit before its holder died. Therefore the row says "doubtful" from the
 // moment in which it is taken until the holder writes down what LiveKit was told, which they can only do while the lease is

@@ -47,13 +47,11 @@ func (s *Service) OpenDialIn(ctx context.Context, req *usherv1.OpenDialInRequest
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.open(ctx, id)
+	done, err := s.open(ctx, id, s.requireLive)
 	if err != nil {
 		return nil, err
 	}
-	if done.created || done.changed {
-		s.Log.InfoContext(ctx, "dial-in opened", "room", id, "rule", done.ruleID, "created", done.created)
-	}
+	s.logOutcome(ctx, id, done)
 	return &usherv1.OpenDialInResponse{DispatchRuleId: done.ruleID, Created: done.created}, nil
 }
 
@@ -67,9 +65,7 @@ func (s *Service) CloseDialIn(ctx context.Context, req *usherv1.CloseDialInReque
 	if err != nil {
 		return nil, err
 	}
-	if done.deleted > 0 {
-		s.Log.InfoContext(ctx, "dial-in closed", "room", id, "deleted", done.deleted)
-	}
+	s.logOutcome(ctx, id, done)
 	return &usherv1.CloseDialInResponse{DeletedCount: int32(done.deleted)}, nil //nolint:gosec // far below the limit
 }
 
@@ -92,16 +88,42 @@ func (s *Service) ListDispatchRules(
 
 // ReconcileDialIn implements [usherv1connect.TelephonyServiceHandler].
 func (s *Service) ReconcileDialIn(
-	ctx context.Context, _ *usherv1.ReconcileDialInRequest,
+	ctx context.Context, req *usherv1.ReconcileDialInRequest,
 ) (*usherv1.ReconcileDialInResponse, error) {
+	if req.GetRoomId() != "" {
+		return s.reconcileRoom(ctx, req.GetRoomId())
+	}
 	done, err := s.reconcile(ctx)
 	if err != nil {
 		return nil, err
 	}
-	//nolint:gosec // far below the limit
-	return &usherv1.ReconcileDialInResponse{
-		CreatedCount: int32(done.created), DeletedCount: int32(done.deleted), RepairedCount: int32(done.repaired),
-	}, nil
+	return done.response(), nil
+}
+
+// reconcileRoom is [Service.ReconcileDialIn] of one room.
+func (s *Service) reconcileRoom(ctx context.Context, room string) (*usherv1.ReconcileDialInResponse, error) {
+	id, err := parseRoomID(room)
+	if err != nil {
+		return nil, err
+	}
+	did, err := s.settle(ctx, id)
+	s.logOutcome(ctx, id, did)
+	if err != nil {
+		return nil, err
+	}
+	var done totals
+	done.add(did)
+	return done.response(), nil
+}
+
+// logOutcome logs how a room is dialled now, if that changed.
+func (s *Service) logOutcome(ctx context.Context, id uuid.UUID, done outcome) {
+	switch {
+	case done.ruleID != "" && (done.created || done.changed):
+		s.Log.InfoContext(ctx, "dial-in opened", "room", id, "rule", done.ruleID, "created", done.created)
+	case done.ruleID == "" && done.deleted > 0:
+		s.Log.InfoContext(ctx, "dial-in closed", "room", id, "deleted", done.deleted)
+	}
 }
 
 // ListTrunks implements [usherv1connect.TelephonyServiceHandler].

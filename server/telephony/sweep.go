@@ -165,6 +165,24 @@ func (x *situation) fits() bool {
 // totals count the repairs of a sweep.
 type totals struct{ created, deleted, repaired int }
 
+// add counts what was done about one room.
+func (t *totals) add(did outcome) {
+	t.deleted += did.deleted
+	switch {
+	case did.created:
+		t.created++
+	case did.changed:
+		t.repaired++
+	}
+}
+
+func (t *totals) response() *usherv1.ReconcileDialInResponse {
+	//nolint:gosec // far below the limit
+	return &usherv1.ReconcileDialInResponse{
+		CreatedCount: int32(t.created), DeletedCount: int32(t.deleted), RepairedCount: int32(t.repaired),
+	}
+}
+
 // Sweep compares meetings, rules and rooms, and repairs what does not fit. It is for a job every 30 s; running it twice at
 // once is harmless.
 func (s *Service) Sweep(ctx context.Context) error {
@@ -225,12 +243,6 @@ func (s *Service) repair(ctx context.Context, x *situation, done *totals) error 
 		return err
 	}
 	did, err := s.settle(ctx, x.room)
-	done.deleted += did.deleted
-	switch {
-	case did.created:
-		done.created++
-	case did.changed:
-		done.repaired++
-	}
+	done.add(did)
 	return err
 }

@@ -21,8 +21,8 @@ const (
 	sweepTimeout, askTimeout = 10 * time.Second, 2 * time.Second
 	// atOnce is how many rooms are looked at at the same time.
 	atOnce = 16
-	// turnLease is of the replica that looks after a room, and aloneLease begins when callers are alone: what is left of it says
-	// since when.
+	// turnLease is of the replica that looks after a room, and aloneLease begins when callers are alone: what is left of it
+	// says since when.
 	turnLease, aloneLease = "turn", "alone"
 	// aloneLife is how long it is known since when callers are alone, should nobody look any more.
 	aloneLife = time.Hour
@@ -119,8 +119,8 @@ func (w *sweeper) release(room uuid.UUID) {
 func (w *sweeper) visit(ctx context.Context, room uuid.UUID) {
 	bounded, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	// A little less than the period, so that the replica whose turn it is finds it free again. Without Redis all replicas look,
-	// which costs no more than calls.
+	// A little less than the period, so that the replica whose turn it is finds it free again. Without Redis all replicas
+	// look, which costs no more than calls.
 	if taken, _, err := w.Leases.Take(bounded, room, turnLease, w.Timing.Sweep*3/4); err == nil && !taken {
 		return
 	}

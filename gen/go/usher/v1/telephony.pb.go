@@ -867,7 +867,9 @@ func (x *ListDispatchRulesResponse) GetNextPageToken() string {
 
 // ReconcileDialInRequest is the input of TelephonyService.ReconcileDialIn.
 type ReconcileDialInRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Room id, a UUID. Empty: all rooms.
+	RoomId        string `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +902,13 @@ func (x *ReconcileDialInRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReconcileDialInRequest.ProtoReflect.Descriptor instead.
 func (*ReconcileDialInRequest) Descriptor() ([]byte, []int) {
 	return file_usher_v1_telephony_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReconcileDialInRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
 }
 
 // ReconcileDialInResponse is the output of TelephonyService.ReconcileDialIn.
@@ -1101,8 +1110,9 @@ const file_usher_v1_telephony_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tpageToken\"q\n" +
 	"\x19ListDispatchRulesResponse\x12,\n" +
 	"\x05rules\x18\x01 \x03(\v2\x16.usher.v1.DispatchRuleR\x05rules\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x18\n" +
-	"\x16ReconcileDialInRequest\"\x8a\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\">\n" +
+	"\x16ReconcileDialInRequest\x12$\n" +
+	"\aroom_id\x18\x01 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06roomId\"\x8a\x01\n" +
 	"\x17ReconcileDialInResponse\x12#\n" +
 	"\rcreated_count\x18\x01 \x01(\x05R\fcreatedCount\x12#\n" +
 	"\rdeleted_count\x18\x02 \x01(\x05R\fdeletedCount\x12%\n" +

@@ -97,9 +97,15 @@ type TelephonyServiceClient interface {
 	// ReconcileDialIn does at once what a sweep does every 30 s: it compares meetings, rules and rooms, and repairs what does
 	// not fit.
 	//
+	// With room_id it brings one room up to date and asks nothing about the others: the room has its rule exactly while
+	// somebody who came by browser is in its meeting and its phone policy allows it. What Usher did about the room before is
+	// taken for so; only a reconciliation of all rooms finds what others did. A room that is gone, cannot be reached by phone
+	// or has no meeting succeeds, and has no rule afterwards.
+	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
-	// Fails with LIVEKIT_UNAVAILABLE (what could be repaired was).
+	// Fails with LIVEKIT_UNAVAILABLE (what could be repaired was). With room_id also with PIN_SPACE_EXHAUSTED, and with
+	// CONFLICT (the room is being changed, or people come and go faster than it opens and closes: repeat).
 	ReconcileDialIn(context.Context, *v1.ReconcileDialInRequest) (*v1.ReconcileDialInResponse, error)
 	// ListTrunks lists the trunks over which rooms can be reached.
 	//
@@ -280,9 +286,15 @@ type TelephonyServiceHandler interface {
 	// ReconcileDialIn does at once what a sweep does every 30 s: it compares meetings, rules and rooms, and repairs what does
 	// not fit.
 	//
+	// With room_id it brings one room up to date and asks nothing about the others: the room has its rule exactly while
+	// somebody who came by browser is in its meeting and its phone policy allows it. What Usher did about the room before is
+	// taken for so; only a reconciliation of all rooms finds what others did. A room that is gone, cannot be reached by phone
+	// or has no meeting succeeds, and has no rule afterwards.
+	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
-	// Fails with LIVEKIT_UNAVAILABLE (what could be repaired was).
+	// Fails with LIVEKIT_UNAVAILABLE (what could be repaired was). With room_id also with PIN_SPACE_EXHAUSTED, and with
+	// CONFLICT (the room is being changed, or people come and go faster than it opens and closes: repeat).
 	ReconcileDialIn(context.Context, *v1.ReconcileDialInRequest) (*v1.ReconcileDialInResponse, error)
 	// ListTrunks lists the trunks over which rooms can be reached.
 	//

@@ -1,0 +1,95 @@
+package telephony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/fault"
+)
+
+// maxTurns bounds how often one call follows people who come and go.
+const maxTurns = 5
+
+// errRestless is a meeting that was another one at every look.
+var errRestless = fault.ErrConflict.Saying(
+	"people come to the meeting and leave faster than the room opens and closes: repeat the call")
+
+// Settle makes the rule of a room what it should be now: for other parts of the server that changed the room.
+func (s *Service) Settle(ctx context.Context, id uuid.UUID) error {
+	_, err := s.settle(ctx, id)
+	return err
+}
+
+// settle makes the rule of a room what it should be now, whatever that is. Whoever acts looks again afterwards: another
+// server may have acted in between on what it saw, and the last one to act must have seen what is so.
+func (s *Service) settle(ctx context.Context, id uuid.UUID) (done outcome, err error) {
+	want, err := s.expect(ctx, id)
+	if err != nil {
+		return done, err
+	}
+	for range maxTurns {
+		did, err := s.follow(ctx, id, want)
+		done.add(did)
+		if err != nil || !did.acted {
+			return done, err
+		}
+		again, err := s.expect(ctx, id)
+		if err != nil || again.open == want.open {
+			return done, err
+		}
+		want = again
+	}
+	return done, errRestless
+}
+
+// expectation is what should be so about a room.
+type expectation struct {
+	// open rooms have a rule.
+	open bool
+	// gone is true for a room that was deleted.
+	gone bool
+}
+
+// expect works out whether a room should have a rule. It draws no PIN.
+func (s *Service) expect(ctx context.Context, id uuid.UUID) (expectation, error) {
+	if len(s.Trunks.inUse(ctx)) == 0 {
+		return expectation{}, nil
+	}
+	r, err := s.DB.Read.Room.Get(ctx, id)
+	switch {
+	case ent.IsNotFound(err):
+		return expectation{gone: true}, nil
+	case err != nil:
+		return expectation{}, fmt.Errorf("find room: %w", err)
+	case !allowed(r):
+		return expectation{}, nil
+	}
+	open, err := s.isLive(ctx, id)
+	if err != nil {
+		return expectation{}, fault.ErrLiveKit.Because(err)
+	}
+	return expectation{open: open}, nil
+}
+
+// follow opens or closes a room.
+func (s *Service) follow(ctx context.Context, id uuid.UUID, want expectation) (outcome, error) {
+	gone := want.gone
+	if want.open {
+		// The caller has looked who is in the meeting, and looks again.
+		done, err := s.open(ctx, id, func(context.Context, uuid.UUID) error { return nil })
+		gone = errors.Is(err, auth.ErrRoomNotFound)
+		if !gone && !errors.Is(err, ErrDisabled) {
+			return done, err
+		}
+	}
+	done, err := s.close(ctx, id)
+	if gone && err == nil {
+		err = s.deleteRow(ctx, id)
+	}
+	return done, err
+}
