@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
+	"github.com/usher-meet/usher/server/api/itemlimits"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/recordings"
@@ -80,7 +81,7 @@ func (b *base) rpc(s *services, observed *observer) http.Handler {
 		connect.WithInterceptors(
 			observed, fault.Interceptor{Log: b.log}), recovered(b.log), connect.WithInterceptors(
 			auth.MissCounter{Limiter: b.limiter, NotFound: b.config.Limits.NotFound},
-			deadline(b.config.RequestTimeout), validate.NewInterceptor(), smallStack{}))
+			deadline(b.config.RequestTimeout), itemlimits.Interceptor{}, validate.NewInterceptor(), smallStack{}))
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(s.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(s.lobby, options...))

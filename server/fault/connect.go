@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
 	"connectrpc.com/connect"
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -119,27 +120,21 @@ func explain(ce *connect.Error) *connect.Error {
 	if ce.Code() != connect.CodeInvalidArgument {
 		return ce
 	}
-	info := ErrInvalid
-	for _, d := range ce.Details() {
-		v, err := d.Value()
-		if err != nil {
-			continue
-		}
-		if violations, ok := v.(*validate.Violations); ok && len(violations.GetViolations()) > 0 {
-			info = info.With("field", fieldName(violations.GetViolations()[0].GetField()))
-		}
+	if found, ok := errors.AsType[*protovalidate.ValidationError](ce.Unwrap()); ok {
+		return refuseInvalid(found)
 	}
-	addDetail(ce, info.info())
+	addDetail(ce, ErrInvalid.info())
 	return ce
 }
 
 func (e *Error) connect() *connect.Error {
-	ce := connect.NewError(e.Code, errors.New(e.Message))
+	text := cut(e.Message)
+	ce := connect.NewError(e.Code, errors.New(text))
 	addDetail(ce, e.info())
 	if e.field != "" {
 		// The same detail as that of request validation: clients have one way to show field errors.
 		addDetail(ce, &validate.Violations{Violations: []*validate.Violation{{
-			Field: fieldPath(e.field), RuleId: proto.String(Domain), Message: proto.String(e.Message),
+			Field: fieldPath(e.field), RuleId: proto.String(Domain), Message: proto.String(text),
 		}}})
 	}
 	if e.RetryAfter > 0 {
@@ -150,7 +145,11 @@ func (e *Error) connect() *connect.Error {
 }
 
 func (e *Error) info() *errdetails.ErrorInfo {
-	return &errdetails.ErrorInfo{Domain: Domain, Reason: e.Name(), Metadata: e.Meta}
+	meta := make(map[string]string, len(e.Meta))
+	for name, value := range e.Meta {
+		meta[name] = cut(value)
+	}
+	return &errdetails.ErrorInfo{Domain: Domain, Reason: e.Name(), Metadata: meta}
 }
 
 // addDetail adds a detail. Only text that is not UTF-8 keeps it from being added, and then the code and message must do.

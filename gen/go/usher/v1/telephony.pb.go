@@ -1062,12 +1062,12 @@ var File_usher_v1_telephony_proto protoreflect.FileDescriptor
 
 const file_usher_v1_telephony_proto_rawDesc = "" +
 	"\n" +
-	"\x18usher/v1/telephony.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\"w\n" +
+	"\x18usher/v1/telephony.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\"\x82\x01\n" +
 	"\x06DialIn\x12\x15\n" +
 	"\x03pin\x18\x01 \x01(\tB\x03\x80\x01\x01R\x03pin\x12$\n" +
 	"\vpin_display\x18\x02 \x01(\tB\x03\x80\x01\x01R\n" +
-	"pinDisplay\x120\n" +
-	"\anumbers\x18\x03 \x03(\v2\x16.usher.v1.DialInNumberR\anumbers\"V\n" +
+	"pinDisplay\x12;\n" +
+	"\anumbers\x18\x03 \x03(\v2\x16.usher.v1.DialInNumberB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\anumbers\"V\n" +
 	"\fDialInNumber\x12\x12\n" +
 	"\x04e164\x18\x01 \x01(\tR\x04e164\x12\x18\n" +
 	"\adisplay\x18\x02 \x01(\tR\adisplay\x12\x18\n" +

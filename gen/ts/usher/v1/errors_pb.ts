@@ -38,7 +38,8 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT. The request is malformed: a field breaks a rule of this contract, JSON names an unknown field or
-   * enum value, or the bytes cannot be decoded. Field errors also carry buf.validate.Violations.
+   * enum value, or the bytes cannot be decoded. Field errors also carry buf.validate.Violations: at most 20, and no more than
+   * fit into a refusal of 8 kB. Of a list, map or field mask with too many items only that is told.
    *
    * Metadata: "field" when one field is to blame.
    *
