@@ -89,6 +89,10 @@ func onlyExpired(err error) bool {
 
 // checkAccessToken refuses other tokens of the same provider, and those that not everybody may carry.
 func (p *Provider) checkAccessToken(t *jwt.Token, c *accessClaims) error {
+	if _, ok := t.Header["crit"]; ok {
+		// RFC 7515, section 4.1.11: what a header calls critical must be understood, and nothing that can be is used here.
+		return errors.New("the token has critical headers that are not known here")
+	}
 	form, _ := t.Header["typ"].(string)
 	switch form = strings.TrimPrefix(strings.ToLower(form), "application/"); {
 	case form != "" && form != "jwt" && form != "at+jwt":

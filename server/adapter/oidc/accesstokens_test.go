@@ -68,6 +68,7 @@ func TestVerify(t *testing.T) {
 		{"an ID token of Keycloak", rs(jwt.MapClaims{"typ": "ID"}), auth.ErrUnauthenticated},
 		{"a refresh token of Keycloak", rs(jwt.MapClaims{"typ": "Refresh"}), auth.ErrUnauthenticated},
 		{"a logout token", rs(nil, "typ", "logout+jwt"), auth.ErrUnauthenticated},
+		{"with critical headers", rs(nil, "crit", "test-extension"), auth.ErrUnauthenticated},
 		{"bound to a key", rs(jwt.MapClaims{"cnf": map[string]any{"jkt": "test"}}), auth.ErrUnauthenticated},
 		{"alg none", i.sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "rsa", with(nil)), auth.ErrUnauthenticated},
 		{"HS256 with the public key", i.sign(jwt.SigningMethodHS256, public, "rsa", with(nil)), auth.ErrUnauthenticated},
