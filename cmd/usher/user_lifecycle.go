@@ -60,8 +60,8 @@ type userDeactivateCommand struct {
 
 // Help adds examples.
 func (userDeactivateCommand) Help() string {
-	return `The person is signed out, removed from meetings, and refused everywhere until usher user reactivate. What the account
-owns stays.
+	return `The person is signed out, removed from meetings, and refused everywhere until usher user reactivate. API tokens are
+revoked for good. What the account owns stays.
 
 Examples:
   usher user deactivate ada@example.org`

@@ -46,11 +46,14 @@ func (Invitation) Fields() []ent.Field {
 		// the link has ended.
 		field.Bytes("token_hash").MaxLen(32).Unique(),
 		field.Bytes("token_sealed").MaxLen(200).Optional().Nillable(),
-		// The participant identity of whoever comes without waiting: one at a time.
-		field.String("identity").MaxLen(200).Immutable(),
+		// The participant identity of whoever came without waiting last, or will: one at a time. It says whose account that
+		// is, so another account that comes with the link gets another identity.
+		field.String("identity").MaxLen(200),
 		field.Int32("admissions").Default(0),
 		field.Time("send_time").Optional().Nillable(),
 		field.Time("expire_time"),
+		// When it was revoked. Null otherwise, and of what was revoked before this was written down.
+		field.Time("revoke_time").Optional().Nillable(),
 		createTimeField(),
 		field.Time("update_time").Default(Now).UpdateDefault(Now),
 	}

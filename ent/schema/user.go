@@ -36,6 +36,8 @@ func (User) Fields() []ent.Field {
 			Optional(),
 		// An inactive user is refused everywhere.
 		field.Bool("active").Default(true),
+		// When they were last deactivated. What was issued before it stays refused after they became active again.
+		field.Time("deactivate_time").Optional().Nillable(),
 		createTimeField(),
 		field.Time("update_time").Default(Now).UpdateDefault(Now),
 	}

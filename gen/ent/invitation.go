@@ -64,6 +64,8 @@ type Invitation struct {
 	SendTime *time.Time `json:"send_time,omitempty"`
 	// ExpireTime holds the value of the "expire_time" field.
 	ExpireTime time.Time `json:"expire_time,omitempty"`
+	// RevokeTime holds the value of the "revoke_time" field.
+	RevokeTime *time.Time `json:"revoke_time,omitempty"`
 	// CreateTime holds the value of the "create_time" field.
 	CreateTime time.Time `json:"create_time,omitempty"`
 	// UpdateTime holds the value of the "update_time" field.
@@ -120,7 +122,7 @@ func (*Invitation) scanValues(columns []string) ([]any, error) {
 			values[i] = new(sql.NullInt64)
 		case invitation.FieldRoomName, invitation.FieldAddress, invitation.FieldOpenKey, invitation.FieldLanguage, invitation.FieldInviterLanguage, invitation.FieldMessage, invitation.FieldTimezone, invitation.FieldRecurrence, invitation.FieldIdentity:
 			values[i] = new(sql.NullString)
-		case invitation.FieldStartTime, invitation.FieldEndTime, invitation.FieldSendTime, invitation.FieldExpireTime, invitation.FieldCreateTime, invitation.FieldUpdateTime:
+		case invitation.FieldStartTime, invitation.FieldEndTime, invitation.FieldSendTime, invitation.FieldExpireTime, invitation.FieldRevokeTime, invitation.FieldCreateTime, invitation.FieldUpdateTime:
 			values[i] = new(sql.NullTime)
 		case invitation.FieldID, invitation.FieldRoomID:
 			values[i] = new(uuid.UUID)
@@ -282,6 +284,13 @@ func (_m *Invitation) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.ExpireTime = value.Time
 			}
+		case invitation.FieldRevokeTime:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field revoke_time", values[i])
+			} else if value.Valid {
+				_m.RevokeTime = new(time.Time)
+				*_m.RevokeTime = value.Time
+			}
 		case invitation.FieldCreateTime:
 			if value, ok := values[i].(*sql.NullTime); !ok {
 				return fmt.Errorf("unexpected type %T for field create_time", values[i])
@@ -413,6 +422,11 @@ func (_m *Invitation) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("expire_time=")
 	builder.WriteString(_m.ExpireTime.Format(time.ANSIC))
+	builder.WriteString(", ")
+	if v := _m.RevokeTime; v != nil {
+		builder.WriteString("revoke_time=")
+		builder.WriteString(v.Format(time.ANSIC))
+	}
 	builder.WriteString(", ")
 	builder.WriteString("create_time=")
 	builder.WriteString(_m.CreateTime.Format(time.ANSIC))

@@ -271,6 +271,20 @@ func (_c *InvitationCreate) SetExpireTime(v time.Time) *InvitationCreate {
 	return _c
 }
 
+// SetRevokeTime sets the "revoke_time" field.
+func (_c *InvitationCreate) SetRevokeTime(v time.Time) *InvitationCreate {
+	_c.mutation.SetRevokeTime(v)
+	return _c
+}
+
+// SetNillableRevokeTime sets the "revoke_time" field if the given value is not nil.
+func (_c *InvitationCreate) SetNillableRevokeTime(v *time.Time) *InvitationCreate {
+	if v != nil {
+		_c.SetRevokeTime(*v)
+	}
+	return _c
+}
+
 // SetCreateTime sets the "create_time" field.
 func (_c *InvitationCreate) SetCreateTime(v time.Time) *InvitationCreate {
 	_c.mutation.SetCreateTime(v)
@@ -649,6 +663,10 @@ func (_c *InvitationCreate) createSpec() (*Invitation, *sqlgraph.CreateSpec) {
 		_spec.SetField(invitation.FieldExpireTime, field.TypeTime, value)
 		_node.ExpireTime = value
 	}
+	if value, ok := _c.mutation.RevokeTime(); ok {
+		_spec.SetField(invitation.FieldRevokeTime, field.TypeTime, value)
+		_node.RevokeTime = &value
+	}
 	if value, ok := _c.mutation.CreateTime(); ok {
 		_spec.SetField(invitation.FieldCreateTime, field.TypeTime, value)
 		_node.CreateTime = value
@@ -994,6 +1012,18 @@ func (u *InvitationUpsert) ClearTokenSealed() *InvitationUpsert {
 	return u
 }
 
+// SetIdentity sets the "identity" field.
+func (u *InvitationUpsert) SetIdentity(v string) *InvitationUpsert {
+	u.Set(invitation.FieldIdentity, v)
+	return u
+}
+
+// UpdateIdentity sets the "identity" field to the value that was provided on create.
+func (u *InvitationUpsert) UpdateIdentity() *InvitationUpsert {
+	u.SetExcluded(invitation.FieldIdentity)
+	return u
+}
+
 // SetAdmissions sets the "admissions" field.
 func (u *InvitationUpsert) SetAdmissions(v int32) *InvitationUpsert {
 	u.Set(invitation.FieldAdmissions, v)
@@ -1042,6 +1072,24 @@ func (u *InvitationUpsert) UpdateExpireTime() *InvitationUpsert {
 	return u
 }
 
+// SetRevokeTime sets the "revoke_time" field.
+func (u *InvitationUpsert) SetRevokeTime(v time.Time) *InvitationUpsert {
+	u.Set(invitation.FieldRevokeTime, v)
+	return u
+}
+
+// UpdateRevokeTime sets the "revoke_time" field to the value that was provided on create.
+func (u *InvitationUpsert) UpdateRevokeTime() *InvitationUpsert {
+	u.SetExcluded(invitation.FieldRevokeTime)
+	return u
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (u *InvitationUpsert) ClearRevokeTime() *InvitationUpsert {
+	u.SetNull(invitation.FieldRevokeTime)
+	return u
+}
+
 // SetUpdateTime sets the "update_time" field.
 func (u *InvitationUpsert) SetUpdateTime(v time.Time) *InvitationUpsert {
 	u.Set(invitation.FieldUpdateTime, v)
@@ -1073,9 +1121,6 @@ func (u *InvitationUpsertOne) UpdateNewValues() *InvitationUpsertOne {
 		}
 		if _, exists := u.create.mutation.RoomID(); exists {
 			s.SetIgnore(invitation.FieldRoomID)
-		}
-		if _, exists := u.create.mutation.Identity(); exists {
-			s.SetIgnore(invitation.FieldIdentity)
 		}
 		if _, exists := u.create.mutation.CreateTime(); exists {
 			s.SetIgnore(invitation.FieldCreateTime)
@@ -1405,6 +1450,20 @@ func (u *InvitationUpsertOne) ClearTokenSealed() *InvitationUpsertOne {
 	})
 }
 
+// SetIdentity sets the "identity" field.
+func (u *InvitationUpsertOne) SetIdentity(v string) *InvitationUpsertOne {
+	return u.Update(func(s *InvitationUpsert) {
+		s.SetIdentity(v)
+	})
+}
+
+// UpdateIdentity sets the "identity" field to the value that was provided on create.
+func (u *InvitationUpsertOne) UpdateIdentity() *InvitationUpsertOne {
+	return u.Update(func(s *InvitationUpsert) {
+		s.UpdateIdentity()
+	})
+}
+
 // SetAdmissions sets the "admissions" field.
 func (u *InvitationUpsertOne) SetAdmissions(v int32) *InvitationUpsertOne {
 	return u.Update(func(s *InvitationUpsert) {
@@ -1458,6 +1517,27 @@ func (u *InvitationUpsertOne) SetExpireTime(v time.Time) *InvitationUpsertOne {
 func (u *InvitationUpsertOne) UpdateExpireTime() *InvitationUpsertOne {
 	return u.Update(func(s *InvitationUpsert) {
 		s.UpdateExpireTime()
+	})
+}
+
+// SetRevokeTime sets the "revoke_time" field.
+func (u *InvitationUpsertOne) SetRevokeTime(v time.Time) *InvitationUpsertOne {
+	return u.Update(func(s *InvitationUpsert) {
+		s.SetRevokeTime(v)
+	})
+}
+
+// UpdateRevokeTime sets the "revoke_time" field to the value that was provided on create.
+func (u *InvitationUpsertOne) UpdateRevokeTime() *InvitationUpsertOne {
+	return u.Update(func(s *InvitationUpsert) {
+		s.UpdateRevokeTime()
+	})
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (u *InvitationUpsertOne) ClearRevokeTime() *InvitationUpsertOne {
+	return u.Update(func(s *InvitationUpsert) {
+		s.ClearRevokeTime()
 	})
 }
 
@@ -1660,9 +1740,6 @@ func (u *InvitationUpsertBulk) UpdateNewValues() *InvitationUpsertBulk {
 			}
 			if _, exists := b.mutation.RoomID(); exists {
 				s.SetIgnore(invitation.FieldRoomID)
-			}
-			if _, exists := b.mutation.Identity(); exists {
-				s.SetIgnore(invitation.FieldIdentity)
 			}
 			if _, exists := b.mutation.CreateTime(); exists {
 				s.SetIgnore(invitation.FieldCreateTime)
@@ -1993,6 +2070,20 @@ func (u *InvitationUpsertBulk) ClearTokenSealed() *InvitationUpsertBulk {
 	})
 }
 
+// SetIdentity sets the "identity" field.
+func (u *InvitationUpsertBulk) SetIdentity(v string) *InvitationUpsertBulk {
+	return u.Update(func(s *InvitationUpsert) {
+		s.SetIdentity(v)
+	})
+}
+
+// UpdateIdentity sets the "identity" field to the value that was provided on create.
+func (u *InvitationUpsertBulk) UpdateIdentity() *InvitationUpsertBulk {
+	return u.Update(func(s *InvitationUpsert) {
+		s.UpdateIdentity()
+	})
+}
+
 // SetAdmissions sets the "admissions" field.
 func (u *InvitationUpsertBulk) SetAdmissions(v int32) *InvitationUpsertBulk {
 	return u.Update(func(s *InvitationUpsert) {
@@ -2046,6 +2137,27 @@ func (u *InvitationUpsertBulk) SetExpireTime(v time.Time) *InvitationUpsertBulk 
 func (u *InvitationUpsertBulk) UpdateExpireTime() *InvitationUpsertBulk {
 	return u.Update(func(s *InvitationUpsert) {
 		s.UpdateExpireTime()
+	})
+}
+
+// SetRevokeTime sets the "revoke_time" field.
+func (u *InvitationUpsertBulk) SetRevokeTime(v time.Time) *InvitationUpsertBulk {
+	return u.Update(func(s *InvitationUpsert) {
+		s.SetRevokeTime(v)
+	})
+}
+
+// UpdateRevokeTime sets the "revoke_time" field to the value that was provided on create.
+func (u *InvitationUpsertBulk) UpdateRevokeTime() *InvitationUpsertBulk {
+	return u.Update(func(s *InvitationUpsert) {
+		s.UpdateRevokeTime()
+	})
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (u *InvitationUpsertBulk) ClearRevokeTime() *InvitationUpsertBulk {
+	return u.Update(func(s *InvitationUpsert) {
+		s.ClearRevokeTime()
 	})
 }
 

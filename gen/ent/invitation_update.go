@@ -306,6 +306,20 @@ func (_u *InvitationUpdate) ClearTokenSealed() *InvitationUpdate {
 	return _u
 }
 
+// SetIdentity sets the "identity" field.
+func (_u *InvitationUpdate) SetIdentity(v string) *InvitationUpdate {
+	_u.mutation.SetIdentity(v)
+	return _u
+}
+
+// SetNillableIdentity sets the "identity" field if the given value is not nil.
+func (_u *InvitationUpdate) SetNillableIdentity(v *string) *InvitationUpdate {
+	if v != nil {
+		_u.SetIdentity(*v)
+	}
+	return _u
+}
+
 // SetAdmissions sets the "admissions" field.
 func (_u *InvitationUpdate) SetAdmissions(v int32) *InvitationUpdate {
 	_u.mutation.ResetAdmissions()
@@ -358,6 +372,26 @@ func (_u *InvitationUpdate) SetNillableExpireTime(v *time.Time) *InvitationUpdat
 	if v != nil {
 		_u.SetExpireTime(*v)
 	}
+	return _u
+}
+
+// SetRevokeTime sets the "revoke_time" field.
+func (_u *InvitationUpdate) SetRevokeTime(v time.Time) *InvitationUpdate {
+	_u.mutation.SetRevokeTime(v)
+	return _u
+}
+
+// SetNillableRevokeTime sets the "revoke_time" field if the given value is not nil.
+func (_u *InvitationUpdate) SetNillableRevokeTime(v *time.Time) *InvitationUpdate {
+	if v != nil {
+		_u.SetRevokeTime(*v)
+	}
+	return _u
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (_u *InvitationUpdate) ClearRevokeTime() *InvitationUpdate {
+	_u.mutation.ClearRevokeTime()
 	return _u
 }
 
@@ -507,6 +541,11 @@ func (_u *InvitationUpdate) check() error {
 			return &ValidationError{Name: "token_sealed", err: fmt.Errorf(`ent: validator failed for field "Invitation.token_sealed": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.Identity(); ok {
+		if err := invitation.IdentityValidator(v); err != nil {
+			return &ValidationError{Name: "identity", err: fmt.Errorf(`ent: validator failed for field "Invitation.identity": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -597,6 +636,9 @@ func (_u *InvitationUpdate) sqlSave(ctx context.Context) (_node int, err error) 
 	if _u.mutation.TokenSealedCleared() {
 		_spec.ClearField(invitation.FieldTokenSealed, field.TypeBytes)
 	}
+	if value, ok := _u.mutation.Identity(); ok {
+		_spec.SetField(invitation.FieldIdentity, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.Admissions(); ok {
 		_spec.SetField(invitation.FieldAdmissions, field.TypeInt32, value)
 	}
@@ -611,6 +653,12 @@ func (_u *InvitationUpdate) sqlSave(ctx context.Context) (_node int, err error) 
 	}
 	if value, ok := _u.mutation.ExpireTime(); ok {
 		_spec.SetField(invitation.FieldExpireTime, field.TypeTime, value)
+	}
+	if value, ok := _u.mutation.RevokeTime(); ok {
+		_spec.SetField(invitation.FieldRevokeTime, field.TypeTime, value)
+	}
+	if _u.mutation.RevokeTimeCleared() {
+		_spec.ClearField(invitation.FieldRevokeTime, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdateTime(); ok {
 		_spec.SetField(invitation.FieldUpdateTime, field.TypeTime, value)
@@ -984,6 +1032,20 @@ func (_u *InvitationUpdateOne) ClearTokenSealed() *InvitationUpdateOne {
 	return _u
 }
 
+// SetIdentity sets the "identity" field.
+func (_u *InvitationUpdateOne) SetIdentity(v string) *InvitationUpdateOne {
+	_u.mutation.SetIdentity(v)
+	return _u
+}
+
+// SetNillableIdentity sets the "identity" field if the given value is not nil.
+func (_u *InvitationUpdateOne) SetNillableIdentity(v *string) *InvitationUpdateOne {
+	if v != nil {
+		_u.SetIdentity(*v)
+	}
+	return _u
+}
+
 // SetAdmissions sets the "admissions" field.
 func (_u *InvitationUpdateOne) SetAdmissions(v int32) *InvitationUpdateOne {
 	_u.mutation.ResetAdmissions()
@@ -1036,6 +1098,26 @@ func (_u *InvitationUpdateOne) SetNillableExpireTime(v *time.Time) *InvitationUp
 	if v != nil {
 		_u.SetExpireTime(*v)
 	}
+	return _u
+}
+
+// SetRevokeTime sets the "revoke_time" field.
+func (_u *InvitationUpdateOne) SetRevokeTime(v time.Time) *InvitationUpdateOne {
+	_u.mutation.SetRevokeTime(v)
+	return _u
+}
+
+// SetNillableRevokeTime sets the "revoke_time" field if the given value is not nil.
+func (_u *InvitationUpdateOne) SetNillableRevokeTime(v *time.Time) *InvitationUpdateOne {
+	if v != nil {
+		_u.SetRevokeTime(*v)
+	}
+	return _u
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (_u *InvitationUpdateOne) ClearRevokeTime() *InvitationUpdateOne {
+	_u.mutation.ClearRevokeTime()
 	return _u
 }
 
@@ -1198,6 +1280,11 @@ func (_u *InvitationUpdateOne) check() error {
 			return &ValidationError{Name: "token_sealed", err: fmt.Errorf(`ent: validator failed for field "Invitation.token_sealed": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.Identity(); ok {
+		if err := invitation.IdentityValidator(v); err != nil {
+			return &ValidationError{Name: "identity", err: fmt.Errorf(`ent: validator failed for field "Invitation.identity": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -1305,6 +1392,9 @@ func (_u *InvitationUpdateOne) sqlSave(ctx context.Context) (_node *Invitation, 
 	if _u.mutation.TokenSealedCleared() {
 		_spec.ClearField(invitation.FieldTokenSealed, field.TypeBytes)
 	}
+	if value, ok := _u.mutation.Identity(); ok {
+		_spec.SetField(invitation.FieldIdentity, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.Admissions(); ok {
 		_spec.SetField(invitation.FieldAdmissions, field.TypeInt32, value)
 	}
@@ -1319,6 +1409,12 @@ func (_u *InvitationUpdateOne) sqlSave(ctx context.Context) (_node *Invitation, 
 	}
 	if value, ok := _u.mutation.ExpireTime(); ok {
 		_spec.SetField(invitation.FieldExpireTime, field.TypeTime, value)
+	}
+	if value, ok := _u.mutation.RevokeTime(); ok {
+		_spec.SetField(invitation.FieldRevokeTime, field.TypeTime, value)
+	}
+	if _u.mutation.RevokeTimeCleared() {
+		_spec.ClearField(invitation.FieldRevokeTime, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdateTime(); ok {
 		_spec.SetField(invitation.FieldUpdateTime, field.TypeTime, value)

@@ -3176,6 +3176,7 @@ type InvitationMutation struct {
 	addadmissions    *int32
 	send_time        *time.Time
 	expire_time      *time.Time
+	revoke_time      *time.Time
 	create_time      *time.Time
 	update_time      *time.Time
 	clearedFields    map[string]struct{}
@@ -4243,6 +4244,55 @@ func (m *InvitationMutation) ResetExpireTime() {
 	m.expire_time = nil
 }
 
+// SetRevokeTime sets the "revoke_time" field.
+func (m *InvitationMutation) SetRevokeTime(t time.Time) {
+	m.revoke_time = &t
+}
+
+// RevokeTime returns the value of the "revoke_time" field in the mutation.
+func (m *InvitationMutation) RevokeTime() (r time.Time, exists bool) {
+	v := m.revoke_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRevokeTime returns the old "revoke_time" field's value of the Invitation entity.
+// If the Invitation object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *InvitationMutation) OldRevokeTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRevokeTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRevokeTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRevokeTime: %w", err)
+	}
+	return oldValue.RevokeTime, nil
+}
+
+// ClearRevokeTime clears the value of the "revoke_time" field.
+func (m *InvitationMutation) ClearRevokeTime() {
+	m.revoke_time = nil
+	m.clearedFields[invitation.FieldRevokeTime] = struct{}{}
+}
+
+// RevokeTimeCleared returns if the "revoke_time" field was cleared in this mutation.
+func (m *InvitationMutation) RevokeTimeCleared() bool {
+	_, ok := m.clearedFields[invitation.FieldRevokeTime]
+	return ok
+}
+
+// ResetRevokeTime resets all changes to the "revoke_time" field.
+func (m *InvitationMutation) ResetRevokeTime() {
+	m.revoke_time = nil
+	delete(m.clearedFields, invitation.FieldRevokeTime)
+}
+
 // SetCreateTime sets the "create_time" field.
 func (m *InvitationMutation) SetCreateTime(t time.Time) {
 	m.create_time = &t
@@ -4430,7 +4480,7 @@ func (m *InvitationMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *InvitationMutation) Fields() []string {
-	fields := make([]string, 0, 24)
+	fields := make([]string, 0, 25)
 	if m.room_id != nil {
 		fields = append(fields, invitation.FieldRoomID)
 	}
@@ -4497,6 +4547,9 @@ func (m *InvitationMutation) Fields() []string {
 	if m.expire_time != nil {
 		fields = append(fields, invitation.FieldExpireTime)
 	}
+	if m.revoke_time != nil {
+		fields = append(fields, invitation.FieldRevokeTime)
+	}
 	if m.create_time != nil {
 		fields = append(fields, invitation.FieldCreateTime)
 	}
@@ -4555,6 +4608,8 @@ func (m *InvitationMutation) Field(name string) (ent.Value, bool) {
 		return m.SendTime()
 	case invitation.FieldExpireTime:
 		return m.ExpireTime()
+	case invitation.FieldRevokeTime:
+		return m.RevokeTime()
 	case invitation.FieldCreateTime:
 		return m.CreateTime()
 	case invitation.FieldUpdateTime:
@@ -4612,6 +4667,8 @@ func (m *InvitationMutation) OldField(ctx context.Context, name string) (ent.Val
 		return m.OldSendTime(ctx)
 	case invitation.FieldExpireTime:
 		return m.OldExpireTime(ctx)
+	case invitation.FieldRevokeTime:
+		return m.OldRevokeTime(ctx)
 	case invitation.FieldCreateTime:
 		return m.OldCreateTime(ctx)
 	case invitation.FieldUpdateTime:
@@ -4779,6 +4836,13 @@ func (m *InvitationMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetExpireTime(v)
 		return nil
+	case invitation.FieldRevokeTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRevokeTime(v)
+		return nil
 	case invitation.FieldCreateTime:
 		v, ok := value.(time.Time)
 		if !ok {
@@ -4892,6 +4956,9 @@ func (m *InvitationMutation) ClearedFields() []string {
 	if m.FieldCleared(invitation.FieldSendTime) {
 		fields = append(fields, invitation.FieldSendTime)
 	}
+	if m.FieldCleared(invitation.FieldRevokeTime) {
+		fields = append(fields, invitation.FieldRevokeTime)
+	}
 	return fields
 }
 
@@ -4923,6 +4990,9 @@ func (m *InvitationMutation) ClearField(name string) error {
 		return nil
 	case invitation.FieldSendTime:
 		m.ClearSendTime()
+		return nil
+	case invitation.FieldRevokeTime:
+		m.ClearRevokeTime()
 		return nil
 	}
 	return fmt.Errorf("unknown Invitation nullable field %s", name)
@@ -4997,6 +5067,9 @@ func (m *InvitationMutation) ResetField(name string) error {
 		return nil
 	case invitation.FieldExpireTime:
 		m.ResetExpireTime()
+		return nil
+	case invitation.FieldRevokeTime:
+		m.ResetRevokeTime()
 		return nil
 	case invitation.FieldCreateTime:
 		m.ResetCreateTime()
@@ -15839,6 +15912,7 @@ type UserMutation struct {
 	adddefault_access_level   *usherv1.AccessLevel
 	default_configuration     **usherv1.RoomConfiguration
 	active                    *bool
+	deactivate_time           *time.Time
 	create_time               *time.Time
 	update_time               *time.Time
 	clearedFields             map[string]struct{}
@@ -16372,6 +16446,55 @@ func (m *UserMutation) ResetActive() {
 	m.active = nil
 }
 
+// SetDeactivateTime sets the "deactivate_time" field.
+func (m *UserMutation) SetDeactivateTime(t time.Time) {
+	m.deactivate_time = &t
+}
+
+// DeactivateTime returns the value of the "deactivate_time" field in the mutation.
+func (m *UserMutation) DeactivateTime() (r time.Time, exists bool) {
+	v := m.deactivate_time
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDeactivateTime returns the old "deactivate_time" field's value of the User entity.
+// If the User object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *UserMutation) OldDeactivateTime(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDeactivateTime is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDeactivateTime requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDeactivateTime: %w", err)
+	}
+	return oldValue.DeactivateTime, nil
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (m *UserMutation) ClearDeactivateTime() {
+	m.deactivate_time = nil
+	m.clearedFields[user.FieldDeactivateTime] = struct{}{}
+}
+
+// DeactivateTimeCleared returns if the "deactivate_time" field was cleared in this mutation.
+func (m *UserMutation) DeactivateTimeCleared() bool {
+	_, ok := m.clearedFields[user.FieldDeactivateTime]
+	return ok
+}
+
+// ResetDeactivateTime resets all changes to the "deactivate_time" field.
+func (m *UserMutation) ResetDeactivateTime() {
+	m.deactivate_time = nil
+	delete(m.clearedFields, user.FieldDeactivateTime)
+}
+
 // SetCreateTime sets the "create_time" field.
 func (m *UserMutation) SetCreateTime(t time.Time) {
 	m.create_time = &t
@@ -16748,7 +16871,7 @@ func (m *UserMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *UserMutation) Fields() []string {
-	fields := make([]string, 0, 12)
+	fields := make([]string, 0, 13)
 	if m.sub != nil {
 		fields = append(fields, user.FieldSub)
 	}
@@ -16778,6 +16901,9 @@ func (m *UserMutation) Fields() []string {
 	}
 	if m.active != nil {
 		fields = append(fields, user.FieldActive)
+	}
+	if m.deactivate_time != nil {
+		fields = append(fields, user.FieldDeactivateTime)
 	}
 	if m.create_time != nil {
 		fields = append(fields, user.FieldCreateTime)
@@ -16813,6 +16939,8 @@ func (m *UserMutation) Field(name string) (ent.Value, bool) {
 		return m.DefaultConfiguration()
 	case user.FieldActive:
 		return m.Active()
+	case user.FieldDeactivateTime:
+		return m.DeactivateTime()
 	case user.FieldCreateTime:
 		return m.CreateTime()
 	case user.FieldUpdateTime:
@@ -16846,6 +16974,8 @@ func (m *UserMutation) OldField(ctx context.Context, name string) (ent.Value, er
 		return m.OldDefaultConfiguration(ctx)
 	case user.FieldActive:
 		return m.OldActive(ctx)
+	case user.FieldDeactivateTime:
+		return m.OldDeactivateTime(ctx)
 	case user.FieldCreateTime:
 		return m.OldCreateTime(ctx)
 	case user.FieldUpdateTime:
@@ -16929,6 +17059,13 @@ func (m *UserMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetActive(v)
 		return nil
+	case user.FieldDeactivateTime:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDeactivateTime(v)
+		return nil
 	case user.FieldCreateTime:
 		v, ok := value.(time.Time)
 		if !ok {
@@ -16994,6 +17131,9 @@ func (m *UserMutation) ClearedFields() []string {
 	if m.FieldCleared(user.FieldDefaultConfiguration) {
 		fields = append(fields, user.FieldDefaultConfiguration)
 	}
+	if m.FieldCleared(user.FieldDeactivateTime) {
+		fields = append(fields, user.FieldDeactivateTime)
+	}
 	return fields
 }
 
@@ -17013,6 +17153,9 @@ func (m *UserMutation) ClearField(name string) error {
 		return nil
 	case user.FieldDefaultConfiguration:
 		m.ClearDefaultConfiguration()
+		return nil
+	case user.FieldDeactivateTime:
+		m.ClearDeactivateTime()
 		return nil
 	}
 	return fmt.Errorf("unknown User nullable field %s", name)
@@ -17051,6 +17194,9 @@ func (m *UserMutation) ResetField(name string) error {
 		return nil
 	case user.FieldActive:
 		m.ResetActive()
+		return nil
+	case user.FieldDeactivateTime:
+		m.ResetDeactivateTime()
 		return nil
 	case user.FieldCreateTime:
 		m.ResetCreateTime()

@@ -225,11 +225,11 @@ func init() {
 	// invitation.DefaultAdmissions holds the default value on creation for the admissions field.
 	invitation.DefaultAdmissions = invitationDescAdmissions.Default.(int32)
 	// invitationDescCreateTime is the schema descriptor for create_time field.
-	invitationDescCreateTime := invitationFields[23].Descriptor()
+	invitationDescCreateTime := invitationFields[24].Descriptor()
 	// invitation.DefaultCreateTime holds the default value on creation for the create_time field.
 	invitation.DefaultCreateTime = invitationDescCreateTime.Default.(func() time.Time)
 	// invitationDescUpdateTime is the schema descriptor for update_time field.
-	invitationDescUpdateTime := invitationFields[24].Descriptor()
+	invitationDescUpdateTime := invitationFields[25].Descriptor()
 	// invitation.DefaultUpdateTime holds the default value on creation for the update_time field.
 	invitation.DefaultUpdateTime = invitationDescUpdateTime.Default.(func() time.Time)
 	// invitation.UpdateDefaultUpdateTime holds the default value on update for the update_time field.
@@ -657,11 +657,11 @@ func init() {
 	// user.DefaultActive holds the default value on creation for the active field.
 	user.DefaultActive = userDescActive.Default.(bool)
 	// userDescCreateTime is the schema descriptor for create_time field.
-	userDescCreateTime := userFields[11].Descriptor()
+	userDescCreateTime := userFields[12].Descriptor()
 	// user.DefaultCreateTime holds the default value on creation for the create_time field.
 	user.DefaultCreateTime = userDescCreateTime.Default.(func() time.Time)
 	// userDescUpdateTime is the schema descriptor for update_time field.
-	userDescUpdateTime := userFields[12].Descriptor()
+	userDescUpdateTime := userFields[13].Descriptor()
 	// user.DefaultUpdateTime holds the default value on creation for the update_time field.
 	user.DefaultUpdateTime = userDescUpdateTime.Default.(func() time.Time)
 	// user.UpdateDefaultUpdateTime holds the default value on update for the update_time field.

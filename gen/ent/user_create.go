@@ -162,6 +162,20 @@ func (_c *UserCreate) SetNillableActive(v *bool) *UserCreate {
 	return _c
 }
 
+// SetDeactivateTime sets the "deactivate_time" field.
+func (_c *UserCreate) SetDeactivateTime(v time.Time) *UserCreate {
+	_c.mutation.SetDeactivateTime(v)
+	return _c
+}
+
+// SetNillableDeactivateTime sets the "deactivate_time" field if the given value is not nil.
+func (_c *UserCreate) SetNillableDeactivateTime(v *time.Time) *UserCreate {
+	if v != nil {
+		_c.SetDeactivateTime(*v)
+	}
+	return _c
+}
+
 // SetCreateTime sets the "create_time" field.
 func (_c *UserCreate) SetCreateTime(v time.Time) *UserCreate {
 	_c.mutation.SetCreateTime(v)
@@ -505,6 +519,10 @@ func (_c *UserCreate) createSpec() (*User, *sqlgraph.CreateSpec, error) {
 		_spec.SetField(user.FieldActive, field.TypeBool, value)
 		_node.Active = value
 	}
+	if value, ok := _c.mutation.DeactivateTime(); ok {
+		_spec.SetField(user.FieldDeactivateTime, field.TypeTime, value)
+		_node.DeactivateTime = &value
+	}
 	if value, ok := _c.mutation.CreateTime(); ok {
 		_spec.SetField(user.FieldCreateTime, field.TypeTime, value)
 		_node.CreateTime = value
@@ -783,6 +801,24 @@ func (u *UserUpsert) UpdateActive() *UserUpsert {
 	return u
 }
 
+// SetDeactivateTime sets the "deactivate_time" field.
+func (u *UserUpsert) SetDeactivateTime(v time.Time) *UserUpsert {
+	u.Set(user.FieldDeactivateTime, v)
+	return u
+}
+
+// UpdateDeactivateTime sets the "deactivate_time" field to the value that was provided on create.
+func (u *UserUpsert) UpdateDeactivateTime() *UserUpsert {
+	u.SetExcluded(user.FieldDeactivateTime)
+	return u
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (u *UserUpsert) ClearDeactivateTime() *UserUpsert {
+	u.SetNull(user.FieldDeactivateTime)
+	return u
+}
+
 // SetUpdateTime sets the "update_time" field.
 func (u *UserUpsert) SetUpdateTime(v time.Time) *UserUpsert {
 	u.Set(user.FieldUpdateTime, v)
@@ -1004,6 +1040,27 @@ func (u *UserUpsertOne) SetActive(v bool) *UserUpsertOne {
 func (u *UserUpsertOne) UpdateActive() *UserUpsertOne {
 	return u.Update(func(s *UserUpsert) {
 		s.UpdateActive()
+	})
+}
+
+// SetDeactivateTime sets the "deactivate_time" field.
+func (u *UserUpsertOne) SetDeactivateTime(v time.Time) *UserUpsertOne {
+	return u.Update(func(s *UserUpsert) {
+		s.SetDeactivateTime(v)
+	})
+}
+
+// UpdateDeactivateTime sets the "deactivate_time" field to the value that was provided on create.
+func (u *UserUpsertOne) UpdateDeactivateTime() *UserUpsertOne {
+	return u.Update(func(s *UserUpsert) {
+		s.UpdateDeactivateTime()
+	})
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (u *UserUpsertOne) ClearDeactivateTime() *UserUpsertOne {
+	return u.Update(func(s *UserUpsert) {
+		s.ClearDeactivateTime()
 	})
 }
 
@@ -1400,6 +1457,27 @@ func (u *UserUpsertBulk) SetActive(v bool) *UserUpsertBulk {
 func (u *UserUpsertBulk) UpdateActive() *UserUpsertBulk {
 	return u.Update(func(s *UserUpsert) {
 		s.UpdateActive()
+	})
+}
+
+// SetDeactivateTime sets the "deactivate_time" field.
+func (u *UserUpsertBulk) SetDeactivateTime(v time.Time) *UserUpsertBulk {
+	return u.Update(func(s *UserUpsert) {
+		s.SetDeactivateTime(v)
+	})
+}
+
+// UpdateDeactivateTime sets the "deactivate_time" field to the value that was provided on create.
+func (u *UserUpsertBulk) UpdateDeactivateTime() *UserUpsertBulk {
+	return u.Update(func(s *UserUpsert) {
+		s.UpdateDeactivateTime()
+	})
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (u *UserUpsertBulk) ClearDeactivateTime() *UserUpsertBulk {
+	return u.Update(func(s *UserUpsert) {
+		s.ClearDeactivateTime()
 	})
 }
 

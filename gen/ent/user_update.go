@@ -187,6 +187,26 @@ func (_u *UserUpdate) SetNillableActive(v *bool) *UserUpdate {
 	return _u
 }
 
+// SetDeactivateTime sets the "deactivate_time" field.
+func (_u *UserUpdate) SetDeactivateTime(v time.Time) *UserUpdate {
+	_u.mutation.SetDeactivateTime(v)
+	return _u
+}
+
+// SetNillableDeactivateTime sets the "deactivate_time" field if the given value is not nil.
+func (_u *UserUpdate) SetNillableDeactivateTime(v *time.Time) *UserUpdate {
+	if v != nil {
+		_u.SetDeactivateTime(*v)
+	}
+	return _u
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (_u *UserUpdate) ClearDeactivateTime() *UserUpdate {
+	_u.mutation.ClearDeactivateTime()
+	return _u
+}
+
 // SetUpdateTime sets the "update_time" field.
 func (_u *UserUpdate) SetUpdateTime(v time.Time) *UserUpdate {
 	_u.mutation.SetUpdateTime(v)
@@ -509,6 +529,12 @@ func (_u *UserUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.Active(); ok {
 		_spec.SetField(user.FieldActive, field.TypeBool, value)
+	}
+	if value, ok := _u.mutation.DeactivateTime(); ok {
+		_spec.SetField(user.FieldDeactivateTime, field.TypeTime, value)
+	}
+	if _u.mutation.DeactivateTimeCleared() {
+		_spec.ClearField(user.FieldDeactivateTime, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdateTime(); ok {
 		_spec.SetField(user.FieldUpdateTime, field.TypeTime, value)
@@ -911,6 +937,26 @@ func (_u *UserUpdateOne) SetNillableActive(v *bool) *UserUpdateOne {
 	return _u
 }
 
+// SetDeactivateTime sets the "deactivate_time" field.
+func (_u *UserUpdateOne) SetDeactivateTime(v time.Time) *UserUpdateOne {
+	_u.mutation.SetDeactivateTime(v)
+	return _u
+}
+
+// SetNillableDeactivateTime sets the "deactivate_time" field if the given value is not nil.
+func (_u *UserUpdateOne) SetNillableDeactivateTime(v *time.Time) *UserUpdateOne {
+	if v != nil {
+		_u.SetDeactivateTime(*v)
+	}
+	return _u
+}
+
+// ClearDeactivateTime clears the value of the "deactivate_time" field.
+func (_u *UserUpdateOne) ClearDeactivateTime() *UserUpdateOne {
+	_u.mutation.ClearDeactivateTime()
+	return _u
+}
+
 // SetUpdateTime sets the "update_time" field.
 func (_u *UserUpdateOne) SetUpdateTime(v time.Time) *UserUpdateOne {
 	_u.mutation.SetUpdateTime(v)
@@ -1263,6 +1309,12 @@ func (_u *UserUpdateOne) sqlSave(ctx context.Context) (_node *User, err error) {
 	}
 	if value, ok := _u.mutation.Active(); ok {
 		_spec.SetField(user.FieldActive, field.TypeBool, value)
+	}
+	if value, ok := _u.mutation.DeactivateTime(); ok {
+		_spec.SetField(user.FieldDeactivateTime, field.TypeTime, value)
+	}
+	if _u.mutation.DeactivateTimeCleared() {
+		_spec.ClearField(user.FieldDeactivateTime, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdateTime(); ok {
 		_spec.SetField(user.FieldUpdateTime, field.TypeTime, value)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/apitoken"
 	"github.com/usher-meet/usher/gen/ent/idempotencykey"
 	"github.com/usher-meet/usher/gen/ent/member"
 	"github.com/usher-meet/usher/gen/ent/predicate"
@@ -57,11 +59,14 @@ type Lifecycle struct {
 	Tasks *livetasks.Queue
 }
 
-// Deactivate keeps a user out of everything from now on. API tokens are refused while it lasts, and not revoked. It fails
-// with [ErrNoUser].
+// Deactivate keeps a user out of everything from now on, and ends what was issued to them, API tokens too. It fails with
+// [ErrNoUser].
 func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
 	err := l.DB.Run(ctx, func(tx *ent.Client) error {
 		if err := setActive(ctx, tx, id, false); err != nil {
+			return err
+		}
+		if err := endCredentials(ctx, tx, id); err != nil {
 			return err
 		}
 		return l.Tasks.RemoveUser(ctx, tx, id)
@@ -72,13 +77,19 @@ func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
 	return l.endSessions(ctx, id)
 }
 
-// Reactivate lets a user in again, who has to sign in anew. It fails with [ErrNoUser].
+// Reactivate lets a user in again, who has to sign in anew: what was issued before stays refused. It fails with [ErrNoUser].
 func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
 	// Before: a sign-in that was under way during the deactivation may have left a session.
 	if err := l.endSessions(ctx, id); err != nil {
 		return err
 	}
-	return l.DB.Run(ctx, func(tx *ent.Client) error { return setActive(ctx, tx, id, true) })
+	return l.DB.Run(ctx, func(tx *ent.Client) error {
+		// Again: an Usher that only said "inactive" may have deactivated the user.
+		if err := endCredentials(ctx, tx, id); err != nil {
+			return err
+		}
+		return setActive(ctx, tx, id, true)
+	})
 }
 
 // Delete erases a user and everything that is stored about them. It fails with [ErrNoUser], or with a [LastOwnerError].
@@ -333,6 +344,24 @@ func setActive(ctx context.Context, tx *ent.Client, id uuid.UUID, active bool) e
 	}
 	if n == 0 {
 		return auth.ErrNoUser
+	}
+	return nil
+}
+
+// endCredentials ends for good what was issued to a user who is inactive: API tokens, and what is signed and not stored,
+// such as the session tokens of participants. Nothing happens to a user who is active.
+func endCredentials(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	n, err := tx.User.Update().Where(user.ID(id), user.Active(false)).SetDeactivateTime(now).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("update user: %w", err)
+	}
+	if n == 0 {
+		return nil
+	}
+	_, err = tx.APIToken.Update().Where(apitoken.UserID(id), apitoken.RevokeTimeIsNil()).SetRevokeTime(now).Save(ctx)
+	if err != nil {
+		return fmt.Errorf("revoke API tokens: %w", err)
 	}
 	return nil
 }

@@ -154,8 +154,10 @@ func (t *APITokens) caller(ctx context.Context, token string) (*Caller, error) {
 	if err != nil {
 		return nil, ErrUnauthenticated.Because(err)
 	}
-	owner, err := t.DB.Read.User.Query().
-		Where(user.HasAPITokensWith(apitoken.ID(id), apitoken.RevokeTimeIsNil())).Only(ctx)
+	// Deactivating an account revokes its tokens, and whoever calls with one is told why.
+	owner, err := t.DB.Read.User.Query().Where(user.HasAPITokensWith(apitoken.ID(id)), user.Or(
+		user.Active(false), user.HasAPITokensWith(apitoken.ID(id), apitoken.RevokeTimeIsNil()),
+	)).Only(ctx)
 	if ent.IsNotFound(err) {
 		return nil, ErrUnauthenticated
 	}

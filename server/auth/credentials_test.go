@@ -308,8 +308,14 @@ func TestDeactivatedUserIsOut(t *testing.T) {
 		if _, got := w.GetRoom("Cookie", late); got != "SESSION_ENDED" {
 			t.Errorf("a session from before the reactivation: %s, want SESSION_ENDED", got)
 		}
-		if status, got := w.GetRoom(bearer(api)...); status != http.StatusOK {
-			t.Errorf("the API token after the reactivation: %d %s, want 200", status, got)
+		if status, got := w.GetRoom(bearer(api)...); status != http.StatusUnauthorized {
+			t.Errorf("the API token after the reactivation: %d %s, want 401", status, got)
+		}
+		if _, got, _ := w.Do(http.MethodPost, renew, `{}`, bearer(session)...); got != "UNAUTHENTICATED" {
+			t.Errorf("the session token after the reactivation: %s, want UNAUTHENTICATED", got)
+		}
+		if status, got := w.GetRoom(bearer(w.APIToken(u, auth.ScopeRead))...); status != http.StatusOK {
+			t.Errorf("an API token made since: %d %s, want 200", status, got)
 		}
 	})
 }

@@ -169,8 +169,12 @@ func (a *Authenticator) ours(ctx context.Context, token string) (*Caller, error)
 	}
 	if session.UserID != uuid.Nil {
 		// The token stands for the participant, but who was deactivated is refused in every shape.
-		if _, err := a.user(ctx, user.ID(session.UserID), ErrUnauthenticated); err != nil {
+		u, err := a.user(ctx, user.ID(session.UserID), ErrUnauthenticated)
+		if err != nil {
 			return nil, err
+		}
+		if IssuedBeforeDeactivation(u, session.JoinTime) {
+			return nil, errDeactivatedSince
 		}
 	}
 	return &Caller{Kind: Participant, Participant: session}, nil

@@ -11,6 +11,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/gen/ent"
 )
 
 // ParticipantSession is the content of a session_token: the identity of a participant in one room. The token is signed and
@@ -127,4 +129,12 @@ func identityCipher(key []byte) cipher.AEAD {
 		panic(fmt.Sprintf("identity cipher: %v", err)) // only for a block of the wrong size
 	}
 	return aead
+}
+
+var errDeactivatedSince = ErrUnauthenticated.Saying("the account was deactivated since then: join again")
+
+// IssuedBeforeDeactivation reports whether a credential is from before its account was deactivated last: it stays refused
+// after the account became active again. Credentials count in whole seconds, so one from the same second is refused too.
+func IssuedBeforeDeactivation(u *ent.User, issued time.Time) bool {
+	return u.DeactivateTime != nil && !issued.After(*u.DeactivateTime)
 }

@@ -81,6 +81,8 @@ func FindParticipantRoom(
 			return nil, fmt.Errorf("find user: %w", err)
 		case !u.Active:
 			return nil, ErrAccountInactive
+		case IssuedBeforeDeactivation(u, session.JoinTime):
+			return nil, errDeactivatedSince
 		}
 		caller = &Caller{Kind: User, User: u}
 	}

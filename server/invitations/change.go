@@ -213,7 +213,7 @@ func (s *Service) revoke(ctx context.Context, id string) (i *ent.Invitation, roo
 // withdraw ends a link, and takes the meeting out of the calendar where it may be.
 func (s *Service) withdraw(ctx context.Context, tx *ent.Client, i **ent.Invitation) error {
 	at := storedSchedule(*i)
-	update := closeLink(tx.Invitation.UpdateOne(*i), revoked).AddSequence(1)
+	update := closeLink(tx.Invitation.UpdateOne(*i), revoked).SetRevokeTime(now()).AddSequence(1)
 	var err error
 	if *i, err = update.Save(ctx); err != nil {
 		return fmt.Errorf("revoke invitation: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -14,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -108,8 +110,8 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 	})
 }
 
-// Invited reports whom a link lets into a room without waiting, now: everybody with that link has one identity, so that
-// LiveKit lets the one before go. It returns nil for every other token.
+// Invited reports whom a link lets into a room without waiting, now, with the identity of whoever came with it last. It
+// returns nil for every other token.
 func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error) {
 	at := now()
 	i, err := s.DB.Read.Invitation.Query().Where(
@@ -129,24 +131,42 @@ func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*m
 	return &meeting.Admission{Identity: i.Identity, UserID: user, Time: at, Invitation: i.ID}, nil
 }
 
-// Stands reports whether the link that let somebody in may bring them back to the meeting that they were in: it was not
-// withdrawn. That it would admit nobody today, because its time is over or they were invited again to wait, throws nobody
-// out.
-func (s *Service) Stands(ctx context.Context, room uuid.UUID, identity string) (bool, error) {
-	stands, err := s.DB.Read.Invitation.Query().Where(
-		invitation.RoomID(room), invitation.Identity(identity), invitation.StatusNEQ(revoked),
-	).Exist(ctx)
+// Ended tells which of the identities that links gave bring nobody back any more, and since when: those of links that were
+// withdrawn, and, with the zero time, those whose link is another account's by now. That a link would admit nobody today,
+// because its time is over or they were invited again to wait, throws nobody out.
+func (s *Service) Ended(ctx context.Context, room uuid.UUID, identities ...string) (map[string]time.Time, error) {
+	found, err := s.DB.Read.Invitation.Query().
+		Where(invitation.RoomID(room), invitation.IdentityIn(identities...)).All(ctx)
 	if err != nil {
-		return false, fmt.Errorf("find invitation: %w", err)
+		return nil, fmt.Errorf("find invitations: %w", err)
 	}
-	return stands, nil
+	ended := make(map[string]time.Time, len(identities))
+	for _, identity := range identities {
+		ended[identity] = time.Time{}
+	}
+	for _, i := range found {
+		switch {
+		case i.Status != revoked:
+			delete(ended, i.Identity)
+		case i.RevokeTime != nil:
+			ended[i.Identity] = *i.RevokeTime
+		default: // before that was written down; nothing changes a row that was revoked
+			ended[i.Identity] = i.UpdateTime
+		}
+	}
+	return ended, nil
 }
 
-// Admit counts that a link let somebody in. It fails with [auth.ErrLobbyRequired] when the invitation was revoked since
-// [Service.Invited] looked, and then nobody is to be let in.
+// Admit counts that a link let somebody in, and says in g with which identity. It fails with [auth.ErrLobbyRequired] when
+// the invitation was revoked since [Service.Invited] looked, and then nobody is to be let in.
+//
+// Everybody with that link who has the same account, or none, has one identity, so that LiveKit lets the one before go. The
+// identity says whose it is, for everything that is done to them later: so for another account it is another one, and
+// g.Replaced is the one before.
 func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error {
 	err := s.DB.Run(ctx, func(tx *ent.Client) error {
-		if _, err := auth.LockRoom(ctx, tx, a.Room.ID.String()); err != nil {
+		locked, err := auth.LockRoom(ctx, tx, a.Room.ID.String())
+		if err != nil {
 			return err
 		}
 		n, err := tx.Invitation.Update().Where(
@@ -164,10 +184,34 @@ func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admissio
 		if err != nil {
 			return fmt.Errorf("find invitation: %w", err)
 		}
+		if err := s.identify(ctx, tx, locked.Room, i, g); err != nil {
+			return err
+		}
 		return record(ctx, tx, i, audit.InvitationUsed, fmt.Sprintf("use=%d", i.Admissions))
 	})
 	if err == nil {
 		s.Log.InfoContext(ctx, "admitted by an invitation", "room", a.Room.ID, "invitation", g.Invitation)
 	}
 	return err
+}
+
+// identify says in g with which identity somebody comes in: that of whoever came last if they have the same account, else a
+// new one, which takes its place. The room must be locked.
+func (s *Service) identify(
+	ctx context.Context, tx *ent.Client, r *ent.Room, i *ent.Invitation, g *meeting.Admission,
+) error {
+	g.Identity, g.Replaced = i.Identity, ""
+	last, ours := s.Keys.IdentityUser(r.ID, i.Identity)
+	if ours && last == g.UserID {
+		return nil
+	}
+	g.Identity = s.Keys.NewIdentity(r.ID, g.UserID)
+	if i.Admissions > 1 {
+		g.Replaced = i.Identity
+	}
+	if err := tx.Invitation.UpdateOne(i).SetIdentity(g.Identity).Exec(ctx); err != nil {
+		return fmt.Errorf("store identity: %w", err)
+	}
+	// Nobody gets rid of what hosts decided by signing in or out.
+	return moderation.Inherit(ctx, tx, r, moderation.Who{User: last, Identity: i.Identity}, g.Identity)
 }

@@ -108,6 +108,8 @@ type Admission struct {
 	Time time.Time
 	// Invitation is the one whose link lets them in without waiting; uuid.Nil for those whom somebody let in.
 	Invitation uuid.UUID
+	// Replaced is the identity under which the link let another account in, or somebody without one; empty for nobody.
+	Replaced string
 }
 
 // ErrRefused means that LiveKit understood what it was asked and will not do it: nothing was begun.

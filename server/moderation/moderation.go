@@ -195,6 +195,34 @@ func Edit(ctx context.Context, tx *ent.Client, r *ent.Room, who Who, change func
 	return nil
 }
 
+// Inherit has what holds somebody back hold another identity back too, for people who come again by another name: whether
+// they have to stay out, and what they may do. r must be locked and read since, in the same transaction.
+func Inherit(ctx context.Context, tx *ent.Client, r *ent.Room, from Who, to string) error {
+	rows, err := tx.ParticipantState.Query().
+		Where(participantstate.RoomID(r.ID), participantstate.SubjectIn(from.Identity, from.subject())).All(ctx)
+	if err != nil {
+		return fmt.Errorf("find decisions in %s: %w", r.ID, err)
+	}
+	for _, before := range rows {
+		err := Edit(ctx, tx, r, Who{Identity: to}, func(row Row) {
+			if before.BlockUntil != nil {
+				row.Block(*before.BlockUntil)
+			}
+			if before.Meeting != r.Meeting {
+				return
+			}
+			if before.RestrictSources {
+				row.RestrictSources, row.Sources = true, before.Sources
+			}
+			row.CanSubscribe = row.CanSubscribe && before.CanSubscribe
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func insert(ctx context.Context, tx *ent.Client, roomID uuid.UUID, who Who, row *ent.ParticipantState) error {
 	create := tx.ParticipantState.Create().SetRoomID(roomID).SetSubject(who.subject()).SetMeeting(row.Meeting).
 		SetNillableDisplayName(row.DisplayName).SetNameByHost(row.NameByHost).SetRestrictSources(row.RestrictSources).

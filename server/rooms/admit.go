@@ -73,12 +73,22 @@ func (s *Service) JoinInvited(ctx context.Context, a *auth.Access, displayName, 
 		RoomID: a.Room.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: s.DisplayName(a.Caller, displayName),
 		Meeting: a.Room.Meeting, Invited: true, JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
 	}
-	found, state, err := s.authorizeParticipant(ctx, &session)
-	if err != nil {
+	if _, _, err := s.authorizeParticipant(ctx, &session); err != nil {
 		return nil, err
 	}
 	if err := s.Invitations.Admit(ctx, a, g); err != nil {
 		return nil, err
+	}
+	session.Identity = g.Identity
+	found, state, err := s.authorizeParticipant(ctx, &session)
+	if err != nil {
+		return nil, err
+	}
+	if g.Replaced != "" {
+		// Should LiveKit not answer, the event of whoever comes now puts the other one out.
+		if err := s.LiveKit.RemoveParticipant(ctx, a.Room.ID, g.Replaced); err != nil {
+			s.Log.WarnContext(ctx, "who came with the same link is not out yet", "room", a.Room.ID, "err", err)
+		}
 	}
 	return s.newConnection(found, session, state)
 }

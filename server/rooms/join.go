@@ -200,8 +200,8 @@ func (s *Service) stillInvited(ctx context.Context, session *auth.ParticipantSes
 	if !session.Invited {
 		return nil
 	}
-	stands, err := s.Invitations.Stands(ctx, session.RoomID, session.Identity)
-	if err == nil && !stands {
+	ended, err := s.Invitations.Ended(ctx, session.RoomID, session.Identity)
+	if _, over := ended[session.Identity]; over {
 		return auth.ErrLobbyRequired
 	}
 	return err

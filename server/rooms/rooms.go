@@ -102,9 +102,11 @@ type liveKit interface {
 type invitations interface {
 	// Invited is whom a personal link lets into a room without waiting, now; nil for every other token.
 	Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error)
-	// Stands reports whether the link that let somebody in may bring them back: it was not withdrawn.
-	Stands(ctx context.Context, room uuid.UUID, identity string) (bool, error)
-	// Admit counts that it did. It fails with auth.ErrLobbyRequired when the link does not any more.
+	// Ended tells which of the identities that links gave bring nobody back any more, and since when: those of links that
+	// were withdrawn, and, with the zero time, those whose link another account uses by now.
+	Ended(ctx context.Context, room uuid.UUID, identities ...string) (map[string]time.Time, error)
+	// Admit counts that it did, and says in g with which identity, and whose place that takes. It fails with
+	// auth.ErrLobbyRequired when the link lets nobody in any more.
 	Admit(ctx context.Context, a *auth.Access, g *meeting.Admission) error
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/meetinglife"
 	"github.com/usher-meet/usher/gen/ent/room"
-	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/meeting"
@@ -280,17 +279,15 @@ func meetingAttribute(session *auth.ParticipantSession) string {
 	return strconv.FormatInt(session.Meeting, 10) + "/" + strconv.FormatInt(session.JoinTime.Unix(), 10)
 }
 
-// lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this
-// one.
-func lateGuest(r *ent.Room, p meeting.Participant, user uuid.UUID, role usherv1.Role) bool {
-	direct := role != usherv1.Role_ROLE_UNSPECIFIED || r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
-		r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && user != uuid.Nil
+// admittedTo reads what [meetingAttribute] wrote: in which meeting and when a participant was let in. With a text that says
+// neither they were let into none, long ago. ok is false for those who have no such attribute.
+func admittedTo(p meeting.Participant) (number int64, joined time.Time, ok bool) {
 	text, ok := p.Attributes[attributeMeeting]
-	if direct || !ok {
-		return false
-	}
 	before, after, _ := strings.Cut(text, "/")
 	number, err1 := strconv.ParseInt(before, 10, 64)
-	joined, err2 := strconv.ParseInt(after, 10, 64)
-	return err1 != nil || err2 != nil || !inMeeting(r, number, time.Unix(joined, 0))
+	seconds, err2 := strconv.ParseInt(after, 10, 64)
+	if err1 != nil || err2 != nil {
+		return -1, time.Time{}, ok
+	}
+	return number, time.Unix(seconds, 0), ok
 }

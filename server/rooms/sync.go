@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -119,30 +120,19 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 	if err != nil {
 		return false, err
 	}
-	users := make(map[string]uuid.UUID, len(participants))
-	for _, p := range participants {
-		if id, ours := s.Keys.IdentityUser(r.ID, p.Identity); ours {
-			users[p.Identity] = id
-		}
-	}
-	states, err := moderation.Load(ctx, s.DB.Read, r)
-	if err != nil {
-		return false, err
-	}
-	roles, err := s.roles(ctx, r.ID, users)
+	a, err := s.attend(ctx, r, participants)
 	if err != nil {
 		return false, err
 	}
 	var failures []error
 	for _, p := range participants {
-		id, ours := users[p.Identity]
-		state := states.Of(p.Identity, id)
+		id, ours := a.users[p.Identity]
 		switch {
-		case state.Blocked, ours && lateGuest(r, p, id, roles[id]):
+		case a.mustLeave(p):
 			changed = true
 			failures = append(failures, s.LiveKit.RemoveParticipant(ctx, r.ID, p.Identity))
 		case ours: // and not a recorder, an agent, a phone caller
-			stale, err := s.syncParticipant(ctx, r, p, roles[id], state)
+			stale, err := s.syncParticipant(ctx, r, p, a.roles[id], a.states.Of(p.Identity, id))
 			changed = changed || stale
 			failures = append(failures, err)
 		}
@@ -172,24 +162,14 @@ func (s *Service) syncParticipant(
 	}))
 }
 
-// roles are the roles in a room of the users behind identities; those without one are left out. A membership that waits
-// for somebody's verified address counts, as it does when they join.
+// roles are the roles of users in a room; those without one are left out. A membership that waits for somebody's verified
+// address counts, as it does when they join.
 func (s *Service) roles(
-	ctx context.Context, roomID uuid.UUID, identities map[string]uuid.UUID,
+	ctx context.Context, roomID uuid.UUID, people map[uuid.UUID]*ent.User,
 ) (map[uuid.UUID]usherv1.Role, error) {
-	ids := make([]uuid.UUID, 0, len(identities))
-	for _, id := range identities {
-		if id != uuid.Nil && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	roles := make(map[uuid.UUID]usherv1.Role, len(ids))
-	if len(ids) == 0 {
+	roles := make(map[uuid.UUID]usherv1.Role, len(people))
+	if len(people) == 0 {
 		return roles, nil
-	}
-	people, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find users: %w", err)
 	}
 	byAddress := make(map[string][]uuid.UUID, len(people))
 	addresses := make([]string, 0, len(people))
@@ -199,6 +179,7 @@ func (s *Service) roles(
 			addresses = append(addresses, u.Email)
 		}
 	}
+	ids := slices.Collect(maps.Keys(people))
 	members, err := s.DB.Read.Member.Query().
 		Where(member.RoomID(roomID), member.Or(member.UserIDIn(ids...), member.EmailIn(addresses...))).All(ctx)
 	if err != nil {

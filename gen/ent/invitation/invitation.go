@@ -60,6 +60,8 @@ const (
 	FieldSendTime = "send_time"
 	// FieldExpireTime holds the string denoting the expire_time field in the database.
 	FieldExpireTime = "expire_time"
+	// FieldRevokeTime holds the string denoting the revoke_time field in the database.
+	FieldRevokeTime = "revoke_time"
 	// FieldCreateTime holds the string denoting the create_time field in the database.
 	FieldCreateTime = "create_time"
 	// FieldUpdateTime holds the string denoting the update_time field in the database.
@@ -111,6 +113,7 @@ var Columns = []string{
 	FieldAdmissions,
 	FieldSendTime,
 	FieldExpireTime,
+	FieldRevokeTime,
 	FieldCreateTime,
 	FieldUpdateTime,
 }
@@ -282,6 +285,11 @@ func BySendTime(opts ...sql.OrderTermOption) OrderOption {
 // ByExpireTime orders the results by the expire_time field.
 func ByExpireTime(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldExpireTime, opts...).ToFunc()
+}
+
+// ByRevokeTime orders the results by the revoke_time field.
+func ByRevokeTime(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldRevokeTime, opts...).ToFunc()
 }
 
 // ByCreateTime orders the results by the create_time field.

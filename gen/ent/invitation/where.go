@@ -169,6 +169,11 @@ func ExpireTime(v time.Time) predicate.Invitation {
 	return predicate.Invitation(sql.FieldEQ(FieldExpireTime, v))
 }
 
+// RevokeTime applies equality check predicate on the "revoke_time" field. It's identical to RevokeTimeEQ.
+func RevokeTime(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldEQ(FieldRevokeTime, v))
+}
+
 // CreateTime applies equality check predicate on the "create_time" field. It's identical to CreateTimeEQ.
 func CreateTime(v time.Time) predicate.Invitation {
 	return predicate.Invitation(sql.FieldEQ(FieldCreateTime, v))
@@ -1320,6 +1325,56 @@ func ExpireTimeLT(v time.Time) predicate.Invitation {
 // ExpireTimeLTE applies the LTE predicate on the "expire_time" field.
 func ExpireTimeLTE(v time.Time) predicate.Invitation {
 	return predicate.Invitation(sql.FieldLTE(FieldExpireTime, v))
+}
+
+// RevokeTimeEQ applies the EQ predicate on the "revoke_time" field.
+func RevokeTimeEQ(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldEQ(FieldRevokeTime, v))
+}
+
+// RevokeTimeNEQ applies the NEQ predicate on the "revoke_time" field.
+func RevokeTimeNEQ(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldNEQ(FieldRevokeTime, v))
+}
+
+// RevokeTimeIn applies the In predicate on the "revoke_time" field.
+func RevokeTimeIn(vs ...time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldIn(FieldRevokeTime, vs...))
+}
+
+// RevokeTimeNotIn applies the NotIn predicate on the "revoke_time" field.
+func RevokeTimeNotIn(vs ...time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldNotIn(FieldRevokeTime, vs...))
+}
+
+// RevokeTimeGT applies the GT predicate on the "revoke_time" field.
+func RevokeTimeGT(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldGT(FieldRevokeTime, v))
+}
+
+// RevokeTimeGTE applies the GTE predicate on the "revoke_time" field.
+func RevokeTimeGTE(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldGTE(FieldRevokeTime, v))
+}
+
+// RevokeTimeLT applies the LT predicate on the "revoke_time" field.
+func RevokeTimeLT(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldLT(FieldRevokeTime, v))
+}
+
+// RevokeTimeLTE applies the LTE predicate on the "revoke_time" field.
+func RevokeTimeLTE(v time.Time) predicate.Invitation {
+	return predicate.Invitation(sql.FieldLTE(FieldRevokeTime, v))
+}
+
+// RevokeTimeIsNil applies the IsNil predicate on the "revoke_time" field.
+func RevokeTimeIsNil() predicate.Invitation {
+	return predicate.Invitation(sql.FieldIsNull(FieldRevokeTime))
+}
+
+// RevokeTimeNotNil applies the NotNil predicate on the "revoke_time" field.
+func RevokeTimeNotNil() predicate.Invitation {
+	return predicate.Invitation(sql.FieldNotNull(FieldRevokeTime))
 }
 
 // CreateTimeEQ applies the EQ predicate on the "create_time" field.

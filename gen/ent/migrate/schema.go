@@ -179,6 +179,7 @@ var (
 		{Name: "admissions", Type: field.TypeInt32, Default: 0},
 		{Name: "send_time", Type: field.TypeTime, Nullable: true},
 		{Name: "expire_time", Type: field.TypeTime},
+		{Name: "revoke_time", Type: field.TypeTime, Nullable: true},
 		{Name: "create_time", Type: field.TypeTime},
 		{Name: "update_time", Type: field.TypeTime},
 		{Name: "inviter_id", Type: field.TypeUUID, Nullable: true},
@@ -191,7 +192,7 @@ var (
 		ForeignKeys: []*schema.ForeignKey{
 			{
 				Symbol:     "invitations_users_invitations",
-				Columns:    []*schema.Column{InvitationsColumns[24]},
+				Columns:    []*schema.Column{InvitationsColumns[25]},
 				RefColumns: []*schema.Column{UsersColumns[0]},
 				OnDelete:   schema.SetNull,
 			},
@@ -200,12 +201,12 @@ var (
 			{
 				Name:    "invitation_room_id_create_time_id",
 				Unique:  false,
-				Columns: []*schema.Column{InvitationsColumns[1], InvitationsColumns[22], InvitationsColumns[0]},
+				Columns: []*schema.Column{InvitationsColumns[1], InvitationsColumns[23], InvitationsColumns[0]},
 			},
 			{
 				Name:    "invitation_inviter_id",
 				Unique:  false,
-				Columns: []*schema.Column{InvitationsColumns[24]},
+				Columns: []*schema.Column{InvitationsColumns[25]},
 			},
 			{
 				Name:    "invitation_address",
@@ -677,6 +678,7 @@ var (
 		{Name: "default_access_level", Type: field.TypeInt32, Default: 0},
 		{Name: "default_configuration", Type: field.TypeString, Nullable: true},
 		{Name: "active", Type: field.TypeBool, Default: true},
+		{Name: "deactivate_time", Type: field.TypeTime, Nullable: true},
 		{Name: "create_time", Type: field.TypeTime},
 		{Name: "update_time", Type: field.TypeTime},
 	}

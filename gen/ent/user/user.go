@@ -37,6 +37,8 @@ const (
 	FieldDefaultConfiguration = "default_configuration"
 	// FieldActive holds the string denoting the active field in the database.
 	FieldActive = "active"
+	// FieldDeactivateTime holds the string denoting the deactivate_time field in the database.
+	FieldDeactivateTime = "deactivate_time"
 	// FieldCreateTime holds the string denoting the create_time field in the database.
 	FieldCreateTime = "create_time"
 	// FieldUpdateTime holds the string denoting the update_time field in the database.
@@ -103,6 +105,7 @@ var Columns = []string{
 	FieldDefaultAccessLevel,
 	FieldDefaultConfiguration,
 	FieldActive,
+	FieldDeactivateTime,
 	FieldCreateTime,
 	FieldUpdateTime,
 }
@@ -216,6 +219,11 @@ func ByDefaultConfiguration(opts ...sql.OrderTermOption) OrderOption {
 // ByActive orders the results by the active field.
 func ByActive(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldActive, opts...).ToFunc()
+}
+
+// ByDeactivateTime orders the results by the deactivate_time field.
+func ByDeactivateTime(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldDeactivateTime, opts...).ToFunc()
 }
 
 // ByCreateTime orders the results by the create_time field.

@@ -110,6 +110,11 @@ func Active(v bool) predicate.User {
 	return predicate.User(sql.FieldEQ(FieldActive, v))
 }
 
+// DeactivateTime applies equality check predicate on the "deactivate_time" field. It's identical to DeactivateTimeEQ.
+func DeactivateTime(v time.Time) predicate.User {
+	return predicate.User(sql.FieldEQ(FieldDeactivateTime, v))
+}
+
 // CreateTime applies equality check predicate on the "create_time" field. It's identical to CreateTimeEQ.
 func CreateTime(v time.Time) predicate.User {
 	return predicate.User(sql.FieldEQ(FieldCreateTime, v))
@@ -716,6 +721,56 @@ func ActiveEQ(v bool) predicate.User {
 // ActiveNEQ applies the NEQ predicate on the "active" field.
 func ActiveNEQ(v bool) predicate.User {
 	return predicate.User(sql.FieldNEQ(FieldActive, v))
+}
+
+// DeactivateTimeEQ applies the EQ predicate on the "deactivate_time" field.
+func DeactivateTimeEQ(v time.Time) predicate.User {
+	return predicate.User(sql.FieldEQ(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeNEQ applies the NEQ predicate on the "deactivate_time" field.
+func DeactivateTimeNEQ(v time.Time) predicate.User {
+	return predicate.User(sql.FieldNEQ(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeIn applies the In predicate on the "deactivate_time" field.
+func DeactivateTimeIn(vs ...time.Time) predicate.User {
+	return predicate.User(sql.FieldIn(FieldDeactivateTime, vs...))
+}
+
+// DeactivateTimeNotIn applies the NotIn predicate on the "deactivate_time" field.
+func DeactivateTimeNotIn(vs ...time.Time) predicate.User {
+	return predicate.User(sql.FieldNotIn(FieldDeactivateTime, vs...))
+}
+
+// DeactivateTimeGT applies the GT predicate on the "deactivate_time" field.
+func DeactivateTimeGT(v time.Time) predicate.User {
+	return predicate.User(sql.FieldGT(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeGTE applies the GTE predicate on the "deactivate_time" field.
+func DeactivateTimeGTE(v time.Time) predicate.User {
+	return predicate.User(sql.FieldGTE(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeLT applies the LT predicate on the "deactivate_time" field.
+func DeactivateTimeLT(v time.Time) predicate.User {
+	return predicate.User(sql.FieldLT(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeLTE applies the LTE predicate on the "deactivate_time" field.
+func DeactivateTimeLTE(v time.Time) predicate.User {
+	return predicate.User(sql.FieldLTE(FieldDeactivateTime, v))
+}
+
+// DeactivateTimeIsNil applies the IsNil predicate on the "deactivate_time" field.
+func DeactivateTimeIsNil() predicate.User {
+	return predicate.User(sql.FieldIsNull(FieldDeactivateTime))
+}
+
+// DeactivateTimeNotNil applies the NotNil predicate on the "deactivate_time" field.
+func DeactivateTimeNotNil() predicate.User {
+	return predicate.User(sql.FieldNotNull(FieldDeactivateTime))
 }
 
 // CreateTimeEQ applies the EQ predicate on the "create_time" field.
