@@ -151,7 +151,7 @@ var rights = map[string]right{
 		tokenScopes: []string{"rooms"}, role: administrator, noLobby: true,
 		request: func(w *matrixFixture) proto.Message {
 			return &usherv1.DecideAllEntriesRequest{
-				Room: w.room.ID.String(), EntryIds: []string{uuid.NewString()}, Decision: usherv1.Decision_DECISION_DENY,
+				Room: w.room.ID.String(), Entries: []*usherv1.ShownEntry{{Id: uuid.NewString(), Etag: "test-etag"}}, Decision: usherv1.Decision_DECISION_DENY,
 			}
 		},
 	},

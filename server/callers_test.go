@@ -208,7 +208,7 @@ func TestHoldCannotBeLifted(t *testing.T) {
 	p.untilHeld(call)
 	e := p.waitingCall()
 	res := must[*usherv1.DecideAllEntriesResponse](t)(p.host.DecideAllEntries(t.Context(), &usherv1.DecideAllEntriesRequest{
-		Room: p.room, EntryIds: []string{e.GetId()}, Decision: allow,
+		Room: p.room, Entries: shown(e), Decision: allow,
 	}))
 	if len(res.GetDecided()) != 0 || !slices.Equal(res.GetSkipped(), []string{e.GetId()}) {
 		t.Errorf("decided %v, skipped %v; want it skipped", res.GetDecided(), res.GetSkipped())

@@ -513,7 +513,7 @@ func (m *lobbyModel) decideAll(h *modelHost, s usherv1connect.LobbyServiceClient
 		m.mean(e.GetId(), "", status)
 	}
 	m.mu.Unlock()
-	res, err := s.DecideAllEntries(m.t.Context(), &usherv1.DecideAllEntriesRequest{Room: h.room, EntryIds: ids, Decision: d})
+	res, err := s.DecideAllEntries(m.t.Context(), &usherv1.DecideAllEntriesRequest{Room: h.room, Entries: shown(some...), Decision: d})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts["decisions about several"]++

@@ -241,7 +241,7 @@ func TestLobbyAudit(t *testing.T) {
 	}))
 	for range 2 {
 		must[*usherv1.DecideAllEntriesResponse](t)(host.DecideAllEntries(t.Context(), &usherv1.DecideAllEntriesRequest{
-			Room: room, EntryIds: []string{in.GetId(), more[0].GetId(), more[1].GetId(), out.GetId()}, Decision: allow,
+			Room: room, Entries: shown(in, more[0], more[1], out), Decision: allow,
 		}))
 	}
 	identity := i.knock(guest, room, "", in.GetTicket()).GetConnection().GetParticipantIdentity()
@@ -331,7 +331,7 @@ func TestLobbyAudit_hostLeaves(t *testing.T) {
 			return err
 		},
 		"all": func(ctx context.Context, host *clients, room string, e *usherv1.Entry) error {
-			_, err := host.DecideAllEntries(ctx, &usherv1.DecideAllEntriesRequest{Room: room, EntryIds: []string{e.GetId()}, Decision: allow})
+			_, err := host.DecideAllEntries(ctx, &usherv1.DecideAllEntriesRequest{Room: room, Entries: shown(e), Decision: allow})
 			return err
 		},
 	} {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -345,11 +346,26 @@ func TestDecideOnlyWhatWasSeen(t *testing.T) {
 	}
 	wantReason(t, decide(e.GetId(), e.GetEtag(), allow), "CONFLICT")
 	late := i.knock(guest, room.GetId(), "Late Guest", "")
-	all := must[*usherv1.DecideAllEntriesResponse](t)(host.DecideAllEntries(t.Context(), &usherv1.DecideAllEntriesRequest{
-		Room: room.GetId(), EntryIds: []string{e.GetId(), uuid.NewString()}, Decision: allow,
-	}))
-	if len(all.GetDecided()) != 1 || all.GetDecided()[0] != e.GetId() || len(all.GetSkipped()) != 1 {
+	gone := &usherv1.ShownEntry{Id: uuid.NewString(), Etag: "test-etag"}
+	decideAll := func(seen ...*usherv1.ShownEntry) *usherv1.DecideAllEntriesResponse {
+		return must[*usherv1.DecideAllEntriesResponse](t)(host.DecideAllEntries(t.Context(), &usherv1.DecideAllEntriesRequest{
+			Room: room.GetId(), Entries: seen, Decision: allow,
+		}))
+	}
+	if all := decideAll(append(shown(e), gone)...); len(all.GetDecided()) != 0 || !slices.Equal(all.GetSkipped(), []string{e.GetId(), gone.GetId()}) {
+		t.Errorf("with the name of before decided %v, want nobody", all)
+	}
+	if all := decideAll(append(shown(renamed), gone)...); !slices.Equal(all.GetDecided(), []string{e.GetId()}) || !slices.Equal(all.GetSkipped(), []string{gone.GetId()}) {
 		t.Errorf("decided %v", all)
+	}
+	for what, request := range map[string]*usherv1.DecideAllEntriesRequest{
+		"entry_ids": {EntryIds: []string{late.GetId()}, Entries: shown(late)}, "entries": {}, "twice": {Entries: shown(late, late)},
+	} {
+		request.Room, request.Decision = room.GetId(), allow
+		_, err := host.DecideAllEntries(t.Context(), request)
+		if wantReason(t, err, "INVALID_REQUEST"); !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: refused with %q", what, err)
+		}
 	}
 	if got := i.list(host, room.GetId()); len(got) != 1 || got[0] != "Late Guest" {
 		t.Errorf("waiting are %q, want who was not shown", got)
@@ -361,6 +377,47 @@ func TestDecideOnlyWhatWasSeen(t *testing.T) {
 		t.Errorf("who was turned away asks again: %v", again)
 	}
 	wantReason(t, decide(uuid.NewString(), "test-etag", allow), "ENTRY_NOT_FOUND")
+}
+
+// shown are entries as a host saw them.
+func shown(entries ...*usherv1.Entry) []*usherv1.ShownEntry {
+	seen := make([]*usherv1.ShownEntry, 0, len(entries))
+	for _, e := range entries {
+		seen = append(seen, &usherv1.ShownEntry{Id: e.GetId(), Etag: e.GetEtag()})
+	}
+	return seen
+}
+
+// Whoever is signed out everywhere while they wait is admitted by nothing that they left open.
+func TestSignedOutGuestIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	ada, grace := i.user("Ada Admits"), i.user("Grace Signs Out")
+	room := i.restricted(ada)
+	host, cookie := i.clients(bearer(i.apiToken(ada, "rooms"))), i.session(grace)
+	guest := i.clients(header("Cookie", cookie.Name+"="+cookie.Value))
+	e := i.knock(guest, room.GetId(), "", "")
+	stream := watchEntry(t, guest, room.GetId(), e.GetTicket())
+	untilEntry(stream, waiting)
+	sessions := &auth.Sessions{Redis: i.Redis, IdleTimeout: time.Hour, MaxAge: time.Hour}
+	if err := sessions.EndAll(t.Context(), grace.ID); err != nil {
+		t.Fatal(err)
+	}
+	i.decide(host, room.GetId(), e, allow)
+	wantReason(t, stream.end(), "SESSION_ENDED")
+	// Nor does the ticket admit somebody else, or nobody in particular, as that account.
+	for name, other := range map[string]*clients{"a stranger": i.clients(), "another account": host} {
+		_, err := other.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{Room: room.GetId(), Ticket: e.GetTicket()})
+		if reason(err) != "TICKET_INVALID" {
+			t.Errorf("%s with the ticket: %v", name, err)
+		}
+		_, err = other.CancelEntry(t.Context(), &usherv1.CancelEntryRequest{Room: room.GetId(), Ticket: e.GetTicket()})
+		wantReason(t, err, "TICKET_INVALID")
+	}
+	again := i.clients(bearer(i.apiToken(grace, "rooms")))
+	if e := i.knock(again, room.GetId(), "", e.GetTicket()); e.GetConnection() == nil {
+		t.Errorf("signed in again they are %v", e)
+	}
 }
 
 // Who waits is let in when the room opens for them: on streams and when they poll.

@@ -56,7 +56,7 @@ func TestLobbyCluster(t *testing.T) {
 		wantNames(t, two, room, "Ann", "Bob", "Eve")
 		said(t, "new")(two.decide(t.Context(), room, a.ID, a.Etag, true, 0, 1))
 		said(t, "decided")(one.decide(t.Context(), room, a.ID, a.Etag, false, 0, 1))
-		if decided, err := two.decideAll(t.Context(), room, []string{b.ID}, false, 1); err != nil || len(decided) != 1 {
+		if decided, err := two.decideAll(t.Context(), room, []seenEntry{{ID: b.ID, Etag: b.Etag}}, false, 1); err != nil || len(decided) != 1 {
 			t.Fatalf("decided %v, %v", decided, err)
 		}
 		said(t, "ok")(two.finish(t.Context(), eve, whyCancelled, ""))

@@ -95,18 +95,14 @@ func (s *Service) decideAll(
 	if err != nil {
 		return nil, nil, err
 	}
-	ids := make([]string, 0, len(req.GetEntryIds()))
-	for _, text := range req.GetEntryIds() {
-		id, err := uuid.Parse(text)
-		if err != nil {
-			return nil, nil, fault.Invalid("entry_ids", "must be UUIDs")
-		}
-		ids = append(ids, id.String())
+	seen, err := readShown(req)
+	if err != nil {
+		return nil, nil, err
 	}
 	allow := req.GetDecision() == usherv1.Decision_DECISION_ALLOW
 	ctx, cancel := withoutCancel(ctx)
 	defer cancel()
-	stand, err := s.Store.decideAll(ctx, a.Room.ID, ids, allow, a.Room.Meeting)
+	stand, err := s.Store.decideAll(ctx, a.Room.ID, seen, allow, a.Room.Meeting)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,14 +112,38 @@ func (s *Service) decideAll(
 		s.Log.WarnContext(ctx, "callers were not let in", "room", a.Room.ID, "err", err)
 	}
 	decided = entryIDs(stand)
-	for _, id := range ids {
-		if !slices.Contains(decided, id) {
-			skipped = append(skipped, id)
+	for _, e := range seen {
+		if !slices.Contains(decided, e.ID) {
+			skipped = append(skipped, e.ID)
 		}
 	}
 	s.Log.InfoContext(ctx, "entries decided", "room", a.Room.ID, "entries", decided, "decision", req.GetDecision().String(),
 		"caller", a.Caller.Key())
 	return decided, skipped, s.record(ctx, a.Room.ID, 0, stand...)
+}
+
+// readShown reads the entries that were shown to a host who decides about all of them.
+func readShown(req *usherv1.DecideAllEntriesRequest) ([]seenEntry, error) {
+	if len(req.GetEntryIds()) > 0 { //nolint:staticcheck // deprecated, and refused
+		return nil, fault.Invalid("entry_ids", "do not say which names were seen: send entries, with id and etag")
+	}
+	if len(req.GetEntries()) == 0 {
+		return nil, fault.Invalid("entries", "must have one at least")
+	}
+	seen := make([]seenEntry, 0, len(req.GetEntries()))
+	known := make(map[string]bool, len(req.GetEntries()))
+	for _, e := range req.GetEntries() {
+		id, err := uuid.Parse(e.GetId())
+		if err != nil {
+			return nil, fault.Invalid("entries", "must have UUIDs as ids")
+		}
+		if known[id.String()] {
+			return nil, fault.Invalid("entries", "must not have an entry twice")
+		}
+		known[id.String()] = true
+		seen = append(seen, seenEntry{ID: id.String(), Etag: e.GetEtag()})
+	}
+	return seen, nil
 }
 
 func entryIDs(records []*record) []string {

@@ -119,7 +119,7 @@ func (s *Service) AdmitEligible(ctx context.Context, r *ent.Room) error {
 		return err
 	}
 	direct := map[uuid.UUID]bool{}
-	ids := make([]string, 0, len(waiting))
+	seen := make([]seenEntry, 0, len(waiting))
 	for _, e := range waiting {
 		if e.Kind == kindPhone {
 			continue // server/telephony/callers looks at the phone policy every second
@@ -133,13 +133,13 @@ func (s *Service) AdmitEligible(ctx context.Context, r *ent.Room) error {
 			direct[user] = enters
 		}
 		if enters {
-			ids = append(ids, e.ID)
+			seen = append(seen, seenEntry{ID: e.ID})
 		}
 	}
-	if len(ids) == 0 {
+	if len(seen) == 0 {
 		return nil
 	}
-	admitted, err := s.Store.decideAll(ctx, r.ID, ids, true, r.Meeting)
+	admitted, err := s.Store.decideAll(ctx, r.ID, seen, true, r.Meeting)
 	if err != nil {
 		return err
 	}

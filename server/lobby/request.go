@@ -201,7 +201,8 @@ func (s *Service) recreateEntry(
 	return s.refreshEntry(ctx, a, t, name, false)
 }
 
-// ticket reads a ticket of a's room.
+// ticket reads a ticket of a's room. That of somebody who was signed in is good for as long as they are: an admission is the
+// account's, and not of whoever has the ticket.
 func (s *Service) ticket(a *auth.Access, text string) (*auth.LobbyTicket, error) {
 	t, err := s.Keys.VerifyTicket(text)
 	if err != nil {
@@ -209,6 +210,12 @@ func (s *Service) ticket(a *auth.Access, text string) (*auth.LobbyTicket, error)
 	}
 	if t.RoomID != a.Room.ID {
 		return nil, ErrTicketInvalid
+	}
+	if t.UserID != uuid.Nil {
+		user, ok := a.Caller.UserID()
+		if !ok || user != t.UserID || auth.IssuedBeforeDeactivation(a.Caller.User, t.RequestTime) {
+			return nil, ErrTicketInvalid
+		}
 	}
 	return t, nil
 }

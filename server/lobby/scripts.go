@@ -262,16 +262,19 @@ ends = decide(e, a.allow)
 return answer('new', e, ends)
 `)
 
-// decideAll returns the records about which the decision stands.
+// decideAll returns the records about which the decision stands. Who was shown under another name waits as before; without an
+// etag any name will do.
 var decideAllScript = newScript(`
 sweep()
 local want = a.allow and ACCEPTED or DENIED
 local stands = {}
-for _, id in ipairs(a.ids) do
-  local e = load(id)
+for _, seen in ipairs(a.seen) do
+  local e = load(seen.id)
   if e and e.status == WAITING then
-    decide(e, a.allow)
-    stands[#stands + 1] = cjson.encode(e)
+    if seen.etag == '' or seen.etag == e.etag then
+      decide(e, a.allow)
+      stands[#stands + 1] = cjson.encode(e)
+    end
   elseif e and e.status == want then
     stands[#stands + 1] = cjson.encode(e)
   end

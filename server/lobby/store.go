@@ -99,21 +99,21 @@ type arguments struct {
 	Most       int    `json:"most"`
 	Channel    string `json:"channel"`
 
-	ID          string   `json:"id"`
-	IDs         []string `json:"ids,omitempty"`
-	Ticket      string   `json:"ticket"`
-	Name        string   `json:"name"`
-	Identity    string   `json:"identity"`
-	User        string   `json:"user"`
-	Etag        string   `json:"etag"`
-	Asked       string   `json:"asked"`
-	Meeting     string   `json:"meeting"`
-	SameMeeting bool     `json:"sameMeeting"`
-	Touch       bool     `json:"touch"`
-	Allow       bool     `json:"allow"`
-	Block       int64    `json:"block"`
-	Why         string   `json:"why,omitempty"`
-	Decided     string   `json:"decided,omitempty"`
+	ID          string      `json:"id"`
+	Seen        []seenEntry `json:"seen,omitempty"`
+	Ticket      string      `json:"ticket"`
+	Name        string      `json:"name"`
+	Identity    string      `json:"identity"`
+	User        string      `json:"user"`
+	Etag        string      `json:"etag"`
+	Asked       string      `json:"asked"`
+	Meeting     string      `json:"meeting"`
+	SameMeeting bool        `json:"sameMeeting"`
+	Touch       bool        `json:"touch"`
+	Allow       bool        `json:"allow"`
+	Block       int64       `json:"block"`
+	Why         string      `json:"why,omitempty"`
+	Decided     string      `json:"decided,omitempty"`
 
 	// Of the scripts about phone calls: see callscripts.go.
 	Calls    []callArguments `json:"calls,omitempty"`
@@ -169,9 +169,19 @@ func (s *Store) decide(
 	})
 }
 
-// decideAll returns the entries about which the decision stands, in the order of ids.
-func (s *Store) decideAll(ctx context.Context, room uuid.UUID, ids []string, allow bool, meeting int64) ([]*record, error) {
-	result, err := s.runScript(ctx, decideAllScript, room, arguments{IDs: ids, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)})
+// seenEntry is an entry as somebody saw it who decides. Without an etag the decision is about whatever it is by now.
+type seenEntry struct {
+	ID   string `json:"id"`
+	Etag string `json:"etag"`
+}
+
+// decideAll returns the entries about which the decision stands, in the order in which they were seen.
+func (s *Store) decideAll(
+	ctx context.Context, room uuid.UUID, seen []seenEntry, allow bool, meeting int64,
+) ([]*record, error) {
+	result, err := s.runScript(
+		ctx, decideAllScript, room, arguments{Seen: seen, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)},
+	)
 	if err != nil {
 		return nil, err
 	}

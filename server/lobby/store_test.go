@@ -239,7 +239,7 @@ func TestStore_corruptValues(t *testing.T) {
 			case 2:
 				said(t, "gone")(s.touch(ctx, g, 1))
 			case 3:
-				if decided, err := s.decideAll(ctx, room, []string{e.ID}, true, 1); err != nil || len(decided) != 0 {
+				if decided, err := s.decideAll(ctx, room, []seenEntry{{ID: e.ID, Etag: e.Etag}}, true, 1); err != nil || len(decided) != 0 {
 					t.Errorf("%q: decided %v, %v", value, decided, err)
 				}
 			}

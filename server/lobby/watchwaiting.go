@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
@@ -153,11 +152,7 @@ func (w *waitingStream) look(ctx context.Context, maxAge time.Duration) error {
 // hostNow reads the caller's present role in the room. It fails when they may not watch any more, and when their credential
 // is not good any more.
 func (w *waitingStream) hostNow(ctx context.Context) (*auth.Access, error) {
-	caller, err := w.access.Caller.Now(ctx)
-	if err != nil {
-		return nil, err
-	}
-	a, err := auth.FindRoom(auth.WithCaller(ctx, caller), w.DB.Read, w.access.Room.ID.String())
+	a, err := w.accessNow(ctx, w.access)
 	if err != nil {
 		return nil, err
 	}
@@ -197,22 +192,12 @@ func (w *waitingStream) close(reason usherv1.ClosingReason) error {
 	return w.send(&usherv1.WatchWaitingResponse{Event: &usherv1.WatchWaitingResponse_Closing{Closing: closing(reason)}})
 }
 
-// accessNow reads a caller's present role in a room. It fails when the room is gone or the account was deactivated.
+// accessNow reads a caller's present role in a room. It fails when the room is gone, and when their credential is not good any
+// more.
 func (s *Service) accessNow(ctx context.Context, a *auth.Access) (*auth.Access, error) {
-	caller := a.Caller
-	if id, ok := caller.UserID(); ok {
-		u, err := s.DB.Read.User.Get(ctx, id)
-		switch {
-		case ent.IsNotFound(err):
-			return nil, errLostRole
-		case err != nil:
-			return nil, err
-		case !u.Active:
-			return nil, auth.ErrAccountInactive
-		}
-		now := *caller
-		now.User = u
-		caller = &now
+	caller, err := a.Caller.Now(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return auth.FindRoom(auth.WithCaller(ctx, caller), s.DB.Read, a.Room.ID.String())
 }

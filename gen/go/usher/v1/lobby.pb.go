@@ -1331,10 +1331,14 @@ type DecideAllEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Room id or slug.
 	Room string `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
-	// The entries that were shown.
+	// Deprecated: ids do not say which name was seen. A request with any is refused with INVALID_REQUEST: send `entries`.
+	//
+	// Deprecated: Marked as deprecated in usher/v1/lobby.proto.
 	EntryIds []string `protobuf:"bytes,2,rep,name=entry_ids,json=entryIds,proto3" json:"entry_ids,omitempty"`
 	// What to do.
-	Decision      Decision `protobuf:"varint,3,opt,name=decision,proto3,enum=usher.v1.Decision" json:"decision,omitempty"`
+	Decision Decision `protobuf:"varint,3,opt,name=decision,proto3,enum=usher.v1.Decision" json:"decision,omitempty"`
+	// The entries that were shown, 1 to 200, each once.
+	Entries       []*ShownEntry `protobuf:"bytes,4,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1376,6 +1380,7 @@ func (x *DecideAllEntriesRequest) GetRoom() string {
 	return ""
 }
 
+// Deprecated: Marked as deprecated in usher/v1/lobby.proto.
 func (x *DecideAllEntriesRequest) GetEntryIds() []string {
 	if x != nil {
 		return x.EntryIds
@@ -1390,12 +1395,75 @@ func (x *DecideAllEntriesRequest) GetDecision() Decision {
 	return Decision_DECISION_UNSPECIFIED
 }
 
+func (x *DecideAllEntriesRequest) GetEntries() []*ShownEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// ShownEntry is an entry as a host saw it.
+type ShownEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which entry.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The etag of the entry as it was shown.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShownEntry) Reset() {
+	*x = ShownEntry{}
+	mi := &file_usher_v1_lobby_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShownEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShownEntry) ProtoMessage() {}
+
+func (x *ShownEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_usher_v1_lobby_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShownEntry.ProtoReflect.Descriptor instead.
+func (*ShownEntry) Descriptor() ([]byte, []int) {
+	return file_usher_v1_lobby_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ShownEntry) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ShownEntry) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 // DecideAllEntriesResponse is the output of LobbyService.DecideAllEntries.
 type DecideAllEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ids of the entries about which this decision stands now.
 	Decided []string `protobuf:"bytes,1,rep,name=decided,proto3" json:"decided,omitempty"`
-	// Ids of the others: they are gone, or another decision was made, or a phone caller could not be let in.
+	// Ids of the others: they are gone, changed their name since they were shown, or another decision was made, or a phone
+	// caller could not be let in.
 	Skipped       []string `protobuf:"bytes,2,rep,name=skipped,proto3" json:"skipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1403,7 +1471,7 @@ type DecideAllEntriesResponse struct {
 
 func (x *DecideAllEntriesResponse) Reset() {
 	*x = DecideAllEntriesResponse{}
-	mi := &file_usher_v1_lobby_proto_msgTypes[17]
+	mi := &file_usher_v1_lobby_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1483,7 @@ func (x *DecideAllEntriesResponse) String() string {
 func (*DecideAllEntriesResponse) ProtoMessage() {}
 
 func (x *DecideAllEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_usher_v1_lobby_proto_msgTypes[17]
+	mi := &file_usher_v1_lobby_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1496,7 @@ func (x *DecideAllEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideAllEntriesResponse.ProtoReflect.Descriptor instead.
 func (*DecideAllEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_usher_v1_lobby_proto_rawDescGZIP(), []int{17}
+	return file_usher_v1_lobby_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DecideAllEntriesResponse) GetDecided() []string {
@@ -1526,13 +1594,18 @@ const file_usher_v1_lobby_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\x12Q\n" +
 	"\x0eblock_duration\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\rblockDuration\"<\n" +
 	"\x13DecideEntryResponse\x12%\n" +
-	"\x05entry\x18\x01 \x01(\v2\x0f.usher.v1.EntryR\x05entry\"\xa8\x01\n" +
+	"\x05entry\x18\x01 \x01(\v2\x0f.usher.v1.EntryR\x05entry\"\xda\x01\n" +
 	"\x17DecideAllEntriesRequest\x12\x1e\n" +
 	"\x04room\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x121\n" +
-	"\tentry_ids\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xc8\x01\x18\x01\"\x05r\x03\xb0\x01\x01R\bentryIds\x12:\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12(\n" +
+	"\tentry_ids\x18\x02 \x03(\tB\v\xbaH\x06\x92\x01\x03\x10\xc8\x01\x18\x01R\bentryIds\x12:\n" +
 	"\bdecision\x18\x03 \x01(\x0e2\x12.usher.v1.DecisionB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\"N\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\x129\n" +
+	"\aentries\x18\x04 \x03(\v2\x14.usher.v1.ShownEntryB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\aentries\"E\n" +
+	"\n" +
+	"ShownEntry\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x12\x1d\n" +
+	"\x04etag\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04etag\"N\n" +
 	"\x18DecideAllEntriesResponse\x12\x18\n" +
 	"\adecided\x18\x01 \x03(\tR\adecided\x12\x18\n" +
 	"\askipped\x18\x02 \x03(\tR\askipped*y\n" +
@@ -1580,7 +1653,7 @@ func file_usher_v1_lobby_proto_rawDescGZIP() []byte {
 }
 
 var file_usher_v1_lobby_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_usher_v1_lobby_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_usher_v1_lobby_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_usher_v1_lobby_proto_goTypes = []any{
 	(EntryStatus)(0),                 // 0: usher.v1.EntryStatus
 	(EntryKind)(0),                   // 1: usher.v1.EntryKind
@@ -1603,55 +1676,57 @@ var file_usher_v1_lobby_proto_goTypes = []any{
 	(*DecideEntryRequest)(nil),       // 18: usher.v1.DecideEntryRequest
 	(*DecideEntryResponse)(nil),      // 19: usher.v1.DecideEntryResponse
 	(*DecideAllEntriesRequest)(nil),  // 20: usher.v1.DecideAllEntriesRequest
-	(*DecideAllEntriesResponse)(nil), // 21: usher.v1.DecideAllEntriesResponse
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
-	(*Connection)(nil),               // 23: usher.v1.Connection
-	(*durationpb.Duration)(nil),      // 24: google.protobuf.Duration
-	(*UserSummary)(nil),              // 25: usher.v1.UserSummary
+	(*ShownEntry)(nil),               // 21: usher.v1.ShownEntry
+	(*DecideAllEntriesResponse)(nil), // 22: usher.v1.DecideAllEntriesResponse
+	(*timestamppb.Timestamp)(nil),    // 23: google.protobuf.Timestamp
+	(*Connection)(nil),               // 24: usher.v1.Connection
+	(*durationpb.Duration)(nil),      // 25: google.protobuf.Duration
+	(*UserSummary)(nil),              // 26: usher.v1.UserSummary
 }
 var file_usher_v1_lobby_proto_depIdxs = []int32{
 	0,  // 0: usher.v1.Entry.status:type_name -> usher.v1.EntryStatus
 	1,  // 1: usher.v1.Entry.kind:type_name -> usher.v1.EntryKind
-	22, // 2: usher.v1.Entry.request_time:type_name -> google.protobuf.Timestamp
-	22, // 3: usher.v1.Entry.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 4: usher.v1.Entry.connection:type_name -> usher.v1.Connection
-	24, // 5: usher.v1.Entry.retry_after:type_name -> google.protobuf.Duration
-	25, // 6: usher.v1.Entry.user:type_name -> usher.v1.UserSummary
+	23, // 2: usher.v1.Entry.request_time:type_name -> google.protobuf.Timestamp
+	23, // 3: usher.v1.Entry.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 4: usher.v1.Entry.connection:type_name -> usher.v1.Connection
+	25, // 5: usher.v1.Entry.retry_after:type_name -> google.protobuf.Duration
+	26, // 6: usher.v1.Entry.user:type_name -> usher.v1.UserSummary
 	3,  // 7: usher.v1.Closing.reason:type_name -> usher.v1.ClosingReason
-	24, // 8: usher.v1.Closing.retry_after:type_name -> google.protobuf.Duration
+	25, // 8: usher.v1.Closing.retry_after:type_name -> google.protobuf.Duration
 	4,  // 9: usher.v1.WaitingSnapshot.entries:type_name -> usher.v1.Entry
 	4,  // 10: usher.v1.RequestEntryResponse.entry:type_name -> usher.v1.Entry
 	4,  // 11: usher.v1.WatchEntryResponse.entry:type_name -> usher.v1.Entry
 	5,  // 12: usher.v1.WatchEntryResponse.heartbeat:type_name -> usher.v1.Heartbeat
 	6,  // 13: usher.v1.WatchEntryResponse.closing:type_name -> usher.v1.Closing
 	4,  // 14: usher.v1.ListWaitingResponse.entries:type_name -> usher.v1.Entry
-	24, // 15: usher.v1.ListWaitingResponse.retry_after:type_name -> google.protobuf.Duration
+	25, // 15: usher.v1.ListWaitingResponse.retry_after:type_name -> google.protobuf.Duration
 	7,  // 16: usher.v1.WatchWaitingResponse.snapshot:type_name -> usher.v1.WaitingSnapshot
 	5,  // 17: usher.v1.WatchWaitingResponse.heartbeat:type_name -> usher.v1.Heartbeat
 	6,  // 18: usher.v1.WatchWaitingResponse.closing:type_name -> usher.v1.Closing
 	2,  // 19: usher.v1.DecideEntryRequest.decision:type_name -> usher.v1.Decision
-	24, // 20: usher.v1.DecideEntryRequest.block_duration:type_name -> google.protobuf.Duration
+	25, // 20: usher.v1.DecideEntryRequest.block_duration:type_name -> google.protobuf.Duration
 	4,  // 21: usher.v1.DecideEntryResponse.entry:type_name -> usher.v1.Entry
 	2,  // 22: usher.v1.DecideAllEntriesRequest.decision:type_name -> usher.v1.Decision
-	8,  // 23: usher.v1.LobbyService.RequestEntry:input_type -> usher.v1.RequestEntryRequest
-	10, // 24: usher.v1.LobbyService.WatchEntry:input_type -> usher.v1.WatchEntryRequest
-	12, // 25: usher.v1.LobbyService.CancelEntry:input_type -> usher.v1.CancelEntryRequest
-	14, // 26: usher.v1.LobbyService.ListWaiting:input_type -> usher.v1.ListWaitingRequest
-	16, // 27: usher.v1.LobbyService.WatchWaiting:input_type -> usher.v1.WatchWaitingRequest
-	18, // 28: usher.v1.LobbyService.DecideEntry:input_type -> usher.v1.DecideEntryRequest
-	20, // 29: usher.v1.LobbyService.DecideAllEntries:input_type -> usher.v1.DecideAllEntriesRequest
-	9,  // 30: usher.v1.LobbyService.RequestEntry:output_type -> usher.v1.RequestEntryResponse
-	11, // 31: usher.v1.LobbyService.WatchEntry:output_type -> usher.v1.WatchEntryResponse
-	13, // 32: usher.v1.LobbyService.CancelEntry:output_type -> usher.v1.CancelEntryResponse
-	15, // 33: usher.v1.LobbyService.ListWaiting:output_type -> usher.v1.ListWaitingResponse
-	17, // 34: usher.v1.LobbyService.WatchWaiting:output_type -> usher.v1.WatchWaitingResponse
-	19, // 35: usher.v1.LobbyService.DecideEntry:output_type -> usher.v1.DecideEntryResponse
-	21, // 36: usher.v1.LobbyService.DecideAllEntries:output_type -> usher.v1.DecideAllEntriesResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	21, // 23: usher.v1.DecideAllEntriesRequest.entries:type_name -> usher.v1.ShownEntry
+	8,  // 24: usher.v1.LobbyService.RequestEntry:input_type -> usher.v1.RequestEntryRequest
+	10, // 25: usher.v1.LobbyService.WatchEntry:input_type -> usher.v1.WatchEntryRequest
+	12, // 26: usher.v1.LobbyService.CancelEntry:input_type -> usher.v1.CancelEntryRequest
+	14, // 27: usher.v1.LobbyService.ListWaiting:input_type -> usher.v1.ListWaitingRequest
+	16, // 28: usher.v1.LobbyService.WatchWaiting:input_type -> usher.v1.WatchWaitingRequest
+	18, // 29: usher.v1.LobbyService.DecideEntry:input_type -> usher.v1.DecideEntryRequest
+	20, // 30: usher.v1.LobbyService.DecideAllEntries:input_type -> usher.v1.DecideAllEntriesRequest
+	9,  // 31: usher.v1.LobbyService.RequestEntry:output_type -> usher.v1.RequestEntryResponse
+	11, // 32: usher.v1.LobbyService.WatchEntry:output_type -> usher.v1.WatchEntryResponse
+	13, // 33: usher.v1.LobbyService.CancelEntry:output_type -> usher.v1.CancelEntryResponse
+	15, // 34: usher.v1.LobbyService.ListWaiting:output_type -> usher.v1.ListWaitingResponse
+	17, // 35: usher.v1.LobbyService.WatchWaiting:output_type -> usher.v1.WatchWaitingResponse
+	19, // 36: usher.v1.LobbyService.DecideEntry:output_type -> usher.v1.DecideEntryResponse
+	22, // 37: usher.v1.LobbyService.DecideAllEntries:output_type -> usher.v1.DecideAllEntriesResponse
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_usher_v1_lobby_proto_init() }
@@ -1676,7 +1751,7 @@ func file_usher_v1_lobby_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_usher_v1_lobby_proto_rawDesc), len(file_usher_v1_lobby_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

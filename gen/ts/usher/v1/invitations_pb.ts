@@ -971,8 +971,9 @@ export const InvitationsService: GenService<{
   },
   /**
    * RevokeInvitation withdraws an invitation. Its link says so from then on and opens nothing, and the meeting leaves the
-   * calendar of a recipient who had it there. Whoever came with it stays in the meeting while they are connected, and cannot
-   * renew their connection: remove them if they are to go at once.
+   * calendar of a recipient who had it there. Whoever came with it stays in the meeting while they are connected. They cannot
+   * renew their connection, and from a minute later on a LiveKit token of before does not bring them back: remove them if they
+   * are to go at once.
    *
    * Callers: administrators and owners of its room (API tokens with scope `invitations`). Idempotent, except that each call
    * with rotate_pin draws another PIN.

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file usher/v1/lobby.proto.
  */
 export const file_usher_v1_lobby: GenFile = /*@__PURE__*/
-  fileDesc("ChR1c2hlci92MS9sb2JieS5wcm90bxIIdXNoZXIudjEixgMKBUVudHJ5EgoKAmlkGAEgASgJEiUKBnN0YXR1cxgCIAEoDjIVLnVzaGVyLnYxLkVudHJ5U3RhdHVzEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVjb2xvchgEIAEoCRIhCgRraW5kGAUgASgOMhMudXNoZXIudjEuRW50cnlLaW5kEhAKCHBvc2l0aW9uGAYgASgFEhQKDGhvc3RfcHJlc2VudBgHIAEoCBIwCgxyZXF1ZXN0X3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAogASgJEhMKBnRpY2tldBgLIAEoCUIDgAEBEigKCmNvbm5lY3Rpb24YDCABKAsyFC51c2hlci52MS5Db25uZWN0aW9uEi4KC3JldHJ5X2FmdGVyGA0gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWF1dGhlbnRpY2F0ZWQYDiABKAgSIwoEdXNlchgPIAEoCzIVLnVzaGVyLnYxLlVzZXJTdW1tYXJ5IgsKCUhlYXJ0YmVhdCJiCgdDbG9zaW5nEicKBnJlYXNvbhgBIAEoDjIXLnVzaGVyLnYxLkNsb3NpbmdSZWFzb24SLgoLcmV0cnlfYWZ0ZXIYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoPV2FpdGluZ1NuYXBzaG90EiAKB2VudHJpZXMYASADKAsyDy51c2hlci52MS5FbnRyeRIUCgxob3N0X3ByZXNlbnQYAiABKAgikgEKE1JlcXVlc3RFbnRyeVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIdCgxkaXNwbGF5X25hbWUYAiABKAlCB7pIBHICGGQSGwoGdGlja2V0GAMgASgJQguAAQG6SAVyAxiAIBIlChBpbnZpdGF0aW9uX3Rva2VuGAQgASgJQguAAQG6SAVyAxiAASI2ChRSZXF1ZXN0RW50cnlSZXNwb25zZRIeCgVlbnRyeRgBIAEoCzIPLnVzaGVyLnYxLkVudHJ5IkwKEVdhdGNoRW50cnlSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSHQoGdGlja2V0GAIgASgJQg2AAQG6SAdyBRABGIAgIo8BChJXYXRjaEVudHJ5UmVzcG9uc2USIAoFZW50cnkYASABKAsyDy51c2hlci52MS5FbnRyeUgAEigKCWhlYXJ0YmVhdBgCIAEoCzITLnVzaGVyLnYxLkhlYXJ0YmVhdEgAEiQKB2Nsb3NpbmcYAyABKAsyES51c2hlci52MS5DbG9zaW5nSABCBwoFZXZlbnQiTQoSQ2FuY2VsRW50cnlSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSHQoGdGlja2V0GAIgASgJQg2AAQG6SAdyBRABGIAgIhUKE0NhbmNlbEVudHJ5UmVzcG9uc2UiLgoSTGlzdFdhaXRpbmdSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMifQoTTGlzdFdhaXRpbmdSZXNwb25zZRIgCgdlbnRyaWVzGAEgAygLMg8udXNoZXIudjEuRW50cnkSFAoMaG9zdF9wcmVzZW50GAIgASgIEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIi8KE1dhdGNoV2FpdGluZ1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AyKeAQoUV2F0Y2hXYWl0aW5nUmVzcG9uc2USLQoIc25hcHNob3QYASABKAsyGS51c2hlci52MS5XYWl0aW5nU25hcHNob3RIABIoCgloZWFydGJlYXQYAiABKAsyEy51c2hlci52MS5IZWFydGJlYXRIABIkCgdjbG9zaW5nGAMgASgLMhEudXNoZXIudjEuQ2xvc2luZ0gAQgcKBWV2ZW50ItkBChJEZWNpZGVFbnRyeVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIaCghlbnRyeV9pZBgCIAEoCUIIukgFcgOwAQESFwoEZXRhZxgDIAEoCUIJukgGcgQQARhAEjAKCGRlY2lzaW9uGAQgASgOMhIudXNoZXIudjEuRGVjaXNpb25CCrpIB4IBBBABIAASQgoOYmxvY2tfZHVyYXRpb24YBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCICangEyACI1ChNEZWNpZGVFbnRyeVJlc3BvbnNlEh4KBWVudHJ5GAEgASgLMg8udXNoZXIudjEuRW50cnkijgEKF0RlY2lkZUFsbEVudHJpZXNSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSJwoJZW50cnlfaWRzGAIgAygJQhS6SBGSAQ4IARDIARgBIgVyA7ABARIwCghkZWNpc2lvbhgDIAEoDjISLnVzaGVyLnYxLkRlY2lzaW9uQgq6SAeCAQQQASAAIjwKGERlY2lkZUFsbEVudHJpZXNSZXNwb25zZRIPCgdkZWNpZGVkGAEgAygJEg8KB3NraXBwZWQYAiADKAkqeQoLRW50cnlTdGF0dXMSHAoYRU5UUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGAoURU5UUllfU1RBVFVTX1dBSVRJTkcQARIZChVFTlRSWV9TVEFUVVNfQUNDRVBURUQQAhIXChNFTlRSWV9TVEFUVVNfREVOSUVEEAMqUQoJRW50cnlLaW5kEhoKFkVOVFJZX0tJTkRfVU5TUEVDSUZJRUQQABISCg5FTlRSWV9LSU5EX1dFQhABEhQKEEVOVFJZX0tJTkRfUEhPTkUQAipLCghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhIKDkRFQ0lTSU9OX0FMTE9XEAESEQoNREVDSVNJT05fREVOWRACKrUBCg1DbG9zaW5nUmVhc29uEh4KGkNMT1NJTkdfUkVBU09OX1VOU1BFQ0lGSUVEEAASGgoWQ0xPU0lOR19SRUFTT05fTUFYX0FHRRABEiIKHkNMT1NJTkdfUkVBU09OX1NFUlZFUl9TVE9QUElORxACEiIKHkNMT1NJTkdfUkVBU09OX0VOVFJZX0NBTkNFTExFRBADEiAKHENMT1NJTkdfUkVBU09OX0xPQkJZX0NMRUFSRUQQBDK9BAoMTG9iYnlTZXJ2aWNlEk0KDFJlcXVlc3RFbnRyeRIdLnVzaGVyLnYxLlJlcXVlc3RFbnRyeVJlcXVlc3QaHi51c2hlci52MS5SZXF1ZXN0RW50cnlSZXNwb25zZRJJCgpXYXRjaEVudHJ5EhsudXNoZXIudjEuV2F0Y2hFbnRyeVJlcXVlc3QaHC51c2hlci52MS5XYXRjaEVudHJ5UmVzcG9uc2UwARJKCgtDYW5jZWxFbnRyeRIcLnVzaGVyLnYxLkNhbmNlbEVudHJ5UmVxdWVzdBodLnVzaGVyLnYxLkNhbmNlbEVudHJ5UmVzcG9uc2USTwoLTGlzdFdhaXRpbmcSHC51c2hlci52MS5MaXN0V2FpdGluZ1JlcXVlc3QaHS51c2hlci52MS5MaXN0V2FpdGluZ1Jlc3BvbnNlIgOQAgESTwoMV2F0Y2hXYWl0aW5nEh0udXNoZXIudjEuV2F0Y2hXYWl0aW5nUmVxdWVzdBoeLnVzaGVyLnYxLldhdGNoV2FpdGluZ1Jlc3BvbnNlMAESSgoLRGVjaWRlRW50cnkSHC51c2hlci52MS5EZWNpZGVFbnRyeVJlcXVlc3QaHS51c2hlci52MS5EZWNpZGVFbnRyeVJlc3BvbnNlElkKEERlY2lkZUFsbEVudHJpZXMSIS51c2hlci52MS5EZWNpZGVBbGxFbnRyaWVzUmVxdWVzdBoiLnVzaGVyLnYxLkRlY2lkZUFsbEVudHJpZXNSZXNwb25zZUKQAQoMY29tLnVzaGVyLnYxQgpMb2JieVByb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_usher_v1_rooms]);
+  fileDesc("ChR1c2hlci92MS9sb2JieS5wcm90bxIIdXNoZXIudjEixgMKBUVudHJ5EgoKAmlkGAEgASgJEiUKBnN0YXR1cxgCIAEoDjIVLnVzaGVyLnYxLkVudHJ5U3RhdHVzEhQKDGRpc3BsYXlfbmFtZRgDIAEoCRINCgVjb2xvchgEIAEoCRIhCgRraW5kGAUgASgOMhMudXNoZXIudjEuRW50cnlLaW5kEhAKCHBvc2l0aW9uGAYgASgFEhQKDGhvc3RfcHJlc2VudBgHIAEoCBIwCgxyZXF1ZXN0X3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAogASgJEhMKBnRpY2tldBgLIAEoCUIDgAEBEigKCmNvbm5lY3Rpb24YDCABKAsyFC51c2hlci52MS5Db25uZWN0aW9uEi4KC3JldHJ5X2FmdGVyGA0gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDWF1dGhlbnRpY2F0ZWQYDiABKAgSIwoEdXNlchgPIAEoCzIVLnVzaGVyLnYxLlVzZXJTdW1tYXJ5IgsKCUhlYXJ0YmVhdCJiCgdDbG9zaW5nEicKBnJlYXNvbhgBIAEoDjIXLnVzaGVyLnYxLkNsb3NpbmdSZWFzb24SLgoLcmV0cnlfYWZ0ZXIYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoPV2FpdGluZ1NuYXBzaG90EiAKB2VudHJpZXMYASADKAsyDy51c2hlci52MS5FbnRyeRIUCgxob3N0X3ByZXNlbnQYAiABKAgikgEKE1JlcXVlc3RFbnRyeVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIdCgxkaXNwbGF5X25hbWUYAiABKAlCB7pIBHICGGQSGwoGdGlja2V0GAMgASgJQguAAQG6SAVyAxiAIBIlChBpbnZpdGF0aW9uX3Rva2VuGAQgASgJQguAAQG6SAVyAxiAASI2ChRSZXF1ZXN0RW50cnlSZXNwb25zZRIeCgVlbnRyeRgBIAEoCzIPLnVzaGVyLnYxLkVudHJ5IkwKEVdhdGNoRW50cnlSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSHQoGdGlja2V0GAIgASgJQg2AAQG6SAdyBRABGIAgIo8BChJXYXRjaEVudHJ5UmVzcG9uc2USIAoFZW50cnkYASABKAsyDy51c2hlci52MS5FbnRyeUgAEigKCWhlYXJ0YmVhdBgCIAEoCzITLnVzaGVyLnYxLkhlYXJ0YmVhdEgAEiQKB2Nsb3NpbmcYAyABKAsyES51c2hlci52MS5DbG9zaW5nSABCBwoFZXZlbnQiTQoSQ2FuY2VsRW50cnlSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSHQoGdGlja2V0GAIgASgJQg2AAQG6SAdyBRABGIAgIhUKE0NhbmNlbEVudHJ5UmVzcG9uc2UiLgoSTGlzdFdhaXRpbmdSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMifQoTTGlzdFdhaXRpbmdSZXNwb25zZRIgCgdlbnRyaWVzGAEgAygLMg8udXNoZXIudjEuRW50cnkSFAoMaG9zdF9wcmVzZW50GAIgASgIEi4KC3JldHJ5X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIi8KE1dhdGNoV2FpdGluZ1JlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AyKeAQoUV2F0Y2hXYWl0aW5nUmVzcG9uc2USLQoIc25hcHNob3QYASABKAsyGS51c2hlci52MS5XYWl0aW5nU25hcHNob3RIABIoCgloZWFydGJlYXQYAiABKAsyEy51c2hlci52MS5IZWFydGJlYXRIABIkCgdjbG9zaW5nGAMgASgLMhEudXNoZXIudjEuQ2xvc2luZ0gAQgcKBWV2ZW50ItkBChJEZWNpZGVFbnRyeVJlcXVlc3QSGAoEcm9vbRgBIAEoCUIKukgHcgUQARj0AxIaCghlbnRyeV9pZBgCIAEoCUIIukgFcgOwAQESFwoEZXRhZxgDIAEoCUIJukgGcgQQARhAEjAKCGRlY2lzaW9uGAQgASgOMhIudXNoZXIudjEuRGVjaXNpb25CCrpIB4IBBBABIAASQgoOYmxvY2tfZHVyYXRpb24YBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCICangEyACI1ChNEZWNpZGVFbnRyeVJlc3BvbnNlEh4KBWVudHJ5GAEgASgLMg8udXNoZXIudjEuRW50cnkitwEKF0RlY2lkZUFsbEVudHJpZXNSZXF1ZXN0EhgKBHJvb20YASABKAlCCrpIB3IFEAEY9AMSHgoJZW50cnlfaWRzGAIgAygJQgsYAbpIBpIBAxDIARIwCghkZWNpc2lvbhgDIAEoDjISLnVzaGVyLnYxLkRlY2lzaW9uQgq6SAeCAQQQASAAEjAKB2VudHJpZXMYBCADKAsyFC51c2hlci52MS5TaG93bkVudHJ5Qgm6SAaSAQMQyAEiOwoKU2hvd25FbnRyeRIUCgJpZBgBIAEoCUIIukgFcgOwAQESFwoEZXRhZxgCIAEoCUIJukgGcgQQARhAIjwKGERlY2lkZUFsbEVudHJpZXNSZXNwb25zZRIPCgdkZWNpZGVkGAEgAygJEg8KB3NraXBwZWQYAiADKAkqeQoLRW50cnlTdGF0dXMSHAoYRU5UUllfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGAoURU5UUllfU1RBVFVTX1dBSVRJTkcQARIZChVFTlRSWV9TVEFUVVNfQUNDRVBURUQQAhIXChNFTlRSWV9TVEFUVVNfREVOSUVEEAMqUQoJRW50cnlLaW5kEhoKFkVOVFJZX0tJTkRfVU5TUEVDSUZJRUQQABISCg5FTlRSWV9LSU5EX1dFQhABEhQKEEVOVFJZX0tJTkRfUEhPTkUQAipLCghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhIKDkRFQ0lTSU9OX0FMTE9XEAESEQoNREVDSVNJT05fREVOWRACKrUBCg1DbG9zaW5nUmVhc29uEh4KGkNMT1NJTkdfUkVBU09OX1VOU1BFQ0lGSUVEEAASGgoWQ0xPU0lOR19SRUFTT05fTUFYX0FHRRABEiIKHkNMT1NJTkdfUkVBU09OX1NFUlZFUl9TVE9QUElORxACEiIKHkNMT1NJTkdfUkVBU09OX0VOVFJZX0NBTkNFTExFRBADEiAKHENMT1NJTkdfUkVBU09OX0xPQkJZX0NMRUFSRUQQBDK9BAoMTG9iYnlTZXJ2aWNlEk0KDFJlcXVlc3RFbnRyeRIdLnVzaGVyLnYxLlJlcXVlc3RFbnRyeVJlcXVlc3QaHi51c2hlci52MS5SZXF1ZXN0RW50cnlSZXNwb25zZRJJCgpXYXRjaEVudHJ5EhsudXNoZXIudjEuV2F0Y2hFbnRyeVJlcXVlc3QaHC51c2hlci52MS5XYXRjaEVudHJ5UmVzcG9uc2UwARJKCgtDYW5jZWxFbnRyeRIcLnVzaGVyLnYxLkNhbmNlbEVudHJ5UmVxdWVzdBodLnVzaGVyLnYxLkNhbmNlbEVudHJ5UmVzcG9uc2USTwoLTGlzdFdhaXRpbmcSHC51c2hlci52MS5MaXN0V2FpdGluZ1JlcXVlc3QaHS51c2hlci52MS5MaXN0V2FpdGluZ1Jlc3BvbnNlIgOQAgESTwoMV2F0Y2hXYWl0aW5nEh0udXNoZXIudjEuV2F0Y2hXYWl0aW5nUmVxdWVzdBoeLnVzaGVyLnYxLldhdGNoV2FpdGluZ1Jlc3BvbnNlMAESSgoLRGVjaWRlRW50cnkSHC51c2hlci52MS5EZWNpZGVFbnRyeVJlcXVlc3QaHS51c2hlci52MS5EZWNpZGVFbnRyeVJlc3BvbnNlElkKEERlY2lkZUFsbEVudHJpZXMSIS51c2hlci52MS5EZWNpZGVBbGxFbnRyaWVzUmVxdWVzdBoiLnVzaGVyLnYxLkRlY2lkZUFsbEVudHJpZXNSZXNwb25zZUKQAQoMY29tLnVzaGVyLnYxQgpMb2JieVByb3RvUAFaM2dpdGh1Yi5jb20vdXNoZXItbWVldC91c2hlci9nZW4vZ28vdXNoZXIvdjE7dXNoZXJ2MaICA1VYWKoCCFVzaGVyLlYxygIIVXNoZXJcVjHiAhRVc2hlclxWMVxHUEJNZXRhZGF0YeoCCVVzaGVyOjpWMWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_usher_v1_rooms]);
 
 /**
  * Entry is somebody who asked to be let into a room.
@@ -593,9 +593,10 @@ export type DecideAllEntriesRequest = Message<"usher.v1.DecideAllEntriesRequest"
   room: string;
 
   /**
-   * The entries that were shown.
+   * Deprecated: ids do not say which name was seen. A request with any is refused with INVALID_REQUEST: send `entries`.
    *
-   * @generated from field: repeated string entry_ids = 2;
+   * @generated from field: repeated string entry_ids = 2 [deprecated = true];
+   * @deprecated
    */
   entryIds: string[];
 
@@ -605,6 +606,13 @@ export type DecideAllEntriesRequest = Message<"usher.v1.DecideAllEntriesRequest"
    * @generated from field: usher.v1.Decision decision = 3;
    */
   decision: Decision;
+
+  /**
+   * The entries that were shown, 1 to 200, each once.
+   *
+   * @generated from field: repeated usher.v1.ShownEntry entries = 4;
+   */
+  entries: ShownEntry[];
 };
 
 /**
@@ -613,6 +621,34 @@ export type DecideAllEntriesRequest = Message<"usher.v1.DecideAllEntriesRequest"
  */
 export const DecideAllEntriesRequestSchema: GenMessage<DecideAllEntriesRequest> = /*@__PURE__*/
   messageDesc(file_usher_v1_lobby, 16);
+
+/**
+ * ShownEntry is an entry as a host saw it.
+ *
+ * @generated from message usher.v1.ShownEntry
+ */
+export type ShownEntry = Message<"usher.v1.ShownEntry"> & {
+  /**
+   * Which entry.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The etag of the entry as it was shown.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message usher.v1.ShownEntry.
+ * Use `create(ShownEntrySchema)` to create a new message.
+ */
+export const ShownEntrySchema: GenMessage<ShownEntry> = /*@__PURE__*/
+  messageDesc(file_usher_v1_lobby, 17);
 
 /**
  * DecideAllEntriesResponse is the output of LobbyService.DecideAllEntries.
@@ -628,7 +664,8 @@ export type DecideAllEntriesResponse = Message<"usher.v1.DecideAllEntriesRespons
   decided: string[];
 
   /**
-   * Ids of the others: they are gone, or another decision was made, or a phone caller could not be let in.
+   * Ids of the others: they are gone, changed their name since they were shown, or another decision was made, or a phone
+   * caller could not be let in.
    *
    * @generated from field: repeated string skipped = 2;
    */
@@ -640,7 +677,7 @@ export type DecideAllEntriesResponse = Message<"usher.v1.DecideAllEntriesRespons
  * Use `create(DecideAllEntriesResponseSchema)` to create a new message.
  */
 export const DecideAllEntriesResponseSchema: GenMessage<DecideAllEntriesResponse> = /*@__PURE__*/
-  messageDesc(file_usher_v1_lobby, 17);
+  messageDesc(file_usher_v1_lobby, 18);
 
 /**
  * EntryStatus is where an entry stands.
@@ -802,7 +839,8 @@ export const ClosingReasonSchema: GenEnum<ClosingReason> = /*@__PURE__*/
 /**
  * LobbyService lets people ask to be let into a room, and lets its hosts (administrators and owners) decide.
  *
- * Whoever asks gets an Entry and a ticket. The entry's id is public; the ticket is the only key to the entry. Nobody in
+ * Whoever asks gets an Entry and a ticket. The entry's id is public; the ticket is the only key to the entry. That of
+ * somebody who was signed in opens it together with a credential of the same account only, else it is TICKET_INVALID. Nobody in
  * the lobby has a LiveKit token of any kind: a Connection comes with the entry once it is ACCEPTED.
  *
  * An entry waits as long as its guest shows signs of life: an open WatchEntry stream, or RequestEntry with the ticket at
@@ -839,7 +877,9 @@ export const LobbyService: GenService<{
    * WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
    * It ends after a decision was sent.
    *
-   * Callers: anyone with the ticket. At most 2 streams at a time for each ticket.
+   * Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+   * with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
+   * after their account was deactivated; nothing is admitted by it any more.
    *
    * Fails with ROOM_NOT_FOUND, TICKET_INVALID, LOBBY_FULL (the entry was lost and its place taken), LIVEKIT_UNAVAILABLE.
    *
@@ -915,8 +955,8 @@ export const LobbyService: GenService<{
     output: typeof DecideEntryResponseSchema;
   },
   /**
-   * DecideAllEntries makes one decision about all entries that were shown. Those who are gone, or about whom another
-   * decision was made, are skipped.
+   * DecideAllEntries makes one decision about all entries that were shown. Those who are gone, whose name is another one than
+   * was shown, or about whom another decision was made, are skipped: nobody is admitted unseen.
    *
    * Callers: administrators and owners of the room (API tokens with scope `rooms`).
    *

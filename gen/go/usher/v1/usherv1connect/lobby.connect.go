@@ -70,7 +70,9 @@ type LobbyServiceClient interface {
 	// WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
 	// It ends after a decision was sent.
 	//
-	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket.
+	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+	// with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
+	// after their account was deactivated; nothing is admitted by it any more.
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID, LOBBY_FULL (the entry was lost and its place taken), LIVEKIT_UNAVAILABLE.
 	WatchEntry(context.Context, *v1.WatchEntryRequest) (*connect.ServerStreamForClient[v1.WatchEntryResponse], error)
@@ -106,8 +108,8 @@ type LobbyServiceClient interface {
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NO_LOBBY, ENTRY_NOT_FOUND, ENTRY_ALREADY_DECIDED, CONFLICT (the guest
 	// changed their name), LIVEKIT_UNAVAILABLE (a phone caller could not be let in, and waits as before).
 	DecideEntry(context.Context, *v1.DecideEntryRequest) (*v1.DecideEntryResponse, error)
-	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, or about whom another
-	// decision was made, are skipped.
+	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, whose name is another one than
+	// was shown, or about whom another decision was made, are skipped: nobody is admitted unseen.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
 	//
@@ -253,7 +255,9 @@ type LobbyServiceHandler interface {
 	// WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
 	// It ends after a decision was sent.
 	//
-	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket.
+	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+	// with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
+	// after their account was deactivated; nothing is admitted by it any more.
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID, LOBBY_FULL (the entry was lost and its place taken), LIVEKIT_UNAVAILABLE.
 	WatchEntry(context.Context, *v1.WatchEntryRequest, *connect.ServerStream[v1.WatchEntryResponse]) error
@@ -289,8 +293,8 @@ type LobbyServiceHandler interface {
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NO_LOBBY, ENTRY_NOT_FOUND, ENTRY_ALREADY_DECIDED, CONFLICT (the guest
 	// changed their name), LIVEKIT_UNAVAILABLE (a phone caller could not be let in, and waits as before).
 	DecideEntry(context.Context, *v1.DecideEntryRequest) (*v1.DecideEntryResponse, error)
-	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, or about whom another
-	// decision was made, are skipped.
+	// DecideAllEntries makes one decision about all entries that were shown. Those who are gone, whose name is another one than
+	// was shown, or about whom another decision was made, are skipped: nobody is admitted unseen.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `rooms`).
 	//
