@@ -51,6 +51,7 @@ func Doctor(ctx context.Context, o DoctorOptions) {
 	if closeDatabase := d.openDatabase(ctx); closeDatabase != nil {
 		defer closeDatabase()
 	}
+	d.checkAddresses(ctx)
 	closeRedis := d.checkRedis(ctx)
 	defer closeRedis()
 	d.checkStorage(ctx)

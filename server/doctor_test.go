@@ -2,10 +2,12 @@ package server_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,8 +15,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/usher-meet/usher/ent/migrations"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server"
+	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
 	"github.com/usher-meet/usher/server/settings"
@@ -91,6 +96,40 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("the doctor tells a PIN: %v", details)
 		}
 	}
+}
+
+// A provider that verifies no address leaves everybody pending who was added by e-mail: the doctor says so.
+func TestDoctor_unverifiedAddresses(t *testing.T) {
+	t.Parallel()
+	address := "sqlite:" + filepath.Join(t.TempDir(), "usher.db")
+	db := must[*dbtx.DB](t)(dbtx.Open(t.Context(), address))
+	t.Cleanup(db.Close)
+	if _, err := migrations.Up(t.Context(), db.SQL(), db.Dialect); err != nil {
+		t.Fatal(err)
+	}
+	config := settings.Config{DatabaseURL: settings.Secret(address)}
+	check := func(what, want string) {
+		t.Helper()
+		_, bad, details := diagnose(t, config, 0)
+		const name = "addresses"
+		if got := slices.Contains(bad, name); got != strings.Contains(want, "USHER_OIDC_TRUST_EMAIL") || !strings.Contains(details[name], want) || (want == "" && details[name] != "") {
+			t.Errorf("%s: bad %t, %q, want %q", what, got, details[name], want)
+		}
+	}
+	a := &accounts.Accounts{DB: db, CreateUsers: true, Log: slog.New(slog.DiscardHandler)}
+	check("nobody can sign in", "")
+	config.OIDC.Issuer = "https://id.example.org"
+	check("nobody signed in", "nobody has signed in")
+	for n := range 3 {
+		if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: fmt.Sprint("test-", n), Email: fmt.Sprintf("person-%d@people.example", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("three signed in", "USHER_OIDC_TRUST_EMAIL")
+	if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: "test-ada", Email: "ada@people.example", EmailVerified: true}); err != nil {
+		t.Fatal(err)
+	}
+	check("one is verified", "verified")
 }
 
 // open opens the dial-in of a room.

@@ -57,7 +57,8 @@ func (b *base) signIn(client *jobs.Client, o Options, provider *oidc.Provider) h
 	s := &signin.SignIn{
 		Accounts: &accounts.Accounts{
 			DB: b.db, MatchByEmail: b.config.OIDC.MatchByEmail, CreateUsers: b.config.OIDC.CreateUsers,
-			Created: accountCreated(newContacts(b, client)), Log: b.log,
+			TrustEmail: b.config.OIDC.TrustEmail,
+			Created:    accountCreated(newContacts(b, client)), Log: b.log,
 		},
 		Sessions: b.sessions, Keys: b.keys, Limiter: b.limiter, Limit: b.config.Limits.SignIn,
 		TrustedProxies: b.config.TrustedProxies, PublicURL: b.config.PublicURL, AllowedOrigins: b.config.AllowedOrigins,

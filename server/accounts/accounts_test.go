@@ -41,6 +41,8 @@ func TestAccounts(t *testing.T) {
 		{name: "by verified address", before: []func(*ent.UserCreate){withEmail}, claims: verified, want: 0},
 		{name: "by address only if switched on", before: []func(*ent.UserCreate){withEmail}, change: func(a *accounts.Accounts) { a.MatchByEmail = false }, claims: verified, want: -1},
 		{name: "by address only if verified", before: []func(*ent.UserCreate){withEmail}, claims: accounts.Claims{Sub: "test-new", Email: address}, want: -1},
+		{name: "by an address that is trusted", before: []func(*ent.UserCreate){withEmail}, change: func(a *accounts.Accounts) { a.TrustEmail = true }, claims: accounts.Claims{Sub: "test-new", Email: address}, want: 0},
+		{name: "no address is none, trusted or not", before: []func(*ent.UserCreate){func(*ent.UserCreate) {}}, change: func(a *accounts.Accounts) { a.TrustEmail = true }, claims: accounts.Claims{Sub: "test-new"}, want: -1},
 		{name: "an empty address matches nobody", before: []func(*ent.UserCreate){func(*ent.UserCreate) {}}, claims: accounts.Claims{Sub: "test-new", EmailVerified: true}, want: -1},
 		{name: "the account of another sub is not taken", before: []func(*ent.UserCreate){func(c *ent.UserCreate) { withEmail(c); c.SetSub("test-other") }}, claims: verified, want: -1},
 		{name: "several with one address", before: []func(*ent.UserCreate){withEmail, withEmail}, claims: verified, want: -2, err: "several accounts"},
@@ -110,6 +112,25 @@ func TestAccounts_update(t *testing.T) {
 		}
 		if again := sign(accounts.Claims{Sub: "test", Email: "b@x.example", EmailVerified: true}); !again.EmailVerified {
 			t.Error("the address was verified since, and the account does not know")
+		}
+	})
+}
+
+// TestAccounts_trustEmail: an address that is trusted counts as verified from the next sign-in on, and no longer when trust is
+// withdrawn.
+func TestAccounts_trustEmail(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		a := newAccounts(db)
+		for n, trusted := range []bool{false, true, false} {
+			a.TrustEmail = trusted
+			u, err := a.SignIn(t.Context(), accounts.Claims{Sub: "test-new", Email: "ada@people.example"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.EmailVerified != trusted {
+				t.Errorf("sign-in %d: verified %t, want %t", n, u.EmailVerified, trusted)
+			}
 		}
 	})
 }

@@ -130,6 +130,8 @@ type OIDCConfig struct {
 	ShortNameClaim string
 	// MatchByEmail lets a verified address find an account whose sub is unknown.
 	MatchByEmail bool
+	// TrustEmail takes every address of the provider for verified.
+	TrustEmail bool
 	// CreateUsers makes an account at the first sign-in.
 	CreateUsers bool
 	// Audience of access tokens that are accepted as bearer tokens; empty: none are.

@@ -221,6 +221,15 @@ var baseSettings = []section{
 				"providers that verify addresses.",
 		},
 		{
+			Name: "USHER_OIDC_TRUST_EMAIL", standard: "false",
+			set: into(boolean, func(c *config) *bool { return &c.OIDC.TrustEmail }),
+			doc: "Whether every address of the provider counts as verified, from each person's next sign-in on. Providers such " +
+				"as Entra and Authentik verify none, and then whoever was added by e-mail stays pending for ever. " +
+				"**Whoever can choose an address at the provider gets the rooms, recordings and, with " +
+				"`USHER_OIDC_MATCH_BY_EMAIL`, the account of that address:** only for providers where nobody but " +
+				"administrators sets addresses.",
+		},
+		{
 			Name: "USHER_OIDC_CREATE_USERS", standard: "true",
 			set: into(boolean, func(c *config) *bool { return &c.OIDC.CreateUsers }),
 			doc: "Whether the first sign-in makes an account.",
