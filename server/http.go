@@ -107,7 +107,8 @@ func (b *base) guard(next http.Handler) (http.Handler, error) {
 	}
 	guarded := auth.AllowOrigins(b.config.AllowedOrigins, protect(next))
 	timeouts := clientTimeoutsFor(b.config.RequestTimeout)
-	return timeouts.wrap(requestID(securityHeaders(recoverPanics(b.log, countInFlight(b.metrics, guarded))))), nil
+	counted := recoverPanics(b.log, countInFlight(b.metrics, guarded))
+	return timeouts.wrap(requestID(securityHeaders(b.secure(), counted))), nil
 }
 
 // internal is everything on the internal port, which only the operator's own network reaches.

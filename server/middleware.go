@@ -32,13 +32,17 @@ func requestID(next http.Handler) http.Handler {
 	})
 }
 
-// securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it.
-func securityHeaders(next http.Handler) http.Handler {
+// securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it. Where
+// people reach this server by https, their browsers keep to that for a year.
+func securityHeaders(https bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if https {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
 }

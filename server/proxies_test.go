@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,6 +51,8 @@ type proxied struct {
 	// browser speaks HTTP/2 to the proxy.
 	browser *http.Client
 	url     string
+	// accessLog is nginx's.
+	accessLog string
 }
 
 // behind starts a server with a room, and the proxy that run starts on a port of 127.0.0.1 with a certificate.
@@ -75,6 +79,8 @@ func behindNginx(t *testing.T, config func(*settings.Config), change func(string
 		text = replaced(t, text, "listen 443 ssl http2;", "listen "+local(port)+" ssl http2;")
 		text = replaced(t, text, "/etc/ssl/meet.example.org.pem", certificate)
 		text = replaced(t, text, "/etc/ssl/meet.example.org.key", key)
+		p.accessLog = filepath.Join(t.TempDir(), "access.log")
+		text = replaced(t, text, "/var/log/nginx/usher.log", p.accessLog)
 		testenv.Nginx(t, change(text), port)
 	})
 }
@@ -187,6 +193,51 @@ func TestProxies_nginxBuffering(t *testing.T) {
 	}()
 	if <-got {
 		t.Error("a message arrived that nginx should hold back: what the header does is not proven")
+	}
+}
+
+// A browser that says nothing but its Origin is on our own page, on whatever port that is; links of invitations and codes of
+// the provider are in no access log; and the largest headers that sign-in makes pass.
+func TestProxies_nginxRequests(t *testing.T) {
+	t.Parallel()
+	p := behindNginx(t, func(c *settings.Config) { c.PublicURL = "https://meet.example.org:8443" }, asDocumented)
+	do := func(method, address string, header ...string) *http.Response {
+		t.Helper()
+		req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), method, address, nil))
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		p.browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		res := must[*http.Response](t)(p.browser.Do(req))
+		res.Body.Close()
+		return res
+	}
+	for origin, want := range map[string]int{
+		"https://meet.example.org:8443": http.StatusSeeOther, "https://meet.example.org": http.StatusForbidden, "https://evil.example:8443": http.StatusForbidden,
+	} {
+		if res := do(http.MethodPost, p.url+":8443/auth/logout", "Origin", origin); res.StatusCode != want {
+			t.Errorf("signing out from %s without Sec-Fetch-Site: %d, want %d", origin, res.StatusCode, want)
+		}
+	}
+	const secret = "test-secret-in-an-address"
+	do(http.MethodGet, p.url+"/i/"+secret)
+	do(http.MethodGet, p.url+"/-/mail/stop/"+secret)
+	do(http.MethodGet, p.url+"/auth/callback?code="+secret, "Referer", p.url+"/i/"+secret)
+	cookie, code := "test="+strings.Repeat("c", 6000), strings.Repeat("d", 6000)
+	if res := do(http.MethodGet, p.url+"/healthz?code="+code, "Cookie", cookie, "Authorization", "Bearer "+strings.Repeat("e", 6000)); res.StatusCode != http.StatusOK {
+		t.Errorf("large headers: %d", res.StatusCode)
+	}
+	res := do(http.MethodGet, p.url+"/healthz")
+	if got := res.Header.Values("Strict-Transport-Security"); !slices.Equal(got, []string{"max-age=31536000"}) {
+		t.Errorf("Strict-Transport-Security: %q", got)
+	}
+	log := ""
+	p.eventually("all requests are logged", 10*time.Second, func() bool {
+		log = string(must[[]byte](t)(os.ReadFile(p.accessLog)))
+		return strings.Count(log, "\n") >= 8
+	})
+	if strings.Contains(log, secret) || !strings.Contains(log, "GET /i/... ") || !strings.Contains(log, "GET /auth/callback ") {
+		t.Errorf("access log:\n%s", log)
 	}
 }
 
