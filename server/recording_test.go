@@ -429,7 +429,7 @@ func TestRecordingBadDays(t *testing.T) {
 		}},
 		"aborted":        {recorder.Script{Ending: recorder.Aborted, EndAfter: soon}, []usherv1.RecordingStatus{usherv1.RecordingStatus_RECORDING_STATUS_ABORTED}},
 		"failed":         {recorder.Script{Ending: recorder.Failed, EndAfter: soon}, []usherv1.RecordingStatus{usherv1.RecordingStatus_RECORDING_STATUS_FAILED}},
-		"part of a file": {recorder.Script{Ending: recorder.FailedPartial, EndAfter: soon}, []usherv1.RecordingStatus{usherv1.RecordingStatus_RECORDING_STATUS_FAILED}},
+		"part of a file": {recorder.Script{Ending: recorder.FailedPartial, EndAfter: soon}, []usherv1.RecordingStatus{recordingToldOf}},
 		"refused":        {recorder.Script{Refuse: true}, []usherv1.RecordingStatus{usherv1.RecordingStatus_RECORDING_STATUS_FAILED_TO_START}},
 	} {
 		s.recorder.Behave(day.script)

@@ -150,7 +150,7 @@ func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) 
 			Time:     n.StartTime,
 		},
 		Room: n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
-		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime,
+		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime, Interrupted: n.Interrupted,
 	})
 }
 

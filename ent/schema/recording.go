@@ -50,6 +50,12 @@ func (Recording) Fields() []ent.Field {
 		field.Time("end_time").Optional().Nillable(),
 		// Since when the recorder shows no sign of life. Null: it does, or it has ended.
 		field.Time("lost_time").Optional().Nillable(),
+		// How many looks in a row showed none. These columns may be null, so that SQLite adds them without a new table.
+		field.Int32("lost_looks").Optional(),
+		// Whether LiveKit has listed the recorder in the meeting: only then its absence means something.
+		field.Bool("seen_in_meeting").Optional(),
+		// Whether the recorder died, or was shut down, while it recorded: the end may be missing, or silent and black.
+		field.Bool("interrupted").Optional(),
 		// When it was deleted: nobody sees it any more. The row goes when the file has.
 		field.Time("delete_time").Optional().Nillable(),
 		// Since when the file has to go. Null: it may stay, or it is gone.

@@ -11141,6 +11141,10 @@ type RecordingMutation struct {
 	save_time         *time.Time
 	end_time          *time.Time
 	lost_time         *time.Time
+	lost_looks        *int32
+	addlost_looks     *int32
+	seen_in_meeting   *bool
+	interrupted       *bool
 	delete_time       *time.Time
 	purge_time        *time.Time
 	clearedFields     map[string]struct{}
@@ -12082,6 +12086,174 @@ func (m *RecordingMutation) ResetLostTime() {
 	delete(m.clearedFields, recording.FieldLostTime)
 }
 
+// SetLostLooks sets the "lost_looks" field.
+func (m *RecordingMutation) SetLostLooks(i int32) {
+	m.lost_looks = &i
+	m.addlost_looks = nil
+}
+
+// LostLooks returns the value of the "lost_looks" field in the mutation.
+func (m *RecordingMutation) LostLooks() (r int32, exists bool) {
+	v := m.lost_looks
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLostLooks returns the old "lost_looks" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldLostLooks(ctx context.Context) (v int32, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLostLooks is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLostLooks requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLostLooks: %w", err)
+	}
+	return oldValue.LostLooks, nil
+}
+
+// AddLostLooks adds i to the "lost_looks" field.
+func (m *RecordingMutation) AddLostLooks(i int32) {
+	if m.addlost_looks != nil {
+		*m.addlost_looks += i
+	} else {
+		m.addlost_looks = &i
+	}
+}
+
+// AddedLostLooks returns the value that was added to the "lost_looks" field in this mutation.
+func (m *RecordingMutation) AddedLostLooks() (r int32, exists bool) {
+	v := m.addlost_looks
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (m *RecordingMutation) ClearLostLooks() {
+	m.lost_looks = nil
+	m.addlost_looks = nil
+	m.clearedFields[recording.FieldLostLooks] = struct{}{}
+}
+
+// LostLooksCleared returns if the "lost_looks" field was cleared in this mutation.
+func (m *RecordingMutation) LostLooksCleared() bool {
+	_, ok := m.clearedFields[recording.FieldLostLooks]
+	return ok
+}
+
+// ResetLostLooks resets all changes to the "lost_looks" field.
+func (m *RecordingMutation) ResetLostLooks() {
+	m.lost_looks = nil
+	m.addlost_looks = nil
+	delete(m.clearedFields, recording.FieldLostLooks)
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (m *RecordingMutation) SetSeenInMeeting(b bool) {
+	m.seen_in_meeting = &b
+}
+
+// SeenInMeeting returns the value of the "seen_in_meeting" field in the mutation.
+func (m *RecordingMutation) SeenInMeeting() (r bool, exists bool) {
+	v := m.seen_in_meeting
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSeenInMeeting returns the old "seen_in_meeting" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldSeenInMeeting(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSeenInMeeting is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSeenInMeeting requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSeenInMeeting: %w", err)
+	}
+	return oldValue.SeenInMeeting, nil
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (m *RecordingMutation) ClearSeenInMeeting() {
+	m.seen_in_meeting = nil
+	m.clearedFields[recording.FieldSeenInMeeting] = struct{}{}
+}
+
+// SeenInMeetingCleared returns if the "seen_in_meeting" field was cleared in this mutation.
+func (m *RecordingMutation) SeenInMeetingCleared() bool {
+	_, ok := m.clearedFields[recording.FieldSeenInMeeting]
+	return ok
+}
+
+// ResetSeenInMeeting resets all changes to the "seen_in_meeting" field.
+func (m *RecordingMutation) ResetSeenInMeeting() {
+	m.seen_in_meeting = nil
+	delete(m.clearedFields, recording.FieldSeenInMeeting)
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (m *RecordingMutation) SetInterrupted(b bool) {
+	m.interrupted = &b
+}
+
+// Interrupted returns the value of the "interrupted" field in the mutation.
+func (m *RecordingMutation) Interrupted() (r bool, exists bool) {
+	v := m.interrupted
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldInterrupted returns the old "interrupted" field's value of the Recording entity.
+// If the Recording object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RecordingMutation) OldInterrupted(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldInterrupted is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldInterrupted requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldInterrupted: %w", err)
+	}
+	return oldValue.Interrupted, nil
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (m *RecordingMutation) ClearInterrupted() {
+	m.interrupted = nil
+	m.clearedFields[recording.FieldInterrupted] = struct{}{}
+}
+
+// InterruptedCleared returns if the "interrupted" field was cleared in this mutation.
+func (m *RecordingMutation) InterruptedCleared() bool {
+	_, ok := m.clearedFields[recording.FieldInterrupted]
+	return ok
+}
+
+// ResetInterrupted resets all changes to the "interrupted" field.
+func (m *RecordingMutation) ResetInterrupted() {
+	m.interrupted = nil
+	delete(m.clearedFields, recording.FieldInterrupted)
+}
+
 // SetDeleteTime sets the "delete_time" field.
 func (m *RecordingMutation) SetDeleteTime(t time.Time) {
 	m.delete_time = &t
@@ -12268,7 +12440,7 @@ func (m *RecordingMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *RecordingMutation) Fields() []string {
-	fields := make([]string, 0, 20)
+	fields := make([]string, 0, 23)
 	if m.room_id != nil {
 		fields = append(fields, recording.FieldRoomID)
 	}
@@ -12323,6 +12495,15 @@ func (m *RecordingMutation) Fields() []string {
 	if m.lost_time != nil {
 		fields = append(fields, recording.FieldLostTime)
 	}
+	if m.lost_looks != nil {
+		fields = append(fields, recording.FieldLostLooks)
+	}
+	if m.seen_in_meeting != nil {
+		fields = append(fields, recording.FieldSeenInMeeting)
+	}
+	if m.interrupted != nil {
+		fields = append(fields, recording.FieldInterrupted)
+	}
 	if m.delete_time != nil {
 		fields = append(fields, recording.FieldDeleteTime)
 	}
@@ -12373,6 +12554,12 @@ func (m *RecordingMutation) Field(name string) (ent.Value, bool) {
 		return m.EndTime()
 	case recording.FieldLostTime:
 		return m.LostTime()
+	case recording.FieldLostLooks:
+		return m.LostLooks()
+	case recording.FieldSeenInMeeting:
+		return m.SeenInMeeting()
+	case recording.FieldInterrupted:
+		return m.Interrupted()
 	case recording.FieldDeleteTime:
 		return m.DeleteTime()
 	case recording.FieldPurgeTime:
@@ -12422,6 +12609,12 @@ func (m *RecordingMutation) OldField(ctx context.Context, name string) (ent.Valu
 		return m.OldEndTime(ctx)
 	case recording.FieldLostTime:
 		return m.OldLostTime(ctx)
+	case recording.FieldLostLooks:
+		return m.OldLostLooks(ctx)
+	case recording.FieldSeenInMeeting:
+		return m.OldSeenInMeeting(ctx)
+	case recording.FieldInterrupted:
+		return m.OldInterrupted(ctx)
 	case recording.FieldDeleteTime:
 		return m.OldDeleteTime(ctx)
 	case recording.FieldPurgeTime:
@@ -12561,6 +12754,27 @@ func (m *RecordingMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetLostTime(v)
 		return nil
+	case recording.FieldLostLooks:
+		v, ok := value.(int32)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLostLooks(v)
+		return nil
+	case recording.FieldSeenInMeeting:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSeenInMeeting(v)
+		return nil
+	case recording.FieldInterrupted:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetInterrupted(v)
+		return nil
 	case recording.FieldDeleteTime:
 		v, ok := value.(time.Time)
 		if !ok {
@@ -12598,6 +12812,9 @@ func (m *RecordingMutation) AddedFields() []string {
 	if m.addfailure_reason != nil {
 		fields = append(fields, recording.FieldFailureReason)
 	}
+	if m.addlost_looks != nil {
+		fields = append(fields, recording.FieldLostLooks)
+	}
 	return fields
 }
 
@@ -12616,6 +12833,8 @@ func (m *RecordingMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedDurationMs()
 	case recording.FieldFailureReason:
 		return m.AddedFailureReason()
+	case recording.FieldLostLooks:
+		return m.AddedLostLooks()
 	}
 	return nil, false
 }
@@ -12660,6 +12879,13 @@ func (m *RecordingMutation) AddField(name string, value ent.Value) error {
 		}
 		m.AddFailureReason(v)
 		return nil
+	case recording.FieldLostLooks:
+		v, ok := value.(int32)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddLostLooks(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Recording numeric field %s", name)
 }
@@ -12685,6 +12911,15 @@ func (m *RecordingMutation) ClearedFields() []string {
 	}
 	if m.FieldCleared(recording.FieldLostTime) {
 		fields = append(fields, recording.FieldLostTime)
+	}
+	if m.FieldCleared(recording.FieldLostLooks) {
+		fields = append(fields, recording.FieldLostLooks)
+	}
+	if m.FieldCleared(recording.FieldSeenInMeeting) {
+		fields = append(fields, recording.FieldSeenInMeeting)
+	}
+	if m.FieldCleared(recording.FieldInterrupted) {
+		fields = append(fields, recording.FieldInterrupted)
 	}
 	if m.FieldCleared(recording.FieldDeleteTime) {
 		fields = append(fields, recording.FieldDeleteTime)
@@ -12723,6 +12958,15 @@ func (m *RecordingMutation) ClearField(name string) error {
 		return nil
 	case recording.FieldLostTime:
 		m.ClearLostTime()
+		return nil
+	case recording.FieldLostLooks:
+		m.ClearLostLooks()
+		return nil
+	case recording.FieldSeenInMeeting:
+		m.ClearSeenInMeeting()
+		return nil
+	case recording.FieldInterrupted:
+		m.ClearInterrupted()
 		return nil
 	case recording.FieldDeleteTime:
 		m.ClearDeleteTime()
@@ -12791,6 +13035,15 @@ func (m *RecordingMutation) ResetField(name string) error {
 		return nil
 	case recording.FieldLostTime:
 		m.ResetLostTime()
+		return nil
+	case recording.FieldLostLooks:
+		m.ResetLostLooks()
+		return nil
+	case recording.FieldSeenInMeeting:
+		m.ResetSeenInMeeting()
+		return nil
+	case recording.FieldInterrupted:
+		m.ResetInterrupted()
 		return nil
 	case recording.FieldDeleteTime:
 		m.ResetDeleteTime()

@@ -55,6 +55,12 @@ type Recording struct {
 	EndTime *time.Time `json:"end_time,omitempty"`
 	// LostTime holds the value of the "lost_time" field.
 	LostTime *time.Time `json:"lost_time,omitempty"`
+	// LostLooks holds the value of the "lost_looks" field.
+	LostLooks int32 `json:"lost_looks,omitempty"`
+	// SeenInMeeting holds the value of the "seen_in_meeting" field.
+	SeenInMeeting bool `json:"seen_in_meeting,omitempty"`
+	// Interrupted holds the value of the "interrupted" field.
+	Interrupted bool `json:"interrupted,omitempty"`
 	// DeleteTime holds the value of the "delete_time" field.
 	DeleteTime *time.Time `json:"delete_time,omitempty"`
 	// PurgeTime holds the value of the "purge_time" field.
@@ -88,9 +94,9 @@ func (*Recording) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case recording.FieldKeep:
+		case recording.FieldKeep, recording.FieldSeenInMeeting, recording.FieldInterrupted:
 			values[i] = new(sql.NullBool)
-		case recording.FieldMode, recording.FieldStatus, recording.FieldSizeBytes, recording.FieldDurationMs, recording.FieldFailureReason:
+		case recording.FieldMode, recording.FieldStatus, recording.FieldSizeBytes, recording.FieldDurationMs, recording.FieldFailureReason, recording.FieldLostLooks:
 			values[i] = new(sql.NullInt64)
 		case recording.FieldRoomName, recording.FieldLanguage, recording.FieldObjectKey, recording.FieldEgressID, recording.FieldFailureDetail:
 			values[i] = new(sql.NullString)
@@ -233,6 +239,24 @@ func (_m *Recording) assignValues(columns []string, values []any) error {
 				_m.LostTime = new(time.Time)
 				*_m.LostTime = value.Time
 			}
+		case recording.FieldLostLooks:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field lost_looks", values[i])
+			} else if value.Valid {
+				_m.LostLooks = int32(value.Int64)
+			}
+		case recording.FieldSeenInMeeting:
+			if value, ok := values[i].(*sql.NullBool); !ok {
+				return fmt.Errorf("unexpected type %T for field seen_in_meeting", values[i])
+			} else if value.Valid {
+				_m.SeenInMeeting = value.Bool
+			}
+		case recording.FieldInterrupted:
+			if value, ok := values[i].(*sql.NullBool); !ok {
+				return fmt.Errorf("unexpected type %T for field interrupted", values[i])
+			} else if value.Valid {
+				_m.Interrupted = value.Bool
+			}
 		case recording.FieldDeleteTime:
 			if value, ok := values[i].(*sql.NullTime); !ok {
 				return fmt.Errorf("unexpected type %T for field delete_time", values[i])
@@ -353,6 +377,15 @@ func (_m *Recording) String() string {
 		builder.WriteString("lost_time=")
 		builder.WriteString(v.Format(time.ANSIC))
 	}
+	builder.WriteString(", ")
+	builder.WriteString("lost_looks=")
+	builder.WriteString(fmt.Sprintf("%v", _m.LostLooks))
+	builder.WriteString(", ")
+	builder.WriteString("seen_in_meeting=")
+	builder.WriteString(fmt.Sprintf("%v", _m.SeenInMeeting))
+	builder.WriteString(", ")
+	builder.WriteString("interrupted=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Interrupted))
 	builder.WriteString(", ")
 	if v := _m.DeleteTime; v != nil {
 		builder.WriteString("delete_time=")

@@ -246,6 +246,48 @@ func (_c *RecordingCreate) SetNillableLostTime(v *time.Time) *RecordingCreate {
 	return _c
 }
 
+// SetLostLooks sets the "lost_looks" field.
+func (_c *RecordingCreate) SetLostLooks(v int32) *RecordingCreate {
+	_c.mutation.SetLostLooks(v)
+	return _c
+}
+
+// SetNillableLostLooks sets the "lost_looks" field if the given value is not nil.
+func (_c *RecordingCreate) SetNillableLostLooks(v *int32) *RecordingCreate {
+	if v != nil {
+		_c.SetLostLooks(*v)
+	}
+	return _c
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (_c *RecordingCreate) SetSeenInMeeting(v bool) *RecordingCreate {
+	_c.mutation.SetSeenInMeeting(v)
+	return _c
+}
+
+// SetNillableSeenInMeeting sets the "seen_in_meeting" field if the given value is not nil.
+func (_c *RecordingCreate) SetNillableSeenInMeeting(v *bool) *RecordingCreate {
+	if v != nil {
+		_c.SetSeenInMeeting(*v)
+	}
+	return _c
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (_c *RecordingCreate) SetInterrupted(v bool) *RecordingCreate {
+	_c.mutation.SetInterrupted(v)
+	return _c
+}
+
+// SetNillableInterrupted sets the "interrupted" field if the given value is not nil.
+func (_c *RecordingCreate) SetNillableInterrupted(v *bool) *RecordingCreate {
+	if v != nil {
+		_c.SetInterrupted(*v)
+	}
+	return _c
+}
+
 // SetDeleteTime sets the "delete_time" field.
 func (_c *RecordingCreate) SetDeleteTime(v time.Time) *RecordingCreate {
 	_c.mutation.SetDeleteTime(v)
@@ -547,6 +589,18 @@ func (_c *RecordingCreate) createSpec() (*Recording, *sqlgraph.CreateSpec) {
 		_spec.SetField(recording.FieldLostTime, field.TypeTime, value)
 		_node.LostTime = &value
 	}
+	if value, ok := _c.mutation.LostLooks(); ok {
+		_spec.SetField(recording.FieldLostLooks, field.TypeInt32, value)
+		_node.LostLooks = value
+	}
+	if value, ok := _c.mutation.SeenInMeeting(); ok {
+		_spec.SetField(recording.FieldSeenInMeeting, field.TypeBool, value)
+		_node.SeenInMeeting = value
+	}
+	if value, ok := _c.mutation.Interrupted(); ok {
+		_spec.SetField(recording.FieldInterrupted, field.TypeBool, value)
+		_node.Interrupted = value
+	}
 	if value, ok := _c.mutation.DeleteTime(); ok {
 		_spec.SetField(recording.FieldDeleteTime, field.TypeTime, value)
 		_node.DeleteTime = &value
@@ -836,6 +890,66 @@ func (u *RecordingUpsert) UpdateLostTime() *RecordingUpsert {
 // ClearLostTime clears the value of the "lost_time" field.
 func (u *RecordingUpsert) ClearLostTime() *RecordingUpsert {
 	u.SetNull(recording.FieldLostTime)
+	return u
+}
+
+// SetLostLooks sets the "lost_looks" field.
+func (u *RecordingUpsert) SetLostLooks(v int32) *RecordingUpsert {
+	u.Set(recording.FieldLostLooks, v)
+	return u
+}
+
+// UpdateLostLooks sets the "lost_looks" field to the value that was provided on create.
+func (u *RecordingUpsert) UpdateLostLooks() *RecordingUpsert {
+	u.SetExcluded(recording.FieldLostLooks)
+	return u
+}
+
+// AddLostLooks adds v to the "lost_looks" field.
+func (u *RecordingUpsert) AddLostLooks(v int32) *RecordingUpsert {
+	u.Add(recording.FieldLostLooks, v)
+	return u
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (u *RecordingUpsert) ClearLostLooks() *RecordingUpsert {
+	u.SetNull(recording.FieldLostLooks)
+	return u
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (u *RecordingUpsert) SetSeenInMeeting(v bool) *RecordingUpsert {
+	u.Set(recording.FieldSeenInMeeting, v)
+	return u
+}
+
+// UpdateSeenInMeeting sets the "seen_in_meeting" field to the value that was provided on create.
+func (u *RecordingUpsert) UpdateSeenInMeeting() *RecordingUpsert {
+	u.SetExcluded(recording.FieldSeenInMeeting)
+	return u
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (u *RecordingUpsert) ClearSeenInMeeting() *RecordingUpsert {
+	u.SetNull(recording.FieldSeenInMeeting)
+	return u
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (u *RecordingUpsert) SetInterrupted(v bool) *RecordingUpsert {
+	u.Set(recording.FieldInterrupted, v)
+	return u
+}
+
+// UpdateInterrupted sets the "interrupted" field to the value that was provided on create.
+func (u *RecordingUpsert) UpdateInterrupted() *RecordingUpsert {
+	u.SetExcluded(recording.FieldInterrupted)
+	return u
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (u *RecordingUpsert) ClearInterrupted() *RecordingUpsert {
+	u.SetNull(recording.FieldInterrupted)
 	return u
 }
 
@@ -1187,6 +1301,76 @@ func (u *RecordingUpsertOne) UpdateLostTime() *RecordingUpsertOne {
 func (u *RecordingUpsertOne) ClearLostTime() *RecordingUpsertOne {
 	return u.Update(func(s *RecordingUpsert) {
 		s.ClearLostTime()
+	})
+}
+
+// SetLostLooks sets the "lost_looks" field.
+func (u *RecordingUpsertOne) SetLostLooks(v int32) *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetLostLooks(v)
+	})
+}
+
+// AddLostLooks adds v to the "lost_looks" field.
+func (u *RecordingUpsertOne) AddLostLooks(v int32) *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.AddLostLooks(v)
+	})
+}
+
+// UpdateLostLooks sets the "lost_looks" field to the value that was provided on create.
+func (u *RecordingUpsertOne) UpdateLostLooks() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateLostLooks()
+	})
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (u *RecordingUpsertOne) ClearLostLooks() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearLostLooks()
+	})
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (u *RecordingUpsertOne) SetSeenInMeeting(v bool) *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetSeenInMeeting(v)
+	})
+}
+
+// UpdateSeenInMeeting sets the "seen_in_meeting" field to the value that was provided on create.
+func (u *RecordingUpsertOne) UpdateSeenInMeeting() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateSeenInMeeting()
+	})
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (u *RecordingUpsertOne) ClearSeenInMeeting() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearSeenInMeeting()
+	})
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (u *RecordingUpsertOne) SetInterrupted(v bool) *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetInterrupted(v)
+	})
+}
+
+// UpdateInterrupted sets the "interrupted" field to the value that was provided on create.
+func (u *RecordingUpsertOne) UpdateInterrupted() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateInterrupted()
+	})
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (u *RecordingUpsertOne) ClearInterrupted() *RecordingUpsertOne {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearInterrupted()
 	})
 }
 
@@ -1711,6 +1895,76 @@ func (u *RecordingUpsertBulk) UpdateLostTime() *RecordingUpsertBulk {
 func (u *RecordingUpsertBulk) ClearLostTime() *RecordingUpsertBulk {
 	return u.Update(func(s *RecordingUpsert) {
 		s.ClearLostTime()
+	})
+}
+
+// SetLostLooks sets the "lost_looks" field.
+func (u *RecordingUpsertBulk) SetLostLooks(v int32) *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetLostLooks(v)
+	})
+}
+
+// AddLostLooks adds v to the "lost_looks" field.
+func (u *RecordingUpsertBulk) AddLostLooks(v int32) *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.AddLostLooks(v)
+	})
+}
+
+// UpdateLostLooks sets the "lost_looks" field to the value that was provided on create.
+func (u *RecordingUpsertBulk) UpdateLostLooks() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateLostLooks()
+	})
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (u *RecordingUpsertBulk) ClearLostLooks() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearLostLooks()
+	})
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (u *RecordingUpsertBulk) SetSeenInMeeting(v bool) *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetSeenInMeeting(v)
+	})
+}
+
+// UpdateSeenInMeeting sets the "seen_in_meeting" field to the value that was provided on create.
+func (u *RecordingUpsertBulk) UpdateSeenInMeeting() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateSeenInMeeting()
+	})
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (u *RecordingUpsertBulk) ClearSeenInMeeting() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearSeenInMeeting()
+	})
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (u *RecordingUpsertBulk) SetInterrupted(v bool) *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.SetInterrupted(v)
+	})
+}
+
+// UpdateInterrupted sets the "interrupted" field to the value that was provided on create.
+func (u *RecordingUpsertBulk) UpdateInterrupted() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.UpdateInterrupted()
+	})
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (u *RecordingUpsertBulk) ClearInterrupted() *RecordingUpsertBulk {
+	return u.Update(func(s *RecordingUpsert) {
+		s.ClearInterrupted()
 	})
 }
 

@@ -278,6 +278,73 @@ func (_u *RecordingUpdate) ClearLostTime() *RecordingUpdate {
 	return _u
 }
 
+// SetLostLooks sets the "lost_looks" field.
+func (_u *RecordingUpdate) SetLostLooks(v int32) *RecordingUpdate {
+	_u.mutation.ResetLostLooks()
+	_u.mutation.SetLostLooks(v)
+	return _u
+}
+
+// SetNillableLostLooks sets the "lost_looks" field if the given value is not nil.
+func (_u *RecordingUpdate) SetNillableLostLooks(v *int32) *RecordingUpdate {
+	if v != nil {
+		_u.SetLostLooks(*v)
+	}
+	return _u
+}
+
+// AddLostLooks adds value to the "lost_looks" field.
+func (_u *RecordingUpdate) AddLostLooks(v int32) *RecordingUpdate {
+	_u.mutation.AddLostLooks(v)
+	return _u
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (_u *RecordingUpdate) ClearLostLooks() *RecordingUpdate {
+	_u.mutation.ClearLostLooks()
+	return _u
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (_u *RecordingUpdate) SetSeenInMeeting(v bool) *RecordingUpdate {
+	_u.mutation.SetSeenInMeeting(v)
+	return _u
+}
+
+// SetNillableSeenInMeeting sets the "seen_in_meeting" field if the given value is not nil.
+func (_u *RecordingUpdate) SetNillableSeenInMeeting(v *bool) *RecordingUpdate {
+	if v != nil {
+		_u.SetSeenInMeeting(*v)
+	}
+	return _u
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (_u *RecordingUpdate) ClearSeenInMeeting() *RecordingUpdate {
+	_u.mutation.ClearSeenInMeeting()
+	return _u
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (_u *RecordingUpdate) SetInterrupted(v bool) *RecordingUpdate {
+	_u.mutation.SetInterrupted(v)
+	return _u
+}
+
+// SetNillableInterrupted sets the "interrupted" field if the given value is not nil.
+func (_u *RecordingUpdate) SetNillableInterrupted(v *bool) *RecordingUpdate {
+	if v != nil {
+		_u.SetInterrupted(*v)
+	}
+	return _u
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (_u *RecordingUpdate) ClearInterrupted() *RecordingUpdate {
+	_u.mutation.ClearInterrupted()
+	return _u
+}
+
 // SetDeleteTime sets the "delete_time" field.
 func (_u *RecordingUpdate) SetDeleteTime(v time.Time) *RecordingUpdate {
 	_u.mutation.SetDeleteTime(v)
@@ -492,6 +559,27 @@ func (_u *RecordingUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.LostTimeCleared() {
 		_spec.ClearField(recording.FieldLostTime, field.TypeTime)
+	}
+	if value, ok := _u.mutation.LostLooks(); ok {
+		_spec.SetField(recording.FieldLostLooks, field.TypeInt32, value)
+	}
+	if value, ok := _u.mutation.AddedLostLooks(); ok {
+		_spec.AddField(recording.FieldLostLooks, field.TypeInt32, value)
+	}
+	if _u.mutation.LostLooksCleared() {
+		_spec.ClearField(recording.FieldLostLooks, field.TypeInt32)
+	}
+	if value, ok := _u.mutation.SeenInMeeting(); ok {
+		_spec.SetField(recording.FieldSeenInMeeting, field.TypeBool, value)
+	}
+	if _u.mutation.SeenInMeetingCleared() {
+		_spec.ClearField(recording.FieldSeenInMeeting, field.TypeBool)
+	}
+	if value, ok := _u.mutation.Interrupted(); ok {
+		_spec.SetField(recording.FieldInterrupted, field.TypeBool, value)
+	}
+	if _u.mutation.InterruptedCleared() {
+		_spec.ClearField(recording.FieldInterrupted, field.TypeBool)
 	}
 	if value, ok := _u.mutation.DeleteTime(); ok {
 		_spec.SetField(recording.FieldDeleteTime, field.TypeTime, value)
@@ -818,6 +906,73 @@ func (_u *RecordingUpdateOne) ClearLostTime() *RecordingUpdateOne {
 	return _u
 }
 
+// SetLostLooks sets the "lost_looks" field.
+func (_u *RecordingUpdateOne) SetLostLooks(v int32) *RecordingUpdateOne {
+	_u.mutation.ResetLostLooks()
+	_u.mutation.SetLostLooks(v)
+	return _u
+}
+
+// SetNillableLostLooks sets the "lost_looks" field if the given value is not nil.
+func (_u *RecordingUpdateOne) SetNillableLostLooks(v *int32) *RecordingUpdateOne {
+	if v != nil {
+		_u.SetLostLooks(*v)
+	}
+	return _u
+}
+
+// AddLostLooks adds value to the "lost_looks" field.
+func (_u *RecordingUpdateOne) AddLostLooks(v int32) *RecordingUpdateOne {
+	_u.mutation.AddLostLooks(v)
+	return _u
+}
+
+// ClearLostLooks clears the value of the "lost_looks" field.
+func (_u *RecordingUpdateOne) ClearLostLooks() *RecordingUpdateOne {
+	_u.mutation.ClearLostLooks()
+	return _u
+}
+
+// SetSeenInMeeting sets the "seen_in_meeting" field.
+func (_u *RecordingUpdateOne) SetSeenInMeeting(v bool) *RecordingUpdateOne {
+	_u.mutation.SetSeenInMeeting(v)
+	return _u
+}
+
+// SetNillableSeenInMeeting sets the "seen_in_meeting" field if the given value is not nil.
+func (_u *RecordingUpdateOne) SetNillableSeenInMeeting(v *bool) *RecordingUpdateOne {
+	if v != nil {
+		_u.SetSeenInMeeting(*v)
+	}
+	return _u
+}
+
+// ClearSeenInMeeting clears the value of the "seen_in_meeting" field.
+func (_u *RecordingUpdateOne) ClearSeenInMeeting() *RecordingUpdateOne {
+	_u.mutation.ClearSeenInMeeting()
+	return _u
+}
+
+// SetInterrupted sets the "interrupted" field.
+func (_u *RecordingUpdateOne) SetInterrupted(v bool) *RecordingUpdateOne {
+	_u.mutation.SetInterrupted(v)
+	return _u
+}
+
+// SetNillableInterrupted sets the "interrupted" field if the given value is not nil.
+func (_u *RecordingUpdateOne) SetNillableInterrupted(v *bool) *RecordingUpdateOne {
+	if v != nil {
+		_u.SetInterrupted(*v)
+	}
+	return _u
+}
+
+// ClearInterrupted clears the value of the "interrupted" field.
+func (_u *RecordingUpdateOne) ClearInterrupted() *RecordingUpdateOne {
+	_u.mutation.ClearInterrupted()
+	return _u
+}
+
 // SetDeleteTime sets the "delete_time" field.
 func (_u *RecordingUpdateOne) SetDeleteTime(v time.Time) *RecordingUpdateOne {
 	_u.mutation.SetDeleteTime(v)
@@ -1062,6 +1217,27 @@ func (_u *RecordingUpdateOne) sqlSave(ctx context.Context) (_node *Recording, er
 	}
 	if _u.mutation.LostTimeCleared() {
 		_spec.ClearField(recording.FieldLostTime, field.TypeTime)
+	}
+	if value, ok := _u.mutation.LostLooks(); ok {
+		_spec.SetField(recording.FieldLostLooks, field.TypeInt32, value)
+	}
+	if value, ok := _u.mutation.AddedLostLooks(); ok {
+		_spec.AddField(recording.FieldLostLooks, field.TypeInt32, value)
+	}
+	if _u.mutation.LostLooksCleared() {
+		_spec.ClearField(recording.FieldLostLooks, field.TypeInt32)
+	}
+	if value, ok := _u.mutation.SeenInMeeting(); ok {
+		_spec.SetField(recording.FieldSeenInMeeting, field.TypeBool, value)
+	}
+	if _u.mutation.SeenInMeetingCleared() {
+		_spec.ClearField(recording.FieldSeenInMeeting, field.TypeBool)
+	}
+	if value, ok := _u.mutation.Interrupted(); ok {
+		_spec.SetField(recording.FieldInterrupted, field.TypeBool, value)
+	}
+	if _u.mutation.InterruptedCleared() {
+		_spec.ClearField(recording.FieldInterrupted, field.TypeBool)
 	}
 	if value, ok := _u.mutation.DeleteTime(); ok {
 		_spec.SetField(recording.FieldDeleteTime, field.TypeTime, value)

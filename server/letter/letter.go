@@ -115,6 +115,8 @@ type RecordingReady struct {
 	Duration time.Duration
 	// Expire is when it is deleted; zero for never.
 	Expire time.Time
+	// Interrupted is true when the end of the recording may be missing.
+	Interrupted bool
 	// Transcript is true of the recording of which a transcript was made.
 	Transcript bool
 }

@@ -128,7 +128,7 @@ const (
 	// EgressComplete and EgressLimitReached have stored their file.
 	EgressComplete
 	EgressLimitReached
-	// EgressAborted never recorded anything, and EgressFailed may have left part of a file.
+	// EgressAborted never recorded anything, and EgressFailed may have left a file, whole or in part.
 	EgressAborted
 	EgressFailed
 )
@@ -151,6 +151,18 @@ type Egress struct {
 	Duration time.Duration
 	// Detail is LiveKit's text about the end of the egress.
 	Detail string
+	// InBackup is true when the file is in the backup storage of the egress, since it could not store it where it should.
+	InBackup bool
+}
+
+// RecorderSigns are the signs of life of a recorder.
+type RecorderSigns struct {
+	// Listed is true when LiveKit lists the recorder in the meeting.
+	Listed bool
+	// Answers is true when its service answers.
+	Answers bool
+	// Others is true when anybody else is in the meeting.
+	Others bool
 }
 
 // EgressRequest asks for a recorder.

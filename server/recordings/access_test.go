@@ -388,7 +388,7 @@ func TestMediaAuthTable(t *testing.T) {
 	film := mediaPrefix + g.film.ObjectKey
 	running := f.start(g.ada, f.room(map[any]usherv1.Role{g.ada: owner}), screen)
 	lost := f.start(g.ada, f.room(map[any]usherv1.Role{g.ada: owner}), screen)
-	f.finish(f.row(lost.GetId()), meeting.EgressFailed, true)
+	f.finish(f.row(lost.GetId()), meeting.EgressFailed, false)
 	f.sweep()
 	told := f.savedRecording(g.ada, screen)
 	f.work()
@@ -417,7 +417,7 @@ func TestMediaAuthTable(t *testing.T) {
 		{"a stranger", "stranger", film, 403, 404},
 		{"unknown", "ada", path(uuid.NewString()), 403, 404},
 		{"not saved", "ada", path(running.GetId()), 403, 404},
-		{"failed, with part of a file", "ada", path(lost.GetId()), 403, 404},
+		{"failed", "ada", path(lost.GetId()), 403, 404},
 		{"expired, with its file", "ada", mediaPrefix + old.ObjectKey, 403, 404},
 		{"deleted", "ada", mediaPrefix + deleted.ObjectKey, 403, 404},
 		{"another extension", "ada", strings.Replace(film, ".mp4", ".ogg", 1), 403, 404},

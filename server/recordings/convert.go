@@ -19,7 +19,7 @@ func (s *Service) view(a *access) *usherv1.Recording {
 		ContentType: contentType(r.Mode), SizeBytes: r.SizeBytes, MyRole: a.role, Keep: r.Keep, Language: r.Language,
 		Downloadable: a.role != usherv1.Role_ROLE_UNSPECIFIED && s.mayDownload(a) == nil, Expired: s.expired(r),
 		CreateTime: timestamppb.New(r.CreateTime), StartTime: timestamp(r.StartTime), StopTime: timestamp(r.StopTime),
-		SaveTime: timestamp(r.SaveTime),
+		SaveTime: timestamp(r.SaveTime), Interrupted: r.Interrupted,
 	}
 	if _, served := parseMediaPath(mediaPrefix+r.ObjectKey, s.Rules.Folder); served && v.GetDownloadable() {
 		v.MediaPath = mediaPrefix + r.ObjectKey

@@ -198,8 +198,9 @@ func decode[T any](args json.RawMessage, fn func(T) error) error {
 // egress is one recorder of the world.
 type egress struct {
 	meeting.Egress
-	// forgotten: LiveKit does not know it any more. dead: it shows no sign of life.
-	forgotten, dead bool
+	// forgotten: LiveKit does not know it any more. dead: it shows no sign of life. left: it is not in the meeting any more.
+	// lingers: its service is dead, and LiveKit lists it in the meeting all the same.
+	forgotten, dead, left, lingers bool
 }
 
 // outside is LiveKit with its recorders, the storage, and those who are told: everything beside the database.
@@ -221,6 +222,8 @@ type outside struct {
 	notifyError       error
 	// refuses is somebody whose mailbox refuses.
 	refuses uuid.UUID
+	// empty: nobody but recorders is in the meetings.
+	empty bool
 	// step is called before and after everything that the service does outside the database, and inside transactions.
 	step func()
 }
@@ -274,7 +277,7 @@ func (w *outside) StopEgress(_ context.Context, id string) (*meeting.Egress, err
 		return nil, meeting.ErrNotFound
 	case e.Status.Ended():
 		return nil, meeting.ErrRefused
-	case e.dead:
+	case e.dead || e.lingers:
 		return nil, meeting.ErrUnavailable
 	}
 	if e.Status == meeting.EgressActive {
@@ -284,18 +287,26 @@ func (w *outside) StopEgress(_ context.Context, id string) (*meeting.Egress, err
 	return &seen, nil
 }
 
-func (w *outside) EgressAnswers(_ context.Context, _ uuid.UUID, id string) (bool, error) {
+func (w *outside) RecorderSigns(_ context.Context, room uuid.UUID, id string) (meeting.RecorderSigns, error) {
 	w.stepped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.egresses[id]
 	if w.down != nil {
-		return false, w.down
+		return meeting.RecorderSigns{}, w.down
 	}
 	if !ok || e.forgotten {
-		return false, meeting.ErrNotFound
+		return meeting.RecorderSigns{}, meeting.ErrNotFound
 	}
-	return !e.dead, nil
+	return meeting.RecorderSigns{
+		Listed: e.lingers || !e.dead && !e.left, Answers: !e.dead && !e.lingers, Others: w.live[room] && !w.empty,
+	}, nil
+}
+
+// RemoveParticipant has a recorder leave the meeting.
+func (w *outside) RemoveParticipant(_ context.Context, _ uuid.UUID, identity string) error {
+	w.change(identity, func(e *egress) { e.dead, e.lingers = e.dead || e.lingers, false })
+	return nil
 }
 
 func (w *outside) Egress(_ context.Context, id string) (*meeting.Egress, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // egressMissing follows a recorder of which LiveKit knows nothing.
@@ -31,7 +32,9 @@ func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (boo
 	size, err := s.Files.Size(ctx, r.ObjectKey)
 	switch {
 	case err == nil:
-		return s.makeSaved(ctx, r, nil, size)
+		// Of a recorder that stored its file nothing more was expected; one that recorded may have had more to say.
+		cut := r.Interrupted || r.Status == active || r.Status == failedToStop
+		return s.makeSaved(ctx, r, nil, storedFile{size: size, interrupted: cut})
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("%w: %w", errStorage, err)
 	case r.Status == initiated:
@@ -39,7 +42,6 @@ func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (boo
 	}
 	return s.transition(ctx, r, change{
 		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_LOST, detail: why,
-		set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
 	})
 }
 
@@ -56,7 +58,25 @@ func (s *Service) clearLost(ctx context.Context, r *ent.Recording) error {
 	if r.LostTime == nil {
 		return nil
 	}
-	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearLostTime() })
+	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearLostTime().SetLostLooks(0) })
+}
+
+// lateFile is for a recording that failed: should its file have come after all, it is saved. A recorder that goes on is
+// stopped, and its file awaited like any other.
+func (s *Service) lateFile(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
+	if e != nil {
+		s.stopRecorder(ctx, r, e)
+	}
+	size, err := s.Files.Size(ctx, r.ObjectKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errStorage, err)
+	}
+	// That it was recorded to its end is known only if LiveKit says so.
+	whole := e != nil && (e.Status == meeting.EgressComplete || e.Status == meeting.EgressLimitReached)
+	return s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: r.Interrupted || !whole})
 }
 
 // stopTime is when a recording was asked to stop, or when it began for one that nobody asked.

@@ -30,6 +30,8 @@ type Notice struct {
 	StartTime, ExpireTime time.Time
 	// Duration is how long the recording is; 0 when that is not known.
 	Duration time.Duration
+	// Interrupted is true when the end may be missing.
+	Interrupted bool
 	// To is the person, with language and time zone.
 	To *ent.User
 }
@@ -52,6 +54,8 @@ type Transcript struct {
 	// Language of what is said, as a BCP 47 tag; empty when it is not known.
 	Language           string
 	StartTime, EndTime time.Time
+	// Interrupted is true when the end may be missing.
+	Interrupted bool
 }
 
 // NotifyJob has those told who are to know that a recording is there.
@@ -140,7 +144,7 @@ func (s *Service) mail(ctx context.Context, r *ent.Recording, a *ent.RecordingAc
 	}
 	return true, s.Notifier.RecordingReady(ctx, Notice{
 		ID: a.ID, RecordingID: r.ID, RoomName: r.RoomName, StartTime: startTime(r), ExpireTime: s.expireTime(r),
-		Duration: time.Duration(r.DurationMs) * time.Millisecond, To: a.Edges.User,
+		Duration: time.Duration(r.DurationMs) * time.Millisecond, Interrupted: r.Interrupted, To: a.Edges.User,
 	})
 }
 
@@ -150,7 +154,7 @@ func (s *Service) summarize(ctx context.Context, r *ent.Recording, a *ent.Record
 	}
 	return true, s.Summary.Summarize(ctx, Transcript{
 		RecordingID: r.ID, Owner: a.Edges.User, Key: r.ObjectKey, RoomID: r.RoomID, RoomName: r.RoomName, Language: r.Language,
-		StartTime: startTime(r), EndTime: stopTime(r).UTC(),
+		StartTime: startTime(r), EndTime: stopTime(r).UTC(), Interrupted: r.Interrupted,
 	})
 }
 

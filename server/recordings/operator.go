@@ -73,7 +73,8 @@ func (s *Records) Resend(ctx context.Context, id uuid.UUID) error {
 	})
 }
 
-// Fail gives up a recording that does not end: its room is free, and a recorder or file that comes after all is removed.
+// Fail gives up a recording that does not end: its room is free, and a recorder that goes on is stopped. A file that comes
+// after all is kept, as that of every recording that failed.
 func (s *Records) Fail(ctx context.Context, id uuid.UUID) error {
 	for range maxMoves {
 		r, err := s.known(ctx, id)
@@ -85,7 +86,6 @@ func (s *Records) Fail(ctx context.Context, id uuid.UUID) error {
 		}
 		made, err := s.transition(ctx, r, change{
 			to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_OPERATOR,
-			set: func(u *ent.RecordingUpdate) { u.SetPurgeTime(now()) },
 		})
 		if made || err != nil {
 			return err

@@ -55,6 +55,12 @@ func (s *Service) stopDuplicate(ctx context.Context, r *ent.Recording, e *meetin
 		s.stopRecorder(ctx, r, e)
 		return nil
 	}
+	if r.Status == failed && r.DeleteTime == nil {
+		s.stopRecorder(ctx, r, e)
+		// Its file is of the same meeting, and there is no other. What it says of it is not said of the first one's.
+		_, err := s.lateFile(ctx, r, nil)
+		return err
+	}
 	if err := s.stopOrphan(ctx, r, e); err != nil {
 		return err
 	}
@@ -70,6 +76,10 @@ const lateFor = 24 * time.Hour
 func (s *Service) purge(ctx context.Context, r *ent.Recording, e *meeting.Egress) error {
 	if r.PurgeTime == nil {
 		return nil
+	}
+	if r.Status == failed && r.DeleteTime == nil {
+		// Marked by a release that deleted the files of recordings that it had given up.
+		return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.ClearPurgeTime() })
 	}
 	if err := s.Files.Delete(ctx, r.ObjectKey); err != nil {
 		return fmt.Errorf("%w: %w", errStorage, err)

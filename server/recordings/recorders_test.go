@@ -99,8 +99,13 @@ func TestSecondRecorder(t *testing.T) {
 			}
 			second.Status, f.outside.files[r.ObjectKey] = meeting.EgressComplete, 1
 			tell()
-			if _, there := f.outside.files[r.ObjectKey]; there {
-				t.Errorf("by event %v: the recording failed, and the file of the second recorder is there", byEvent)
+			// It is of the same meeting, and there is no other.
+			if _, there := f.outside.files[r.ObjectKey]; !there {
+				t.Errorf("by event %v: the only file is gone", byEvent)
+			}
+			f.sweep()
+			if r := f.wantStatus(v.GetId(), saved); !r.Interrupted {
+				t.Errorf("by event %v: the first recorder failed, and it does not say so", byEvent)
 			}
 		}
 	})

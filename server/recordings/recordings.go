@@ -122,7 +122,7 @@ type Timing struct {
 
 // StandardTiming is that of production.
 var StandardTiming = Timing{
-	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: 10 * time.Minute, UploadWithin: time.Hour,
+	StartWithin: time.Minute, LostAfter: time.Minute, GiveUpStop: time.Minute, UploadWithin: time.Hour,
 	PurgeFor: 10 * time.Minute,
 }
 
@@ -138,8 +138,9 @@ type liveKit interface {
 type recorders interface {
 	StartEgress(ctx context.Context, r meeting.EgressRequest) (*meeting.Egress, error)
 	StopEgress(ctx context.Context, id string) (*meeting.Egress, error)
-	// EgressAnswers reports whether a running recorder shows a sign of life.
-	EgressAnswers(ctx context.Context, room uuid.UUID, id string) (bool, error)
+	RecorderSigns(ctx context.Context, room uuid.UUID, id string) (meeting.RecorderSigns, error)
+	// RemoveParticipant has a dead recorder leave the meeting.
+	RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error
 }
 
 // egresses tells what recorders are doing.

@@ -47,7 +47,8 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress
 		}
 		e, err := s.egress(ctx, r, hint)
 		if err != nil {
-			return err
+			// Only looks in which LiveKit answered say that a recorder is gone.
+			return errors.Join(err, s.clearLost(ctx, r))
 		}
 		moved, err := s.advance(ctx, r, e)
 		if err != nil {
@@ -137,6 +138,8 @@ func (s *Service) edit(ctx context.Context, r *ent.Recording, set func(*ent.Reco
 // advance makes the move that follows from what LiveKit says, if one does.
 func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egress) (moved bool, err error) {
 	switch {
+	case r.Status == failed && r.DeleteTime == nil:
+		return s.lateFile(ctx, r, e)
 	case slices.Contains(final, r.Status):
 		return false, s.stopOrphan(ctx, r, e)
 	case e == nil:
@@ -152,9 +155,6 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egre
 	case active:
 		return s.running(ctx, r, e)
 	case failedToStop:
-		if time.Since(stopTime(r)) > s.Timing.GiveUpStop {
-			return s.giveUp(ctx, r, "the recorder did not answer when it was to stop")
-		}
 		return s.stop(ctx, r, e.ID)
 	default:
 		return s.saving(ctx, r, e)
@@ -165,14 +165,13 @@ func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egre
 func (s *Service) ended(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch e.Status {
 	case meeting.EgressAborted:
-		reason, to := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_ABORTED, aborted
+		to := aborted
 		if !mayFollow(r.Status, aborted) {
 			to = failed // the recording had begun, as far as anybody knew, and was asked to stop
 		}
-		return s.transition(ctx, r, change{to: to, reason: reason, detail: e.Detail})
+		return s.transition(ctx, r, change{to: to, reason: failureReason(r, e), detail: e.Detail})
 	case meeting.EgressFailed:
-		reason := usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_RECORDER_FAILED
-		return s.transition(ctx, r, change{to: failed, reason: reason, detail: e.Detail})
+		return s.saveRest(ctx, r, e)
 	default:
 		return s.save(ctx, r, e)
 	}
@@ -182,7 +181,7 @@ func (s *Service) ended(ctx context.Context, r *ent.Recording, e *meeting.Egress
 func (s *Service) save(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	size, err := s.Files.Size(ctx, r.ObjectKey)
 	if err == nil {
-		moved, err := s.makeSaved(ctx, r, e, size)
+		moved, err := s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: r.Interrupted})
 		if moved && e.Status == meeting.EgressLimitReached {
 			s.tellLimit(ctx, r)
 		}
@@ -199,8 +198,23 @@ func (s *Service) save(ctx context.Context, r *ent.Recording, e *meeting.Egress)
 		return false, err
 	}
 	return s.transition(ctx, r, change{
-		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING, detail: e.Detail,
+		to: failed, reason: usherv1.RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING, detail: detailOf(e),
 	})
+}
+
+// saveRest is for recorders that say they failed: one that was shut down stores its file all the same.
+func (s *Service) saveRest(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
+	size, err := s.Files.Size(ctx, r.ObjectKey)
+	if err == nil {
+		return s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: true})
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.transition(ctx, r, change{to: failed, reason: failureReason(r, e), detail: detailOf(e)})
+	}
+	if moved, freeErr := s.releaseRoom(ctx, r, e); moved || freeErr != nil {
+		return moved, freeErr
+	}
+	return false, fmt.Errorf("%w: %w", errStorage, err)
 }
 
 // errStorage is a storage that does not say whether it has a file: the next sweep asks again.
@@ -220,23 +234,30 @@ func (s *Service) releaseRoom(ctx context.Context, r *ent.Recording, e *meeting.
 
 func (s *Service) makeActive(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	return s.transition(
-		ctx, r, change{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(orNow(e.StartTime)).ClearLostTime() }},
+		ctx, r, change{to: active, set: func(u *ent.RecordingUpdate) { u.SetStartTime(beganAt(e)).ClearLostTime() }},
 	)
 }
 
 func (s *Service) makeStopped(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	return s.transition(ctx, r, change{to: stopped, set: func(u *ent.RecordingUpdate) {
-		u.ClearLostTime()
+		u.ClearLostTime().SetLostLooks(0)
 		if r.StopTime == nil || !e.EndTime.IsZero() {
 			u.SetStopTime(orNow(e.EndTime))
 		}
 	}})
 }
 
+// storedFile is a file that is in the storage.
+type storedFile struct {
+	size int64
+	// interrupted is true when its end may be missing.
+	interrupted bool
+}
+
 // makeSaved is for a file that is in the storage. e may be nil.
-func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Egress, size int64) (bool, error) {
+func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Egress, f storedFile) (bool, error) {
 	return s.transition(ctx, r, change{to: saved, set: func(u *ent.RecordingUpdate) {
-		u.SetSizeBytes(size).SetSaveTime(now())
+		u.SetSizeBytes(f.size).SetSaveTime(now()).SetInterrupted(f.interrupted)
 		if e != nil && !e.StartTime.IsZero() {
 			u.SetStartTime(e.StartTime)
 		} else if r.StartTime == nil {
@@ -276,34 +297,6 @@ func (s *Service) notStarted(ctx context.Context, r *ent.Recording) (bool, error
 	})
 }
 
-// running follows a recorder that records.
-func (s *Service) running(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
-	if r.StopTime != nil {
-		return s.stop(ctx, r, e.ID)
-	}
-	over, err := s.isOver(ctx, r)
-	if err != nil {
-		return false, err
-	}
-	if over {
-		return s.stop(ctx, r, e.ID)
-	}
-	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
-	if errors.Is(err, meeting.ErrNotFound) {
-		return s.egressMissing(ctx, r)
-	}
-	if err != nil {
-		return false, err
-	}
-	if answers {
-		return false, s.clearLost(ctx, r)
-	}
-	if over, err := s.markLost(ctx, r); !over || err != nil {
-		return false, err
-	}
-	return s.giveUp(ctx, r, "the recorder vanished")
-}
-
 // isOver reports whether there is nothing more to record: the meeting has ended, or the recording is as long as it may be.
 // LiveKit's own recorder ends with the meeting by itself; asking it to is harmless.
 func (s *Service) isOver(ctx context.Context, r *ent.Recording) (bool, error) {
@@ -316,25 +309,4 @@ func (s *Service) isOver(ctx context.Context, r *ent.Recording) (bool, error) {
 		return true, nil
 	}
 	return false, err
-}
-
-// saving follows a recorder that was asked to stop, and has its file on the way.
-func (s *Service) saving(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
-	if time.Since(stopTime(r)) > s.Timing.UploadWithin {
-		return s.giveUp(ctx, r, "the file took too long to get into the storage")
-	}
-	if e.Status == meeting.EgressEnding {
-		return false, s.clearLost(ctx, r) // nobody can ask it anything any more
-	}
-	answers, err := s.LiveKit.EgressAnswers(ctx, r.RoomID, e.ID)
-	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
-		return false, err
-	}
-	if answers {
-		return false, s.clearLost(ctx, r)
-	}
-	if over, err := s.markLost(ctx, r); !over || err != nil {
-		return false, err
-	}
-	return s.giveUp(ctx, r, "the recorder vanished")
 }

@@ -99,7 +99,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return err
 	}
 	ids, err := s.DB.Read.Recording.Query().
-		Where(recording.Or(recording.StatusIn(unsettled...), recording.PurgeTimeNotNil())).IDs(ctx)
+		Where(recording.Or(recording.StatusIn(unsettled...), recording.PurgeTimeNotNil(), recording.And(
+			recording.StatusEQ(failed), recording.DeleteTimeIsNil(), recording.EndTimeGT(now().Add(-s.Timing.UploadWithin)),
+		))).IDs(ctx)
 	if err != nil {
 		return fmt.Errorf("find recordings: %w", err)
 	}

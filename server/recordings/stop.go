@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -88,6 +89,8 @@ func (s *Service) stop(ctx context.Context, r *ent.Recording, egressID string) (
 				u.SetStopTime(now())
 			}
 		}})
+	case err != nil && r.Status == failedToStop && time.Since(silentSince(r)) > s.Timing.GiveUpStop:
+		return s.giveUp(ctx, r, "the recorder did not answer when it was to stop")
 	case err != nil:
 		s.Log.InfoContext(ctx, "recorder does not stop; the next sweep asks it again", "recording", r.ID, "err", err)
 		return false, nil
@@ -99,6 +102,14 @@ func (s *Service) stop(ctx context.Context, r *ent.Recording, egressID string) (
 		return false, nil // it never began: LiveKit will say that it was aborted
 	}
 	return s.makeStopped(ctx, r, e)
+}
+
+// silentSince is since when the recorder of a recording that does not stop has shown no sign of life.
+func silentSince(r *ent.Recording) time.Time {
+	if since := stopTime(r); r.LostTime == nil || since.Before(*r.LostTime) {
+		return since
+	}
+	return *r.LostTime
 }
 
 // MeetingEnded ends the recording of a meeting that a host ended, in the transaction that does it.

@@ -42,10 +42,7 @@ func parseStorageEvent(body []byte) ([]storedObject, error) {
 	if err := json.Unmarshal(body, &event); err != nil {
 		return nil, errEvent // the body may be anything, so it is not repeated
 	}
-	if event.Event == "s3:TestEvent" && len(event.Records) == 0 {
-		return nil, nil
-	}
-	if len(event.Records) == 0 {
+	if event.Records == nil && event.Event != "s3:TestEvent" {
 		return nil, errEvent
 	}
 	objects := make([]storedObject, 0, len(event.Records))

@@ -88,7 +88,7 @@ func (s *Service) filesStored(ctx context.Context, objects []storedObject) (int,
 		return 0, nil
 	}
 	ids, err := s.DB.Read.Recording.Query().Where(recording.ObjectKeyIn(keys...),
-		recording.Or(recording.StatusIn(unsettled...), recording.PurgeTimeNotNil())).IDs(ctx)
+		recording.Or(recording.StatusIn(unsettled...), recording.StatusEQ(failed), recording.PurgeTimeNotNil())).IDs(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("find recordings: %w", err)
 	}

@@ -34,6 +34,7 @@ type summaryOrder struct {
 	Language    string       `json:"language"`
 	StartTime   time.Time    `json:"start_time"`
 	EndTime     time.Time    `json:"end_time"`
+	Interrupted bool         `json:"interrupted"`
 }
 
 type summaryOwner struct {
@@ -49,7 +50,7 @@ type summaryOwner struct {
 func (s *SummaryService) Summarize(ctx context.Context, t Transcript) error {
 	order := summaryOrder{
 		RecordingID: t.RecordingID, ObjectKey: t.Key, RoomID: t.RoomID, RoomName: t.RoomName, Language: t.Language,
-		StartTime: t.StartTime, EndTime: t.EndTime,
+		StartTime: t.StartTime, EndTime: t.EndTime, Interrupted: t.Interrupted,
 		Owner: summaryOwner{
 			ID: t.Owner.ID, Email: t.Owner.Email, Name: t.Owner.FullName, Language: t.Owner.Language, Timezone: t.Owner.Timezone,
 		},

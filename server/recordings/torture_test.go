@@ -38,7 +38,7 @@ var endings = []ending{
 	{"limit reached", endsAs(meeting.EgressLimitReached), true, withFile},
 	{"aborted", endsAs(meeting.EgressAborted), false, []usherv1.RecordingStatus{aborted, failed}},
 	{"failed", endsAs(meeting.EgressFailed), false, []usherv1.RecordingStatus{failed}},
-	{"failed with part of a file", endsAs(meeting.EgressFailed), true, []usherv1.RecordingStatus{failed}},
+	{"failed with part of a file", endsAs(meeting.EgressFailed), true, withFile},
 	{"complete without a file", endsAs(meeting.EgressComplete), false, []usherv1.RecordingStatus{failed}},
 	{"died", func(e *egress) { e.dead = true }, false, []usherv1.RecordingStatus{failed}},
 	{"died with its file stored", func(e *egress) { e.dead = true }, true, withFile},

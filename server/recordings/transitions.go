@@ -3,6 +3,7 @@ package recordings
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -31,6 +32,8 @@ var transitions = map[usherv1.RecordingStatus][]usherv1.RecordingStatus{
 	stopped:      {saved, failed},
 	failedToStop: {stopped, saved, failed},
 	saved:        {notified},
+	// The file came after it was given up.
+	failed: {saved},
 }
 
 // Groups of statuses.
@@ -41,7 +44,7 @@ var (
 	unsettled = []usherv1.RecordingStatus{initiated, active, failedToStop, stopped}
 	// withFile have one.
 	withFile = []usherv1.RecordingStatus{saved, notified}
-	// final can be deleted.
+	// final can be deleted. FAILED is left when the file comes late.
 	final = []usherv1.RecordingStatus{saved, notified, aborted, failedToStart, failed}
 )
 
@@ -65,10 +68,14 @@ func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (m
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		update := tx.Recording.Update().Where(recording.ID(r.ID), recording.StatusEQ(r.Status)).SetStatus(m.to)
 		if m.reason != 0 {
-			update.SetFailureReason(m.reason).SetFailureDetail(bounded(m.detail))
+			update.SetFailureReason(m.reason).SetFailureDetail(bounded(withoutAddresses(m.detail)))
 		}
 		if slices.Contains(final, m.to) {
-			update.SetEndTime(now()).ClearLostTime()
+			update.SetEndTime(now()).ClearLostTime().SetLostLooks(0)
+		}
+		if r.Status == failed {
+			// One that was deleted meanwhile stays deleted.
+			update.Where(recording.DeleteTimeIsNil()).SetFailureReason(0).SetFailureDetail("")
 		}
 		if m.set != nil {
 			m.set(update)
@@ -109,6 +116,14 @@ func (s *Records) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, 
 
 // maxDetail is how much of what LiveKit says is kept, in characters.
 const maxDetail = 500
+
+// addresses are what LiveKit's texts have of the network: URLs, and hosts with a port or by their IP address.
+var addresses = regexp.MustCompile(
+	`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"']+|\[[0-9a-fA-F:.]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\b[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*:\d{2,5}\b`,
+)
+
+// withoutAddresses makes text of LiveKit fit for people who use this instance: where its servers are is in the log only.
+func withoutAddresses(detail string) string { return addresses.ReplaceAllString(detail, "…") }
 
 // bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a move that
 // cannot be stored would never be made.

@@ -528,6 +528,9 @@ var (
 		{Name: "save_time", Type: field.TypeTime, Nullable: true},
 		{Name: "end_time", Type: field.TypeTime, Nullable: true},
 		{Name: "lost_time", Type: field.TypeTime, Nullable: true},
+		{Name: "lost_looks", Type: field.TypeInt32, Nullable: true},
+		{Name: "seen_in_meeting", Type: field.TypeBool, Nullable: true},
+		{Name: "interrupted", Type: field.TypeBool, Nullable: true},
 		{Name: "delete_time", Type: field.TypeTime, Nullable: true},
 		{Name: "purge_time", Type: field.TypeTime, Nullable: true},
 	}
@@ -553,7 +556,7 @@ var (
 			{
 				Name:    "recording_purge_time",
 				Unique:  false,
-				Columns: []*schema.Column{RecordingsColumns[20]},
+				Columns: []*schema.Column{RecordingsColumns[23]},
 			},
 			{
 				Name:    "recording_room_id_create_time",

@@ -52,6 +52,12 @@ const (
 	FieldEndTime = "end_time"
 	// FieldLostTime holds the string denoting the lost_time field in the database.
 	FieldLostTime = "lost_time"
+	// FieldLostLooks holds the string denoting the lost_looks field in the database.
+	FieldLostLooks = "lost_looks"
+	// FieldSeenInMeeting holds the string denoting the seen_in_meeting field in the database.
+	FieldSeenInMeeting = "seen_in_meeting"
+	// FieldInterrupted holds the string denoting the interrupted field in the database.
+	FieldInterrupted = "interrupted"
 	// FieldDeleteTime holds the string denoting the delete_time field in the database.
 	FieldDeleteTime = "delete_time"
 	// FieldPurgeTime holds the string denoting the purge_time field in the database.
@@ -90,6 +96,9 @@ var Columns = []string{
 	FieldSaveTime,
 	FieldEndTime,
 	FieldLostTime,
+	FieldLostLooks,
+	FieldSeenInMeeting,
+	FieldInterrupted,
 	FieldDeleteTime,
 	FieldPurgeTime,
 }
@@ -231,6 +240,21 @@ func ByEndTime(opts ...sql.OrderTermOption) OrderOption {
 // ByLostTime orders the results by the lost_time field.
 func ByLostTime(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldLostTime, opts...).ToFunc()
+}
+
+// ByLostLooks orders the results by the lost_looks field.
+func ByLostLooks(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldLostLooks, opts...).ToFunc()
+}
+
+// BySeenInMeeting orders the results by the seen_in_meeting field.
+func BySeenInMeeting(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldSeenInMeeting, opts...).ToFunc()
+}
+
+// ByInterrupted orders the results by the interrupted field.
+func ByInterrupted(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldInterrupted, opts...).ToFunc()
 }
 
 // ByDeleteTime orders the results by the delete_time field.

@@ -150,6 +150,21 @@ func LostTime(v time.Time) predicate.Recording {
 	return predicate.Recording(sql.FieldEQ(FieldLostTime, v))
 }
 
+// LostLooks applies equality check predicate on the "lost_looks" field. It's identical to LostLooksEQ.
+func LostLooks(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldLostLooks, v))
+}
+
+// SeenInMeeting applies equality check predicate on the "seen_in_meeting" field. It's identical to SeenInMeetingEQ.
+func SeenInMeeting(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldSeenInMeeting, v))
+}
+
+// Interrupted applies equality check predicate on the "interrupted" field. It's identical to InterruptedEQ.
+func Interrupted(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldInterrupted, v))
+}
+
 // DeleteTime applies equality check predicate on the "delete_time" field. It's identical to DeleteTimeEQ.
 func DeleteTime(v time.Time) predicate.Recording {
 	return predicate.Recording(sql.FieldEQ(FieldDeleteTime, v))
@@ -1075,6 +1090,96 @@ func LostTimeIsNil() predicate.Recording {
 // LostTimeNotNil applies the NotNil predicate on the "lost_time" field.
 func LostTimeNotNil() predicate.Recording {
 	return predicate.Recording(sql.FieldNotNull(FieldLostTime))
+}
+
+// LostLooksEQ applies the EQ predicate on the "lost_looks" field.
+func LostLooksEQ(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldLostLooks, v))
+}
+
+// LostLooksNEQ applies the NEQ predicate on the "lost_looks" field.
+func LostLooksNEQ(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldNEQ(FieldLostLooks, v))
+}
+
+// LostLooksIn applies the In predicate on the "lost_looks" field.
+func LostLooksIn(vs ...int32) predicate.Recording {
+	return predicate.Recording(sql.FieldIn(FieldLostLooks, vs...))
+}
+
+// LostLooksNotIn applies the NotIn predicate on the "lost_looks" field.
+func LostLooksNotIn(vs ...int32) predicate.Recording {
+	return predicate.Recording(sql.FieldNotIn(FieldLostLooks, vs...))
+}
+
+// LostLooksGT applies the GT predicate on the "lost_looks" field.
+func LostLooksGT(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldGT(FieldLostLooks, v))
+}
+
+// LostLooksGTE applies the GTE predicate on the "lost_looks" field.
+func LostLooksGTE(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldGTE(FieldLostLooks, v))
+}
+
+// LostLooksLT applies the LT predicate on the "lost_looks" field.
+func LostLooksLT(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldLT(FieldLostLooks, v))
+}
+
+// LostLooksLTE applies the LTE predicate on the "lost_looks" field.
+func LostLooksLTE(v int32) predicate.Recording {
+	return predicate.Recording(sql.FieldLTE(FieldLostLooks, v))
+}
+
+// LostLooksIsNil applies the IsNil predicate on the "lost_looks" field.
+func LostLooksIsNil() predicate.Recording {
+	return predicate.Recording(sql.FieldIsNull(FieldLostLooks))
+}
+
+// LostLooksNotNil applies the NotNil predicate on the "lost_looks" field.
+func LostLooksNotNil() predicate.Recording {
+	return predicate.Recording(sql.FieldNotNull(FieldLostLooks))
+}
+
+// SeenInMeetingEQ applies the EQ predicate on the "seen_in_meeting" field.
+func SeenInMeetingEQ(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldSeenInMeeting, v))
+}
+
+// SeenInMeetingNEQ applies the NEQ predicate on the "seen_in_meeting" field.
+func SeenInMeetingNEQ(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldNEQ(FieldSeenInMeeting, v))
+}
+
+// SeenInMeetingIsNil applies the IsNil predicate on the "seen_in_meeting" field.
+func SeenInMeetingIsNil() predicate.Recording {
+	return predicate.Recording(sql.FieldIsNull(FieldSeenInMeeting))
+}
+
+// SeenInMeetingNotNil applies the NotNil predicate on the "seen_in_meeting" field.
+func SeenInMeetingNotNil() predicate.Recording {
+	return predicate.Recording(sql.FieldNotNull(FieldSeenInMeeting))
+}
+
+// InterruptedEQ applies the EQ predicate on the "interrupted" field.
+func InterruptedEQ(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldEQ(FieldInterrupted, v))
+}
+
+// InterruptedNEQ applies the NEQ predicate on the "interrupted" field.
+func InterruptedNEQ(v bool) predicate.Recording {
+	return predicate.Recording(sql.FieldNEQ(FieldInterrupted, v))
+}
+
+// InterruptedIsNil applies the IsNil predicate on the "interrupted" field.
+func InterruptedIsNil() predicate.Recording {
+	return predicate.Recording(sql.FieldIsNull(FieldInterrupted))
+}
+
+// InterruptedNotNil applies the NotNil predicate on the "interrupted" field.
+func InterruptedNotNil() predicate.Recording {
+	return predicate.Recording(sql.FieldNotNull(FieldInterrupted))
 }
 
 // DeleteTimeEQ applies the EQ predicate on the "delete_time" field.

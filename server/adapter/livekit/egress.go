@@ -112,24 +112,34 @@ func (c *Client) StopEgress(ctx context.Context, id string) (*meeting.Egress, er
 	return egressView(info), nil
 }
 
-// EgressAnswers reports whether the recorder of a running egress shows a sign of life: it is in the meeting, or it answers.
-// LiveKit lists a recorder whose machine died as running for ever. It fails with meeting.ErrNotFound when LiveKit knows no
-// such egress.
-func (c *Client) EgressAnswers(ctx context.Context, room uuid.UUID, id string) (bool, error) {
+// RecorderSigns returns the signs of life of the recorder of a running egress. LiveKit lists an egress whose machine died as
+// running for ever, and knows nothing of a browser that crashed inside a recorder, but the list of participants shows that one
+// is gone. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
+func (c *Client) RecorderSigns(ctx context.Context, room uuid.UUID, id string) (meeting.RecorderSigns, error) {
+	var signs meeting.RecorderSigns
 	people, err := c.Participants(ctx, room)
 	if err != nil {
-		return false, err
+		return signs, err
 	}
-	if slices.ContainsFunc(people, func(p meeting.Participant) bool { return p.Identity == id }) {
-		return true, nil
+	for _, p := range people {
+		signs.Listed = signs.Listed || p.Identity == id
+		signs.Others = signs.Others || p.Identity != id
 	}
+	signs.Answers, err = c.egressAnswers(ctx, id)
+	return signs, err
+}
+
+// egressAnswers reports whether the service of a recorder answers.
+func (c *Client) egressAnswers(ctx context.Context, id string) (bool, error) {
 	answers := true
-	err = c.call(ctx, "ask egress", egressGrant(uuid.Nil), func(ctx context.Context) error {
+	err := c.call(ctx, "ask egress", egressGrant(uuid.Nil), func(ctx context.Context) error {
 		// It changes nothing: a recorder that makes a file refuses it, and one that is gone does not answer.
 		_, err := c.egress.UpdateStream(ctx, &livekit.UpdateStreamRequest{EgressId: id})
 		te, ok := errors.AsType[twirp.Error](err)
 		switch {
 		case err == nil:
+		case ok && te.Meta("http_error_from_intermediary") == "true":
+			return err // of a proxy in front of LiveKit: it says nothing about the recorder
 		case ctx.Err() != nil, ok && (te.Code() == twirp.Unavailable || te.Code() == twirp.DeadlineExceeded):
 			answers = false
 		case ok && slices.Contains(finalCodes, te.Code()):
@@ -210,7 +220,7 @@ func egressView(info *livekit.EgressInfo) *meeting.Egress {
 		StartTime: nanoseconds(
 			info.GetStartedAt(),
 		), EndTime: nanoseconds(info.GetEndedAt()), UpdateTime: nanoseconds(info.GetUpdatedAt()),
-		Detail: info.GetError(),
+		Detail: info.GetError(), InBackup: info.GetBackupStorageUsed(),
 	}
 	if e.Detail == "" {
 		e.Detail = info.GetDetails()
@@ -218,6 +228,13 @@ func egressView(info *livekit.EgressInfo) *meeting.Egress {
 	e.RoomID, _ = roomID(info.GetRoomName())
 	for _, f := range info.GetFileResults() {
 		e.Duration = time.Duration(f.GetDuration())
+		// Those of the egress are when it took the order, and when the file was stored.
+		if f.GetStartedAt() > 0 {
+			e.StartTime = nanoseconds(f.GetStartedAt())
+		}
+		if f.GetEndedAt() > 0 {
+			e.EndTime = nanoseconds(f.GetEndedAt())
+		}
 	}
 	return e
 }

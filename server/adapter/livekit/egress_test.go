@@ -4,10 +4,13 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/livekit/protocol/egress"
+	lksdk "github.com/livekit/server-sdk-go/v2"
 
 	"github.com/usher-meet/usher/server/internal/recorder"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -90,8 +93,8 @@ func TestEgress(t *testing.T) {
 			t.Errorf("egresses %s: %+v, %v", name, found, err)
 		}
 	}
-	if ok, err := s.EgressAnswers(t.Context(), s.meeting, e.ID); err != nil || !ok {
-		t.Errorf("the recorder does not answer: %v, %v", ok, err)
+	if signs, err := s.RecorderSigns(t.Context(), s.meeting, e.ID); err != nil || !signs.Answers || !signs.Others || signs.Listed {
+		t.Errorf("the signs of life of a recorder that is not in the meeting: %+v, %v", signs, err)
 	}
 	if stopped, err := s.StopEgress(t.Context(), e.ID); err != nil || stopped.Status != meeting.EgressEnding {
 		t.Errorf("stopped: %+v, %v", stopped, err)
@@ -183,16 +186,53 @@ func TestStartEgress_refusedOrLost(t *testing.T) {
 	})
 }
 
-func TestEgressAnswers_dead(t *testing.T) {
+func TestRecorderSigns_dead(t *testing.T) {
 	t.Parallel()
 	s := newEgressFixture(t)
 	e := s.until(t, s.start(t, "recordings/film.mp4").ID, meeting.EgressActive)
 	s.recorder.Close()
-	if ok, err := s.EgressAnswers(t.Context(), s.meeting, e.ID); err != nil || ok {
-		t.Errorf("a dead recorder answers: %v, %v", ok, err)
+	if signs, err := s.RecorderSigns(t.Context(), s.meeting, e.ID); err != nil || signs.Answers || signs.Listed {
+		t.Errorf("a dead recorder: %+v, %v", signs, err)
 	}
 	if _, err := s.StopEgress(t.Context(), e.ID); !errors.Is(err, meeting.ErrUnavailable) {
 		t.Errorf("stop of a dead recorder: %v, want meeting.ErrUnavailable", err)
 	}
 	s.until(t, e.ID, meeting.EgressActive) // LiveKit never finds out
+}
+
+// How the presence of a recorder shows, of video and of sound alone: both join with a token of this kind, hidden from browsers.
+// LiveKit lists them all the same, under the id of the egress, until they have left.
+func TestRecorderSigns_inMeeting(t *testing.T) {
+	t.Parallel()
+	s := newEgressFixture(t)
+	for name, order := range map[string]meeting.EgressRequest{
+		"video": {Room: s.meeting, Key: "recordings/film.mp4"},
+		"sound": {Room: s.meeting, Key: "recordings/sound.ogg", AudioOnly: true},
+	} {
+		e, err := s.StartEgress(t.Context(), order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.until(t, e.ID, meeting.EgressActive)
+		token, err := egress.BuildEgressToken(e.ID, testenv.LiveKitKey, testenv.LiveKitSecret, s.meeting.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		browser, err := lksdk.ConnectToRoomWithToken(strings.Replace(s.config.URL, "http", "ws", 1), token, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signs, err := s.RecorderSigns(t.Context(), s.meeting, e.ID)
+		if want := (meeting.RecorderSigns{Listed: true, Answers: true, Others: true}); err != nil || signs != want {
+			t.Errorf("%s: signs of life in the meeting: %+v, %v", name, signs, err)
+		}
+		browser.Disconnect()
+		eventually(t, name+": a recorder that left the meeting answers, and is not listed", func() bool {
+			signs, err := s.RecorderSigns(t.Context(), s.meeting, e.ID)
+			return err == nil && signs.Answers && !signs.Listed && signs.Others
+		})
+		if seen := s.until(t, e.ID, meeting.EgressActive); seen.Status.Ended() {
+			t.Errorf("%s: LiveKit notices: %+v", name, seen)
+		}
+	}
 }

@@ -119,6 +119,12 @@ func TestMailGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		goldenMessage(t, "transcript."+lang, m)
+		l = exampleRecording()
+		l.Language, l.Interrupted = lang, true
+		if m, err = examplePost(t).WriteRecordingReady(l); err != nil {
+			t.Fatal(err)
+		}
+		goldenMessage(t, "interrupted."+lang, m)
 	}
 }
 

@@ -197,6 +197,9 @@ func (p *Mailer) WriteRecordingReady(l letter.RecordingReady) (*Message, error) 
 		Link: l.Link, Button: s.Text(kind + ".open"), Copy: s.Text("invite.copy"),
 		Notes: []string{s.Text("recording.access")},
 	}
+	if l.Interrupted {
+		v.Notes = append([]string{s.Text("recording.interrupted")}, v.Notes...)
+	}
 	start := l.Start.In(zone)
 	v.Facts = []fact{{s.Text("recording.when"), []string{s.Moment(start) + " " + i18n.ZoneText(start)}}}
 	if l.Duration > 0 {

@@ -79,7 +79,10 @@ func (RecordingMode) EnumDescriptor() ([]byte, []int) {
 }
 
 // RecordingStatus says how far a recording has come. SAVED, NOTIFICATION_SUCCEEDED, ABORTED, FAILED_TO_START and FAILED are
-// final.
+// final, with one exception: FAILED becomes SAVED when the file comes after all, and then everybody who is to be told is told
+// as of any other. The server looks for the file for an hour, and whenever LiveKit or the storage tells of it. A recording that
+// was deleted meanwhile stays deleted, and loses the late file. What a recorder stores that came after FAILED_TO_START, or
+// after ABORTED, is deleted: people were told that nothing is recorded.
 type RecordingStatus int32
 
 const (
@@ -101,7 +104,7 @@ const (
 	RecordingStatus_RECORDING_STATUS_FAILED_TO_START RecordingStatus = 7
 	// The recorder was asked to stop, and it is not known whether it did. The server goes on trying.
 	RecordingStatus_RECORDING_STATUS_FAILED_TO_STOP RecordingStatus = 8
-	// There is no file, or not all of it.
+	// There is no file, as far as anybody knows. It becomes SAVED if one comes.
 	RecordingStatus_RECORDING_STATUS_FAILED RecordingStatus = 9
 )
 
@@ -180,29 +183,45 @@ const (
 	RecordingFailureReason_RECORDING_FAILURE_REASON_FILE_MISSING RecordingFailureReason = 6
 	// The operator gave the recording up.
 	RecordingFailureReason_RECORDING_FAILURE_REASON_OPERATOR RecordingFailureReason = 7
+	// The storage did not take the file: wrong keys, or no such bucket.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_STORAGE_REFUSED RecordingFailureReason = 8
+	// The storage, or the disk of the recorder, was full.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_STORAGE_FULL RecordingFailureReason = 9
+	// The recorder was shut down, and left no file.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_INTERRUPTED RecordingFailureReason = 10
+	// A host stopped it before the recorder had begun.
+	RecordingFailureReason_RECORDING_FAILURE_REASON_STOPPED_BEFORE_START RecordingFailureReason = 11
 )
 
 // Enum value maps for RecordingFailureReason.
 var (
 	RecordingFailureReason_name = map[int32]string{
-		0: "RECORDING_FAILURE_REASON_UNSPECIFIED",
-		1: "RECORDING_FAILURE_REASON_REFUSED",
-		2: "RECORDING_FAILURE_REASON_NOT_STARTED",
-		3: "RECORDING_FAILURE_REASON_ABORTED",
-		4: "RECORDING_FAILURE_REASON_RECORDER_FAILED",
-		5: "RECORDING_FAILURE_REASON_RECORDER_LOST",
-		6: "RECORDING_FAILURE_REASON_FILE_MISSING",
-		7: "RECORDING_FAILURE_REASON_OPERATOR",
+		0:  "RECORDING_FAILURE_REASON_UNSPECIFIED",
+		1:  "RECORDING_FAILURE_REASON_REFUSED",
+		2:  "RECORDING_FAILURE_REASON_NOT_STARTED",
+		3:  "RECORDING_FAILURE_REASON_ABORTED",
+		4:  "RECORDING_FAILURE_REASON_RECORDER_FAILED",
+		5:  "RECORDING_FAILURE_REASON_RECORDER_LOST",
+		6:  "RECORDING_FAILURE_REASON_FILE_MISSING",
+		7:  "RECORDING_FAILURE_REASON_OPERATOR",
+		8:  "RECORDING_FAILURE_REASON_STORAGE_REFUSED",
+		9:  "RECORDING_FAILURE_REASON_STORAGE_FULL",
+		10: "RECORDING_FAILURE_REASON_INTERRUPTED",
+		11: "RECORDING_FAILURE_REASON_STOPPED_BEFORE_START",
 	}
 	RecordingFailureReason_value = map[string]int32{
-		"RECORDING_FAILURE_REASON_UNSPECIFIED":     0,
-		"RECORDING_FAILURE_REASON_REFUSED":         1,
-		"RECORDING_FAILURE_REASON_NOT_STARTED":     2,
-		"RECORDING_FAILURE_REASON_ABORTED":         3,
-		"RECORDING_FAILURE_REASON_RECORDER_FAILED": 4,
-		"RECORDING_FAILURE_REASON_RECORDER_LOST":   5,
-		"RECORDING_FAILURE_REASON_FILE_MISSING":    6,
-		"RECORDING_FAILURE_REASON_OPERATOR":        7,
+		"RECORDING_FAILURE_REASON_UNSPECIFIED":          0,
+		"RECORDING_FAILURE_REASON_REFUSED":              1,
+		"RECORDING_FAILURE_REASON_NOT_STARTED":          2,
+		"RECORDING_FAILURE_REASON_ABORTED":              3,
+		"RECORDING_FAILURE_REASON_RECORDER_FAILED":      4,
+		"RECORDING_FAILURE_REASON_RECORDER_LOST":        5,
+		"RECORDING_FAILURE_REASON_FILE_MISSING":         6,
+		"RECORDING_FAILURE_REASON_OPERATOR":             7,
+		"RECORDING_FAILURE_REASON_STORAGE_REFUSED":      8,
+		"RECORDING_FAILURE_REASON_STORAGE_FULL":         9,
+		"RECORDING_FAILURE_REASON_INTERRUPTED":          10,
+		"RECORDING_FAILURE_REASON_STOPPED_BEFORE_START": 11,
 	}
 )
 
@@ -238,7 +257,8 @@ type RecordingFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
 	Reason RecordingFailureReason `protobuf:"varint,1,opt,name=reason,proto3,enum=usher.v1.RecordingFailureReason" json:"reason,omitempty"`
-	// What LiveKit said about it, at most 500 characters, for people. Only for administrators and owners of the recording.
+	// What LiveKit said about it, at most 500 characters, for people, without the addresses of servers. Only for administrators
+	// and owners of the recording.
 	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -331,7 +351,10 @@ type Recording struct {
 	// When the file expires. Absent: never, or it is not saved.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Language of what is said, as a BCP 47 tag. Empty: not known.
-	Language      string `protobuf:"bytes,20,opt,name=language,proto3" json:"language,omitempty"`
+	Language string `protobuf:"bytes,20,opt,name=language,proto3" json:"language,omitempty"`
+	// Whether the recorder died, or was shut down, while it recorded: the end may be missing, or be silent and black. The file
+	// of such a recording is SAVED and can be downloaded all the same.
+	Interrupted   bool `protobuf:"varint,21,opt,name=interrupted,proto3" json:"interrupted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +527,13 @@ func (x *Recording) GetLanguage() string {
 		return x.Language
 	}
 	return ""
+}
+
+func (x *Recording) GetInterrupted() bool {
+	if x != nil {
+		return x.Interrupted
+	}
+	return false
 }
 
 // RecordingAccess is somebody's role in a recording.
@@ -1770,7 +1800,7 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\x19usher/v1/recordings.proto\x12\busher.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14usher/v1/rooms.proto\"d\n" +
 	"\x10RecordingFailure\x128\n" +
 	"\x06reason\x18\x01 \x01(\x0e2 .usher.v1.RecordingFailureReasonR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xbd\x06\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\xdf\x06\n" +
 	"\tRecording\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\aroom_id\x18\x02 \x01(\tR\x06roomId\x12\x1b\n" +
@@ -1797,7 +1827,8 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\tsave_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\bsaveTime\x12;\n" +
 	"\vexpire_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x1a\n" +
-	"\blanguage\x18\x14 \x01(\tR\blanguage\"\xcd\x01\n" +
+	"\blanguage\x18\x14 \x01(\tR\blanguage\x12 \n" +
+	"\vinterrupted\x18\x15 \x01(\bR\vinterrupted\"\xcd\x01\n" +
 	"\x0fRecordingAccess\x12)\n" +
 	"\x04user\x18\x01 \x01(\v2\x15.usher.v1.UserSummaryR\x04user\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\"\n" +
@@ -1893,7 +1924,7 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\x18RECORDING_STATUS_ABORTED\x10\x06\x12$\n" +
 	" RECORDING_STATUS_FAILED_TO_START\x10\a\x12#\n" +
 	"\x1fRECORDING_STATUS_FAILED_TO_STOP\x10\b\x12\x1b\n" +
-	"\x17RECORDING_STATUS_FAILED\x10\t*\xe4\x02\n" +
+	"\x17RECORDING_STATUS_FAILED\x10\t*\x9a\x04\n" +
 	"\x16RecordingFailureReason\x12(\n" +
 	"$RECORDING_FAILURE_REASON_UNSPECIFIED\x10\x00\x12$\n" +
 	" RECORDING_FAILURE_REASON_REFUSED\x10\x01\x12(\n" +
@@ -1902,7 +1933,12 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"(RECORDING_FAILURE_REASON_RECORDER_FAILED\x10\x04\x12*\n" +
 	"&RECORDING_FAILURE_REASON_RECORDER_LOST\x10\x05\x12)\n" +
 	"%RECORDING_FAILURE_REASON_FILE_MISSING\x10\x06\x12%\n" +
-	"!RECORDING_FAILURE_REASON_OPERATOR\x10\a2\xb6\a\n" +
+	"!RECORDING_FAILURE_REASON_OPERATOR\x10\a\x12,\n" +
+	"(RECORDING_FAILURE_REASON_STORAGE_REFUSED\x10\b\x12)\n" +
+	"%RECORDING_FAILURE_REASON_STORAGE_FULL\x10\t\x12(\n" +
+	"$RECORDING_FAILURE_REASON_INTERRUPTED\x10\n" +
+	"\x121\n" +
+	"-RECORDING_FAILURE_REASON_STOPPED_BEFORE_START\x10\v2\xb6\a\n" +
 	"\x11RecordingsService\x12S\n" +
 	"\x0eStartRecording\x12\x1f.usher.v1.StartRecordingRequest\x1a .usher.v1.StartRecordingResponse\x12P\n" +
 	"\rStopRecording\x12\x1e.usher.v1.StopRecordingRequest\x1a\x1f.usher.v1.StopRecordingResponse\x12R\n" +

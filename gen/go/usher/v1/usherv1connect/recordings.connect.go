@@ -81,7 +81,8 @@ type RecordingsServiceClient interface {
 	// StopRecording ends the recording of a room. A recording whose recorder has not begun is stopped as soon as it does.
 	//
 	// The recording that it returns is STOPPED while its file is on its way, ABORTED when there was nothing to keep, and
-	// FAILED_TO_STOP when LiveKit did not answer: the server goes on trying, and the call may be repeated.
+	// FAILED_TO_STOP when LiveKit did not answer: the server goes on trying, and the call may be repeated. A recorder that does
+	// not answer is given up, so that the room is free within two minutes of its death, whether it was asked to stop or not.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `recordings`).
 	//
@@ -338,7 +339,8 @@ type RecordingsServiceHandler interface {
 	// StopRecording ends the recording of a room. A recording whose recorder has not begun is stopped as soon as it does.
 	//
 	// The recording that it returns is STOPPED while its file is on its way, ABORTED when there was nothing to keep, and
-	// FAILED_TO_STOP when LiveKit did not answer: the server goes on trying, and the call may be repeated.
+	// FAILED_TO_STOP when LiveKit did not answer: the server goes on trying, and the call may be repeated. A recorder that does
+	// not answer is given up, so that the room is free within two minutes of its death, whether it was asked to stop or not.
 	//
 	// Callers: administrators and owners of the room (API tokens with scope `recordings`).
 	//
