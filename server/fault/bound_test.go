@@ -39,8 +39,14 @@ func invalid(t *testing.T, n, length int) *connect.Error {
 func TestConnect_bounded(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ mistakes, length, least, most int }{
-		{1, 20, 1, 1}, {5, 20, 5, 5}, {20, 20, 20, 20}, {21, 20, 20, 20}, {1000, 20, 20, 20},
-		{20, 500, 1, 19}, {1, 100_000, 0, 0}, {1000, 100_000, 0, 0},
+		{1, 20, 1, 1},
+		{5, 20, 5, 5},
+		{20, 20, 20, 20},
+		{21, 20, 20, 20},
+		{1000, 20, 20, 20},
+		{20, 500, 1, 19},
+		{1, 100_000, 0, 0},
+		{1000, 100_000, 0, 0},
 	} {
 		name := fmt.Sprintf("%d mistakes of %d characters", tt.mistakes, tt.length)
 		err := invalid(t, tt.mistakes, tt.length)
