@@ -41,7 +41,7 @@ func enterDirectly(t *testing.T, a *arrival) *usherv1.Connection {
 	return must[*usherv1.JoinRoomResponse](t)(a.as.JoinRoom(t.Context(), &usherv1.JoinRoomRequest{Room: a.room.GetId()})).GetConnection()
 }
 
-func enterByLobby(t *testing.T, a *arrival) *usherv1.Connection {
+func enterByLobby(_ *testing.T, a *arrival) *usherv1.Connection {
 	e := a.knock(a.as, a.room.GetId(), "", "")
 	a.decide(a.host, a.room.GetId(), e, allow)
 	return a.knock(a.as, a.room.GetId(), "", e.GetTicket()).GetConnection()
@@ -228,7 +228,7 @@ func (a *arrival) wantRefused(t *testing.T, want string) {
 
 // Whoever is behind a participant is known the same way however they came: for every method about participants, and for
 // every ending.
-func TestAuthorizationMatrix_arrivals(t *testing.T) {
+func TestAuthorizationMatrix_arrivals(t *testing.T) { //nolint:tparallel // the subtests change one instance
 	t.Parallel()
 	methods := usherv1.File_usher_v1_participants_proto.Services().ByName("ParticipantsService").Methods()
 	done := map[string]bool{}

@@ -32,8 +32,8 @@ func requestID(next http.Handler) http.Handler {
 	})
 }
 
-// securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it. Where
-// people reach this server by https, their browsers keep to that for a year.
+// securityHeaders is middleware for every answer: nothing is cached, nothing is sniffed, and no other site may embed it.
+// Where people reach this server by https, their browsers keep to that for a year.
 func securityHeaders(https bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

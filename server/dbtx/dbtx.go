@@ -77,9 +77,9 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	}, nil
 }
 
-// restrictFile lets only the user of this process read the database, which holds names, addresses and hashes of tokens. SQLite
-// gives the files beside it the same permissions. The file is never opened here: closing it would end the locks that other
-// handles of this process have on it (fcntl(2)).
+// restrictFile lets only the user of this process read the database, which holds names, addresses and hashes of tokens.
+// SQLite gives the files beside it the same permissions. The file is never opened here: closing it would end the locks that
+// other handles of this process have on it (fcntl(2)).
 func restrictFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
@@ -133,8 +133,8 @@ func (d *DB) Ping(ctx context.Context) error {
 	return err
 }
 
-// Now is the present moment by one clock for all servers: that of PostgreSQL, or that of the machine with SQLite, on which all
-// of them run. tx is a transaction that goes on; nil for none.
+// Now is the present moment by one clock for all servers: that of PostgreSQL, or that of the machine with SQLite, on which
+// all of them run. tx is a transaction that goes on; nil for none.
 func (d *DB) Now(ctx context.Context, tx *ent.Client) (now time.Time, err error) {
 	if d.Dialect == dialect.SQLite {
 		return time.Now().UTC().Truncate(time.Microsecond), nil

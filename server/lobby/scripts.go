@@ -262,8 +262,8 @@ ends = decide(e, a.allow)
 return answer('new', e, ends)
 `)
 
-// decideAll returns the records about which the decision stands. Who was shown under another name waits as before; without an
-// etag any name will do.
+// decideAll returns the records about which the decision stands. Who was shown under another name waits as before; without
+// an etag any name will do.
 var decideAllScript = newScript(`
 sweep()
 local want = a.allow and ACCEPTED or DENIED

@@ -146,7 +146,8 @@ func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (
 // admit lets the guest in without a host: they may enter directly now.
 func (s *Store) admit(ctx context.Context, t *auth.LobbyTicket, user uuid.UUID, meeting int64) (outcome, error) {
 	return s.runOne(ctx, admitScript, t.RoomID, arguments{
-		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, User: userText(user), Meeting: strconv.FormatInt(meeting, 10),
+		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, User: userText(user),
+		Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
 
@@ -158,7 +159,9 @@ const (
 
 // finish ends an entry; with decided, only if it is still that decision.
 func (s *Store) finish(ctx context.Context, t *auth.LobbyTicket, why, decided string) (outcome, error) {
-	return s.runOne(ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided})
+	return s.runOne(
+		ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided},
+	)
 }
 
 func (s *Store) decide(
@@ -242,12 +245,16 @@ func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again 
 // subscribed is called when it has begun.
 func (s *Store) subscribe(ctx context.Context, subscribed func(), news func(room uuid.UUID, what string)) error {
 	ctx = rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { subscribed() })
-	return s.Redis.Receive(ctx, s.Redis.B().Psubscribe().Pattern(keyPrefix+"*"+newsSuffix).Build(), func(m rueidis.PubSubMessage) {
-		name := strings.TrimSuffix(strings.TrimPrefix(m.Channel, keyPrefix), newsSuffix)
-		if room, err := uuid.Parse(name); err == nil {
-			news(room, m.Message)
-		}
-	})
+	return s.Redis.Receive(
+		ctx,
+		s.Redis.B().Psubscribe().Pattern(keyPrefix+"*"+newsSuffix).Build(),
+		func(m rueidis.PubSubMessage) {
+			name := strings.TrimSuffix(strings.TrimPrefix(m.Channel, keyPrefix), newsSuffix)
+			if room, err := uuid.Parse(name); err == nil {
+				news(room, m.Message)
+			}
+		},
+	)
 }
 
 // runOne runs a script about one entry.
@@ -287,8 +294,9 @@ func readRecord(raw, ends string, position int) (*record, error) {
 // runScript runs a script on the keys of one room.
 func (s *Store) runScript(ctx context.Context, sc script, room uuid.UUID, a arguments) (rueidis.RedisResult, error) {
 	tag := keyPrefix + room.String() + "}"
-	a.Grace, a.Waiting, a.Accepted = s.Rules.Grace.Milliseconds(), s.Rules.Waiting.Milliseconds(), s.Rules.Accepted.Milliseconds()
-	a.Denied, a.DeniedMost, a.KeepPlace = s.Rules.Denied.Milliseconds(), deniedMost.Milliseconds(), s.Rules.KeepPlace.Milliseconds()
+	r := s.Rules
+	a.Grace, a.Waiting, a.Accepted = r.Grace.Milliseconds(), r.Waiting.Milliseconds(), r.Accepted.Milliseconds()
+	a.Denied, a.DeniedMost, a.KeepPlace = r.Denied.Milliseconds(), deniedMost.Milliseconds(), r.KeepPlace.Milliseconds()
 	a.Ended, a.Most, a.Channel = endedLife.Milliseconds(), s.Rules.Most, tag+":news"
 	a.TicketLife = ticketLife.Milliseconds()
 	text, err := json.Marshal(a)

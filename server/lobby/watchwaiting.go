@@ -192,8 +192,8 @@ func (w *waitingStream) close(reason usherv1.ClosingReason) error {
 	return w.send(&usherv1.WatchWaitingResponse{Event: &usherv1.WatchWaitingResponse_Closing{Closing: closing(reason)}})
 }
 
-// accessNow reads a caller's present role in a room. It fails when the room is gone, and when their credential is not good any
-// more.
+// accessNow reads a caller's present role in a room. It fails when the room is gone, and when their credential is not good
+// any more.
 func (s *Service) accessNow(ctx context.Context, a *auth.Access) (*auth.Access, error) {
 	caller, err := a.Caller.Now(ctx)
 	if err != nil {

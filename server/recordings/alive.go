@@ -9,8 +9,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// This file is about recorders that died. LiveKit does not notice: it says of each that it records, for ever, and of one whose
-// browser crashed even that it completed its file, which is silent and black from then on.
+// This file is about recorders that died. LiveKit does not notice: it says of each that it records, for ever, and of one
+// whose browser crashed even that it completed its file, which is silent and black from then on.
 
 // looksUntilDead is how many looks in a row must show no sign of life: a recorder may be connecting again in one of them.
 const looksUntilDead = 3
@@ -52,8 +52,8 @@ func (s *Service) running(ctx context.Context, r *ent.Recording, e *meeting.Egre
 	return s.bury(ctx, r, e, signs)
 }
 
-// hasLeft reports whether a recorder that was in the meeting is not there any more. In an empty meeting that says nothing: all
-// may be connecting again, as after a restart of LiveKit.
+// hasLeft reports whether a recorder that was in the meeting is not there any more. In an empty meeting that says nothing:
+// all may be connecting again, as after a restart of LiveKit.
 func hasLeft(r *ent.Recording, signs meeting.RecorderSigns) bool {
 	return r.SeenInMeeting && !signs.Listed && signs.Others
 }

@@ -115,13 +115,17 @@ func (s *Service) take(ctx context.Context, room, holder uuid.UUID) (was ruleSta
 			if ctx.Err() != nil {
 				return ruleState{}, time.Time{}, ctx.Err()
 			}
-			return ruleState{}, time.Time{}, fault.ErrConflict.Saying("another server is changing how this room is dialled: repeat the call")
+			return ruleState{}, time.Time{}, fault.ErrConflict.Saying(
+				"another server is changing how this room is dialled: repeat the call",
+			)
 		}
 	}
 }
 
 // tryTake takes the lease of a room unless somebody has it. until is by the clock of this server.
-func (s *Service) tryTake(ctx context.Context, room, holder uuid.UUID) (was ruleState, until time.Time, taken bool, err error) {
+func (s *Service) tryTake(
+	ctx context.Context, room, holder uuid.UUID,
+) (was ruleState, until time.Time, taken bool, err error) {
 	r := &ruleRow{room: room}
 	until = time.Now().Add(s.Lease) // from before the row says so
 	taken, _, err = s.lease(r, holder).Take(ctx)

@@ -38,7 +38,8 @@ func (s *Service) RotatePin(ctx context.Context, req *usherv1.RotatePinRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &usherv1.RotatePinResponse{DialIn: d, OutstandingInvitationCount: int32(outstanding)}, nil //nolint:gosec // far below the limit
+	count := int32(outstanding) //nolint:gosec // far below the limit
+	return &usherv1.RotatePinResponse{DialIn: d, OutstandingInvitationCount: count}, nil
 }
 
 // OpenDialIn implements [usherv1connect.TelephonyServiceHandler].

@@ -113,8 +113,8 @@ func (c *Client) StopEgress(ctx context.Context, id string) (*meeting.Egress, er
 }
 
 // RecorderSigns returns the signs of life of the recorder of a running egress. LiveKit lists an egress whose machine died as
-// running for ever, and knows nothing of a browser that crashed inside a recorder, but the list of participants shows that one
-// is gone. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
+// running for ever, and knows nothing of a browser that crashed inside a recorder, but the list of participants shows that
+// one is gone. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
 func (c *Client) RecorderSigns(ctx context.Context, room uuid.UUID, id string) (meeting.RecorderSigns, error) {
 	var signs meeting.RecorderSigns
 	people, err := c.Participants(ctx, room)

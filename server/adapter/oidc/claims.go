@@ -28,7 +28,9 @@ func (c claimSet) isTrue(name string) bool {
 // without its value.
 func (c Config) unread(claims claimSet) []string {
 	var unread []string
-	texts := append([]string{"email", "name", "given_name", "family_name", "usual_name", c.shortNameClaim()}, c.FullNameClaims...)
+	texts := append(
+		[]string{"email", "name", "given_name", "family_name", "usual_name", c.shortNameClaim()},
+		c.FullNameClaims...)
 	slices.Sort(texts)
 	for _, name := range slices.Compact(texts) {
 		switch claims[name].(type) {

@@ -130,8 +130,8 @@ func (p *OIDCProvider) GetUserByUsername(name string) *storage.User { return p.G
 // ExampleClientID implements storage.UserStore.
 func (p *OIDCProvider) ExampleClientID() string { return p.ClientID }
 
-// oidcStorage is the library's example store with three differences: it knows the addresses and the claims of a test, and that
-// somebody may be signed in already.
+// oidcStorage is the library's example store with three differences: it knows the addresses and the claims of a test, and
+// that somebody may be signed in already.
 type oidcStorage struct {
 	*storage.Storage
 	p *OIDCProvider
@@ -151,7 +151,9 @@ func (s *oidcStorage) CreateAuthRequest(ctx context.Context, req *oidc.AuthReque
 }
 
 // SetUserinfoFromRequest implements op.CanSetUserinfoFromRequest, for ID tokens.
-func (s *oidcStorage) SetUserinfoFromRequest(ctx context.Context, info *oidc.UserInfo, r op.IDTokenRequest, scopes []string) error {
+func (s *oidcStorage) SetUserinfoFromRequest(
+	ctx context.Context, info *oidc.UserInfo, r op.IDTokenRequest, scopes []string,
+) error {
 	defer s.addClaims(info)
 	return s.Storage.SetUserinfoFromRequest(ctx, info, r, scopes)
 }
