@@ -251,6 +251,7 @@ func (d *doctor) webhookKeys() string {
 // checkTelephony checks trunks and dispatch rules.
 func (d *doctor) checkTelephony(ctx context.Context) {
 	s := newSurvey(d.Config, d.db, d.livekit, slog.New(slog.DiscardHandler))
+	s.Trunks.ReadOnly = true
 	if !d.Config.Telephony.Enabled {
 		d.good("trunks", "telephony is switched off by USHER_TELEPHONY_ENABLED")
 		return
@@ -261,7 +262,7 @@ func (d *doctor) checkTelephony(ctx context.Context) {
 	case err != nil:
 		d.bad("trunks", "%v", err)
 		return
-	case len(trunks) == 0: // as it is without a word about it in the settings
+	case len(trunks) == 0 && !s.Trunks.Orphans(): // as it is without a word about it in the settings
 		d.good("trunks", "%s", strings.Join(problems, "; "))
 		return
 	case len(problems) > 0:

@@ -31,7 +31,8 @@ func (s *services) fillTelephony(b *base) {
 // newSurvey compares LiveKit's dispatch rules with the database, for the service and for `usher doctor`.
 func newSurvey(c settings.Config, db *dbtx.DB, lk *livekit.Client, log *slog.Logger) telephony.Survey {
 	return telephony.Survey{DB: db, LiveKit: lk, Trunks: &telephony.Trunks{
-		LiveKit: lk, Enabled: c.Telephony.Enabled, Configured: c.Telephony.Trunks, National: c.Telephony.NationalNumbers, Log: log,
+		LiveKit: lk, Enabled: c.Telephony.Enabled, Configured: c.Telephony.Trunks, National: c.Telephony.NationalNumbers,
+		DB: db, Log: log,
 	}}
 }
 

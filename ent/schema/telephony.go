@@ -10,18 +10,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// Trunk is a connection to the telephone network that rooms are, or were, reached over.
+// Trunk is a line: numbers that rooms are, or were, reached at, whichever trunk of LiveKit's has them. See
+// server/telephony/lines.go.
 type Trunk struct{ ent.Schema }
 
 // Fields of the Trunk.
 func (Trunk) Fields() []ent.Field {
 	return []ent.Field{
-		// LiveKit's id.
+		// LiveKit's id of the first trunk that the line had. PINs belong to it, so it never changes.
 		field.String("id").NotEmpty().MaxLen(100).Immutable(),
 		// How many rooms have a PIN on it: counting them would read a million rows to place one more.
 		field.Int64("room_count").Default(0),
 		// When the PINs of rooms that can be dialled were last changed because too many wrong ones were tried.
 		field.Time("alarm_time").Optional().Nillable(),
+		// The numbers, sorted, with a space between them; and LiveKit's id of the trunk that the line has now. Empty: never seen
+		// since lines have them. Then the id counts.
+		field.Text("numbers").Default(""),
+		field.String("livekit_id").MaxLen(100).Default(""),
 	}
 }
 
@@ -37,7 +42,7 @@ type Pin struct{ ent.Schema }
 func (Pin) Fields() []ent.Field {
 	return []ent.Field{
 		idField(),
-		// No foreign key: a trunk that left the settings is no reason to lose a PIN.
+		// The line. No foreign key: one whose trunk left the settings is no reason to lose a PIN.
 		field.String("trunk_id").NotEmpty().MaxLen(100).Immutable(),
 		field.String("pin").NotEmpty().MaxLen(16).Sensitive().Immutable(),
 		// The room that it opens. Null: none any more. A room has one at most.
@@ -75,7 +80,7 @@ func (DispatchRule) Fields() []ent.Field {
 		field.UUID("id", uuid.UUID{}).Immutable(),
 		// LiveKit's id of the rule. Empty: the room cannot be dialled.
 		field.String("rule_id").MaxLen(100).Default(""),
-		// What the rule says: the trunk, the row of the PIN, and whether callers wait in the lobby.
+		// What the rule says: LiveKit's id of the trunk, the row of the PIN, and whether callers wait in the lobby.
 		field.String("trunk_id").MaxLen(100).Default(""),
 		field.UUID("pin_id", uuid.UUID{}).Optional().Nillable(),
 		field.Bool("held").Default(false),

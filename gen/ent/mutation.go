@@ -15713,6 +15713,8 @@ type TrunkMutation struct {
 	room_count    *int64
 	addroom_count *int64
 	alarm_time    *time.Time
+	numbers       *string
+	livekit_id    *string
 	clearedFields map[string]struct{}
 	done          bool
 	oldValue      func(context.Context) (*Trunk, error)
@@ -15928,6 +15930,78 @@ func (m *TrunkMutation) ResetAlarmTime() {
 	delete(m.clearedFields, trunk.FieldAlarmTime)
 }
 
+// SetNumbers sets the "numbers" field.
+func (m *TrunkMutation) SetNumbers(s string) {
+	m.numbers = &s
+}
+
+// Numbers returns the value of the "numbers" field in the mutation.
+func (m *TrunkMutation) Numbers() (r string, exists bool) {
+	v := m.numbers
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNumbers returns the old "numbers" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldNumbers(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNumbers is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNumbers requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNumbers: %w", err)
+	}
+	return oldValue.Numbers, nil
+}
+
+// ResetNumbers resets all changes to the "numbers" field.
+func (m *TrunkMutation) ResetNumbers() {
+	m.numbers = nil
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (m *TrunkMutation) SetLivekitID(s string) {
+	m.livekit_id = &s
+}
+
+// LivekitID returns the value of the "livekit_id" field in the mutation.
+func (m *TrunkMutation) LivekitID() (r string, exists bool) {
+	v := m.livekit_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLivekitID returns the old "livekit_id" field's value of the Trunk entity.
+// If the Trunk object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TrunkMutation) OldLivekitID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLivekitID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLivekitID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLivekitID: %w", err)
+	}
+	return oldValue.LivekitID, nil
+}
+
+// ResetLivekitID resets all changes to the "livekit_id" field.
+func (m *TrunkMutation) ResetLivekitID() {
+	m.livekit_id = nil
+}
+
 // Where appends a list predicates to the TrunkMutation builder.
 func (m *TrunkMutation) Where(ps ...predicate.Trunk) {
 	m.predicates = append(m.predicates, ps...)
@@ -15962,12 +16036,18 @@ func (m *TrunkMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TrunkMutation) Fields() []string {
-	fields := make([]string, 0, 2)
+	fields := make([]string, 0, 4)
 	if m.room_count != nil {
 		fields = append(fields, trunk.FieldRoomCount)
 	}
 	if m.alarm_time != nil {
 		fields = append(fields, trunk.FieldAlarmTime)
+	}
+	if m.numbers != nil {
+		fields = append(fields, trunk.FieldNumbers)
+	}
+	if m.livekit_id != nil {
+		fields = append(fields, trunk.FieldLivekitID)
 	}
 	return fields
 }
@@ -15981,6 +16061,10 @@ func (m *TrunkMutation) Field(name string) (ent.Value, bool) {
 		return m.RoomCount()
 	case trunk.FieldAlarmTime:
 		return m.AlarmTime()
+	case trunk.FieldNumbers:
+		return m.Numbers()
+	case trunk.FieldLivekitID:
+		return m.LivekitID()
 	}
 	return nil, false
 }
@@ -15994,6 +16078,10 @@ func (m *TrunkMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldRoomCount(ctx)
 	case trunk.FieldAlarmTime:
 		return m.OldAlarmTime(ctx)
+	case trunk.FieldNumbers:
+		return m.OldNumbers(ctx)
+	case trunk.FieldLivekitID:
+		return m.OldLivekitID(ctx)
 	}
 	return nil, fmt.Errorf("unknown Trunk field %s", name)
 }
@@ -16016,6 +16104,20 @@ func (m *TrunkMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetAlarmTime(v)
+		return nil
+	case trunk.FieldNumbers:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNumbers(v)
+		return nil
+	case trunk.FieldLivekitID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLivekitID(v)
 		return nil
 	}
 	return fmt.Errorf("unknown Trunk field %s", name)
@@ -16095,6 +16197,12 @@ func (m *TrunkMutation) ResetField(name string) error {
 		return nil
 	case trunk.FieldAlarmTime:
 		m.ResetAlarmTime()
+		return nil
+	case trunk.FieldNumbers:
+		m.ResetNumbers()
+		return nil
+	case trunk.FieldLivekitID:
+		m.ResetLivekitID()
 		return nil
 	}
 	return fmt.Errorf("unknown Trunk field %s", name)

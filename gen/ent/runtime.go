@@ -587,6 +587,16 @@ func init() {
 	trunkDescRoomCount := trunkFields[1].Descriptor()
 	// trunk.DefaultRoomCount holds the default value on creation for the room_count field.
 	trunk.DefaultRoomCount = trunkDescRoomCount.Default.(int64)
+	// trunkDescNumbers is the schema descriptor for numbers field.
+	trunkDescNumbers := trunkFields[3].Descriptor()
+	// trunk.DefaultNumbers holds the default value on creation for the numbers field.
+	trunk.DefaultNumbers = trunkDescNumbers.Default.(string)
+	// trunkDescLivekitID is the schema descriptor for livekit_id field.
+	trunkDescLivekitID := trunkFields[4].Descriptor()
+	// trunk.DefaultLivekitID holds the default value on creation for the livekit_id field.
+	trunk.DefaultLivekitID = trunkDescLivekitID.Default.(string)
+	// trunk.LivekitIDValidator is a validator for the "livekit_id" field. It is called by the builders before save.
+	trunk.LivekitIDValidator = trunkDescLivekitID.Validators[0].(func(string) error)
 	// trunkDescID is the schema descriptor for id field.
 	trunkDescID := trunkFields[0].Descriptor()
 	// trunk.IDValidator is a validator for the "id" field. It is called by the builders before save.

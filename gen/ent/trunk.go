@@ -20,7 +20,11 @@ type Trunk struct {
 	// RoomCount holds the value of the "room_count" field.
 	RoomCount int64 `json:"room_count,omitempty"`
 	// AlarmTime holds the value of the "alarm_time" field.
-	AlarmTime    *time.Time `json:"alarm_time,omitempty"`
+	AlarmTime *time.Time `json:"alarm_time,omitempty"`
+	// Numbers holds the value of the "numbers" field.
+	Numbers string `json:"numbers,omitempty"`
+	// LivekitID holds the value of the "livekit_id" field.
+	LivekitID    string `json:"livekit_id,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -31,7 +35,7 @@ func (*Trunk) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case trunk.FieldRoomCount:
 			values[i] = new(sql.NullInt64)
-		case trunk.FieldID:
+		case trunk.FieldID, trunk.FieldNumbers, trunk.FieldLivekitID:
 			values[i] = new(sql.NullString)
 		case trunk.FieldAlarmTime:
 			values[i] = new(sql.NullTime)
@@ -68,6 +72,18 @@ func (_m *Trunk) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.AlarmTime = new(time.Time)
 				*_m.AlarmTime = value.Time
+			}
+		case trunk.FieldNumbers:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field numbers", values[i])
+			} else if value.Valid {
+				_m.Numbers = value.String
+			}
+		case trunk.FieldLivekitID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field livekit_id", values[i])
+			} else if value.Valid {
+				_m.LivekitID = value.String
 			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
@@ -112,6 +128,12 @@ func (_m *Trunk) String() string {
 		builder.WriteString("alarm_time=")
 		builder.WriteString(v.Format(time.ANSIC))
 	}
+	builder.WriteString(", ")
+	builder.WriteString("numbers=")
+	builder.WriteString(_m.Numbers)
+	builder.WriteString(", ")
+	builder.WriteString("livekit_id=")
+	builder.WriteString(_m.LivekitID)
 	builder.WriteByte(')')
 	return builder.String()
 }

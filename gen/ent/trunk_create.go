@@ -51,6 +51,34 @@ func (_c *TrunkCreate) SetNillableAlarmTime(v *time.Time) *TrunkCreate {
 	return _c
 }
 
+// SetNumbers sets the "numbers" field.
+func (_c *TrunkCreate) SetNumbers(v string) *TrunkCreate {
+	_c.mutation.SetNumbers(v)
+	return _c
+}
+
+// SetNillableNumbers sets the "numbers" field if the given value is not nil.
+func (_c *TrunkCreate) SetNillableNumbers(v *string) *TrunkCreate {
+	if v != nil {
+		_c.SetNumbers(*v)
+	}
+	return _c
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (_c *TrunkCreate) SetLivekitID(v string) *TrunkCreate {
+	_c.mutation.SetLivekitID(v)
+	return _c
+}
+
+// SetNillableLivekitID sets the "livekit_id" field if the given value is not nil.
+func (_c *TrunkCreate) SetNillableLivekitID(v *string) *TrunkCreate {
+	if v != nil {
+		_c.SetLivekitID(*v)
+	}
+	return _c
+}
+
 // SetID sets the "id" field.
 func (_c *TrunkCreate) SetID(v string) *TrunkCreate {
 	_c.mutation.SetID(v)
@@ -96,12 +124,31 @@ func (_c *TrunkCreate) defaults() {
 		v := trunk.DefaultRoomCount
 		_c.mutation.SetRoomCount(v)
 	}
+	if _, ok := _c.mutation.Numbers(); !ok {
+		v := trunk.DefaultNumbers
+		_c.mutation.SetNumbers(v)
+	}
+	if _, ok := _c.mutation.LivekitID(); !ok {
+		v := trunk.DefaultLivekitID
+		_c.mutation.SetLivekitID(v)
+	}
 }
 
 // check runs all checks and user-defined validators on the builder.
 func (_c *TrunkCreate) check() error {
 	if _, ok := _c.mutation.RoomCount(); !ok {
 		return &ValidationError{Name: "room_count", err: errors.New(`ent: missing required field "Trunk.room_count"`)}
+	}
+	if _, ok := _c.mutation.Numbers(); !ok {
+		return &ValidationError{Name: "numbers", err: errors.New(`ent: missing required field "Trunk.numbers"`)}
+	}
+	if _, ok := _c.mutation.LivekitID(); !ok {
+		return &ValidationError{Name: "livekit_id", err: errors.New(`ent: missing required field "Trunk.livekit_id"`)}
+	}
+	if v, ok := _c.mutation.LivekitID(); ok {
+		if err := trunk.LivekitIDValidator(v); err != nil {
+			return &ValidationError{Name: "livekit_id", err: fmt.Errorf(`ent: validator failed for field "Trunk.livekit_id": %w`, err)}
+		}
 	}
 	if v, ok := _c.mutation.ID(); ok {
 		if err := trunk.IDValidator(v); err != nil {
@@ -151,6 +198,14 @@ func (_c *TrunkCreate) createSpec() (*Trunk, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.AlarmTime(); ok {
 		_spec.SetField(trunk.FieldAlarmTime, field.TypeTime, value)
 		_node.AlarmTime = &value
+	}
+	if value, ok := _c.mutation.Numbers(); ok {
+		_spec.SetField(trunk.FieldNumbers, field.TypeString, value)
+		_node.Numbers = value
+	}
+	if value, ok := _c.mutation.LivekitID(); ok {
+		_spec.SetField(trunk.FieldLivekitID, field.TypeString, value)
+		_node.LivekitID = value
 	}
 	return _node, _spec
 }
@@ -237,6 +292,30 @@ func (u *TrunkUpsert) UpdateAlarmTime() *TrunkUpsert {
 // ClearAlarmTime clears the value of the "alarm_time" field.
 func (u *TrunkUpsert) ClearAlarmTime() *TrunkUpsert {
 	u.SetNull(trunk.FieldAlarmTime)
+	return u
+}
+
+// SetNumbers sets the "numbers" field.
+func (u *TrunkUpsert) SetNumbers(v string) *TrunkUpsert {
+	u.Set(trunk.FieldNumbers, v)
+	return u
+}
+
+// UpdateNumbers sets the "numbers" field to the value that was provided on create.
+func (u *TrunkUpsert) UpdateNumbers() *TrunkUpsert {
+	u.SetExcluded(trunk.FieldNumbers)
+	return u
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (u *TrunkUpsert) SetLivekitID(v string) *TrunkUpsert {
+	u.Set(trunk.FieldLivekitID, v)
+	return u
+}
+
+// UpdateLivekitID sets the "livekit_id" field to the value that was provided on create.
+func (u *TrunkUpsert) UpdateLivekitID() *TrunkUpsert {
+	u.SetExcluded(trunk.FieldLivekitID)
 	return u
 }
 
@@ -327,6 +406,34 @@ func (u *TrunkUpsertOne) UpdateAlarmTime() *TrunkUpsertOne {
 func (u *TrunkUpsertOne) ClearAlarmTime() *TrunkUpsertOne {
 	return u.Update(func(s *TrunkUpsert) {
 		s.ClearAlarmTime()
+	})
+}
+
+// SetNumbers sets the "numbers" field.
+func (u *TrunkUpsertOne) SetNumbers(v string) *TrunkUpsertOne {
+	return u.Update(func(s *TrunkUpsert) {
+		s.SetNumbers(v)
+	})
+}
+
+// UpdateNumbers sets the "numbers" field to the value that was provided on create.
+func (u *TrunkUpsertOne) UpdateNumbers() *TrunkUpsertOne {
+	return u.Update(func(s *TrunkUpsert) {
+		s.UpdateNumbers()
+	})
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (u *TrunkUpsertOne) SetLivekitID(v string) *TrunkUpsertOne {
+	return u.Update(func(s *TrunkUpsert) {
+		s.SetLivekitID(v)
+	})
+}
+
+// UpdateLivekitID sets the "livekit_id" field to the value that was provided on create.
+func (u *TrunkUpsertOne) UpdateLivekitID() *TrunkUpsertOne {
+	return u.Update(func(s *TrunkUpsert) {
+		s.UpdateLivekitID()
 	})
 }
 
@@ -584,6 +691,34 @@ func (u *TrunkUpsertBulk) UpdateAlarmTime() *TrunkUpsertBulk {
 func (u *TrunkUpsertBulk) ClearAlarmTime() *TrunkUpsertBulk {
 	return u.Update(func(s *TrunkUpsert) {
 		s.ClearAlarmTime()
+	})
+}
+
+// SetNumbers sets the "numbers" field.
+func (u *TrunkUpsertBulk) SetNumbers(v string) *TrunkUpsertBulk {
+	return u.Update(func(s *TrunkUpsert) {
+		s.SetNumbers(v)
+	})
+}
+
+// UpdateNumbers sets the "numbers" field to the value that was provided on create.
+func (u *TrunkUpsertBulk) UpdateNumbers() *TrunkUpsertBulk {
+	return u.Update(func(s *TrunkUpsert) {
+		s.UpdateNumbers()
+	})
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (u *TrunkUpsertBulk) SetLivekitID(v string) *TrunkUpsertBulk {
+	return u.Update(func(s *TrunkUpsert) {
+		s.SetLivekitID(v)
+	})
+}
+
+// UpdateLivekitID sets the "livekit_id" field to the value that was provided on create.
+func (u *TrunkUpsertBulk) UpdateLivekitID() *TrunkUpsertBulk {
+	return u.Update(func(s *TrunkUpsert) {
+		s.UpdateLivekitID()
 	})
 }
 

@@ -70,6 +70,34 @@ func (_u *TrunkUpdate) ClearAlarmTime() *TrunkUpdate {
 	return _u
 }
 
+// SetNumbers sets the "numbers" field.
+func (_u *TrunkUpdate) SetNumbers(v string) *TrunkUpdate {
+	_u.mutation.SetNumbers(v)
+	return _u
+}
+
+// SetNillableNumbers sets the "numbers" field if the given value is not nil.
+func (_u *TrunkUpdate) SetNillableNumbers(v *string) *TrunkUpdate {
+	if v != nil {
+		_u.SetNumbers(*v)
+	}
+	return _u
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (_u *TrunkUpdate) SetLivekitID(v string) *TrunkUpdate {
+	_u.mutation.SetLivekitID(v)
+	return _u
+}
+
+// SetNillableLivekitID sets the "livekit_id" field if the given value is not nil.
+func (_u *TrunkUpdate) SetNillableLivekitID(v *string) *TrunkUpdate {
+	if v != nil {
+		_u.SetLivekitID(*v)
+	}
+	return _u
+}
+
 // Mutation returns the TrunkMutation object of the builder.
 func (_u *TrunkUpdate) Mutation() *TrunkMutation {
 	return _u.mutation
@@ -102,6 +130,16 @@ func (_u *TrunkUpdate) ExecX(ctx context.Context) {
 	}
 }
 
+// check runs all checks and user-defined validators on the builder.
+func (_u *TrunkUpdate) check() error {
+	if v, ok := _u.mutation.LivekitID(); ok {
+		if err := trunk.LivekitIDValidator(v); err != nil {
+			return &ValidationError{Name: "livekit_id", err: fmt.Errorf(`ent: validator failed for field "Trunk.livekit_id": %w`, err)}
+		}
+	}
+	return nil
+}
+
 // Modify adds a statement modifier for attaching custom logic to the UPDATE statement.
 func (_u *TrunkUpdate) Modify(modifiers ...func(u *sql.UpdateBuilder)) *TrunkUpdate {
 	_u.modifiers = append(_u.modifiers, modifiers...)
@@ -109,6 +147,9 @@ func (_u *TrunkUpdate) Modify(modifiers ...func(u *sql.UpdateBuilder)) *TrunkUpd
 }
 
 func (_u *TrunkUpdate) sqlSave(ctx context.Context) (_node int, err error) {
+	if err := _u.check(); err != nil {
+		return _node, err
+	}
 	_spec := sqlgraph.NewUpdateSpec(trunk.Table, trunk.Columns, sqlgraph.NewFieldSpec(trunk.FieldID, field.TypeString))
 	if ps := _u.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
@@ -128,6 +169,12 @@ func (_u *TrunkUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.AlarmTimeCleared() {
 		_spec.ClearField(trunk.FieldAlarmTime, field.TypeTime)
+	}
+	if value, ok := _u.mutation.Numbers(); ok {
+		_spec.SetField(trunk.FieldNumbers, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.LivekitID(); ok {
+		_spec.SetField(trunk.FieldLivekitID, field.TypeString, value)
 	}
 	_spec.AddModifiers(_u.modifiers...)
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
@@ -192,6 +239,34 @@ func (_u *TrunkUpdateOne) ClearAlarmTime() *TrunkUpdateOne {
 	return _u
 }
 
+// SetNumbers sets the "numbers" field.
+func (_u *TrunkUpdateOne) SetNumbers(v string) *TrunkUpdateOne {
+	_u.mutation.SetNumbers(v)
+	return _u
+}
+
+// SetNillableNumbers sets the "numbers" field if the given value is not nil.
+func (_u *TrunkUpdateOne) SetNillableNumbers(v *string) *TrunkUpdateOne {
+	if v != nil {
+		_u.SetNumbers(*v)
+	}
+	return _u
+}
+
+// SetLivekitID sets the "livekit_id" field.
+func (_u *TrunkUpdateOne) SetLivekitID(v string) *TrunkUpdateOne {
+	_u.mutation.SetLivekitID(v)
+	return _u
+}
+
+// SetNillableLivekitID sets the "livekit_id" field if the given value is not nil.
+func (_u *TrunkUpdateOne) SetNillableLivekitID(v *string) *TrunkUpdateOne {
+	if v != nil {
+		_u.SetLivekitID(*v)
+	}
+	return _u
+}
+
 // Mutation returns the TrunkMutation object of the builder.
 func (_u *TrunkUpdateOne) Mutation() *TrunkMutation {
 	return _u.mutation
@@ -237,6 +312,16 @@ func (_u *TrunkUpdateOne) ExecX(ctx context.Context) {
 	}
 }
 
+// check runs all checks and user-defined validators on the builder.
+func (_u *TrunkUpdateOne) check() error {
+	if v, ok := _u.mutation.LivekitID(); ok {
+		if err := trunk.LivekitIDValidator(v); err != nil {
+			return &ValidationError{Name: "livekit_id", err: fmt.Errorf(`ent: validator failed for field "Trunk.livekit_id": %w`, err)}
+		}
+	}
+	return nil
+}
+
 // Modify adds a statement modifier for attaching custom logic to the UPDATE statement.
 func (_u *TrunkUpdateOne) Modify(modifiers ...func(u *sql.UpdateBuilder)) *TrunkUpdateOne {
 	_u.modifiers = append(_u.modifiers, modifiers...)
@@ -244,6 +329,9 @@ func (_u *TrunkUpdateOne) Modify(modifiers ...func(u *sql.UpdateBuilder)) *Trunk
 }
 
 func (_u *TrunkUpdateOne) sqlSave(ctx context.Context) (_node *Trunk, err error) {
+	if err := _u.check(); err != nil {
+		return _node, err
+	}
 	_spec := sqlgraph.NewUpdateSpec(trunk.Table, trunk.Columns, sqlgraph.NewFieldSpec(trunk.FieldID, field.TypeString))
 	id, ok := _u.mutation.ID()
 	if !ok {
@@ -280,6 +368,12 @@ func (_u *TrunkUpdateOne) sqlSave(ctx context.Context) (_node *Trunk, err error)
 	}
 	if _u.mutation.AlarmTimeCleared() {
 		_spec.ClearField(trunk.FieldAlarmTime, field.TypeTime)
+	}
+	if value, ok := _u.mutation.Numbers(); ok {
+		_spec.SetField(trunk.FieldNumbers, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.LivekitID(); ok {
+		_spec.SetField(trunk.FieldLivekitID, field.TypeString, value)
 	}
 	_spec.AddModifiers(_u.modifiers...)
 	_node = &Trunk{config: _u.config}

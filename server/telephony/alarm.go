@@ -25,7 +25,7 @@ func (s *Service) RotateLive(ctx context.Context) error {
 	trunks := s.Trunks.inUse(ctx)
 	var failures []error
 	for _, t := range trunks {
-		first, err := s.claimAlarm(ctx, t.ID)
+		first, err := s.claimAlarm(ctx, t.Line)
 		if err != nil || !first {
 			failures = append(failures, err)
 			continue

@@ -53,9 +53,9 @@ func (s *Service) keepOne(
 			return 0
 		case w.matches(r):
 			return 1
-		case slices.Equal(r.Trunks, []string{w.pin.TrunkID}) && r.ID == known:
+		case slices.Equal(r.Trunks, []string{w.trunkID()}) && r.ID == known:
 			return 2
-		case slices.Equal(r.Trunks, []string{w.pin.TrunkID}):
+		case slices.Equal(r.Trunks, []string{w.trunkID()}):
 			return 3
 		}
 		return 4
@@ -87,7 +87,7 @@ func (s *Service) keepOne(
 // resolveClash does away with what LiveKit holds against the wanted rule. It returns what LiveKit was told, and what is
 // wanted now: with another PIN, if the one that the room had is in use elsewhere.
 func (s *Service) resolveClash(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, wanted, error) {
-	rules, err := s.LiveKit.ListRules(ctx, w.pin.TrunkID)
+	rules, err := s.LiveKit.ListRules(ctx, w.trunkID())
 	if err != nil {
 		return was, w, err
 	}
@@ -96,7 +96,7 @@ func (s *Service) resolveClash(ctx context.Context, was ruleState, w wanted, don
 		switch room, ours := ruleRoom(r.Name); {
 		case ours && room == w.room && len(r.Trunks) > 0:
 			own = append(own, r)
-		case r.PIN == w.pin.Pin && slices.Contains(r.Trunks, w.pin.TrunkID): // those for all trunks do not clash
+		case r.PIN == w.pin.Pin && slices.Contains(r.Trunks, w.trunkID()): // those for all trunks do not clash
 			others = append(others, r)
 		}
 	}

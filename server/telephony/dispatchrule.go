@@ -39,23 +39,29 @@ type wanted struct {
 	trunks []Trunk
 }
 
+// trunkID is LiveKit's id of the trunk that the PIN is good on; "" while its line has none.
+func (w wanted) trunkID() string {
+	t, _ := find(w.trunks, w.pin.TrunkID)
+	return t.ID
+}
+
 // rule is the wanted rule in LiveKit's form.
 func (w wanted) rule(id string) meeting.DispatchRule {
 	return meeting.DispatchRule{
-		ID: id, Name: ruleName(w.room), Room: w.room.String(), PIN: w.pin.Pin, Trunks: []string{w.pin.TrunkID},
+		ID: id, Name: ruleName(w.room), Room: w.room.String(), PIN: w.pin.Pin, Trunks: []string{w.trunkID()},
 		Held: w.held, HidesNumbers: true,
 	}
 }
 
 // state is the state of the row once LiveKit has that rule.
 func (w wanted) state(id string) ruleState {
-	return ruleState{ruleID: id, trunkID: w.pin.TrunkID, pinID: w.pin.ID, held: w.held}
+	return ruleState{ruleID: id, trunkID: w.trunkID(), pinID: w.pin.ID, held: w.held}
 }
 
 // matches reports whether a rule that LiveKit has is the wanted one.
 func (w wanted) matches(r meeting.DispatchRule) bool {
 	return r.Name == ruleName(w.room) && r.Room == w.room.String() && r.PIN == w.pin.Pin &&
-		slices.Equal(r.Trunks, []string{w.pin.TrunkID}) &&
+		slices.Equal(r.Trunks, []string{w.trunkID()}) &&
 		r.Held == w.held &&
 		r.HidesNumbers
 }
@@ -75,6 +81,11 @@ func (o *outcome) add(next outcome) {
 	o.ruleID, o.deleted = next.ruleID, o.deleted+next.deleted
 	o.created, o.changed, o.acted = o.created || next.created, o.changed || next.changed, o.acted || next.acted
 }
+
+// errNoTrunk is a room whose PIN belongs to a line that no trunk in use has. Then everything stays as it is.
+var errNoTrunk = fault.ErrConflict.Saying(
+	"the room's PIN was given out with numbers that no trunk in use has: the operator has to give a trunk these numbers",
+)
 
 // wants works out the rule that a room should have now. It fails with auth.ErrRoomNotFound or [ErrDisabled] when it should
 // have none. Whether somebody is in the meeting it leaves open: see [Service.requireLive].
@@ -96,7 +107,11 @@ func (s *Service) wants(ctx context.Context, id uuid.UUID) (wanted, error) {
 	if err != nil {
 		return wanted{}, err
 	}
-	return wanted{room: id, pin: p, held: held(r), trunks: trunks}, nil
+	w := wanted{room: id, pin: p, held: held(r), trunks: trunks}
+	if w.trunkID() == "" {
+		return wanted{}, errNoTrunk
+	}
+	return w, nil
 }
 
 // requireLive refuses rooms in whose meeting nobody is who came by browser.
@@ -194,7 +209,7 @@ func (s *Service) ensure(ctx context.Context, was ruleState, w wanted, done *out
 
 // apply tells LiveKit the wanted rule: in place if the room has one on that trunk, or else as another one.
 func (s *Service) apply(ctx context.Context, was ruleState, w wanted, done *outcome) (ruleState, error) {
-	if was.ruleID != "" && was.trunkID == w.pin.TrunkID {
+	if was.ruleID != "" && was.trunkID == w.trunkID() {
 		switch err := s.LiveKit.UpdateRule(ctx, w.rule(was.ruleID)); {
 		case errors.Is(err, meeting.ErrNotFound):
 			was = ruleState{} // somebody deleted it

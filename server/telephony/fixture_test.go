@@ -77,7 +77,7 @@ func (w *fixture) replica(db *dbtx.DB) (*Service, *livekit.Client) {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.registry = prometheus.NewRegistry()
 	s := &Service{
-		Survey: Survey{DB: db, LiveKit: c, Trunks: &Trunks{LiveKit: c, Enabled: true, Log: log}},
+		Survey: Survey{DB: db, LiveKit: c, Trunks: &Trunks{LiveKit: c, Enabled: true, DB: db, Log: log}},
 		Keys:   auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Limiter: &ratelimit.Limiter{},
 		Invitations: noInvitations{}, Log: log, Metrics: NewMetrics(w.registry),
 		Random: rand.Reader, PINLength: 10, Rest: 365 * 24 * time.Hour, Lease: 30 * time.Second,
@@ -230,12 +230,13 @@ func (w *fixture) wantOneRule(room uuid.UUID) phone.Rule {
 		w.t.Fatal(err)
 	}
 	got, waits := rules[0], rules[0].Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting
-	if got.Name != "SIP_"+room.String() || got.PIN != p.Pin || len(got.TrunkIDs) != 1 || got.TrunkIDs[0] != p.TrunkID || !got.HidesNumber ||
+	on, _ := find(w.Trunks.Known(), p.TrunkID)
+	if got.Name != "SIP_"+room.String() || got.PIN != p.Pin || len(got.TrunkIDs) != 1 || got.TrunkIDs[0] != on.ID || !got.HidesNumber ||
 		waits != held(r) {
-		w.t.Errorf("rule %+v, want that of %s with PIN %s on %s, held %t", got, room, p.Pin, p.TrunkID, held(r))
+		w.t.Errorf("rule %+v, want that of %s with PIN %s on %s, held %t", got, room, p.Pin, on.ID, held(r))
 	}
 	row, err := w.row(w.t.Context(), room)
-	want := ruleState{ruleID: got.ID, trunkID: p.TrunkID, pinID: p.ID, held: held(r)}
+	want := ruleState{ruleID: got.ID, trunkID: on.ID, pinID: p.ID, held: held(r)}
 	if err != nil || stateOf(row) != want || row.Lease != nil {
 		w.t.Errorf("row %+v, %v, want %+v and no lease", row, err, want)
 	}

@@ -37,21 +37,17 @@ func currentPIN(ctx context.Context, db *ent.Client, room uuid.UUID) (*ent.Pin, 
 	return p, nil
 }
 
-// ensurePIN is the PIN of a room on one of the trunks in use. A room that has none there gets one.
+// ensurePIN is the PIN of a room. A room that has none gets one. One whose line has no trunk now keeps it: it stands in mails
+// and calendars, and nobody would tell those who have them.
 func (s *Service) ensurePIN(ctx context.Context, room uuid.UUID, trunks []Trunk) (*ent.Pin, error) {
 	p, err := currentPIN(ctx, s.DB.Read, room)
 	if err != nil {
 		return nil, err
 	}
 	if p != nil {
-		if _, ok := find(trunks, p.TrunkID); ok {
-			return p, nil
-		}
+		return p, nil
 	}
-	return s.draw(ctx, drawing{room: room.String(), trunks: trunks, keep: func(p *ent.Pin) bool {
-		_, ok := find(trunks, p.TrunkID)
-		return ok
-	}})
+	return s.draw(ctx, drawing{room: room.String(), trunks: trunks, keep: func(*ent.Pin) bool { return true }})
 }
 
 // drawing is why and for whom a PIN is drawn.
@@ -86,7 +82,7 @@ func (s *Service) draw(ctx context.Context, d drawing) (p *ent.Pin, err error) {
 	return nil, ErrPINSpaceExhausted
 }
 
-// drawOnce gives a room the PIN text. It fails with errTaken, and then returns no more than the trunk.
+// drawOnce gives a room the PIN text. It fails with errTaken, and then returns no more than the line.
 func (s *Service) drawOnce(ctx context.Context, tx *ent.Client, d drawing, text string) (*ent.Pin, error) {
 	// Of several who draw for one room, one does: the others find what it drew.
 	a, err := auth.LockRoom(ctx, tx, d.room)
@@ -116,11 +112,8 @@ func (s *Service) drawOnce(ctx context.Context, tx *ent.Client, d drawing, text 
 	case err != nil:
 		return nil, fmt.Errorf("insert PIN of %s: %w", a.Room.ID, errWithoutPIN(err))
 	}
-	switch {
-	case d.then != nil:
+	if d.then != nil {
 		return p, d.then(tx, a)
-	case was != nil:
-		return p, s.rotated(ctx, tx, a.Room.ID, "reason=trunk")
 	}
 	return p, nil
 }
@@ -139,14 +132,14 @@ type hidden struct{ error }
 func (hidden) Error() string   { return "the database refused it" }
 func (h hidden) Unwrap() error { return h.error }
 
-// place takes a room off the trunk of the PIN that it had, if any, puts that PIN to rest, and returns the trunk for the
-// next one: the same if it is in use, else that with the fewest rooms.
+// place takes a room off the line of the PIN that it had, if any, puts that PIN to rest, and returns the line for the
+// next one: the same if a trunk has it, else that with the fewest rooms.
 func (s *Service) place(ctx context.Context, tx *ent.Client, trunks []Trunk, was *ent.Pin) (string, error) {
-	counts, err := lockTrunks(ctx, tx, ids(trunks), was)
+	counts, err := lockTrunks(ctx, tx, lineIDs(trunks), was)
 	if err != nil {
 		return "", err
 	}
-	on := fewest(counts, ids(trunks))
+	on := fewest(counts, lineIDs(trunks))
 	if was != nil {
 		if _, ok := find(trunks, was.TrunkID); ok {
 			on = was.TrunkID
@@ -272,7 +265,7 @@ func (s *Service) randomPIN() (string, error) {
 	return string(digits), nil
 }
 
-// dialIn is how to reach a room by its PIN; nil when its trunk is not in use.
+// dialIn is how to reach a room by its PIN; nil when no trunk in use has its line.
 func dialIn(p *ent.Pin, trunks []Trunk) *usherv1.DialIn {
 	t, ok := find(trunks, p.TrunkID)
 	if !ok {

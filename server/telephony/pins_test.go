@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
@@ -273,29 +274,36 @@ func (few) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// When a trunk leaves the settings its rooms move to another one, with a new PIN, when they next need it.
+// A room keeps its PIN when no trunk has its line any more, and when another trunk has its numbers, it works again.
 func TestTrunkLeavesTheSettings(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
-		w := quiet(t, db, "ST_a")
-		room := w.room(direct)
-		before := w.mustDialIn(room).GetPin()
-		moved := quiet(t, db, "ST_b")
-		if d, err := moved.DialIns(t.Context(), &ent.Room{ID: room}); err != nil || len(d) != 0 {
-			t.Errorf("the PIN of a trunk that is not in use is shown: %v, %v", d, err)
+		w := quiet(t, db, "ST_a", "ST_b")
+		room, other := w.room(direct), w.room(direct)
+		before, there := w.mustDialIn(room), w.mustDialIn(other)
+		if before.GetNumbers()[0].GetE164() != numbers[0] {
+			room, other, before, there = other, room, there, before
 		}
-		if after := moved.mustDialIn(room).GetPin(); after == before {
-			t.Error("the room has the same PIN on another trunk")
+		left := quiet(t, db, "ST_x", "ST_b")
+		left.Trunks.Configured = left.Trunks.Configured[1:]
+		if _, err := left.GetDialIn(as(t, nil), &usherv1.GetDialInRequest{Room: room.String()}); !errors.Is(err, ErrDisabled) {
+			t.Errorf("a room whose line has no trunk: %v, want %v", err, ErrDisabled)
 		}
-		if a, b := w.roomCount("ST_a"), w.roomCount("ST_b"); a != 0 || b != 1 {
-			t.Errorf("%d and %d rooms, want 0 and 1", a, b)
+		if d, err := left.DialIns(t.Context(), &ent.Room{ID: room}); err != nil || len(d) != 0 {
+			t.Errorf("the PIN of a line that has no trunk is shown: %v, %v", d, err)
 		}
-		if len(w.resting()) != 1 {
-			t.Errorf("%d PINs rest, want the old one", len(w.resting()))
+		if d := left.mustDialIn(other); d.GetPin() != there.GetPin() {
+			t.Errorf("the room of the trunk that stays has another PIN")
 		}
-		events, err := db.Read.AuditEvent.Query().Where(auditevent.RoomID(room)).All(t.Context())
-		if err != nil || len(events) != 1 || !strings.Contains(events[0].Detail, "reason=trunk") {
-			t.Errorf("events %v, %v, want one with its reason", events, err)
+		if !strings.Contains(left.log.String(), "WARN") || !strings.Contains(left.log.String(), "PINs of 1 rooms open nothing") {
+			t.Errorf("the log does not warn: %s", left.log)
+		}
+		back := quiet(t, db, "ST_c", "ST_b")
+		if d := back.mustDialIn(room); !proto.Equal(d, before) {
+			t.Errorf("another trunk with the same number: %v, want %v", d, before)
+		}
+		if len(w.resting()) != 0 || db.Read.AuditEvent.Query().CountX(t.Context()) != 0 {
+			t.Errorf("%d PINs rest, want none: no PIN was drawn anew", len(w.resting()))
 		}
 	})
 }

@@ -124,9 +124,9 @@ func (c cursor) after(other cursor) bool {
 	return c.Room > other.Room || c.Room == other.Room && (c.Rule > other.Rule || other.Room == "")
 }
 
-// roomCounts are how many rooms have a PIN on trunks.
+// roomCounts are how many rooms have a PIN on trunks, by line.
 func (s *Service) roomCounts(ctx context.Context, trunks []Trunk) (map[string]int64, error) {
-	rows, err := s.DB.Read.Trunk.Query().Where(trunk.IDIn(ids(trunks)...)).All(ctx)
+	rows, err := s.DB.Read.Trunk.Query().Where(trunk.IDIn(lineIDs(trunks)...)).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("count rooms of trunks: %w", err)
 	}

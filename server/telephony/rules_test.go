@@ -339,7 +339,7 @@ func TestLease_holderDies(t *testing.T) {
 				t.Fatalf("take: %t, %v", taken, err)
 			}
 			w.Lease = long
-			made := wanted{room: room, pin: p}
+			made := wanted{room: room, pin: p, trunks: w.Trunks.Known()}
 			if rule, err = w.LiveKit.CreateRule(t.Context(), made.rule("")); err != nil {
 				t.Fatal(err)
 			}

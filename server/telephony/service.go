@@ -136,7 +136,7 @@ func (s *Service) ListTrunks(ctx context.Context, _ *usherv1.ListTrunksRequest) 
 	}
 	res := &usherv1.ListTrunksResponse{}
 	for _, t := range trunks {
-		view := &usherv1.Trunk{Id: t.ID, RoomCount: counts[t.ID]}
+		view := &usherv1.Trunk{Id: t.ID, RoomCount: counts[t.Line]}
 		for _, n := range t.Numbers {
 			view.Numbers = append(view.Numbers, n.GetE164())
 		}

@@ -46,6 +46,8 @@ type situation struct {
 	rules []meeting.DispatchRule
 	// wanted is the rule that it should have; nil for none.
 	wanted *wanted
+	// noTrunk is true when no trunk has the line of the room's PIN: then everything stays.
+	noTrunk bool
 }
 
 // survey compares rooms, rules and meetings. It draws no PIN and changes nothing.
@@ -116,6 +118,9 @@ func (s *Survey) addWanted(ctx context.Context, trunks []Trunk, of func(uuid.UUI
 			w := &wanted{room: r.ID, pin: r.Edges.Pin, held: held(r), trunks: trunks}
 			if w.pin == nil {
 				w.pin = &ent.Pin{} // no rule has that
+			} else if w.trunkID() == "" {
+				of(r.ID).noTrunk = true
+				continue
 			}
 			of(r.ID).wanted = w
 		}
@@ -125,6 +130,9 @@ func (s *Survey) addWanted(ctx context.Context, trunks []Trunk, of func(uuid.UUI
 
 // findings says of each rule of a room what is wrong with it, and of a rule that is not there that it should be.
 func (x *situation) findings() []finding {
+	if x.noTrunk {
+		return nil
+	}
 	var list []finding
 	keep := ""
 	if x.wanted != nil {
@@ -137,7 +145,7 @@ func (x *situation) findings() []finding {
 		if keep == "" && len(x.rules) > 0 {
 			keep = x.rules[0].ID
 		}
-		trunk := x.wanted.pin.TrunkID
+		trunk := x.wanted.trunkID()
 		list = append(list, finding{x.room, cmp.Or(trunk, x.wanted.trunks[0].ID), keep, state})
 	}
 	for _, r := range x.rules {
@@ -155,6 +163,9 @@ func (x *situation) findings() []finding {
 
 // fits reports whether all is as it should be, in LiveKit and in our row.
 func (x *situation) fits() bool {
+	if x.noTrunk {
+		return true
+	}
 	is := stateOf(x.row)
 	if x.wanted == nil {
 		return len(x.rules) == 0 && is == ruleState{}

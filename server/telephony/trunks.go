@@ -11,6 +11,7 @@ import (
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
@@ -32,6 +33,10 @@ type Trunks struct {
 	Configured []ConfiguredTrunk
 	// National has numbers displayed as in their own country, not in international form.
 	National bool
+	// DB has the lines that trunks are given to. Nil: each trunk is a line of its own.
+	DB *dbtx.DB
+	// ReadOnly has nothing written down about them.
+	ReadOnly bool
 	Log      *slog.Logger
 
 	current atomic.Pointer[trunkState]
@@ -49,8 +54,16 @@ type ConfiguredTrunk struct {
 
 // Trunk is a trunk in use.
 type Trunk struct {
-	ID      string
+	// ID is LiveKit's.
+	ID string
+	// Line is what its PINs belong to: see lines.go.
+	Line    string
 	Numbers []*usherv1.DialInNumber
+
+	// named is the id that the settings have for it, or LiveKit's.
+	named string
+	// set are its numbers in one form and order.
+	set []string
 }
 
 // trunkState is the outcome of comparing LiveKit's trunks with the settings.
@@ -59,6 +72,8 @@ type trunkState struct {
 	problems []string
 	// answered is false as long as LiveKit has said nothing.
 	answered bool
+	// orphans is true when rooms have PINs that open nothing, because no trunk has their line.
+	orphans bool
 }
 
 // Known are the trunks in use as far as it is known. It asks nobody.
@@ -66,7 +81,14 @@ func (t *Trunks) Known() []Trunk {
 	if state := t.current.Load(); state != nil {
 		return state.trunks
 	}
-	return t.combine(nil, nil).trunks
+	return t.combine(nil, nil, nil).trunks
+}
+
+// Orphans reports whether rooms have PINs that open nothing, because no trunk in use has the numbers that they were given out
+// with.
+func (t *Trunks) Orphans() bool {
+	state := t.current.Load()
+	return state != nil && state.orphans
 }
 
 // inUse are the trunks in use. LiveKit is asked if it never answered and nobody asked a moment ago.
@@ -102,15 +124,33 @@ func (t *Trunks) check(ctx context.Context) error {
 	listed, err := t.LiveKit.InboundTrunks(ctx)
 	// From the answer on: it may have taken as long as the pause, and whoever waited for it is not to ask in turn.
 	t.asked = time.Now()
-	if errors.Is(err, meeting.ErrUnavailable) || ctx.Err() != nil {
+	unavailable := errors.Is(err, meeting.ErrUnavailable) || ctx.Err() != nil
+	was := t.current.Load()
+	if unavailable && was != nil {
 		return err // what was known goes on counting
 	}
-	next := t.combine(listed, err)
+	lines, linesErr := t.loadLines(ctx)
+	if linesErr != nil {
+		return errors.Join(err, linesErr)
+	}
+	if unavailable {
+		if len(t.Configured) > 0 {
+			t.current.Store(t.combine(nil, nil, lines))
+		}
+		return err
+	}
+	next := t.combine(listed, err, lines)
 	next.answered = true
-	was := t.current.Swap(next)
+	if err == nil {
+		next.judgeLines(lines)
+		if err := t.storeLines(ctx, next.trunks, lines); err != nil {
+			return err
+		}
+	}
+	t.current.Store(next)
 	if was == nil || !slices.Equal(was.problems, next.problems) {
 		level := slog.LevelWarn
-		if len(next.trunks) == 0 {
+		if len(next.trunks) == 0 && !next.orphans {
 			level = slog.LevelInfo // nobody asked for telephony
 		}
 		for _, problem := range next.problems {
@@ -136,8 +176,8 @@ func (t *Trunks) Run(ctx context.Context) {
 	}
 }
 
-// combine compares the settings with LiveKit's answer; err is the reason if there is no answer.
-func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
+// combine compares the settings with LiveKit's answer and the lines; err is the reason if there is no answer.
+func (t *Trunks) combine(listed []meeting.Trunk, err error, lines []*line) *trunkState {
 	state := &trunkState{}
 	configured := t.Configured
 	switch {
@@ -156,23 +196,48 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error) *trunkState {
 		)
 	}
 	for _, c := range configured {
-		i := slices.IndexFunc(listed, func(l meeting.Trunk) bool { return l.ID == c.ID })
-		numbers := c.Numbers
-		switch {
-		case err != nil:
-			state.problem("trunk %s is of no use: LiveKit takes no calls, because it has no Redis", c.ID)
-		case i < 0:
-			state.problem("trunk %s is in USHER_TELEPHONY_TRUNKS and LiveKit does not have it", c.ID)
-		default:
-			numbers = state.judge(listed[i], numbers)
-		}
-		trunk := Trunk{ID: c.ID}
-		for _, n := range numbers {
-			trunk.Numbers = append(trunk.Numbers, numberView(n, t.National))
-		}
-		state.trunks = append(state.trunks, trunk)
+		state.trunks = append(state.trunks, t.use(c, listed, err, lines, state))
 	}
+	assignLines(state.trunks, lines)
+	// Whose line is in doubt is not used: its PINs might be another trunk's.
+	state.trunks = slices.DeleteFunc(state.trunks, func(t Trunk) bool {
+		if t.Line == "" {
+			state.problem("trunk %s is not used: it and other trunks share the numbers of the PINs that were given out", t.ID)
+		}
+		return t.Line == ""
+	})
 	return state
+}
+
+// use is a trunk of the settings as LiveKit has it.
+func (t *Trunks) use(c ConfiguredTrunk, listed []meeting.Trunk, err error, lines []*line, state *trunkState) Trunk {
+	trunk := Trunk{ID: c.ID, named: c.ID}
+	i := slices.IndexFunc(listed, func(l meeting.Trunk) bool { return l.ID == c.ID })
+	numbers := c.Numbers
+	var is meeting.Trunk
+	if i >= 0 {
+		is = listed[i]
+	} else if other, ok := t.replacement(c, listed, lines); ok {
+		state.problem("trunk %s is in USHER_TELEPHONY_TRUNKS and LiveKit does not have it: %s, which has its numbers, is used in its "+
+			"place. Name that one in the settings", c.ID, other.ID)
+		is, trunk.ID = other, other.ID
+	}
+	switch {
+	case err != nil:
+		state.problem("trunk %s is of no use: LiveKit takes no calls, because it has no Redis", c.ID)
+	case is.ID == "":
+		state.problem("trunk %s is in USHER_TELEPHONY_TRUNKS and LiveKit does not have it", c.ID)
+	default:
+		numbers = state.judge(is, numbers)
+	}
+	trunk.set = numberSet(numbers)
+	if len(trunk.set) == 0 {
+		trunk.set = numberSet(is.Numbers)
+	}
+	for _, n := range numbers {
+		trunk.Numbers = append(trunk.Numbers, numberView(n, t.National))
+	}
+	return trunk
 }
 
 // judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
@@ -219,7 +284,7 @@ func (t *Trunks) Config() *usherv1.TelephonyConfig {
 	return c
 }
 
-// ids are the ids of trunks.
+// ids are LiveKit's ids of trunks.
 func ids(trunks []Trunk) []string {
 	out := make([]string, len(trunks))
 	for i, t := range trunks {
@@ -228,9 +293,18 @@ func ids(trunks []Trunk) []string {
 	return out
 }
 
-// find is the trunk of that id.
-func find(trunks []Trunk, id string) (Trunk, bool) {
-	i := slices.IndexFunc(trunks, func(t Trunk) bool { return t.ID == id })
+// lineIDs are the ids of the lines that trunks have.
+func lineIDs(trunks []Trunk) []string {
+	out := make([]string, len(trunks))
+	for i, t := range trunks {
+		out[i] = t.Line
+	}
+	return out
+}
+
+// find is the trunk that has a line.
+func find(trunks []Trunk, line string) (Trunk, bool) {
+	i := slices.IndexFunc(trunks, func(t Trunk) bool { return t.Line == line })
 	if i < 0 {
 		return Trunk{}, false
 	}

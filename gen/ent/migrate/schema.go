@@ -661,6 +661,8 @@ var (
 		{Name: "id", Type: field.TypeString, Size: 100},
 		{Name: "room_count", Type: field.TypeInt64, Default: 0},
 		{Name: "alarm_time", Type: field.TypeTime, Nullable: true},
+		{Name: "numbers", Type: field.TypeString, Size: 2147483647, Default: ""},
+		{Name: "livekit_id", Type: field.TypeString, Size: 100, Default: ""},
 	}
 	// TrunksTable holds the schema information for the "trunks" table.
 	TrunksTable = &schema.Table{

@@ -15,6 +15,10 @@ const (
 	FieldRoomCount = "room_count"
 	// FieldAlarmTime holds the string denoting the alarm_time field in the database.
 	FieldAlarmTime = "alarm_time"
+	// FieldNumbers holds the string denoting the numbers field in the database.
+	FieldNumbers = "numbers"
+	// FieldLivekitID holds the string denoting the livekit_id field in the database.
+	FieldLivekitID = "livekit_id"
 	// Table holds the table name of the trunk in the database.
 	Table = "trunks"
 )
@@ -24,6 +28,8 @@ var Columns = []string{
 	FieldID,
 	FieldRoomCount,
 	FieldAlarmTime,
+	FieldNumbers,
+	FieldLivekitID,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -39,6 +45,12 @@ func ValidColumn(column string) bool {
 var (
 	// DefaultRoomCount holds the default value on creation for the "room_count" field.
 	DefaultRoomCount int64
+	// DefaultNumbers holds the default value on creation for the "numbers" field.
+	DefaultNumbers string
+	// DefaultLivekitID holds the default value on creation for the "livekit_id" field.
+	DefaultLivekitID string
+	// LivekitIDValidator is a validator for the "livekit_id" field. It is called by the builders before save.
+	LivekitIDValidator func(string) error
 	// IDValidator is a validator for the "id" field. It is called by the builders before save.
 	IDValidator func(string) error
 )
@@ -59,4 +71,14 @@ func ByRoomCount(opts ...sql.OrderTermOption) OrderOption {
 // ByAlarmTime orders the results by the alarm_time field.
 func ByAlarmTime(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldAlarmTime, opts...).ToFunc()
+}
+
+// ByNumbers orders the results by the numbers field.
+func ByNumbers(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldNumbers, opts...).ToFunc()
+}
+
+// ByLivekitID orders the results by the livekit_id field.
+func ByLivekitID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldLivekitID, opts...).ToFunc()
 }

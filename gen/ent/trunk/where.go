@@ -74,6 +74,16 @@ func AlarmTime(v time.Time) predicate.Trunk {
 	return predicate.Trunk(sql.FieldEQ(FieldAlarmTime, v))
 }
 
+// Numbers applies equality check predicate on the "numbers" field. It's identical to NumbersEQ.
+func Numbers(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEQ(FieldNumbers, v))
+}
+
+// LivekitID applies equality check predicate on the "livekit_id" field. It's identical to LivekitIDEQ.
+func LivekitID(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEQ(FieldLivekitID, v))
+}
+
 // RoomCountEQ applies the EQ predicate on the "room_count" field.
 func RoomCountEQ(v int64) predicate.Trunk {
 	return predicate.Trunk(sql.FieldEQ(FieldRoomCount, v))
@@ -162,6 +172,136 @@ func AlarmTimeIsNil() predicate.Trunk {
 // AlarmTimeNotNil applies the NotNil predicate on the "alarm_time" field.
 func AlarmTimeNotNil() predicate.Trunk {
 	return predicate.Trunk(sql.FieldNotNull(FieldAlarmTime))
+}
+
+// NumbersEQ applies the EQ predicate on the "numbers" field.
+func NumbersEQ(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEQ(FieldNumbers, v))
+}
+
+// NumbersNEQ applies the NEQ predicate on the "numbers" field.
+func NumbersNEQ(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldNEQ(FieldNumbers, v))
+}
+
+// NumbersIn applies the In predicate on the "numbers" field.
+func NumbersIn(vs ...string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldIn(FieldNumbers, vs...))
+}
+
+// NumbersNotIn applies the NotIn predicate on the "numbers" field.
+func NumbersNotIn(vs ...string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldNotIn(FieldNumbers, vs...))
+}
+
+// NumbersGT applies the GT predicate on the "numbers" field.
+func NumbersGT(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldGT(FieldNumbers, v))
+}
+
+// NumbersGTE applies the GTE predicate on the "numbers" field.
+func NumbersGTE(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldGTE(FieldNumbers, v))
+}
+
+// NumbersLT applies the LT predicate on the "numbers" field.
+func NumbersLT(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldLT(FieldNumbers, v))
+}
+
+// NumbersLTE applies the LTE predicate on the "numbers" field.
+func NumbersLTE(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldLTE(FieldNumbers, v))
+}
+
+// NumbersContains applies the Contains predicate on the "numbers" field.
+func NumbersContains(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldContains(FieldNumbers, v))
+}
+
+// NumbersHasPrefix applies the HasPrefix predicate on the "numbers" field.
+func NumbersHasPrefix(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldHasPrefix(FieldNumbers, v))
+}
+
+// NumbersHasSuffix applies the HasSuffix predicate on the "numbers" field.
+func NumbersHasSuffix(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldHasSuffix(FieldNumbers, v))
+}
+
+// NumbersEqualFold applies the EqualFold predicate on the "numbers" field.
+func NumbersEqualFold(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEqualFold(FieldNumbers, v))
+}
+
+// NumbersContainsFold applies the ContainsFold predicate on the "numbers" field.
+func NumbersContainsFold(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldContainsFold(FieldNumbers, v))
+}
+
+// LivekitIDEQ applies the EQ predicate on the "livekit_id" field.
+func LivekitIDEQ(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEQ(FieldLivekitID, v))
+}
+
+// LivekitIDNEQ applies the NEQ predicate on the "livekit_id" field.
+func LivekitIDNEQ(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldNEQ(FieldLivekitID, v))
+}
+
+// LivekitIDIn applies the In predicate on the "livekit_id" field.
+func LivekitIDIn(vs ...string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldIn(FieldLivekitID, vs...))
+}
+
+// LivekitIDNotIn applies the NotIn predicate on the "livekit_id" field.
+func LivekitIDNotIn(vs ...string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldNotIn(FieldLivekitID, vs...))
+}
+
+// LivekitIDGT applies the GT predicate on the "livekit_id" field.
+func LivekitIDGT(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldGT(FieldLivekitID, v))
+}
+
+// LivekitIDGTE applies the GTE predicate on the "livekit_id" field.
+func LivekitIDGTE(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldGTE(FieldLivekitID, v))
+}
+
+// LivekitIDLT applies the LT predicate on the "livekit_id" field.
+func LivekitIDLT(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldLT(FieldLivekitID, v))
+}
+
+// LivekitIDLTE applies the LTE predicate on the "livekit_id" field.
+func LivekitIDLTE(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldLTE(FieldLivekitID, v))
+}
+
+// LivekitIDContains applies the Contains predicate on the "livekit_id" field.
+func LivekitIDContains(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldContains(FieldLivekitID, v))
+}
+
+// LivekitIDHasPrefix applies the HasPrefix predicate on the "livekit_id" field.
+func LivekitIDHasPrefix(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldHasPrefix(FieldLivekitID, v))
+}
+
+// LivekitIDHasSuffix applies the HasSuffix predicate on the "livekit_id" field.
+func LivekitIDHasSuffix(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldHasSuffix(FieldLivekitID, v))
+}
+
+// LivekitIDEqualFold applies the EqualFold predicate on the "livekit_id" field.
+func LivekitIDEqualFold(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldEqualFold(FieldLivekitID, v))
+}
+
+// LivekitIDContainsFold applies the ContainsFold predicate on the "livekit_id" field.
+func LivekitIDContainsFold(v string) predicate.Trunk {
+	return predicate.Trunk(sql.FieldContainsFold(FieldLivekitID, v))
 }
 
 // And groups predicates with the AND operator between them.

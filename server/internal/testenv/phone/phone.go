@@ -105,6 +105,16 @@ func (b *Bridge) TrunkWithAddresses(name string, addresses []string, numbers ...
 	return trunk.GetSipTrunkId()
 }
 
+// DeleteTrunk deletes a trunk, as operators do before they make it again.
+func (b *Bridge) DeleteTrunk(id string) {
+	b.t.Helper()
+	ctx, cancel := b.admin()
+	defer cancel()
+	if _, err := b.sip.DeleteSIPTrunk(ctx, &livekit.DeleteSIPTrunkRequest{SipTrunkId: id}); err != nil {
+		b.t.Fatalf("delete trunk: %v", err)
+	}
+}
+
 // Rule is a dispatch rule as LiveKit keeps it.
 type Rule struct {
 	// ID is set by LiveKit.
