@@ -37,8 +37,8 @@ func currentPIN(ctx context.Context, db *ent.Client, room uuid.UUID) (*ent.Pin, 
 	return p, nil
 }
 
-// ensurePIN is the PIN of a room. A room that has none gets one. One whose line has no trunk now keeps it: it stands in mails
-// and calendars, and nobody would tell those who have them.
+// ensurePIN is the PIN of a room. A room that has none gets one. One whose line has no trunk now keeps it: it stands in
+// mails and calendars, and nobody would tell those who have them.
 func (s *Service) ensurePIN(ctx context.Context, room uuid.UUID, trunks []Trunk) (*ent.Pin, error) {
 	p, err := currentPIN(ctx, s.DB.Read, room)
 	if err != nil {

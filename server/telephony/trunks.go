@@ -84,8 +84,8 @@ func (t *Trunks) Known() []Trunk {
 	return t.combine(nil, nil, nil).trunks
 }
 
-// Orphans reports whether rooms have PINs that open nothing, because no trunk in use has the numbers that they were given out
-// with.
+// Orphans reports whether rooms have PINs that open nothing, because no trunk in use has the numbers that they were given
+// out with.
 func (t *Trunks) Orphans() bool {
 	state := t.current.Load()
 	return state != nil && state.orphans

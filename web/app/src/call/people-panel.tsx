@@ -93,7 +93,9 @@ function WaitingList({ room, waiting }: { room: Room; waiting: Waiting }) {
             type="button"
             className="button small primary"
             disabled={all.isPending}
-            onClick={() => all.mutate({ room: room.id, entries: entries.map(({ id, etag }) => ({ id, etag })), decision: Decision.ALLOW })}
+            onClick={() =>
+              all.mutate({ room: room.id, entries: entries.map(({ id, etag }) => ({ id, etag })), decision: Decision.ALLOW })
+            }
           >
             {t.people.admitAll}
           </button>
