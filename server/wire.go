@@ -49,9 +49,9 @@ type base struct {
 }
 
 // open opens what the server stands on. The caller closes it.
-func open(ctx context.Context, o Options) (b *base, err error) {
+func open(ctx context.Context, o Options) (_ *base, err error) {
 	c := o.Config
-	b = &base{
+	b := &base{
 		config: c, log: slog.New(logHandler{o.Log.Handler()}), redis: o.Redis,
 		keys: auth.NewKeys(
 			[]byte(c.Secret), []byte(c.SecretPrevious),
