@@ -109,8 +109,8 @@ func TestRun_usage(t *testing.T) {
 		"an unknown flag":               {[]string{"version", "--loud"}, "unknown flag --loud"},
 		"a missing argument":            {[]string{"room", "show"}, `expected "<room>"`},
 		"a token without an id":         {[]string{"token", "revoke", "abc"}, "named by its id"},
-		"a token hash with odd letters": {[]string{"token", "hash", "My Service", "--scope", "read"}, "lower-case letters"},
-		"a token hash with odd scopes":  {[]string{"token", "hash", "my-service", "--scope", "all"}, "the scopes are"},
+		"a token hash with odd letters": {[]string{"token", "hash", "My Service", "--scope", "rooms"}, "lower-case letters"},
+		"a token hash with odd scopes":  {[]string{"token", "hash", "my-service", "--scope", "all"}, "use rooms or telephony"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
