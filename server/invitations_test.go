@@ -208,7 +208,7 @@ func testInvitationEndToEnd(t *testing.T, onDatabase func(*settings.Config)) {
 				t.Errorf("the letter lacks %q:\n%s", w, p.Text)
 			}
 		}
-		if !strings.Contains(p.Text, "+49 30 100") || !regexp.MustCompile(`\d{3} \d{3} \d{4}#`).MatchString(p.Text) {
+		if !strings.Contains(p.Text, "+49 30 100") || !regexp.MustCompile(`\d{3} \d{3} \d{3}#`).MatchString(p.Text) {
 			t.Errorf("the letter has no number or no PIN:\n%s", p.Text)
 		}
 		if got := p.Header.Get("List-Unsubscribe"); !strings.HasPrefix(got, "<http://usher.test/-/mail/stop/") {

@@ -431,13 +431,15 @@ func TestAccessLevelChangeMovesWaiting(t *testing.T) {
 	member := i.user("Member Soon")
 	anonymous := i.knock(guest, room.GetId(), "Anonymous Guest", "")
 	known := i.knock(signedIn, room.GetId(), "", "")
-	soon := i.knock(i.clients(bearer(i.apiToken(member, "rooms"))), room.GetId(), "", "")
+	joins := i.clients(bearer(i.apiToken(member, "rooms")))
+	soon := i.knock(joins, room.GetId(), "", "")
 	if known.GetDisplayName() != "Signed In" {
 		t.Errorf("the name is %q, want the account's", known.GetDisplayName())
 	}
 	anonymousStream := watchEntry(t, guest, room.GetId(), anonymous.GetTicket())
-	knownStream := watchEntry(t, guest, room.GetId(), known.GetTicket())
-	soonStream := watchEntry(t, guest, room.GetId(), soon.GetTicket())
+	// A ticket of somebody who is signed in is good with their credential only.
+	knownStream := watchEntry(t, signedIn, room.GetId(), known.GetTicket())
+	soonStream := watchEntry(t, joins, room.GetId(), soon.GetTicket())
 	for _, w := range []*watch[usherv1.WatchEntryResponse]{anonymousStream, knownStream, soonStream} {
 		untilEntry(w, waiting)
 	}
