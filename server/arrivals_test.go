@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/usher-meet/usher/gen/ent"
+	"github.com/usher-meet/usher/gen/ent/livetask"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
@@ -72,8 +73,8 @@ func (v *invitationFixture) newLink(t *testing.T) string {
 // arrive has somebody come in one of the ways, into a meeting that goes on.
 func arrive(t *testing.T, v *invitationFixture, enter func(*testing.T, *arrival) *usherv1.Connection) *arrival {
 	t.Helper()
-	w := *v
-	w.t = t
+	i, w := *v.instance, *v
+	i.t, w.instance = t, &i
 	w.room = w.restricted(v.owner)
 	w.enter(v.host, w.room.GetId())
 	u := w.user("Grace " + uuid.NewString())
@@ -271,13 +272,14 @@ func TestRevokeInvitation_reentry(t *testing.T) {
 	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: i.ID.String()}))
 	joined(t, a.conn) // a connection that was lost and made again
 	v.enter(v.host, v.room.GetId())
-	sync := func() {
-		t.Helper()
-		must[*usherv1.UpdateRoomResponse](t)(v.host.UpdateRoom(t.Context(), &usherv1.UpdateRoomRequest{
-			Room: &usherv1.Room{Id: v.room.GetId(), Name: "Renamed " + uuid.NewString()},
-		}))
-	}
-	sync()
+	must[*usherv1.UpdateRoomResponse](t)(v.host.UpdateRoom(t.Context(), &usherv1.UpdateRoomRequest{
+		Room: &usherv1.Room{Id: v.room.GetId(), Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)}},
+	}))
+	eventually(t, "the meeting follows", func() bool { // a task that was done is due again some seconds later
+		task := v.DB.Read.LiveTask.Query().Where(
+			livetask.RoomID(uuid.MustParse(v.room.GetId())), livetask.KindEQ(livetask.KindSyncRoom)).OnlyX(t.Context())
+		return task.Attempts == 0 && task.NextTime.After(task.CreateTime.Add(time.Second))
+	})
 	a.listed(t)
 	revoke := func(at time.Time) {
 		err := v.DB.Run(t.Context(), func(tx *ent.Client) error {

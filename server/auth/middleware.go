@@ -75,7 +75,7 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	}
 	calls := []ratelimit.Call{{Limit: a.Calls, Key: caller.Key()}}
 	if rule := policy[procedure]; rule.FindsByName && refusal == nil {
-		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.CountsMisses})
+		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.CountsEveryCall})
 	}
 	// Without Redis these limits are not worth refusing a meeting.
 	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {

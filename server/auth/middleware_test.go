@@ -87,7 +87,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-func TestProbing(t *testing.T) {
+func TestMissCounter(t *testing.T) {
 	t.Parallel()
 	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 5, Period: time.Minute}
@@ -112,7 +112,7 @@ func TestProbing(t *testing.T) {
 	}
 }
 
-func TestProbing_atOnce(t *testing.T) {
+func TestMissCounter_atOnce(t *testing.T) {
 	t.Parallel()
 	w := authtest.NewAPI(t, func(w *authtest.API) {
 		w.NotFound = ratelimit.Limit{Name: "not_found", Burst: 5, Period: time.Minute}

@@ -36,8 +36,9 @@ type Rule struct {
 	// FindsByName is true of methods that find things by names that can be guessed. A network from which too much was looked
 	// up in vain may not call them for a while, not even for what exists.
 	FindsByName bool
-	// CountsMisses is true of methods each call of which counts as one in vain, because their answer does not tell.
-	CountsMisses bool
+	// CountsEveryCall is true of methods whose answer does not tell whether something was found: each call counts as one in
+	// vain.
+	CountsEveryCall bool
 }
 
 // anyone is a rule for all but participants, whose tokens are good for one room only.
@@ -65,8 +66,8 @@ func (r Rule) findsByName() Rule {
 	return r
 }
 
-func (r Rule) countsMisses() Rule {
-	r.FindsByName, r.CountsMisses = true, true
+func (r Rule) countsEveryCall() Rule {
+	r.FindsByName, r.CountsEveryCall = true, true
 	return r
 }
 
@@ -85,7 +86,7 @@ var policy = map[string]Rule{
 	usherv1connect.RoomsServiceJoinRoomProcedure:                anyone(ScopeRooms).findsByName(),
 	usherv1connect.RoomsServiceRenewConnectionProcedure:         {Participant: true},
 	usherv1connect.RoomsServiceEndMeetingProcedure:              users(ScopeRooms).findsByName(),
-	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).countsMisses(),
+	usherv1connect.RoomsServiceResolveCreationCallbackProcedure: anyone(ScopeRooms).countsEveryCall(),
 	usherv1connect.RoomsServiceListMembersProcedure:             users(ScopeRead, ScopeRooms).findsByName(),
 	usherv1connect.RoomsServiceAddMemberProcedure:               users(ScopeRooms).findsByName(),
 	usherv1connect.RoomsServiceUpdateMemberProcedure:            users(ScopeRooms).findsByName(),

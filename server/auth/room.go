@@ -142,13 +142,16 @@ func Mine(u *ent.User) predicate.Member {
 
 // JoinMode says whether the caller enters the room directly.
 func (a *Access) JoinMode() usherv1.JoinMode {
-	switch {
-	case a.Role != usherv1.Role_ROLE_UNSPECIFIED,
-		a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC,
-		a.Room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && a.Caller.Kind == User:
+	if EntersDirectly(a.Room.AccessLevel, a.Role, a.Caller.Kind == User) {
 		return usherv1.JoinMode_JOIN_MODE_DIRECT
 	}
 	return usherv1.JoinMode_JOIN_MODE_LOBBY
+}
+
+// EntersDirectly reports whether somebody with a role in a room of that level, or without one, need not wait to enter it.
+func EntersDirectly(level usherv1.AccessLevel, role usherv1.Role, signedIn bool) bool {
+	return role != usherv1.Role_ROLE_UNSPECIFIED || level == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
+		level == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && signedIn
 }
 
 // RequireMember refuses callers without a role in the room.

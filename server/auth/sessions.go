@@ -267,8 +267,8 @@ func PrefixedCookieName(name string, secure bool) string {
 	return name
 }
 
-// RemovedCookie is the age of a cookie that is to be removed.
-const RemovedCookie = -time.Second
+// RemovedCookieAge is the age of a cookie that is to be removed.
+const RemovedCookieAge = -time.Second
 
 // NewCookie makes a cookie of ours: for this host only, hidden from scripts, and not sent by other sites except when
 // somebody follows a link.
@@ -286,7 +286,7 @@ func (s *Sessions) Cookie(token string, secure bool) *http.Cookie {
 
 // EndCookie makes the cookie that removes the one of [Sessions.Cookie].
 func EndCookie(secure bool) *http.Cookie {
-	return NewCookie("usher_session", "", RemovedCookie, secure)
+	return NewCookie("usher_session", "", RemovedCookieAge, secure)
 }
 
 // SessionToken is the token in the session cookie of a request, if there is one.

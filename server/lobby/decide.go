@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
@@ -171,22 +170,19 @@ func (s *Service) hostViews(ctx context.Context, records []*record) ([]*usherv1.
 			ids = append(ids, id)
 		}
 	}
-	names := make(map[uuid.UUID]string, len(ids))
-	if len(ids) > 0 {
-		users, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, u := range users {
-			names[u.ID] = text.PersonName(u.FullName, u.ShortName, u.Email)
-		}
+	users, err := auth.Users(ctx, s.DB.Read, ids)
+	if err != nil {
+		return nil, err
 	}
 	views := make([]*usherv1.Entry, 0, len(records))
 	for _, r := range records {
 		v := s.view(r)
 		if id := r.userID(); id != uuid.Nil {
 			v.Authenticated = true
-			v.User = &usherv1.UserSummary{Id: id.String(), DisplayName: names[id]}
+			v.User = &usherv1.UserSummary{Id: id.String()}
+			if u := users[id]; u != nil {
+				v.User.DisplayName = text.PersonName(u.FullName, u.ShortName, u.Email)
+			}
 		}
 		views = append(views, v)
 	}

@@ -201,6 +201,9 @@ func (s *Service) recreateEntry(
 	return s.refreshEntry(ctx, a, t, name, false)
 }
 
+var errTicketOfOther = ErrTicketInvalid.Saying(
+	"the ticket is another account's, or from before it was deactivated: ask for entry without one")
+
 // ticket reads a ticket of a's room. That of somebody who was signed in is good for as long as they are: an admission is the
 // account's, and not of whoever has the ticket.
 func (s *Service) ticket(a *auth.Access, text string) (*auth.LobbyTicket, error) {
@@ -214,7 +217,7 @@ func (s *Service) ticket(a *auth.Access, text string) (*auth.LobbyTicket, error)
 	if t.UserID != uuid.Nil {
 		user, ok := a.Caller.UserID()
 		if !ok || user != t.UserID || auth.IssuedBeforeDeactivation(a.Caller.User, t.RequestTime) {
-			return nil, ErrTicketInvalid
+			return nil, errTicketOfOther
 		}
 	}
 	return t, nil

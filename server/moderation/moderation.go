@@ -195,22 +195,26 @@ func Edit(ctx context.Context, tx *ent.Client, r *ent.Room, who Who, change func
 	return nil
 }
 
-// Inherit has what holds somebody back hold another identity back too, for people who come again by another name: whether
-// they have to stay out, and what they may do. r must be locked and read since, in the same transaction.
-func Inherit(ctx context.Context, tx *ent.Client, r *ent.Room, from Who, to string) error {
+// Inherit copies the decisions about somebody to another identity of theirs: blocks, and the restrictions of this meeting.
+// Blocks go to the identity. Restrictions go to the account if there is one, where hosts change them. r must be locked and
+// read since, in the same transaction.
+func Inherit(ctx context.Context, tx *ent.Client, r *ent.Room, from, to Who) error {
 	rows, err := tx.ParticipantState.Query().
 		Where(participantstate.RoomID(r.ID), participantstate.SubjectIn(from.Identity, from.subject())).All(ctx)
 	if err != nil {
 		return fmt.Errorf("find decisions in %s: %w", r.ID, err)
 	}
 	for _, before := range rows {
-		err := Edit(ctx, tx, r, Who{Identity: to}, func(row Row) {
-			if before.BlockUntil != nil {
-				row.Block(*before.BlockUntil)
+		if before.BlockUntil != nil {
+			device := Who{User: to.User, Identity: to.Identity, DeviceOnly: true}
+			if err := Edit(ctx, tx, r, device, func(row Row) { row.Block(*before.BlockUntil) }); err != nil {
+				return err
 			}
-			if before.Meeting != r.Meeting {
-				return
-			}
+		}
+		if before.Meeting != r.Meeting || !before.RestrictSources && before.CanSubscribe {
+			continue
+		}
+		err := Edit(ctx, tx, r, to, func(row Row) {
 			if before.RestrictSources {
 				row.RestrictSources, row.Sources = true, before.Sources
 			}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/usher-meet/usher/gen/ent"
-	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
@@ -45,28 +43,17 @@ func (s *Service) list(ctx context.Context, room uuid.UUID) ([]*usherv1.Particip
 	return out, nil
 }
 
-// accounts are those of participants, by id.
+// accounts finds the accounts of participants, by id.
 func (s *Service) accounts(
 	ctx context.Context, room uuid.UUID, people []meeting.Participant,
 ) (map[uuid.UUID]*ent.User, error) {
 	var ids []uuid.UUID
 	for _, p := range people {
-		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id != uuid.Nil && !slices.Contains(ids, id) {
+		if id, ours := s.Keys.IdentityUser(room, p.Identity); ours && id != uuid.Nil {
 			ids = append(ids, id)
 		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	users, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find users: %w", err)
-	}
-	byID := make(map[uuid.UUID]*ent.User, len(users))
-	for _, u := range users {
-		byID[u.ID] = u
-	}
-	return byID, nil
+	return auth.Users(ctx, s.DB.Read, ids)
 }
 
 func view(p meeting.Participant) *usherv1.Participant {

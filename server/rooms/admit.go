@@ -73,16 +73,18 @@ func (s *Service) JoinInvited(ctx context.Context, a *auth.Access, displayName, 
 		RoomID: a.Room.ID, Identity: g.Identity, UserID: g.UserID, DisplayName: s.DisplayName(a.Caller, displayName),
 		Meeting: a.Room.Meeting, Invited: true, JoinTime: joined, ExpireTime: joined.Add(s.SessionLife),
 	}
-	if _, _, err := s.authorizeParticipant(ctx, &session); err != nil {
+	found, state, err := s.authorizeParticipant(ctx, &session)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.Invitations.Admit(ctx, a, g); err != nil {
 		return nil, err
 	}
-	session.Identity = g.Identity
-	found, state, err := s.authorizeParticipant(ctx, &session)
-	if err != nil {
-		return nil, err
+	if session.Identity != g.Identity { // that of another account, which has inherited what hosts decided
+		session.Identity = g.Identity
+		if found, state, err = s.authorizeParticipant(ctx, &session); err != nil {
+			return nil, err
+		}
 	}
 	if g.Replaced != "" {
 		// Should LiveKit not answer, the event of whoever comes now puts the other one out.

@@ -2,14 +2,13 @@ package rooms
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
-	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/meeting"
@@ -25,7 +24,7 @@ type attendance struct {
 	room *ent.Room
 	// users are the accounts behind the identities of this server's own clients: uuid.Nil for people without one.
 	users map[string]uuid.UUID
-	// accounts are those of them that there are.
+	// accounts has those accounts that still exist, by id.
 	accounts map[uuid.UUID]*ent.User
 	roles    map[uuid.UUID]usherv1.Role
 	states   moderation.States
@@ -33,8 +32,8 @@ type attendance struct {
 	ended map[string]time.Time
 }
 
-// attend asks the database about the people in a meeting.
-func (s *Service) attend(ctx context.Context, r *ent.Room, people []meeting.Participant) (*attendance, error) {
+// loadAttendance reads what the database says about the people in a meeting.
+func (s *Service) loadAttendance(ctx context.Context, r *ent.Room, people []meeting.Participant) (*attendance, error) {
 	a := &attendance{room: r, users: make(map[string]uuid.UUID, len(people))}
 	var invited []string
 	for _, p := range people {
@@ -63,26 +62,10 @@ func (s *Service) attend(ctx context.Context, r *ent.Room, people []meeting.Part
 	return a, err
 }
 
-// accounts are those behind identities, by id.
+// accounts finds the accounts behind identities, by id.
 func (s *Service) accounts(ctx context.Context, identities map[string]uuid.UUID) (map[uuid.UUID]*ent.User, error) {
-	ids := make([]uuid.UUID, 0, len(identities))
-	for _, id := range identities {
-		if id != uuid.Nil && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	accounts := make(map[uuid.UUID]*ent.User, len(ids))
-	if len(ids) == 0 {
-		return accounts, nil
-	}
-	people, err := s.DB.Read.User.Query().Where(user.IDIn(ids...)).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("find users: %w", err)
-	}
-	for _, u := range people {
-		accounts[u.ID] = u
-	}
-	return accounts, nil
+	ids := slices.DeleteFunc(slices.Collect(maps.Values(identities)), func(id uuid.UUID) bool { return id == uuid.Nil })
+	return auth.Users(ctx, s.DB.Read, ids)
 }
 
 // mustLeave reports whether somebody may not be in the meeting, however they came in: a host keeps them out, their account
@@ -115,18 +98,12 @@ func (a *attendance) lostAccount(p meeting.Participant, id uuid.UUID) bool {
 // have to wait without it.
 func (a *attendance) lostLink(p meeting.Participant, id uuid.UUID) bool {
 	since, over := a.ended[p.Identity]
-	return over && !entersDirectly(a.room, id, a.roles[id]) && p.JoinTime.After(since.Add(reentry))
-}
-
-// entersDirectly reports whether a user with a role, uuid.Nil for people without an account, need not wait for a room.
-func entersDirectly(r *ent.Room, user uuid.UUID, role usherv1.Role) bool {
-	return role != usherv1.Role_ROLE_UNSPECIFIED || r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_PUBLIC ||
-		r.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_TRUSTED && user != uuid.Nil
+	return over && !auth.EntersDirectly(a.room.AccessLevel, a.roles[id], id != uuid.Nil) && p.JoinTime.After(since.Add(reentry))
 }
 
 // lateGuest reports whether a participant was let into a meeting that is over and would have to wait to be let into this
 // one.
 func lateGuest(r *ent.Room, p meeting.Participant, user uuid.UUID, role usherv1.Role) bool {
 	number, joined, ok := admittedTo(p)
-	return ok && !entersDirectly(r, user, role) && !inMeeting(r, number, joined)
+	return ok && !auth.EntersDirectly(r.AccessLevel, role, user != uuid.Nil) && !inMeeting(r, number, joined)
 }

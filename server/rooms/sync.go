@@ -120,7 +120,7 @@ func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bo
 	if err != nil {
 		return false, err
 	}
-	a, err := s.attend(ctx, r, participants)
+	a, err := s.loadAttendance(ctx, r, participants)
 	if err != nil {
 		return false, err
 	}

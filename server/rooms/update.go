@@ -69,7 +69,7 @@ func (s *Service) change(ctx context.Context, tx *ent.Client, a *auth.Access, re
 	if next.GetAccessLevel() == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
 		next.AccessLevel = s.defaultAccessLevel(a.Caller.User)
 	}
-	if next.GetConfiguration() == nil && a.Caller.User != nil {
+	if slices.Contains(changed, "configuration") && next.GetConfiguration() == nil && a.Caller.User != nil {
 		next.Configuration = a.Caller.User.DefaultConfiguration
 	}
 	change := tx.Room.Update().Where(room.ID(a.Room.ID), room.Version(a.Room.Version)).

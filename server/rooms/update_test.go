@@ -119,7 +119,8 @@ func TestUpdateRoom_resetsToTheCallersDefault(t *testing.T) {
 			{"a caller without", bob, public, nil},
 		} {
 			room := mustRoom(t, s, tt.caller, &usherv1.CreateRoomRequest{
-				AccessLevel: restricted, Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)},
+				AccessLevel:   restricted,
+				Configuration: &usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(!tt.config.GetEveryoneCanMute())},
 			})
 			res, err := s.UpdateRoom(as(t, tt.caller), &usherv1.UpdateRoomRequest{
 				Room: &usherv1.Room{Id: room.GetId()}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"access_level", "configuration"}},
@@ -133,6 +134,12 @@ func TestUpdateRoom_resetsToTheCallersDefault(t *testing.T) {
 			if got := res.GetRoom().GetConfiguration(); got.GetEveryoneCanMute() != tt.config.GetEveryoneCanMute() {
 				t.Errorf("%s: configuration %v, want %v", tt.name, got, tt.config)
 			}
+		}
+		plain := mustRoom(t, s, bob, &usherv1.CreateRoomRequest{})
+		mustMember(t, s, plain, alice, administrator)
+		res, err := s.UpdateRoom(as(t, alice), &usherv1.UpdateRoomRequest{Room: &usherv1.Room{Id: plain.GetId(), Name: "Renamed"}})
+		if err != nil || res.GetRoom().GetConfiguration().GetEveryoneCanMute() {
+			t.Errorf("a new name: %v, %v, want the configuration as it was", res, err)
 		}
 	})
 }

@@ -62,7 +62,8 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_ENDED ErrorReason = 12
 	// UNAUTHENTICATED. The method needs a signed-in caller and the request carries no credential.
 	ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED ErrorReason = 13
-	// UNAUTHENTICATED. The ticket is not one of this room, or too old. Ask for entry without one.
+	// UNAUTHENTICATED. The ticket is not one of this room, too old, or another account's. Ask for entry
+	// without one.
 	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 14
 	// PERMISSION_DENIED. This kind of caller may never do this, or the token lacks the scope.
 	//

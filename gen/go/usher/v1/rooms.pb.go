@@ -537,7 +537,7 @@ type RoomConfiguration struct {
 	CanPublishSources []TrackSource `protobuf:"varint,1,rep,packed,name=can_publish_sources,json=canPublishSources,proto3,enum=usher.v1.TrackSource" json:"can_publish_sources,omitempty"`
 	// False: the instance's default sources. True: only can_publish_sources, and nothing when that list is empty.
 	RestrictSources bool `protobuf:"varint,2,opt,name=restrict_sources,json=restrictSources,proto3" json:"restrict_sources,omitempty"`
-	// Whether every participant may mute others who are not hosts. Absent means true.
+	// Whether every participant may mute the microphones of others who are neither hosts nor on the phone. Absent means true.
 	EveryoneCanMute *bool `protobuf:"varint,3,opt,name=everyone_can_mute,json=everyoneCanMute,proto3,oneof" json:"everyone_can_mute,omitempty"`
 	// What happens to people who dial in.
 	PhonePolicy   PhonePolicy `protobuf:"varint,4,opt,name=phone_policy,json=phonePolicy,proto3,enum=usher.v1.PhonePolicy" json:"phone_policy,omitempty"`
@@ -1215,8 +1215,9 @@ type UpdateRoomRequest struct {
 	// The room's id, the new values, and the etag when a change in between must be noticed.
 	Room *Room `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`
 	// Which fields to change: name, access_level, configuration, or one below it such as configuration.everyone_can_mute.
-	// Absent: those that are set. A named field without a value is reset to the default that a new room of the caller would
-	// have: the caller's own, else the instance's. name cannot be reset.
+	// Absent: those that are set. A named field without a value is reset: access_level and configuration to what a new room of
+	// the caller would have (the caller's own default, else the instance's), a field below configuration to the instance's
+	// default. name cannot be reset.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

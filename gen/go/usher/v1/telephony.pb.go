@@ -90,8 +90,8 @@ type DialIn struct {
 	// knows it reaches the room or its lobby. Tell people to wait for the end of the spoken message before they type it: of
 	// what is typed during it, only ten keys are kept, the "#" among them.
 	Pin string `protobuf:"bytes,1,opt,name=pin,proto3" json:"pin,omitempty"`
-	// The PIN as people read it: in groups of three, the last of which may have two or four
-	// digits, and followed by "#", for example "123 456 789#".
+	// The PIN as people read it: in groups of three, the last of which may have two or four digits, and followed by "#", for
+	// example "123 456 789#".
 	PinDisplay string `protobuf:"bytes,2,opt,name=pin_display,json=pinDisplay,proto3" json:"pin_display,omitempty"`
 	// The numbers to call, in the order of the operator's settings.
 	Numbers       []*DialInNumber `protobuf:"bytes,3,rep,name=numbers,proto3" json:"numbers,omitempty"`

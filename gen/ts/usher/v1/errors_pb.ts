@@ -105,7 +105,8 @@ export enum ErrorReason {
   SIGN_IN_REQUIRED = 13,
 
   /**
-   * UNAUTHENTICATED. The ticket is not one of this room, or too old. Ask for entry without one.
+   * UNAUTHENTICATED. The ticket is not one of this room, too old, or another account's. Ask for entry
+   * without one.
    *
    * @generated from enum value: ERROR_REASON_TICKET_INVALID = 14;
    */

@@ -839,8 +839,8 @@ export const ClosingReasonSchema: GenEnum<ClosingReason> = /*@__PURE__*/
 /**
  * LobbyService lets people ask to be let into a room, and lets its hosts (administrators and owners) decide.
  *
- * Whoever asks gets an Entry and a ticket. The entry's id is public; the ticket is the only key to the entry. That of
- * somebody who was signed in opens it together with a credential of the same account only, else it is TICKET_INVALID. Nobody in
+ * Whoever asks gets an Entry and a ticket. The entry's id is public; the ticket opens the entry. That of somebody
+ * who was signed in does so only together with a credential of the same account; otherwise it is TICKET_INVALID. Nobody in
  * the lobby has a LiveKit token of any kind: a Connection comes with the entry once it is ACCEPTED.
  *
  * An entry waits as long as its guest shows signs of life: an open WatchEntry stream, or RequestEntry with the ticket at
@@ -877,7 +877,7 @@ export const LobbyService: GenService<{
    * WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
    * It ends after a decision was sent.
    *
-   * Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+   * Callers: anyone with the ticket, and with the account that it was given to, if any. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
    * with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
    * after their account was deactivated; nothing is admitted by it any more.
    *
@@ -893,7 +893,7 @@ export const LobbyService: GenService<{
   /**
    * CancelEntry gives up waiting, or an admission. A denial stays. Repeating it is harmless.
    *
-   * Callers: anyone with the ticket.
+   * Callers: anyone with the ticket, and with the account that it was given to, if any.
    *
    * Fails with ROOM_NOT_FOUND, TICKET_INVALID.
    *

@@ -748,8 +748,7 @@ export const ParticipantsService: GenService<{
    * see UnmuteParticipant. Repeating it is harmless.
    *
    * Callers: administrators and owners of the room (API tokens with scope `rooms`). Participants of the meeting, too, while
-   * the room's everyone_can_mute is true: they mute microphones only, but not those of hosts and of
-   * people on the phone.
+   * the room's everyone_can_mute is true: they mute microphones only, but not those of hosts and of people on the phone.
    *
    * Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, NOT_PERMITTED (a participant may not), ROOM_NOT_LIVE,
    * PARTICIPANT_NOT_FOUND, PARTICIPANT_BLOCKED.

@@ -181,7 +181,7 @@ export type RoomConfiguration = Message<"usher.v1.RoomConfiguration"> & {
   restrictSources: boolean;
 
   /**
-   * Whether every participant may mute others who are not hosts. Absent means true.
+   * Whether every participant may mute the microphones of others who are neither hosts nor on the phone. Absent means true.
    *
    * @generated from field: optional bool everyone_can_mute = 3;
    */
@@ -556,8 +556,9 @@ export type UpdateRoomRequest = Message<"usher.v1.UpdateRoomRequest"> & {
 
   /**
    * Which fields to change: name, access_level, configuration, or one below it such as configuration.everyone_can_mute.
-   * Absent: those that are set. A named field without a value is reset to the default that a new room of the caller would
-   * have: the caller's own, else the instance's. name cannot be reset.
+   * Absent: those that are set. A named field without a value is reset: access_level and configuration to what a new room of
+   * the caller would have (the caller's own default, else the instance's), a field below configuration to the instance's
+   * default. name cannot be reset.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */

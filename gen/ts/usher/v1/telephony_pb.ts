@@ -29,8 +29,8 @@ export type DialIn = Message<"usher.v1.DialIn"> & {
   pin: string;
 
   /**
-   * The PIN as people read it: in groups of three, the last of which may have two or four
-   * digits, and followed by "#", for example "123 456 789#".
+   * The PIN as people read it: in groups of three, the last of which may have two or four digits, and followed by "#", for
+   * example "123 456 789#".
    *
    * @generated from field: string pin_display = 2;
    */

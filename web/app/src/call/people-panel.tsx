@@ -220,7 +220,7 @@ function useActions(
   const by = host ? usher : self;
   const items: (MenuItem | "separator")[] = [];
   const everyone = room.configuration?.everyoneCanMute ?? true;
-  const mayMute = host || (everyone && !isHostHere(details));
+  const mayMute = host || (everyone && !isHostHere(details) && !details.phone);
   if (!person.isLocal && person.isMicrophoneEnabled && mayMute) {
     items.push({ label: t.people.mute, run: () => void by.participants.muteParticipant(about).catch(fail) });
   }

@@ -276,7 +276,7 @@ export const de: Texts = {
     restrict: "Für diesen Raum festlegen",
     source: { camera: "Kamera benutzen", microphone: "Mikrofon benutzen", screen: "Bildschirm teilen" },
     everyoneCanMute: "Alle dürfen andere stummschalten",
-    everyoneCanMuteHint: "Gastgeber werden nie von anderen stummgeschaltet.",
+    everyoneCanMuteHint: "Gastgeber und Personen am Telefon werden nie von anderen stummgeschaltet.",
     phone: "Telefon",
     phonePolicy: "Wer anruft",
     phonePolicies: {

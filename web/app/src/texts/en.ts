@@ -275,7 +275,7 @@ export const en = {
     restrict: "Choose for this room",
     source: { camera: "Use the camera", microphone: "Use the microphone", screen: "Share the screen" },
     everyoneCanMute: "Everybody may mute others",
-    everyoneCanMuteHint: "Hosts are never muted by others.",
+    everyoneCanMuteHint: "Hosts, and people on the phone, are never muted by others.",
     phone: "Phone",
     phonePolicy: "People who call in",
     phonePolicies: {

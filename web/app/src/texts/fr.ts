@@ -277,7 +277,7 @@ export const fr: Texts = {
     restrict: "Choisir pour ce salon",
     source: { camera: "Utiliser la caméra", microphone: "Utiliser le microphone", screen: "Partager l’écran" },
     everyoneCanMute: "Chacun peut couper le micro des autres",
-    everyoneCanMuteHint: "Sauf celui des hôtes.",
+    everyoneCanMuteHint: "Sauf celui des hôtes et des personnes au téléphone.",
     phone: "Téléphone",
     phonePolicy: "Les personnes qui appellent",
     phonePolicies: {

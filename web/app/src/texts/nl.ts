@@ -275,7 +275,7 @@ export const nl: Texts = {
     restrict: "Voor deze ruimte kiezen",
     source: { camera: "De camera gebruiken", microphone: "De microfoon gebruiken", screen: "Het scherm delen" },
     everyoneCanMute: "Iedereen mag anderen dempen",
-    everyoneCanMuteHint: "Gastheren worden nooit door anderen gedempt.",
+    everyoneCanMuteHint: "Gastheren en mensen aan de telefoon worden nooit door anderen gedempt.",
     phone: "Telefoon",
     phonePolicy: "Wie belt",
     phonePolicies: {

@@ -70,7 +70,7 @@ type LobbyServiceClient interface {
 	// WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
 	// It ends after a decision was sent.
 	//
-	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+	// Callers: anyone with the ticket, and with the account that it was given to, if any. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
 	// with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
 	// after their account was deactivated; nothing is admitted by it any more.
 	//
@@ -78,7 +78,7 @@ type LobbyServiceClient interface {
 	WatchEntry(context.Context, *v1.WatchEntryRequest) (*connect.ServerStreamForClient[v1.WatchEntryResponse], error)
 	// CancelEntry gives up waiting, or an admission. A denial stays. Repeating it is harmless.
 	//
-	// Callers: anyone with the ticket.
+	// Callers: anyone with the ticket, and with the account that it was given to, if any.
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID.
 	CancelEntry(context.Context, *v1.CancelEntryRequest) (*v1.CancelEntryResponse, error)
@@ -255,7 +255,7 @@ type LobbyServiceHandler interface {
 	// WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
 	// It ends after a decision was sent.
 	//
-	// Callers: anyone with the ticket. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
+	// Callers: anyone with the ticket, and with the account that it was given to, if any. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
 	// with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
 	// after their account was deactivated; nothing is admitted by it any more.
 	//
@@ -263,7 +263,7 @@ type LobbyServiceHandler interface {
 	WatchEntry(context.Context, *v1.WatchEntryRequest, *connect.ServerStream[v1.WatchEntryResponse]) error
 	// CancelEntry gives up waiting, or an admission. A denial stays. Repeating it is harmless.
 	//
-	// Callers: anyone with the ticket.
+	// Callers: anyone with the ticket, and with the account that it was given to, if any.
 	//
 	// Fails with ROOM_NOT_FOUND, TICKET_INVALID.
 	CancelEntry(context.Context, *v1.CancelEntryRequest) (*v1.CancelEntryResponse, error)
