@@ -8,7 +8,7 @@ import (
 	"github.com/usher-meet/usher/server/telephony/callers"
 )
 
-// eventHandlers are those who listen to LiveKit's events.
+// eventHandlers lists the handlers of LiveKit's events.
 func (s *services) eventHandlers() []inbox.Handler {
 	dialIn := &inbox.DialIn{Telephony: s.telephony}
 	return []inbox.Handler{
@@ -19,10 +19,7 @@ func (s *services) eventHandlers() []inbox.Handler {
 		{
 			Name: "dial-in", Handle: dialIn.Follow,
 			Types: []meeting.EventType{
-				meeting.RoomFinished,
-				meeting.ParticipantJoined,
-				meeting.ParticipantLeft,
-				meeting.ParticipantAborted,
+				meeting.RoomFinished, meeting.ParticipantJoined, meeting.ParticipantLeft, meeting.ParticipantAborted,
 			},
 		},
 		{Name: "callers", Types: callers.Events, Handle: s.callers.Handle, Immediately: s.callers.Immediately},
@@ -30,17 +27,18 @@ func (s *services) eventHandlers() []inbox.Handler {
 	}
 }
 
-// registerWork says who does which jobs, and what is done again and again. What LiveKit's events did not tell, because one
-// was lost, the sweeps find.
+// registerWork registers the handlers of jobs and the periodic work. Sweeps find what events of LiveKit's that were lost did
+// not tell.
 func (s *services) registerWork(b *base) {
 	c, cleanUpAt := b.config, b.config.Keep.CleanUpAt
 	s.inbox.Register(s.work)
-	s.recordings.Register(s.work, c.Recording.Sweep)
+	s.recordings.Register(s.work)
 	jobs.Handle(s.work, s.invitations.Send)
 	if contacts := newContacts(b, s.jobs); contacts != nil {
 		jobs.Handle(s.work, contacts.Add)
 	}
 	s.work.Every("rooms.meetings", c.LiveKit.Sweep, s.rooms.SweepMeetings)
+	s.work.Every("recordings.sweep", c.Recording.Sweep, s.recordings.Sweep)
 	s.work.Every("invitations.sweep", c.Mail.Sweep, s.invitations.Sweep)
 	s.work.Every("telephony.sweep", c.Telephony.Sweep, s.telephony.Sweep)
 	s.work.Daily("rooms.clean_up", cleanUpAt, s.rooms.CleanUp)

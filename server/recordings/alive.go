@@ -28,8 +28,11 @@ func (s *Service) running(ctx context.Context, r *ent.Recording, e *meeting.Egre
 	switch {
 	case over:
 		if err == nil {
-			if err := s.noteInterruption(ctx, r, signs); err != nil {
-				return false, err
+			// LiveKit will say that the file is complete, though the recorder has left the meeting.
+			if hasLeft(r, signs) {
+				if err := s.markInterrupted(ctx, r); err != nil {
+					return false, err
+				}
 			}
 		}
 		return s.stop(ctx, r, e.ID)
@@ -58,13 +61,14 @@ func hasLeft(r *ent.Recording, signs meeting.RecorderSigns) bool {
 	return r.SeenInMeeting && !signs.Listed && signs.Others
 }
 
-// noteInterruption is for a recording that is about to be stopped: LiveKit will say that its file is complete, though the
-// recorder has left the meeting.
-func (s *Service) noteInterruption(ctx context.Context, r *ent.Recording, signs meeting.RecorderSigns) error {
-	if r.Interrupted || !hasLeft(r, signs) {
+// markInterrupted stores that the end of a recording may be missing.
+func (s *Service) markInterrupted(ctx context.Context, r *ent.Recording) error {
+	if r.Interrupted {
 		return nil
 	}
-	return s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetInterrupted(true) })
+	err := s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetInterrupted(true) })
+	r.Interrupted = err == nil
+	return err
 }
 
 // lookedDead counts a look that showed no sign of life, and reports whether there were enough of them for long enough.
@@ -83,10 +87,9 @@ func (s *Service) bury(ctx context.Context, r *ent.Recording, e *meeting.Egress,
 	s.Log.WarnContext(
 		ctx, "recorder is dead", "recording", r.ID, "egress", e.ID, "in_meeting", signs.Listed, "answers", signs.Answers,
 	)
-	if err := s.edit(ctx, r, func(u *ent.RecordingUpdate) { u.SetInterrupted(true) }); err != nil {
+	if err := s.markInterrupted(ctx, r); err != nil {
 		return false, err
 	}
-	r.Interrupted = true
 	if signs.Listed {
 		// LiveKit would keep it in the meeting for minutes, where people see that they are recorded.
 		if err := s.LiveKit.RemoveParticipant(ctx, r.RoomID, e.ID); err != nil {
@@ -95,6 +98,8 @@ func (s *Service) bury(ctx context.Context, r *ent.Recording, e *meeting.Egress,
 	}
 	last, err := s.LiveKit.StopEgress(ctx, e.ID)
 	switch {
+	case errors.Is(err, meeting.ErrRefused):
+		return s.stop(ctx, r, e.ID) // it has ended, or is just storing its file
 	case err != nil:
 		return s.giveUp(ctx, r, "the recorder vanished")
 	case last.Status.Ended():
@@ -113,7 +118,7 @@ func (s *Service) saving(ctx context.Context, r *ent.Recording, e *meeting.Egres
 	}
 	signs, err := s.LiveKit.RecorderSigns(ctx, r.RoomID, e.ID)
 	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
-		return false, err
+		return false, errors.Join(err, s.clearLost(ctx, r))
 	}
 	if signs.Listed || signs.Answers {
 		return false, s.clearLost(ctx, r)

@@ -32,7 +32,7 @@ func (s *Service) giveUp(ctx context.Context, r *ent.Recording, why string) (boo
 	size, err := s.Files.Size(ctx, r.ObjectKey)
 	switch {
 	case err == nil:
-		// Of a recorder that stored its file nothing more was expected; one that recorded may have had more to say.
+		// A recorder that was asked to stop had nothing more to record. One that was still recording may have.
 		cut := r.Interrupted || r.Status == active || r.Status == failedToStop
 		return s.makeSaved(ctx, r, nil, storedFile{size: size, interrupted: cut})
 	case !errors.Is(err, fs.ErrNotExist):

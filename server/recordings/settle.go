@@ -257,7 +257,10 @@ type storedFile struct {
 // makeSaved is for a file that is in the storage. e may be nil.
 func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Egress, f storedFile) (bool, error) {
 	return s.transition(ctx, r, change{to: saved, set: func(u *ent.RecordingUpdate) {
-		u.SetSizeBytes(f.size).SetSaveTime(now()).SetInterrupted(f.interrupted)
+		u.SetSizeBytes(f.size).SetSaveTime(now())
+		if f.interrupted { // never back to false: another server may have seen it meanwhile
+			u.SetInterrupted(true)
+		}
 		if e != nil && !e.StartTime.IsZero() {
 			u.SetStartTime(e.StartTime)
 		} else if r.StartTime == nil {
@@ -266,6 +269,8 @@ func (s *Service) makeSaved(ctx context.Context, r *ent.Recording, e *meeting.Eg
 		switch {
 		case e != nil && !e.EndTime.IsZero():
 			u.SetStopTime(e.EndTime)
+		case r.StopTime == nil && r.EndTime != nil:
+			u.SetStopTime(*r.EndTime) // it failed then, and its file came late
 		case r.StopTime == nil:
 			u.SetStopTime(now())
 		}

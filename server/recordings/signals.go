@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -35,12 +34,11 @@ type RoomJob struct {
 // Kind implements jobs.Args.
 func (RoomJob) Kind() string { return "recordings.room" }
 
-// Register says what this package does of itself.
-func (s *Service) Register(r *jobs.Registry, sweepEvery time.Duration) {
+// Register registers the handlers of this package's jobs.
+func (s *Service) Register(r *jobs.Registry) {
 	jobs.Handle(r, func(ctx context.Context, j SettleJob) error { return s.Settle(ctx, j.RecordingID, nil) })
 	jobs.Handle(r, s.settleRoom)
 	jobs.Handle(r, s.notify, jobs.Timeout(notifyTimeout))
-	r.Every("recordings.sweep", sweepEvery, s.Sweep)
 }
 
 // Events are the types of LiveKit events that this package handles.

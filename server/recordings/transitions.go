@@ -74,8 +74,8 @@ func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (m
 			update.SetEndTime(now()).ClearLostTime().SetLostLooks(0)
 		}
 		if r.Status == failed {
-			// One that was deleted meanwhile stays deleted.
-			update.Where(recording.DeleteTimeIsNil()).SetFailureReason(0).SetFailureDetail("")
+			// One that was deleted meanwhile stays deleted. An earlier release marked it to be purged.
+			update.Where(recording.DeleteTimeIsNil()).SetFailureReason(0).SetFailureDetail("").ClearPurgeTime()
 		}
 		if m.set != nil {
 			m.set(update)
@@ -94,6 +94,9 @@ func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (m
 	}
 	if made {
 		s.Tasks.Wake()
+		if m.detail != "" {
+			s.Log.WarnContext(ctx, "recording failed", "recording", r.ID, "detail", bounded(m.detail))
+		}
 		s.Log.InfoContext(
 			ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to),
 		)
@@ -117,9 +120,9 @@ func (s *Records) follow(ctx context.Context, tx *ent.Client, r *ent.Recording, 
 // maxDetail is how much of what LiveKit says is kept, in characters.
 const maxDetail = 500
 
-// addresses are what LiveKit's texts have of the network: URLs, and hosts with a port or by their IP address.
+// addresses matches network addresses in LiveKit's texts: URLs, IP addresses, and names of hosts with a port.
 var addresses = regexp.MustCompile(
-	`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"']+|\[[0-9a-fA-F:.]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\b[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*:\d{2,5}\b`,
+	`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"']+|\[[0-9a-fA-F:.]+\](:\d+)?|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b|\b[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}\b|\b[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*:\d{2,5}\b`,
 )
 
 // withoutAddresses makes text of LiveKit fit for people who use this instance: where its servers are is in the log only.
