@@ -55,17 +55,19 @@ func (t *Trunks) loadLines(ctx context.Context) ([]*line, error) {
 }
 
 // assignLines gives each trunk in use its line: the one with the same numbers, else the one that had that trunk before, else
-// the one with some of its numbers, else, if there is one trunk and one line with PINs, that line. What would fit twice is
-// given to nobody: a PIN must not come to ring at somebody else's numbers. A trunk that fits no line gets a new one.
+// the one with some of its numbers, of those that have rooms first, else, if there is one trunk and one line with PINs, that
+// line. What would fit twice is given to nobody: a PIN must not come to ring at somebody else's numbers. A trunk that fits
+// no line gets a new one.
 func assignLines(trunks []Trunk, lines []*line) {
 	same := func(t *Trunk, l *line) bool { return len(t.set) > 0 && slices.Equal(t.set, l.numbers) }
 	before := func(t *Trunk, l *line) bool { return t.named == l.named() }
 	some := func(t *Trunk, l *line) bool {
 		return slices.ContainsFunc(t.set, func(n string) bool { return slices.Contains(l.numbers, n) })
 	}
+	inUse := func(t *Trunk, l *line) bool { return l.RoomCount > 0 && some(t, l) }
 	contested := make([]bool, len(trunks))
 	for _, fits := range []func(*Trunk, *line) bool{
-		func(t *Trunk, l *line) bool { return same(t, l) && before(t, l) }, same, before, some,
+		func(t *Trunk, l *line) bool { return same(t, l) && before(t, l) }, same, before, inUse, some,
 	} {
 		assignWhere(trunks, lines, contested, fits)
 	}

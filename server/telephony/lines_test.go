@@ -31,6 +31,12 @@ func TestAssignLines(t *testing.T) {
 		{"made again twice", []string{"ST_c 1"}, []string{"ST_a ST_b 1 1"}, "ST_c=ST_a"},
 		{"made again, two of them", []string{"ST_c 2", "ST_d 1"}, []string{"ST_a ST_a 1 1", "ST_b ST_b 1 2"}, "ST_c=ST_b ST_d=ST_a"},
 		{"numbers exchanged", []string{"ST_a 2", "ST_b 1"}, []string{"ST_a ST_a 1 1", "ST_b ST_b 1 2"}, "ST_a=ST_b ST_b=ST_a"},
+		{
+			"one trunk for two lines, one of them without rooms",
+			[]string{"ST_c 1 2"},
+			[]string{"ST_a ST_a 1 1", "ST_b ST_b 0 2"},
+			"ST_c=ST_a",
+		},
 		{"another number", []string{"ST_a 2", "ST_b 3"}, []string{"ST_a ST_a 1 1", "ST_b ST_b 1 3"}, "ST_a=ST_a ST_b=ST_b"},
 		{"made again with one number more", []string{"ST_c 1 2", "ST_b 3"}, []string{"ST_a ST_a 1 1", "ST_b ST_b 1 3"}, "ST_c=ST_a ST_b=ST_b"},
 		{"the only trunk, for the only line", []string{"ST_b 2"}, []string{"ST_a ST_a 1 1"}, "ST_b=ST_a"},

@@ -15,7 +15,7 @@ import (
 // maxTurns bounds how often one call follows people who come and go.
 const maxTurns = 5
 
-// errRestless is a meeting that was another one at every look.
+// errRestless is for a meeting in which people came or left between every two looks.
 var errRestless = fault.ErrConflict.Saying(
 	"people come to the meeting and leave faster than the room opens and closes: repeat the call")
 
@@ -39,7 +39,7 @@ func (s *Service) settle(ctx context.Context, id uuid.UUID) (done outcome, err e
 			return done, err
 		}
 		again, err := s.expect(ctx, id)
-		if err != nil || again.open == want.open {
+		if err != nil || again == want {
 			return done, err
 		}
 		want = again

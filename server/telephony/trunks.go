@@ -199,10 +199,11 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error, lines []*line) *trun
 		state.trunks = append(state.trunks, t.use(c, listed, err, lines, state))
 	}
 	assignLines(state.trunks, lines)
-	// Whose line is in doubt is not used: its PINs might be another trunk's.
+	// A trunk whose line is in doubt is not used: its PINs might be another trunk's.
 	state.trunks = slices.DeleteFunc(state.trunks, func(t Trunk) bool {
 		if t.Line == "" {
-			state.problem("trunk %s is not used: it and other trunks share the numbers of the PINs that were given out", t.ID)
+			state.problem("trunk %s is not used: its numbers are those of the PINs of several trunks, or several trunks have "+
+				"them. Give each trunk the numbers that it had", t.ID)
 		}
 		return t.Line == ""
 	})

@@ -24,8 +24,8 @@ const (
 	// turnLease is of the replica that looks after a room, and aloneLease begins when callers are alone: what is left of it
 	// says since when.
 	turnLease, aloneLease = "turn", "alone"
-	// aloneLife is how long it is known since when callers are alone, should nobody look any more.
-	aloneLife = time.Hour
+	// aloneFor is how long after the grace it is still known since when callers are alone, should nobody look any more.
+	aloneFor = time.Hour
 )
 
 // Run looks after callers until ctx is done, whatever became of LiveKit's events. Any number of replicas may run it: each
@@ -246,9 +246,10 @@ func (s *Service) timeAlone(ctx context.Context, room uuid.UUID, alone bool) (ti
 	if !alone {
 		return 0, s.Leases.Release(ctx, room, aloneLease)
 	}
-	begins, left, err := s.Leases.Take(ctx, room, aloneLease, aloneLife)
+	life := aloneFor + s.Timing.Grace
+	begins, left, err := s.Leases.Take(ctx, room, aloneLease, life)
 	if begins || err != nil {
 		return 0, err
 	}
-	return aloneLife - left, nil
+	return life - left, nil
 }
