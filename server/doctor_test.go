@@ -108,28 +108,31 @@ func TestDoctor_unverifiedAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := settings.Config{DatabaseURL: settings.Secret(address)}
-	check := func(what, want string) {
+	check := func(what string, wantBad bool, want string) {
 		t.Helper()
-		_, bad, details := diagnose(t, config, 0)
+		names, bad, details := diagnose(t, config, 0)
 		const name = "addresses"
-		if got := slices.Contains(bad, name); got != strings.Contains(want, "USHER_OIDC_TRUST_EMAIL") || !strings.Contains(details[name], want) || (want == "" && details[name] != "") {
-			t.Errorf("%s: bad %t, %q, want %q", what, got, details[name], want)
+		if slices.Contains(bad, name) != wantBad || slices.Contains(names, name) != (want != "") || !strings.Contains(details[name], want) {
+			t.Errorf("%s: checks %v, bad %v, %q, want %q", what, names, bad, details[name], want)
 		}
 	}
 	a := &accounts.Accounts{DB: db, CreateUsers: true, Log: slog.New(slog.DiscardHandler)}
-	check("nobody can sign in", "")
+	check("nobody can sign in", false, "")
 	config.OIDC.Issuer = "https://id.example.org"
-	check("nobody signed in", "nobody has signed in")
+	check("nobody signed in", false, "nobody has signed in")
 	for n := range 3 {
 		if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: fmt.Sprint("test-", n), Email: fmt.Sprintf("person-%d@people.example", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	check("three signed in", "USHER_OIDC_TRUST_EMAIL")
+	check("three signed in", true, "USHER_OIDC_TRUST_EMAIL")
+	config.OIDC.TrustEmail = true
+	check("their addresses are trusted", false, "next sign-in")
+	config.OIDC.TrustEmail = false
 	if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: "test-ada", Email: "ada@people.example", EmailVerified: true}); err != nil {
 		t.Fatal(err)
 	}
-	check("one is verified", "verified")
+	check("one is verified", false, "verified")
 }
 
 // open opens the dial-in of a room.

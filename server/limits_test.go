@@ -32,7 +32,7 @@ func dial(t *testing.T, s *httptest.Server, text string) net.Conn {
 }
 
 // A client that does not send what it announced is cut off, wherever it sends it.
-func TestPatience_slowBody(t *testing.T) {
+func TestClientTimeouts_slowBody(t *testing.T) {
 	t.Parallel()
 	p := clientTimeouts{send: 200 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
 	mux := http.NewServeMux()
@@ -52,7 +52,7 @@ func TestPatience_slowBody(t *testing.T) {
 }
 
 // A client that does not read the answer is cut off.
-func TestPatience_slowReader(t *testing.T) {
+func TestClientTimeouts_slowReader(t *testing.T) {
 	t.Parallel()
 	p := clientTimeouts{send: 100 * time.Millisecond, answer: 100 * time.Millisecond, stream: 10 * time.Second}
 	ended := make(chan struct{})
@@ -74,7 +74,7 @@ func TestPatience_slowReader(t *testing.T) {
 
 // What a client had time to send may take as long as the call may take, with and without a body, and the connection serves
 // the next request.
-func TestPatience_longCall(t *testing.T) {
+func TestClientTimeouts_longCall(t *testing.T) {
 	t.Parallel()
 	p := clientTimeouts{send: 100 * time.Millisecond, answer: 10 * time.Second, stream: 10 * time.Second}
 	s := httptest.NewServer(p.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -34,7 +34,7 @@ type phoneFixture struct {
 	room  string
 	id    uuid.UUID
 	web   *participant.Participant
-	// pin opens the room: see [phoned.open].
+	// pin opens the room: see [phoneFixture.open].
 	pin string
 }
 

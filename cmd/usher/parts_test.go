@@ -103,5 +103,5 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // what Listen returns
+	return l.Addr().(*net.TCPAddr).Port
 }

@@ -41,7 +41,7 @@ type Accounts struct {
 //
 // It is the one with that sub; else, if switched on, the only one with that verified address, provided that it has no sub
 // yet (an account with another sub is somebody else's); else, if switched on, a new one. It fails with
-// [ErrAccountInactive], or with an error for the page.
+// [auth.ErrAccountInactive], or with an error for the page.
 func (a *Accounts) SignIn(ctx context.Context, claims Claims) (*ent.User, error) {
 	if claims.Sub == "" {
 		return nil, ErrSignInRefused

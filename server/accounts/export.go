@@ -55,6 +55,7 @@ type ExportedUser struct {
 	DefaultAccessLevel   string          `json:"default_access_level"`
 	DefaultConfiguration json.RawMessage `json:"default_configuration,omitempty"`
 	Active               bool            `json:"active"`
+	DeactivateTime       *time.Time      `json:"deactivate_time,omitempty"`
 	CreateTime           time.Time       `json:"create_time"`
 	UpdateTime           time.Time       `json:"update_time"`
 }
@@ -113,7 +114,7 @@ type ExportedDecision struct {
 	ExpireTime  time.Time  `json:"expire_time"`
 }
 
-// Export returns everything that is stored about a user. It fails with [ErrNoUser] or fault.ErrRedis.
+// Export returns everything that is stored about a user. It fails with [auth.ErrNoUser] or fault.ErrRedis.
 func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, error) {
 	u, err := l.DB.Read.User.Query().Where(user.ID(id)).WithAPITokens().Only(ctx)
 	if ent.IsNotFound(err) {
@@ -159,7 +160,7 @@ func exportUser(u *ent.User) (ExportedUser, error) {
 	e := ExportedUser{
 		ID: u.ID, Email: u.Email, EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
 		Language: u.Language, Timezone: u.Timezone, DefaultAccessLevel: u.DefaultAccessLevel.String(), Active: u.Active,
-		CreateTime: u.CreateTime, UpdateTime: u.UpdateTime,
+		DeactivateTime: u.DeactivateTime, CreateTime: u.CreateTime, UpdateTime: u.UpdateTime,
 	}
 	if u.Sub != nil {
 		e.Sub = *u.Sub

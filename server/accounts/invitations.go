@@ -35,6 +35,7 @@ type ExportedInvitation struct {
 	Recurrence string     `json:"recurrence,omitempty"`
 	CreateTime time.Time  `json:"create_time"`
 	ExpireTime time.Time  `json:"expire_time"`
+	RevokeTime *time.Time `json:"revoke_time,omitempty"`
 
 	// What follows is known of those to them only.
 
@@ -80,9 +81,9 @@ func (l *Lifecycle) exportInvitations(ctx context.Context, u *ent.User) ([]Expor
 func exportInvitation(i *ent.Invitation, u *ent.User) ExportedInvitation {
 	e := ExportedInvitation{
 		RoomID: i.RoomID, RoomName: i.RoomName, Inviter: i.InviterID != nil && *i.InviterID == u.ID,
-		Recipient: u.EmailVerified &&
-			strings.EqualFold(i.Address, u.Email), Message: i.Message, StartTime: i.StartTime, EndTime: i.EndTime,
-		Timezone: i.Timezone, Recurrence: i.Recurrence, CreateTime: i.CreateTime, ExpireTime: i.ExpireTime,
+		Recipient: u.EmailVerified && strings.EqualFold(i.Address, u.Email),
+		Message:   i.Message, StartTime: i.StartTime, EndTime: i.EndTime, Timezone: i.Timezone, Recurrence: i.Recurrence,
+		CreateTime: i.CreateTime, ExpireTime: i.ExpireTime, RevokeTime: i.RevokeTime,
 	}
 	if !e.Recipient {
 		return e

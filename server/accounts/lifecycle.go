@@ -60,7 +60,7 @@ type Lifecycle struct {
 }
 
 // Deactivate keeps a user out of everything from now on, and ends what was issued to them, API tokens too. It fails with
-// [ErrNoUser].
+// [auth.ErrNoUser].
 func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
 	err := l.DB.Run(ctx, func(tx *ent.Client) error {
 		if err := setActive(ctx, tx, id, false); err != nil {
@@ -77,7 +77,8 @@ func (l *Lifecycle) Deactivate(ctx context.Context, id uuid.UUID) error {
 	return l.endSessions(ctx, id)
 }
 
-// Reactivate lets a user in again, who has to sign in anew: what was issued before stays refused. It fails with [ErrNoUser].
+// Reactivate lets a user in again, who has to sign in anew: what was issued before stays refused. It fails with
+// [auth.ErrNoUser].
 func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
 	// Before: a sign-in that was under way during the deactivation may have left a session.
 	if err := l.endSessions(ctx, id); err != nil {
@@ -92,7 +93,7 @@ func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
 	})
 }
 
-// Delete erases a user and everything that is stored about them. It fails with [ErrNoUser], or with a [LastOwnerError].
+// Delete erases a user and everything that is stored about them. It fails with [auth.ErrNoUser], or with a [LastOwnerError].
 func (l *Lifecycle) Delete(ctx context.Context, id uuid.UUID) error {
 	err := l.DB.Run(ctx, func(tx *ent.Client) error {
 		locked, err := lockAccounts(ctx, tx, id)
@@ -164,7 +165,7 @@ func refuseLastOwner(ctx context.Context, tx *ent.Client, u *ent.User) error {
 }
 
 // lockAccounts locks users, and the rooms that they belong to with any role: until the transaction ends they become owner
-// of none, and no other one does in their rooms. It fails with [ErrNoUser], or with fault.ErrConflict if they got into
+// of none, and no other one does in their rooms. It fails with [auth.ErrNoUser], or with fault.ErrConflict if they got into
 // another room in between.
 //
 // The rooms come first, and each kind in the order of ids, as with everybody who changes members: who adds one holds the
@@ -194,7 +195,7 @@ func lockAccounts(ctx context.Context, tx *ent.Client, ids ...uuid.UUID) (map[uu
 	return known, nil
 }
 
-// findUsers returns all of the users, or [ErrNoUser].
+// findUsers returns all of the users, or [auth.ErrNoUser].
 func findUsers(
 	ctx context.Context, tx *ent.Client, ids []uuid.UUID, more ...predicate.User,
 ) (map[uuid.UUID]*ent.User, error) {

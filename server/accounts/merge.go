@@ -22,7 +22,7 @@ type MergeParams struct {
 
 // Merge makes one account of two: memberships and accesses to recordings move, and where both have one the higher role wins;
 // API tokens move, and so do the invitations that From wrote; the sub and the address move if Into has none. It fails with
-// [ErrNoUser], or with [ErrTwoSubs].
+// [auth.ErrNoUser], or with [ErrTwoSubs].
 func (l *Lifecycle) Merge(ctx context.Context, p MergeParams) error {
 	if p.From == p.Into {
 		return errMergeSelf

@@ -78,8 +78,8 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 }
 
 // restrictFile lets only the user of this process read the database, which holds names, addresses and hashes of tokens.
-// SQLite gives the files beside it the same permissions. The file is never opened here: closing it would end the locks that
-// other handles of this process have on it (fcntl(2)).
+// SQLite gives the files beside it the same permissions. A file that exists is not opened here: closing it would end the
+// locks that other handles of this process have on it (fcntl(2)).
 func restrictFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -96,8 +95,8 @@ func refuseInvalid(found *protovalidate.ValidationError) *connect.Error {
 		addDetail(ce, told)
 	}
 	info := ErrInvalid
-	if i := slices.IndexFunc(found.Violations, func(v *protovalidate.Violation) bool { return v.Proto != nil }); i >= 0 {
-		info = info.With("field", cut(fieldName(found.Violations[i].Proto.GetField())))
+	if len(found.Violations) > 0 {
+		info = info.With("field", cut(fieldName(found.Violations[0].Proto.GetField())))
 	}
 	addDetail(ce, info.info())
 	return ce

@@ -213,5 +213,6 @@ func (s *Service) identify(
 		return fmt.Errorf("store identity: %w", err)
 	}
 	// Nobody gets rid of what hosts decided by signing in or out.
-	return moderation.Inherit(ctx, tx, r, moderation.Who{User: last, Identity: i.Identity}, g.Identity)
+	return moderation.Inherit(ctx, tx, r,
+		moderation.Who{User: last, Identity: i.Identity}, moderation.Who{User: g.UserID, Identity: g.Identity})
 }

@@ -40,19 +40,19 @@ func (w dedupHandler) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (w dedupHandler) Handle(ctx context.Context, r slog.Record) error {
-	left, again := w.recent.allow(r)
-	if !again {
+	leftOut, ok := w.recent.allow(r)
+	if !ok {
 		return nil
 	}
-	if left > 0 {
+	if leftOut > 0 {
 		r = r.Clone()
-		r.AddAttrs(slog.Int("left_out_before", left))
+		r.AddAttrs(slog.Int("left_out_before", leftOut))
 	}
 	return w.Handler.Handle(ctx, r)
 }
 
-// allow reports whether a message is to be said, and how many like it were not since it was said last.
-func (s *recentMessages) allow(r slog.Record) (left int, again bool) {
+// allow reports whether to log a message, and how many equal ones were left out since the last that was logged.
+func (s *recentMessages) allow(r slog.Record) (leftOut int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.byText[r.Message]
@@ -61,10 +61,10 @@ func (s *recentMessages) allow(r slog.Record) (left int, again bool) {
 		return 0, false
 	}
 	if last != nil {
-		left = last.left
+		leftOut = last.left
 	}
 	s.byText[r.Message] = &recentMessage{at: r.Time}
-	return left, true
+	return leftOut, true
 }
 
 // WithAttrs implements slog.Handler.

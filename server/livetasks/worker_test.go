@@ -137,7 +137,9 @@ func TestRun_everyKind(t *testing.T) {
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		w, h := newWorker(db)
 		write(t, db, func(ctx context.Context, tx *ent.Client) error { return w.Queue.SyncRoom(ctx, tx, uuid.New()) })
-		write(t, db, func(ctx context.Context, tx *ent.Client) error { return w.Queue.EndSession(ctx, tx, uuid.New(), "RM_test") })
+		write(t, db, func(ctx context.Context, tx *ent.Client) error {
+			return w.Queue.EndSession(ctx, tx, uuid.New(), "RM_test")
+		})
 		write(t, db, func(ctx context.Context, tx *ent.Client) error { return w.Queue.RemoveUser(ctx, tx, uuid.New()) })
 		closeRoom(t, w)
 		start(t, w)

@@ -54,10 +54,14 @@ type section struct {
 
 // Names that begin with USHER_ and are no settings of the server.
 const (
-	settingsFileName   = "USHER_CONFIG_FILE"
-	DevLiveKitServer   = "USHER_DEV_LIVEKIT_SERVER"
-	prefix             = "USHER_"
-	fileSuffix         = "_FILE"
+	settingsFileName = "USHER_CONFIG_FILE"
+	DevLiveKitServer = "USHER_DEV_LIVEKIT_SERVER"
+	prefix           = "USHER_"
+	fileSuffix       = "_FILE"
+)
+
+// Where a value comes from, beside files of secrets.
+const (
 	SourceDefault      = "default"
 	sourceEnvironment  = "environment"
 	sourceSettingsFile = "settings file"
@@ -205,18 +209,18 @@ func missingText(def *setting) string {
 // how many deployment tools say "not set".
 func lookUp(def *setting, environment, file map[string]string) (text, source string, wrong Problems) {
 	for _, from := range []struct {
-		Values map[string]string
-		Source string
+		values map[string]string
+		source string
 	}{{environment, sourceEnvironment}, {file, sourceSettingsFile}} {
-		direct, path := from.Values[def.Name], ""
+		direct, path := from.values[def.Name], ""
 		if def.Secret {
-			path = from.Values[def.Name+fileSuffix]
+			path = from.values[def.Name+fileSuffix]
 		}
 		switch {
 		case direct != "" && path != "":
 			return "", "", Problems{fmt.Sprintf("%s and %s%s are both set: keep one", def.Name, def.Name, fileSuffix)}
 		case direct != "":
-			return direct, from.Source, nil
+			return direct, from.source, nil
 		case path != "":
 			return readSecretFile(def, path)
 		}

@@ -26,10 +26,10 @@ type AuthorizationRequest struct {
 
 // provider is an OpenID provider.
 type provider interface {
-	// AuthorizationURL is where to send the browser. It fails with [ErrSignInProvider].
+	// AuthorizationURL is where to send the browser. It fails with [auth.ErrSignInProvider].
 	AuthorizationURL(ctx context.Context, req AuthorizationRequest) (string, error)
-	// Exchange trades the code of a callback for who signed in. It fails with [ErrSignInProvider] when the provider does
-	// not answer, and with [ErrUnauthenticated] when it refuses or what it says does not hold.
+	// Exchange trades the code of a callback for who signed in. It fails with [auth.ErrSignInProvider] when the provider does
+	// not answer, and with [auth.ErrUnauthenticated] when it refuses or what it says does not hold.
 	Exchange(ctx context.Context, code, verifier, nonce string) (*Identity, error)
 	// EndSessionURL is where to send the browser to sign out of the provider too, an address that proxies take whatever is in
 	// the ID token; ok is false where there is nothing of the kind.

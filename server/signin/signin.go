@@ -140,9 +140,11 @@ func (s *SignIn) makeRoom(w http.ResponseWriter, r *http.Request, mine byte, lef
 		if err != nil || slot == mine {
 			continue
 		}
-		if left -= len(kept.Value); left < 0 {
-			http.SetCookie(w, auth.NewCookie(name, "", auth.RemovedCookie, s.secure()))
+		if len(kept.Value) > left {
+			http.SetCookie(w, auth.NewCookie(name, "", auth.RemovedCookieAge, s.secure()))
+			continue
 		}
+		left -= len(kept.Value)
 	}
 }
 
@@ -192,7 +194,7 @@ func (s *SignIn) takeFlow(w http.ResponseWriter, r *http.Request) (*flow, error)
 	if subtle.ConstantTimeCompare([]byte(f.State), []byte(state)) != 1 {
 		return nil, errOtherBrowser
 	}
-	http.SetCookie(w, auth.NewCookie(name, "", auth.RemovedCookie, s.secure()))
+	http.SetCookie(w, auth.NewCookie(name, "", auth.RemovedCookieAge, s.secure()))
 	return &f, nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxSlug of a slug in characters.
+// MaxSlug is the length of the longest slug, in characters.
 const MaxSlug = 100
 
 // reserved are the first path elements that the server or the web app use themselves, now or one day.

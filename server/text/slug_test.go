@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestMake(t *testing.T) {
+func TestSlug(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, in, want string
@@ -28,13 +28,13 @@ func TestMake(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			if got := Slug(tt.in); got != tt.want {
-				t.Errorf("Make(%q) = %q, want %q", tt.in, got, tt.want)
+				t.Errorf("Slug(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
 	}
 }
 
-func TestAllowed(t *testing.T) {
+func TestAllowedSlug(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		in   string
@@ -56,7 +56,7 @@ func TestAllowed(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if got := AllowedSlug(tt.in); got != tt.want {
-			t.Errorf("Allowed(%q) = %t, want %t", tt.in, got, tt.want)
+			t.Errorf("AllowedSlug(%q) = %t, want %t", tt.in, got, tt.want)
 		}
 	}
 }
@@ -89,14 +89,14 @@ func FuzzSlug(f *testing.F) {
 		got := Slug(in)
 		switch {
 		case !shape.MatchString(got), len(got) > MaxSlug:
-			t.Errorf("Make(%q) = %q", in, got)
+			t.Errorf("Slug(%q) = %q", in, got)
 		case Slug(got) != got:
-			t.Errorf("Make(%q) = %q, and again %q", in, got, Slug(got))
+			t.Errorf("Slug(%q) = %q, and again %q", in, got, Slug(got))
 		case Slug(strings.ToUpper(got)) != got:
 			t.Errorf("%q is not found in upper case", got)
 		}
 		if _, isID := ParseID(got); isID && AllowedSlug(got) {
-			t.Errorf("Allowed(%q), which is an id", got)
+			t.Errorf("AllowedSlug(%q), which is an id", got)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // The authorities of the file are trusted, and they alone: a certificate of another one is refused.
-func TestTLS(t *testing.T) {
+func TestLoad(t *testing.T) {
 	t.Parallel()
 	ours := httptest.NewTLSServer(http.NotFoundHandler())
 	defer ours.Close()
@@ -42,7 +42,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestTLS_refuses(t *testing.T) {
+func TestLoad_refuses(t *testing.T) {
 	t.Parallel()
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
@@ -50,7 +50,7 @@ func TestTLS_refuses(t *testing.T) {
 	}
 	for file, want := range map[string]string{empty: "holds no certificate", empty + ".absent": "read the CA file of the test"} {
 		if _, err := tlsconfig.Load(file, "the test"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("TLS(%s) = %v, want %q", filepath.Base(file), err, want)
+			t.Errorf("Load(%s) = %v, want %q", filepath.Base(file), err, want)
 		}
 	}
 }

@@ -28,9 +28,7 @@ func (c claimSet) isTrue(name string) bool {
 // without its value.
 func (c Config) unread(claims claimSet) []string {
 	var unread []string
-	texts := append(
-		[]string{"email", "name", "given_name", "family_name", "usual_name", c.shortNameClaim()},
-		c.FullNameClaims...)
+	texts := append([]string{"email", "name", c.shortNameClaim()}, c.fullNameClaims()...)
 	slices.Sort(texts)
 	for _, name := range slices.Compact(texts) {
 		switch claims[name].(type) {
@@ -50,6 +48,14 @@ func (c Config) unread(claims claimSet) []string {
 		unread = append(unread, verified+" ("+jsonType(v)+")")
 	}
 	return unread
+}
+
+// fullNameClaims are the claims that can make the full name of somebody without a name.
+func (c Config) fullNameClaims() []string {
+	if len(c.FullNameClaims) == 0 {
+		return []string{"given_name", "family_name", "usual_name"}
+	}
+	return c.FullNameClaims
 }
 
 // jsonType names the JSON type of a value that was decoded.

@@ -67,6 +67,7 @@ func (s *signatures) VerifySignature(ctx context.Context, token string) ([]byte,
 		return nil, errors.New("not one signature of a known kind")
 	}
 	for again := range 2 {
+		s.outage = nil // another call may have got the keys meanwhile
 		if again > 0 {
 			s.keys.renew(ctx)
 		}

@@ -254,7 +254,7 @@ func Reason(err error) string {
 	return ce.Error()
 }
 
-// NewSessions are sessions of an hour in redis.
+// NewSessions keeps sessions in redis, for 12 hours without use and 7 days at most.
 func NewSessions(redis rueidis.Client) *auth.Sessions {
 	return &auth.Sessions{Redis: redis, IdleTimeout: 12 * time.Hour, MaxAge: 7 * 24 * time.Hour}
 }

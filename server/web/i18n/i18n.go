@@ -16,7 +16,7 @@ import (
 // Languages are those that there are sentences in.
 var Languages = []string{"en", "fr", "de", "nl"}
 
-// Catalog are those of one package, by language.
+// Catalog holds the sentences of one package, by language.
 type Catalog struct{ bundle *i18n.Bundle }
 
 // Load reads one file of JSON a language, such as "translations/fr.json". It panics when one cannot be read: they are
@@ -75,7 +75,7 @@ func Accepted(header string) []string {
 	return names
 }
 
-// Localizer says things in one language.
+// Localizer writes sentences and dates in one language.
 type Localizer struct {
 	// Language is its tag.
 	Language string
@@ -91,7 +91,7 @@ func (s *Catalog) Localizer(lang string, data map[string]any) *Localizer {
 	return &Localizer{Language: lang, localizer: i18n.NewLocalizer(s.bundle, lang), words: calendars[lang], data: data}
 }
 
-// Text is a sentence. One that is missing is empty, and then [Speaker.Err] says so.
+// Text is a sentence. One that is missing is empty, and then [Localizer.Err] says so.
 func (s *Localizer) Text(id string) string {
 	text, tag, err := s.localizer.LocalizeWithTag(&i18n.LocalizeConfig{MessageID: id, TemplateData: s.data})
 	if err == nil && tag.String() != s.Language {

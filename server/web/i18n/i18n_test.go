@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestSay(t *testing.T) {
+func TestText(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{}
 	for _, lang := range Languages {

@@ -189,7 +189,8 @@ func (b *Bridge) evaluate(id, from, to, pin string) (*rpc.EvaluateSIPDispatchRul
 	called := &livekit.SIPUri{User: to, Host: "phone.example"}
 	res, err := b.io.EvaluateSIPDispatchRules(ctx, &rpc.EvaluateSIPDispatchRulesRequest{
 		Pin: pin, Call: &rpc.SIPCall{
-			LkCallId: id, SourceIp: "192.0.2.1", Address: called, To: called, From: &livekit.SIPUri{User: from, Host: "phone.example"},
+			LkCallId: id, SourceIp: "192.0.2.1", Address: called, To: called,
+			From: &livekit.SIPUri{User: from, Host: "phone.example"},
 		},
 	})
 	if err != nil {
