@@ -45,9 +45,8 @@ func (q *Queue) SyncRoom(ctx context.Context, tx *ent.Client, room uuid.UUID) er
 // EndSession has the LiveKit session sid of a room ended. The task is not repeated: no token brings a session with this sid
 // back, and whoever may enter may begin another one.
 func (q *Queue) EndSession(ctx context.Context, tx *ent.Client, room uuid.UUID, sid string) error {
-	return insert(
-		ctx, tx.LiveTask.Create().SetKind(livetask.KindEndMeeting).SetRoomID(room).SetMeetingSid(sid).SetKeepUntil(now()),
-	)
+	task := tx.LiveTask.Create().SetKind(livetask.KindEndMeeting).SetRoomID(room).SetMeetingSid(sid).SetKeepUntil(now())
+	return insert(ctx, task)
 }
 
 // RemoveUser has a user removed from all meetings, and again while a token brings them back.

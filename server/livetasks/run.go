@@ -16,9 +16,10 @@ import (
 // served are the other tasks that a run of t does too: equal ones that were committed before it begins and need not be
 // kept longer. Of each two equal tasks only one can serve the other.
 func (w *Worker) served(ctx context.Context, t *ent.LiveTask) ([]uuid.UUID, error) {
-	query := w.DB.Read.LiveTask.Query().Where(livetask.KindEQ(t.Kind), livetask.Or(
+	earlier := livetask.Or(
 		livetask.KeepUntilLT(t.KeepUntil), livetask.And(livetask.KeepUntil(t.KeepUntil), livetask.IDLT(t.ID)),
-	))
+	)
+	query := w.DB.Read.LiveTask.Query().Where(livetask.KindEQ(t.Kind), earlier)
 	if t.RoomID != nil {
 		query.Where(livetask.RoomID(*t.RoomID))
 	}

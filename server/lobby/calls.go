@@ -27,8 +27,8 @@ type callers interface {
 
 // errNotLifted tells a host what to do about a hold that stays.
 var errNotLifted = fault.ErrLiveKit.Saying(
-	"the caller cannot be heard yet and waits as before: try again. Should it never " +
-		"work, LiveKit runs without room.enable_remote_unmute: ask the operator",
+	"the caller cannot be heard yet and waits as before: try again. Should it never work, LiveKit runs without " +
+		"room.enable_remote_unmute: ask the operator",
 )
 
 // callUnseen is after which time the entry of a call ends that is no longer in LiveKit's list: longer than a list takes to

@@ -70,8 +70,8 @@ const column = "moderated"
 func Select() predicate.Room {
 	return func(s *sql.Selector) {
 		t := sql.Table(participantstate.Table).As("decisions")
-		s.AppendSelectExprAs(sql.Dialect(s.Dialect()).Select(sql.Count("*")).From(t).
-			Where(sql.ColumnsEQ(t.C(participantstate.FieldRoomID), s.C(room.FieldID))), column)
+		ofRoom := sql.ColumnsEQ(t.C(participantstate.FieldRoomID), s.C(room.FieldID))
+		s.AppendSelectExprAs(sql.Dialect(s.Dialect()).Select(sql.Count("*")).From(t).Where(ofRoom), column)
 	}
 }
 
@@ -230,8 +230,8 @@ func Inherit(ctx context.Context, tx *ent.Client, r *ent.Room, from, to Who) err
 func insert(ctx context.Context, tx *ent.Client, roomID uuid.UUID, who Who, row *ent.ParticipantState) error {
 	create := tx.ParticipantState.Create().SetRoomID(roomID).SetSubject(who.subject()).SetMeeting(row.Meeting).
 		SetNillableDisplayName(row.DisplayName).SetNameByHost(row.NameByHost).SetRestrictSources(row.RestrictSources).
-		SetSources(row.Sources).
-		SetCanSubscribe(row.CanSubscribe).SetNillableBlockUntil(row.BlockUntil).SetExpireTime(row.ExpireTime)
+		SetSources(row.Sources).SetCanSubscribe(row.CanSubscribe).
+		SetNillableBlockUntil(row.BlockUntil).SetExpireTime(row.ExpireTime)
 	if who.User != uuid.Nil {
 		create.SetUserID(who.User)
 	}

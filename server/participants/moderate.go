@@ -225,9 +225,7 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 	}
 	if err := s.Lobby.ParticipantRemoved(ctx, room, identity, userID); err != nil {
 		// What was committed refuses that identity all the same; who has to ask again is told so later.
-		s.Log.WarnContext(
-			ctx, "tickets of a participant are not void yet", "room", room, "participant", identity, "err", err,
-		)
+		s.Log.WarnContext(ctx, "tickets of a participant are not void yet", "room", room, "participant", identity, "err", err)
 	}
 	if err := s.LiveKit.RemoveParticipant(ctx, room, identity); err != nil {
 		s.Log.WarnContext(ctx, "participant is not out yet", "room", room, "participant", identity, "err", err)

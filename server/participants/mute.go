@@ -88,8 +88,8 @@ func (s *Service) unmute(ctx context.Context, req *usherv1.UnmuteParticipantRequ
 
 // errNotUnmuted tells a host what is wrong when LiveKit unmutes nobody.
 var errNotUnmuted = fault.ErrLiveKit.Saying(
-	"the caller cannot be unmuted now: try again. Should it never work, LiveKit runs " +
-		"without room.enable_remote_unmute: ask the operator",
+	"the caller cannot be unmuted now: try again. Should it never work, LiveKit runs without " +
+		"room.enable_remote_unmute: ask the operator",
 )
 
 // mutedByAll finds the room of the participant who calls, if everybody may mute there. The room that the request names must

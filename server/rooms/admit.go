@@ -98,9 +98,8 @@ func (s *Service) JoinInvited(ctx context.Context, a *auth.Access, displayName, 
 // AddInvited makes whoever has a verified address a member, unless they have a role or are to have one. The room must be
 // locked.
 func (s *Service) AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error {
-	found, err := tx.Member.Query().Where(member.RoomID(room), member.Or(
-		member.Email(address), member.HasUserWith(user.Email(address), user.EmailVerified(true)),
-	)).Exist(ctx)
+	same := member.Or(member.Email(address), member.HasUserWith(user.Email(address), user.EmailVerified(true)))
+	found, err := tx.Member.Query().Where(member.RoomID(room), same).Exist(ctx)
 	if err != nil {
 		return fmt.Errorf("find member of %s: %w", room, err)
 	}

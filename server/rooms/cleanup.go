@@ -27,9 +27,7 @@ func (s *Service) CleanUp(ctx context.Context) error {
 			return fmt.Errorf("delete callbacks: %w", err)
 		}
 		old := now().Add(-s.KeepTokens)
-		tokens, err = tx.APIToken.Delete().
-			Where(apitoken.Or(apitoken.ExpireTimeLT(old), apitoken.RevokeTimeLT(old))).
-			Exec(ctx)
+		tokens, err = tx.APIToken.Delete().Where(apitoken.Or(apitoken.ExpireTimeLT(old), apitoken.RevokeTimeLT(old))).Exec(ctx)
 		if err != nil {
 			return fmt.Errorf("delete API tokens: %w", err)
 		}

@@ -112,9 +112,10 @@ func selectPending(c *auth.Caller) predicate.Room {
 			return
 		}
 		t := sql.Table(member.Table).As("pending_members")
-		sel.AppendSelectExprAs(sql.Dialect(sel.Dialect()).Select(sql.Count("*")).From(t).Where(sql.And(
+		mine := sql.And(
 			sql.ColumnsEQ(t.C(member.FieldRoomID), sel.C(room.FieldID)), sql.EQ(t.C(member.FieldEmail), c.User.Email),
-		)), pendingColumn)
+		)
+		sel.AppendSelectExprAs(sql.Dialect(sel.Dialect()).Select(sql.Count("*")).From(t).Where(mine), pendingColumn)
 	}
 }
 

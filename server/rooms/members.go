@@ -100,9 +100,10 @@ func (s *Service) listMembers(ctx context.Context, req *usherv1.ListMembersReque
 		if err := list.Cursor(req.GetPageToken(), &after); err != nil {
 			return nil, "", err
 		}
-		query.Where(member.Or(member.RoleLT(after.Role), member.And(member.RoleEQ(after.Role), member.Or(
+		later := member.Or(
 			member.CreateTimeGT(after.CreateTime), member.And(member.CreateTime(after.CreateTime), member.IDGT(after.ID)),
-		))))
+		)
+		query.Where(member.Or(member.RoleLT(after.Role), member.And(member.RoleEQ(after.Role), later)))
 	}
 	found, err := query.All(ctx)
 	if err != nil {
