@@ -224,6 +224,10 @@ function useActions(
   if (!person.isLocal && person.isMicrophoneEnabled && mayMute) {
     items.push({ label: t.people.mute, run: () => void by.participants.muteParticipant(about).catch(fail) });
   }
+  // Callers cannot unmute themselves. Those whom the lobby holds are not in this list.
+  if (host && details.phone && !person.isMicrophoneEnabled) {
+    items.push({ label: t.call.unmute, run: () => void usher.participants.unmuteParticipant(about).catch(fail) });
+  }
   if (host && !person.isLocal) {
     for (const [source, label] of [
       [Track.Source.Camera, t.people.stopCamera],
