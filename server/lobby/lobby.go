@@ -61,7 +61,7 @@ type Service struct {
 	Keys  *auth.Keys
 	Store *Store
 	Rooms rooms
-	// LiveKit knows who is in the call, and takes messages to them.
+	// LiveKit knows who is in the meeting, and takes messages to them.
 	LiveKit liveKit
 	// Callers makes LiveKit follow what is decided about phone calls.
 	Callers callers
@@ -96,7 +96,7 @@ type rooms interface {
 
 // liveKit lists the calls to LiveKit that this package makes; server/adapter/livekit implements them.
 type liveKit interface {
-	// Participants are those in the call now: none, or meeting.ErrNotFound, when there is no call.
+	// Participants are those in the meeting now: none, or meeting.ErrNotFound, when there is no meeting.
 	Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error)
 	// SendData sends a message to some participants. It may fail with meeting.ErrNotFound.
 	SendData(ctx context.Context, room uuid.UUID, identities []string, topic string, message []byte) error

@@ -132,7 +132,7 @@ func (s *Service) requestFirst(ctx context.Context, a *auth.Access, name string)
 	}, s.Rooms.DisplayName(a.Caller, name), true)
 }
 
-// submit knocks and answers with the ticket.
+// submit asks for entry, or shows a sign of life, and answers with the ticket.
 func (s *Service) submit(
 	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool,
 ) (*usherv1.Entry, error) {
@@ -160,7 +160,7 @@ func (s *Service) submit(
 	return e, err
 }
 
-// refreshEntry is a sign of life, makes the entry if it is not there, and tells the call about those who are new.
+// refreshEntry is a sign of life, makes the entry if it is not there, and tells the meeting about those who are new.
 func (s *Service) refreshEntry(
 	ctx context.Context, a *auth.Access, t *auth.LobbyTicket, name string, isNew bool,
 ) (*record, error) {

@@ -174,8 +174,8 @@ func newScript(body string) script {
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
-// knock makes an entry, or is a sign of life of one that is there. With `touch` it makes and renames nothing.
-var knockScript = newScript(`
+// refreshScript makes an entry, or is a sign of life of one that is there. With `touch` it makes and renames nothing.
+var refreshScript = newScript(`
 sweep()
 if void(a.identity) then return answer('invalid') end
 local e, ends = load(a.id)

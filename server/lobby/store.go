@@ -133,12 +133,12 @@ func (s *Store) refresh(ctx context.Context, t *auth.LobbyTicket, name string, m
 	if !isNew {
 		a.Asked = strconv.FormatInt(t.RequestTime.UnixMicro(), 10)
 	}
-	return s.runOne(ctx, knockScript, t.RoomID, a)
+	return s.runOne(ctx, refreshScript, t.RoomID, a)
 }
 
 // touch is a sign of life of an entry that is there.
 func (s *Store) touch(ctx context.Context, t *auth.LobbyTicket, meeting int64) (outcome, error) {
-	return s.runOne(ctx, knockScript, t.RoomID, arguments{
+	return s.runOne(ctx, refreshScript, t.RoomID, arguments{
 		ID: t.EntryID.String(), Ticket: t.Hash(), Identity: t.Identity, Touch: true, Meeting: strconv.FormatInt(meeting, 10),
 	})
 }
@@ -159,9 +159,8 @@ const (
 
 // finish ends an entry; with decided, only if it is still that decision.
 func (s *Store) finish(ctx context.Context, t *auth.LobbyTicket, why, decided string) (outcome, error) {
-	return s.runOne(
-		ctx, finishScript, t.RoomID, arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided},
-	)
+	a := arguments{ID: t.EntryID.String(), Ticket: t.Hash(), Why: why, Decided: decided}
+	return s.runOne(ctx, finishScript, t.RoomID, a)
 }
 
 func (s *Store) decide(
@@ -182,9 +181,8 @@ type seenEntry struct {
 func (s *Store) decideAll(
 	ctx context.Context, room uuid.UUID, seen []seenEntry, allow bool, meeting int64,
 ) ([]*record, error) {
-	result, err := s.runScript(
-		ctx, decideAllScript, room, arguments{Seen: seen, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)},
-	)
+	a := arguments{Seen: seen, Allow: allow, Meeting: strconv.FormatInt(meeting, 10)}
+	result, err := s.runScript(ctx, decideAllScript, room, a)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +234,7 @@ func (s *Store) list(ctx context.Context, room uuid.UUID) ([]*record, time.Time,
 	return waiting, now, nil
 }
 
-// takeNotice reports whether the call may be told now, and if not, when to try again. It says yes once a second and room.
+// takeNotice reports whether the meeting may be told now, and if not, when to try again. It says yes once a second and room.
 func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again time.Duration, err error) {
 	return lease.Redis{Client: s.Redis}.Take(ctx, room, "notice", noticeGap)
 }
@@ -245,16 +243,13 @@ func (s *Store) takeNotice(ctx context.Context, room uuid.UUID) (ok bool, again 
 // subscribed is called when it has begun.
 func (s *Store) subscribe(ctx context.Context, subscribed func(), news func(room uuid.UUID, what string)) error {
 	ctx = rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { subscribed() })
-	return s.Redis.Receive(
-		ctx,
-		s.Redis.B().Psubscribe().Pattern(keyPrefix+"*"+newsSuffix).Build(),
-		func(m rueidis.PubSubMessage) {
-			name := strings.TrimSuffix(strings.TrimPrefix(m.Channel, keyPrefix), newsSuffix)
-			if room, err := uuid.Parse(name); err == nil {
-				news(room, m.Message)
-			}
-		},
-	)
+	channels := s.Redis.B().Psubscribe().Pattern(keyPrefix + "*" + newsSuffix).Build()
+	return s.Redis.Receive(ctx, channels, func(m rueidis.PubSubMessage) {
+		name := strings.TrimSuffix(strings.TrimPrefix(m.Channel, keyPrefix), newsSuffix)
+		if room, err := uuid.Parse(name); err == nil {
+			news(room, m.Message)
+		}
+	})
 }
 
 // runOne runs a script about one entry.

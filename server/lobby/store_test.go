@@ -91,7 +91,7 @@ func wantNames(t *testing.T, s *Store, room uuid.UUID, want ...string) {
 	}
 }
 
-func TestKnock_waitsRenamesAndIsDecided(t *testing.T) {
+func TestRefresh_waitsRenamesAndIsDecided(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		ctx, room := t.Context(), uuid.New()
@@ -124,7 +124,7 @@ func TestKnock_waitsRenamesAndIsDecided(t *testing.T) {
 	})
 }
 
-func TestKnock_deniedDoubles(t *testing.T) {
+func TestRefresh_deniedDoubles(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		s.Rules.Denied, s.Rules.Grace = time.Second, time.Millisecond
@@ -152,7 +152,7 @@ func TestKnock_deniedDoubles(t *testing.T) {
 	})
 }
 
-func TestKnock_placeAfterLoss(t *testing.T) {
+func TestRefresh_placeAfterLoss(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		ctx, room := t.Context(), uuid.New()
@@ -178,7 +178,7 @@ func TestKnock_placeAfterLoss(t *testing.T) {
 	})
 }
 
-func TestKnock_lapses(t *testing.T) {
+func TestRefresh_lapses(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		s.Rules.Waiting, s.Rules.Grace = time.Second, 4*time.Second
@@ -200,7 +200,7 @@ func TestKnock_lapses(t *testing.T) {
 	})
 }
 
-func TestKnock_full(t *testing.T) {
+func TestRefresh_full(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, s *Store) {
 		s.Rules.Most = 3

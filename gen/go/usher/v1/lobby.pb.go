@@ -263,7 +263,7 @@ type Entry struct {
 	Kind EntryKind `protobuf:"varint,5,opt,name=kind,proto3,enum=usher.v1.EntryKind" json:"kind,omitempty"`
 	// How many are before them, themselves included: 1 is next. 0 when they do not wait. Up to a second old.
 	Position int32 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
-	// Whether a host is in the call. Up to some seconds old.
+	// Whether a host is in the meeting. Up to some seconds old.
 	HostPresent bool `protobuf:"varint,7,opt,name=host_present,json=hostPresent,proto3" json:"host_present,omitempty"`
 	// When they asked first. The list is in this order.
 	RequestTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
@@ -517,7 +517,7 @@ type WaitingSnapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entries, oldest first.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Whether a host is in the call. Up to some seconds old.
+	// Whether a host is in the meeting. Up to some seconds old.
 	HostPresent   bool `protobuf:"varint,2,opt,name=host_present,json=hostPresent,proto3" json:"host_present,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -989,7 +989,7 @@ type ListWaitingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entries, oldest first: at most 200 wait.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Whether a host is in the call. Up to some seconds old.
+	// Whether a host is in the meeting. Up to some seconds old.
 	HostPresent bool `protobuf:"varint,2,opt,name=host_present,json=hostPresent,proto3" json:"host_present,omitempty"`
 	// When a client that polls should call again.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`

@@ -66,7 +66,7 @@ export type Entry = Message<"usher.v1.Entry"> & {
   position: number;
 
   /**
-   * Whether a host is in the call. Up to some seconds old.
+   * Whether a host is in the meeting. Up to some seconds old.
    *
    * @generated from field: bool host_present = 7;
    */
@@ -193,7 +193,7 @@ export type WaitingSnapshot = Message<"usher.v1.WaitingSnapshot"> & {
   entries: Entry[];
 
   /**
-   * Whether a host is in the call. Up to some seconds old.
+   * Whether a host is in the meeting. Up to some seconds old.
    *
    * @generated from field: bool host_present = 2;
    */
@@ -422,7 +422,7 @@ export type ListWaitingResponse = Message<"usher.v1.ListWaitingResponse"> & {
   entries: Entry[];
 
   /**
-   * Whether a host is in the call. Up to some seconds old.
+   * Whether a host is in the meeting. Up to some seconds old.
    *
    * @generated from field: bool host_present = 2;
    */

@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// noticeGap is the shortest time between two notices into one call.
+	// noticeGap is the shortest time between two notices into one meeting.
 	noticeGap = time.Second
 	// noticeTopic is the topic of messages that the server sends. They have no sender: clients drop any that has one.
 	noticeTopic = "usher"
-	// noticeTimeout bounds telling one call.
+	// noticeTimeout bounds the telling of one meeting.
 	noticeTimeout = 5 * time.Second
-	// hostAge is how old the knowledge may be whether a host is in a call, and hostWait how long an answer waits for it.
+	// hostAge is how old the knowledge may be whether a host is in a meeting, and hostWait how long an answer waits for it.
 	hostAge, hostWait = 5 * time.Second, 100 * time.Millisecond
 )
 
 var noticeMessage = []byte(`{"type":"participantWaiting"}`)
 
-// notices are the calls that are being told that somebody waits.
+// notices are the meetings that are being told that somebody waits.
 type notices struct {
 	mu sync.Mutex
-	// running is there for each call that is being told: true when somebody came meanwhile.
+	// running has each meeting that is being told, by room: true when somebody came meanwhile.
 	running map[uuid.UUID]bool
 }
 
-// announce tells the hosts in a call that somebody waits, after the answer was given. Those who come within the gap share
+// announce tells the hosts in a meeting that somebody waits, after the answer was given. Those who come within the gap share
 // one notice, which is sent after the last of them.
 func (s *Service) announce(ctx context.Context, room uuid.UUID) {
 	n := &s.notices
@@ -60,7 +60,7 @@ func (s *Service) announceAll(ctx context.Context, room uuid.UUID) {
 		cancel()
 		if err != nil {
 			// Hosts who watch or list see the guest all the same.
-			s.Log.InfoContext(ctx, "the call was not told that somebody waits", "room", room, "err", err)
+			s.Log.InfoContext(ctx, "the meeting was not told that somebody waits", "room", room, "err", err)
 		}
 		s.notices.mu.Lock()
 		if again = s.notices.running[room]; !again {
@@ -70,7 +70,7 @@ func (s *Service) announceAll(ctx context.Context, room uuid.UUID) {
 	}
 }
 
-// notify sends one notice when it is time for it. That there is no call, or no host in it, is fine.
+// notify sends one notice when it is time for it. That there is no meeting, or no host in it, is fine.
 func (s *Service) notify(ctx context.Context, room uuid.UUID) error {
 	for {
 		ok, again, err := s.Store.takeNotice(ctx, room)
@@ -88,7 +88,7 @@ func (s *Service) notify(ctx context.Context, room uuid.UUID) error {
 		case <-time.After(again):
 		}
 	}
-	hosts, err := s.hostsInCall(ctx, room)
+	hosts, err := s.hostsInMeeting(ctx, room)
 	if err != nil || len(hosts) == 0 {
 		return err
 	}
@@ -98,8 +98,8 @@ func (s *Service) notify(ctx context.Context, room uuid.UUID) error {
 	return nil
 }
 
-// hostsInCall are the identities of the administrators and owners in a call. Attributes are written by the server only.
-func (s *Service) hostsInCall(ctx context.Context, room uuid.UUID) ([]string, error) {
+// hostsInMeeting are the identities of the administrators and owners in a meeting. Only the server writes attributes.
+func (s *Service) hostsInMeeting(ctx context.Context, room uuid.UUID) ([]string, error) {
 	people, err := s.LiveKit.Participants(ctx, room)
 	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 		return nil, err
@@ -126,8 +126,8 @@ type hostState struct {
 	asking chan struct{}
 }
 
-// hostPresent says whether a host is in the call, as of some seconds ago: false when LiveKit does not answer soon. LiveKit
-// is asked once at a time and room, and only answers that know nothing yet wait for it, a moment.
+// hostPresent reports whether a host is in the meeting, as of some seconds ago: false when LiveKit does not answer soon. One
+// request about a room goes to LiveKit at a time. Callers wait for its answer, a moment, only when none is known yet.
 func (s *Service) hostPresent(ctx context.Context, room uuid.UUID) bool {
 	c := &s.hosts
 	c.mu.Lock()
@@ -163,7 +163,7 @@ func (s *Service) hostPresent(ctx context.Context, room uuid.UUID) bool {
 func (s *Service) askForHosts(ctx context.Context, room uuid.UUID, state *hostState) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
-	hosts, err := s.hostsInCall(ctx, room)
+	hosts, err := s.hostsInMeeting(ctx, room)
 	c := &s.hosts
 	c.mu.Lock()
 	defer c.mu.Unlock()
