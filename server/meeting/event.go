@@ -33,9 +33,9 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// RoomID is never uuid.Nil: events of rooms that are not ours are dropped.
 	RoomID uuid.UUID `json:"room_id"`
-	// RoomSID is one life of the room. Empty in events about egress.
+	// RoomSID is LiveKit's id of the session of the room. Empty in events about egress.
 	RoomSID string `json:"room_sid,omitempty"`
-	// RoomStart is when that life began, as far as LiveKit says so; else zero.
+	// RoomStart is when that session began, as far as LiveKit says so; else zero.
 	RoomStart time.Time `json:"room_start,omitzero"`
 	// Participant is whom it is about; nil in events about rooms and egress. Of who published a track LiveKit tells identity
 	// and sid only, and kind WEB whoever it is.

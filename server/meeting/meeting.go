@@ -68,7 +68,7 @@ const AttributeInvited = "invited"
 // Meeting is a room as LiveKit knows it now.
 type Meeting struct {
 	Room uuid.UUID
-	// SID tells two lives of one room apart.
+	// SID tells two sessions of one room apart.
 	SID              string
 	StartTime        time.Time
 	ParticipantCount int

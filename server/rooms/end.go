@@ -49,8 +49,8 @@ func (s *Service) endMeeting(ctx context.Context, ref string) (id uuid.UUID, end
 	return id, ended, err
 }
 
-// closeMeeting begins the next meeting of a room after the one of that number, and has the life ended that LiveKit calls
-// sid; empty for none. The room must be locked.
+// closeMeeting begins the next meeting of a room after the one of that number, and has LiveKit end the session sid; empty
+// for none. The room must be locked.
 func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room, number int64, sid string) (bool, error) {
 	// The update time stays: the room itself is as it was, and so is its etag.
 	n, err := tx.Room.Update().Where(room.ID(r.ID), room.Meeting(number)).AddMeeting(1).SetUpdateTime(r.UpdateTime).
@@ -76,7 +76,7 @@ func (s *Service) closeMeeting(ctx context.Context, tx *ent.Client, r *ent.Room,
 	return true, audit.Record(ctx, tx, audit.Event{Room: r.ID, Action: audit.MeetingEnded, Detail: detail})
 }
 
-// EndSession implements livetasks.Handlers: it ends one life of a room in LiveKit. Another one that has begun since stays.
+// EndSession implements livetasks.Handlers: it ends one session of a room in LiveKit. A session that has begun since stays.
 func (s *Service) EndSession(ctx context.Context, id uuid.UUID, sid string) error {
 	m, err := s.LiveKit.Meeting(ctx, id)
 	if err != nil {

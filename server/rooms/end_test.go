@@ -227,8 +227,8 @@ func TestEndMeeting_atOnce(t *testing.T) {
 	})
 }
 
-// A task to end one life of a room stands for no other life, however the clocks of those who wrote them differ.
-func TestEndMeeting_eachLife(t *testing.T) {
+// A task to end one session of a room stands for no other session, however the clocks of those who wrote them differ.
+func TestEndMeeting_eachSession(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, livekit := newService(t, db)

@@ -620,7 +620,7 @@ func TestRenewConnection_isNotTheUser(t *testing.T) {
 }
 
 // Where hosts have decided about nobody, joining is one statement; else it is two, however many they decided about.
-func TestEnter_statements(t *testing.T) {
+func TestAuthorizeJoin_statements(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)

@@ -2,7 +2,7 @@
 //
 // A slug names one room, and a room keeps at least one owner: the database decides both, by a unique index and by a lock on
 // the room's row, so they hold whatever happens at the same time. Nobody gets a token for a room they may not enter now.
-// What LiveKit must be made to do is written in the transaction that decides it (live.go), so a crash loses nothing.
+// What LiveKit must be made to do is written in the transaction that decides it (server/livetasks): a crash loses nothing.
 //
 // A room outlives its meetings. This package does not admit people from the lobby, does not act on single participants and
 // does not know who is calling (server/auth does). When LiveKit is gone, everything works but meetings do not follow until
@@ -40,10 +40,8 @@ var (
 		"another room has that slug: choose another one, or leave it out")
 	ErrNameReserved = fault.New(connect.CodeInvalidArgument, usherv1.ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED,
 		"that slug is reserved, empty, or reads as an id: choose another one, or leave it out")
-	ErrCreationRestricted = fault.New(
-		connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED,
-		"only services may create rooms here",
-	)
+	ErrCreationRestricted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_ROOM_CREATION_RESTRICTED,
+		"only services may create rooms here")
 )
 
 // maxName is how long a room's name may be, in characters.
@@ -119,8 +117,8 @@ type recordings interface {
 	Label(ctx context.Context, room uuid.UUID, since time.Time) (mode, status string, err error)
 }
 
-// lobby lists the calls to server/lobby that this package makes. Both are repeated until they succeed, and
-// some times after that.
+// lobby lists the calls to server/lobby that this package makes. All are repeated until they succeed, and some
+// times after that.
 type lobby interface {
 	// AdmitEligible lets in who waits and would not have to any more.
 	AdmitEligible(ctx context.Context, r *ent.Room) error

@@ -19,12 +19,12 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// A meeting is one life of a room in LiveKit, and Room.meeting counts those that are over. LiveKit tells of beginnings and
-// ends late, twice, in any order or not at all, and knows for sure only which life goes on at present. So each life that is
-// heard of is a row, and its end is counted once, whoever hears of it first: an event of its own, an event of a later one,
-// or the sweep.
+// A meeting is one session of a room in LiveKit, and Room.meeting counts the sessions that are over. LiveKit reports
+// beginnings and ends late, twice, in any order or not at all, and knows for sure only which session goes on at present. So
+// each session that was reported is a row, and its end is counted once, whatever reports it first: an event of its own, an
+// event of a later session, or the sweep. The rows are called MeetingLife in the database.
 
-// keepSessions is how long ended lives are remembered: longer than an event can be late.
+// keepSessions is how long sessions that are over are remembered: longer than an event can be late.
 const keepSessions = 24 * time.Hour
 
 // FollowMeeting brings a room up to date with LiveKit after an event about it: which meeting goes on, whose lobby is over,
@@ -34,17 +34,16 @@ func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
 	if err != nil {
 		return err
 	}
-	heard := []sessionReport{present}
+	reports := []sessionReport{present}
 	if e.RoomSID != present.sid {
-		// A room has one life at a time. Should LiveKit not list it yet, it still began before it was told of.
-		heard = append(
-			heard, sessionReport{sid: e.RoomSID, start: e.RoomStart, over: present.sid != "" || e.Type == meeting.RoomFinished},
-		)
+		// A room has one session at a time. Should LiveKit not list this one yet, it still began before the event.
+		over := present.sid != "" || e.Type == meeting.RoomFinished
+		reports = append(reports, sessionReport{sid: e.RoomSID, start: e.RoomStart, over: over})
 	}
 	if e.Type == meeting.RoomFinished && e.RoomSID == present.sid {
-		heard = []sessionReport{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
+		reports = []sessionReport{{sid: e.RoomSID, start: e.RoomStart, over: true}} // LiveKit lists it a moment longer
 	}
-	if err := s.observe(ctx, e.RoomID, heard...); err != nil {
+	if err := s.observe(ctx, e.RoomID, reports...); err != nil {
 		return err
 	}
 	if e.Type != meeting.ParticipantJoined {
@@ -55,7 +54,7 @@ func (s *Service) FollowMeeting(ctx context.Context, e meeting.Event) error {
 
 // SweepMeetings does for all rooms what [Service.FollowMeeting] does for one: for the events that got lost.
 func (s *Service) SweepMeetings(ctx context.Context) error {
-	// Before LiveKit is asked: a life that begins in between is not listed and not over.
+	// Before LiveKit is asked: a session that begins in between is not listed and not over.
 	open, err := s.DB.Read.MeetingLife.Query().Where(meetinglife.Over(false)).All(ctx)
 	if err != nil {
 		return fmt.Errorf("find meetings: %w", err)
@@ -65,19 +64,19 @@ func (s *Service) SweepMeetings(ctx context.Context) error {
 		return err
 	}
 	going := make(map[string]bool, len(meetings))
-	heard := map[uuid.UUID][]sessionReport{}
+	reports := map[uuid.UUID][]sessionReport{}
 	for _, m := range meetings {
 		going[m.SID] = true
-		heard[m.Room] = append(heard[m.Room], sessionReport{sid: m.SID, start: m.StartTime})
+		reports[m.Room] = append(reports[m.Room], sessionReport{sid: m.SID, start: m.StartTime})
 	}
-	for _, l := range open {
-		if !going[l.ID] {
-			heard[l.RoomID] = append(heard[l.RoomID], sessionReport{sid: l.ID, start: l.StartTime, over: true})
+	for _, known := range open {
+		if !going[known.ID] {
+			reports[known.RoomID] = append(reports[known.RoomID], sessionReport{sid: known.ID, start: known.StartTime, over: true})
 		}
 	}
 	var failures []error
-	for id, lives := range heard {
-		failures = append(failures, s.observe(ctx, id, lives...))
+	for id, ofRoom := range reports {
+		failures = append(failures, s.observe(ctx, id, ofRoom...))
 	}
 	for _, m := range meetings {
 		failures = append(failures, s.syncPeople(ctx, m.Room))
@@ -107,7 +106,7 @@ type sessionReport struct {
 	over  bool
 }
 
-// presentSession is the life that goes on; without a sid when there is none.
+// presentSession reports the session of a room that goes on; without a sid when there is none.
 func (s *Service) presentSession(ctx context.Context, id uuid.UUID) (sessionReport, error) {
 	m, err := s.LiveKit.Meeting(ctx, id)
 	if errors.Is(err, meeting.ErrNotFound) {
@@ -119,16 +118,16 @@ func (s *Service) presentSession(ctx context.Context, id uuid.UUID) (sessionRepo
 	return sessionReport{sid: m.SID, start: m.StartTime}, nil
 }
 
-// observe takes note of lives of a room and counts the meetings that are over by that; then their lobby ends.
-func (s *Service) observe(ctx context.Context, id uuid.UUID, lives ...sessionReport) error {
+// observe takes note of sessions of a room and counts the meetings that are over by that; then their lobby ends.
+func (s *Service) observe(ctx context.Context, id uuid.UUID, reports ...sessionReport) error {
 	err := s.DB.Run(ctx, func(tx *ent.Client) error {
 		r, err := tx.Room.Query().Where(room.ID(id), dbtx.ForUpdate).Only(ctx)
 		if err != nil {
 			return err
 		}
 		c := tally{Room: r}
-		for _, l := range lives {
-			if err := c.observe(ctx, tx, l); err != nil {
+		for _, report := range reports {
+			if err := c.observe(ctx, tx, report); err != nil {
 				return err
 			}
 		}
@@ -144,7 +143,7 @@ func (s *Service) observe(ctx context.Context, id uuid.UUID, lives ...sessionRep
 	return s.Lobby.RoomFinished(ctx, id)
 }
 
-// endSessions takes note that the lives of a room which were heard of are over and counted, and the one called sid, too.
+// endSessions takes note that the sessions of a room which were reported are over and counted, and the one called sid, too.
 func endSessions(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) error {
 	err := tx.MeetingLife.Update().Where(meetinglife.RoomID(id), meetinglife.Over(false)).SetOver(true).Exec(ctx)
 	if err == nil && sid != "" {
@@ -157,7 +156,7 @@ func endSessions(ctx context.Context, tx *ent.Client, id uuid.UUID, sid string) 
 	return nil
 }
 
-// deleteOldSessions forgets lives that ended long ago.
+// deleteOldSessions forgets sessions that ended long ago.
 func deleteOldSessions(ctx context.Context, tx *ent.Client) error {
 	_, err := tx.MeetingLife.Delete().
 		Where(meetinglife.Over(true), meetinglife.CreateTimeLT(now().Add(-keepSessions))).
@@ -174,25 +173,25 @@ type tally struct {
 	changed bool
 }
 
-// observe takes note of one life.
-func (c *tally) observe(ctx context.Context, tx *ent.Client, l sessionReport) error {
-	if l.sid == "" {
+// observe takes note of one session.
+func (c *tally) observe(ctx context.Context, tx *ent.Client, report sessionReport) error {
+	if report.sid == "" {
 		return nil
 	}
-	known, err := tx.MeetingLife.Get(ctx, l.sid)
+	known, err := tx.MeetingLife.Get(ctx, report.sid)
 	switch {
 	case ent.IsNotFound(err):
-		return c.observeNew(ctx, tx, l)
+		return c.observeNew(ctx, tx, report)
 	case err != nil:
 		return err
-	case known.Over || !l.over:
+	case known.Over || !report.over:
 		return nil
 	}
 	return c.end(ctx, tx, known.ID, nil)
 }
 
-// observeNew takes note of a life that was not heard of before.
-func (c *tally) observeNew(ctx context.Context, tx *ent.Client, l sessionReport) error {
+// observeNew takes note of a session that was not reported before.
+func (c *tally) observeNew(ctx context.Context, tx *ent.Client, report sessionReport) error {
 	var present *ent.MeetingLife
 	if c.MeetingSid != nil {
 		var err error
@@ -200,36 +199,36 @@ func (c *tally) observeNew(ctx context.Context, tx *ent.Client, l sessionReport)
 			return err
 		}
 	}
-	// Older than the one that has the number: over, though nobody said so. It had the number, too.
-	older := present != nil && !l.start.After(present.StartTime)
+	// Older than the session that has the number: over, though nothing reported it. It had the number, too.
+	older := present != nil && !report.start.After(present.StartTime)
 	err := tx.MeetingLife.Create().
-		SetID(l.sid).
+		SetID(report.sid).
 		SetRoomID(c.ID).
-		SetStartTime(l.start.UTC()).
-		SetOver(l.over || older).
+		SetStartTime(report.start.UTC()).
+		SetOver(report.over || older).
 		Exec(ctx)
 	switch {
 	case err != nil:
 		return err
 	case older:
 		c.advance(&present.StartTime)
-	case l.over && present == nil:
+	case report.over && present == nil:
 		c.advance(nil)
-	case l.over: // it was whole between two that were heard of
+	case report.over: // it began and ended between two that were reported
 		c.advance(nil)
 		return c.end(ctx, tx, present.ID, nil)
 	default:
 		if present != nil {
-			if err := c.end(ctx, tx, present.ID, &l.start); err != nil {
+			if err := c.end(ctx, tx, present.ID, &report.start); err != nil {
 				return err
 			}
 		}
-		c.MeetingSid, c.changed = &l.sid, true
+		c.MeetingSid, c.changed = &report.sid, true
 	}
 	return nil
 }
 
-// end counts the end of a life that has the number. next is when the one after it began, if that is known.
+// end counts the end of the session that has the number. next is when the session after it began, if that is known.
 func (c *tally) end(ctx context.Context, tx *ent.Client, sid string, next *time.Time) error {
 	c.advance(next)
 	if c.MeetingSid != nil && *c.MeetingSid == sid {

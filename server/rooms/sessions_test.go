@@ -37,7 +37,7 @@ func (l *finishedLobby) RoomFinished(context.Context, uuid.UUID) error {
 	return nil
 }
 
-// begin has a life of a room in LiveKit, and end ends what there is.
+// begin begins a session of a room in LiveKit, and end ends the session that there is.
 func (f *fakeLiveKit) begin(room uuid.UUID, sid string, start time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,7 +50,7 @@ func (f *fakeLiveKit) end(room uuid.UUID) {
 	delete(f.meetings, room)
 }
 
-// told is an event about a life.
+// told is an event about a session.
 func told(kind meeting.EventType, room uuid.UUID, sid string, start time.Time) meeting.Event {
 	return meeting.Event{ID: "EV_" + uuid.NewString(), Type: kind, RoomID: room, RoomSID: sid, RoomStart: start, Time: time.Now()}
 }
@@ -68,7 +68,7 @@ func permutations(n int) (all [][]int) {
 	return all
 }
 
-// Two lives of one room, told of in any order, twice each, while the second goes on or after it: each end counts once, and
+// Two sessions of one room, reported in any order, twice each, while the second goes on or after it: each end counts once, and
 // people of the second keep what they have.
 func TestFollowMeeting_anyOrder(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestFollowMeeting_anyOrder(t *testing.T) {
 				r := db.Read.Room.GetX(t.Context(), room)
 				bound := goesOn && r.MeetingSid != nil && *r.MeetingSid == second || !goesOn && r.MeetingSid == nil
 				if r.Meeting != want || !bound || r.Version != 1 {
-					t.Errorf("goes on %v, order %v: meeting %d of life %v, want %d", goesOn, order, r.Meeting, r.MeetingSid, want)
+					t.Errorf("goes on %v, order %v: meeting %d of session %v, want %d", goesOn, order, r.Meeting, r.MeetingSid, want)
 				}
 				if goesOn && (inMeeting(r, 0, begun) || !inMeeting(r, 0, again.Add(2*time.Second)) || !inMeeting(r, 1, time.Now())) {
 					t.Errorf("order %v: since %v, want who was let in since %v to belong to it, and nobody else", order, r.MeetingSince, again)
@@ -204,16 +204,16 @@ func TestFollowMeeting_concurrent(t *testing.T) {
 	})
 }
 
-// Different replicas hear of the ends of different lives at the same time: each counts.
-func TestFollowMeeting_concurrentLives(t *testing.T) {
+// Different replicas hear of the ends of different sessions at the same time: each counts.
+func TestFollowMeeting_concurrentSessions(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		s, _ := newService(t, db)
 		p := mustPeople(t, db)
 		room := uuid.MustParse(p.room(t, s).GetId())
-		const lives = 20
+		const sessions = 20
 		var group sync.WaitGroup
-		for range lives {
+		for range sessions {
 			group.Go(func() {
 				if err := s.FollowMeeting(t.Context(), told(meeting.RoomFinished, room, "RM_"+uuid.NewString(), time.Now())); err != nil {
 					t.Error(err)
@@ -221,13 +221,13 @@ func TestFollowMeeting_concurrentLives(t *testing.T) {
 			})
 		}
 		group.Wait()
-		if got := db.Read.Room.GetX(t.Context(), room).Meeting; got != lives {
-			t.Errorf("after %d meetings the number is %d", lives, got)
+		if got := db.Read.Room.GetX(t.Context(), room).Meeting; got != sessions {
+			t.Errorf("after %d meetings the number is %d", sessions, got)
 		}
 	})
 }
 
-// A life that begins while the sweep asks LiveKit is not over because LiveKit's answer lacks it.
+// A session that begins while the sweep asks LiveKit is not over because LiveKit's answer lacks it.
 func TestSweepMeetings_beginsMeanwhile(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

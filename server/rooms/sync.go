@@ -75,11 +75,10 @@ func (s *Service) SyncRoom(ctx context.Context, id uuid.UUID) (changed bool, err
 	if err != nil {
 		return false, fmt.Errorf("find room: %w", err)
 	}
-	// Who waits, who is in the meeting and who may call do not depend on each other: one that fails does not keep the others
-	// from it.
-	judged := s.Lobby.AdmitEligible(ctx, r)
+	// Who waits, who is in the meeting and who may call do not depend on each other: a failure of one does not stop the others.
+	admitted := s.Lobby.AdmitEligible(ctx, r)
 	changed, err = s.syncMeeting(ctx, r)
-	return changed, errors.Join(judged, err, s.Telephony.Settle(ctx, id))
+	return changed, errors.Join(admitted, err, s.Telephony.Settle(ctx, id))
 }
 
 // syncMeeting brings the meeting of a room up to date, if there is one, and reports whether something was not.
@@ -109,9 +108,8 @@ func (s *Service) syncMeeting(ctx context.Context, r *ent.Room) (changed bool, e
 	return changed || stale, err
 }
 
-// syncParticipants gives every participant that is ours what their role allows today, removes those who must not be there,
-// and reports whether there was something to do.
-// One that fails does not keep the others from it.
+// syncParticipants gives each of this server's own participants what their role allows today, removes those who must not be
+// in the meeting, and reports whether there was something to do. A failure about one participant does not stop the others.
 func (s *Service) syncParticipants(ctx context.Context, r *ent.Room) (changed bool, err error) {
 	participants, err := s.LiveKit.Participants(ctx, r.ID)
 	if errors.Is(err, meeting.ErrNotFound) {
