@@ -19,7 +19,7 @@ type telephony interface {
 
 // Follow brings the dial-in of a room up to date after an event about it. The event only says when to look.
 func (d *DialIn) Follow(ctx context.Context, e meeting.Event) error {
-	ctx = auth.WithSystem(ctx, "events")
+	ctx = auth.WithSystem(ctx, "inbox")
 	if _, err := d.Telephony.ReconcileDialIn(ctx, &usherv1.ReconcileDialInRequest{RoomId: e.RoomID.String()}); err != nil {
 		return fmt.Errorf("reconcile dial-in: %w", err)
 	}

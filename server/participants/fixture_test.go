@@ -45,8 +45,8 @@ type fixture struct {
 	identities       map[string]string
 }
 
-// worlds runs a test on both databases.
-func worlds(t *testing.T, test func(t *testing.T, w *fixture)) {
+// onBoth runs a test on both databases.
+func onBoth(t *testing.T, test func(t *testing.T, w *fixture)) {
 	t.Helper()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) { test(t, newFixture(t, db)) })
 }

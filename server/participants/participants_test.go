@@ -40,7 +40,7 @@ func (w *fixture) decided(name string, user uuid.UUID) moderation.State {
 
 func TestUpdateParticipant(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		audio := &usherv1.PublishSources{Sources: []usherv1.TrackSource{microphone}}
 		want(t, "a name", w.update(w.adam, "Mona", &usherv1.UpdateParticipantRequest{DisplayName: proto.String(" Moo\u202e\x00na ")}), nil)
 		want(t, "what may be published", w.update(w.adam, "Mona", &usherv1.UpdateParticipantRequest{CanPublishSources: audio}), nil)
@@ -68,7 +68,7 @@ func TestUpdateParticipant(t *testing.T) {
 
 func TestUpdateParticipant_refused(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		mute := func() *usherv1.UpdateParticipantRequest {
 			return &usherv1.UpdateParticipantRequest{CanSubscribe: proto.Bool(false)}
 		}
@@ -93,7 +93,7 @@ func TestUpdateParticipant_refused(t *testing.T) {
 // A decision and the task that makes LiveKit follow are one transaction.
 func TestUpdateParticipant_sameTransaction(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		w.rooms.fails = errors.New("test: no task")
 		if err := w.update(w.olga, "Mona", &usherv1.UpdateParticipantRequest{CanSubscribe: proto.Bool(false)}); err == nil {
 			t.Error("a decision without a task was answered")
@@ -107,7 +107,7 @@ func TestUpdateParticipant_sameTransaction(t *testing.T) {
 
 func TestSetParticipantRole(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		set := func(u *ent.User, name string, role usherv1.Role) error {
 			_, err := w.SetParticipantRole(w.as(u), &usherv1.SetParticipantRoleRequest{Room: "room", ParticipantIdentity: w.identities[name], Role: role})
 			return err
@@ -127,7 +127,7 @@ func TestSetParticipantRole(t *testing.T) {
 
 func TestRemoveParticipant(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		remove := func(u *ent.User, name string, block time.Duration) error {
 			_, err := w.RemoveParticipant(w.as(u), &usherv1.RemoveParticipantRequest{
 				Room: "room", ParticipantIdentity: w.identities[name], BlockDuration: durationpb.New(block),
@@ -167,7 +167,7 @@ func TestRemoveParticipant(t *testing.T) {
 
 func TestMute(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		mute := func(ctx context.Context, name, track string) error {
 			_, err := w.MuteParticipant(ctx, &usherv1.MuteParticipantRequest{Room: "room", ParticipantIdentity: w.identities[name], TrackSid: track})
 			return err
@@ -196,7 +196,7 @@ func TestMute(t *testing.T) {
 
 func TestMute_phone(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		w.livekit.people = append(w.livekit.people, meeting.Participant{
 			Identity: "sip_1", SID: "PA_1", DisplayName: "Phone 1234", Kind: usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE,
 			Attributes: map[string]string{meeting.AttributeLobby: meeting.LobbyAdmitted},
@@ -239,7 +239,7 @@ func TestMute_phone(t *testing.T) {
 
 func TestRename(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		rename := func(name string, user uuid.UUID, to string) error {
 			_, err := w.Rename(w.self(name, user), &usherv1.RenameRequest{DisplayName: to})
 			return err
@@ -273,7 +273,7 @@ func TestRename(t *testing.T) {
 
 func TestHands(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		up := func(raised bool) error {
 			_, err := w.RaiseHand(w.self("Mona", w.mona.ID), &usherv1.RaiseHandRequest{Raised: raised})
 			return err
@@ -298,7 +298,7 @@ func TestHands(t *testing.T) {
 // The list is in the order in which they came, and asks for all accounts at once.
 func TestListParticipants(t *testing.T) {
 	t.Parallel()
-	worlds(t, func(t *testing.T, w *fixture) {
+	onBoth(t, func(t *testing.T, w *fixture) {
 		slices.Reverse(w.livekit.people)
 		res, err := w.ListParticipants(w.as(w.adam), &usherv1.ListParticipantsRequest{Room: "room"})
 		if err != nil {
