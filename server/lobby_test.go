@@ -701,6 +701,36 @@ func TestKnockFlood(t *testing.T) {
 	}
 }
 
+// Knocks that their network's limit refuses leave the room's limit to others.
+func TestKnockFlood_otherNetworks(t *testing.T) {
+	t.Parallel()
+	i := start(t, func(c *settings.Config) {
+		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 5, Period: time.Hour}
+		c.Limits.KnockRoom = ratelimit.Limit{Name: "knock-room", Burst: 65, Period: time.Hour}
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	room := i.restricted(i.user("Ada Of Networks"))
+	knock := func(network, guest string) error {
+		c := i.clients(header("X-Forwarded-For", network))
+		_, err := c.RequestEntry(t.Context(), &usherv1.RequestEntryRequest{Room: room.GetId(), DisplayName: guest})
+		return err
+	}
+	refused := 0
+	for range 100 {
+		if err := knock("192.0.2.1", "Flood"); reason(err) == "RATE_LIMITED" {
+			refused++
+		}
+	}
+	if refused != 95 {
+		t.Errorf("%d of 100 knocks from one network were refused, want 95", refused)
+	}
+	for n := range 60 {
+		if err := knock(fmt.Sprintf("198.51.%d.1", n), "Honest Guest"); err != nil {
+			t.Fatalf("honest knock %d of 60: %v", n+1, err)
+		}
+	}
+}
+
 // A guest whose machine vanished without a word, on HTTP/2, is out within 45 s, and those who are there are not.
 func TestVanishedGuest(t *testing.T) {
 	t.Parallel()

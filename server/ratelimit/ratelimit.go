@@ -6,10 +6,9 @@ package ratelimit
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // see gcraSHA
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -41,6 +40,8 @@ type Call struct {
 	Limit Limit
 	// Key is who or what is limited.
 	Key string
+	// Part is what of Key is limited, one network in a room for instance. Empty: all of it.
+	Part string
 	// Peek only looks whether a call would pass, and does not count it.
 	Peek bool
 	// Force counts the call and lets it pass even over the limit: it has happened already. At most ten periods are held
@@ -56,79 +57,82 @@ type Limiter struct {
 	Redis rueidis.Client
 }
 
-// gcra takes the emission interval and the burst tolerance in microseconds, and whether to count: 0, 1, or 2 to count in any
-// case. It returns 0, or how many microseconds to wait.
-const gcra = `
-local interval, burst, count = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local now = redis.call('TIME')
-now = now[1] * 1000000 + now[2]
-local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local wait = tat + interval - burst - now
-if wait > 0 and count ~= '2' then return wait end
-if count ~= '0' then
-  tat = math.min(tat + interval, now + 10 * burst)
-  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
-end
-return 0
-`
-
-// gcraSHA names the script to Redis, which keeps it after the first use. (rueidis' Lua type would load it again before each
-// pipeline, and repeat that for as long as Redis is gone.)
-var gcraSHA = fmt.Sprintf("%x", sha1.Sum([]byte(gcra))) //nolint:gosec // Redis' own name for a script, not a secret
-
-// Take counts one call under each of the limits, in one round trip. It fails with [ErrLimited], or with fault.ErrRedis
-// when Redis does not answer; callers that can go without the limit let that pass with [Lenient].
+// Take counts one call under each of the limits, or under none when one of them refuses: whoever is refused uses up nothing
+// that is meant for others. It fails with [ErrLimited], which tells the longest wait, or with fault.ErrRedis when Redis
+// does not answer; callers that can go without the limit let that pass with [Lenient].
 //
-// Each limit counts by itself: a call that one refuses has still used up the others.
+// It takes one round trip. On Redis Cluster only calls with the same Key are one step: a refusal takes a second round trip,
+// which gives back what the other keys counted.
 func (l *Limiter) Take(ctx context.Context, calls ...Call) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	used := make([]Call, 0, len(calls))
-	for _, c := range calls {
-		if c.Limit.Burst > 0 {
-			used = append(used, c)
-		}
-	}
-	if len(used) == 0 {
+	steps := l.steps(calls)
+	if len(steps) == 0 {
 		return nil
 	}
-	commands := make(rueidis.Commands, len(used))
-	for i, c := range used {
-		commands[i] = l.Redis.B().Evalsha().Sha1(gcraSHA).Numkeys(1).Key(c.key()).Arg(c.args()...).Build()
+	var refusal *fault.Error
+	var failure error
+	var counted []step
+	for i, result := range run(bounded, l.Redis, count, steps) {
+		refused, err := steps[i].refusal(result)
+		switch {
+		case err != nil:
+			failure = err
+		case refused == nil:
+			counted = append(counted, steps[i])
+		case refusal == nil || refusal.RetryAfter < refused.RetryAfter:
+			refusal = refused
+		}
 	}
-	for i, result := range l.Redis.DoMulti(bounded, commands...) {
-		wait, err := result.AsInt64()
-		if refused, ok := rueidis.IsRedisErr(err); ok && refused.IsNoScript() {
-			again := l.Redis.B().Eval().Script(gcra).Numkeys(1).Key(used[i].key()).Arg(used[i].args()...).Build()
-			wait, err = l.Redis.Do(bounded, again).AsInt64()
-		}
-		if err != nil && ctx.Err() != nil {
-			// The caller gave up, which says nothing about Redis.
-			return fmt.Errorf("limit: %w", ctx.Err())
-		}
-		if err != nil {
-			return fault.ErrRedis.Because(err)
-		}
-		if wait > 0 {
-			return ErrLimited.With("limit", used[i].Limit.Name).After(time.Duration(wait) * time.Microsecond)
-		}
+	switch {
+	case failure != nil && ctx.Err() != nil:
+		// The caller gave up, which says nothing about Redis.
+		return fmt.Errorf("limit: %w", ctx.Err())
+	case refusal != nil:
+		l.giveBack(ctx, counted)
+		return refusal
+	case failure != nil:
+		return fault.ErrRedis.Because(failure)
 	}
 	return nil
 }
 
-func (c Call) key() string { return "usher:1:limit:" + c.Limit.Name + ":" + c.Key }
-
-// args are those of [gcra].
-func (c Call) args() []string {
-	interval := max(1, c.Limit.Period.Microseconds()/int64(c.Limit.Burst))
-	count := "1"
-	switch {
-	case c.Peek:
-		count = "0"
-	case c.Force:
-		count = "2"
+// giveBack takes calls out of the counts, whether or not the caller is still there. What cannot be given back becomes free
+// with time.
+func (l *Limiter) giveBack(ctx context.Context, steps []step) {
+	for i := range steps {
+		steps[i] = slices.DeleteFunc(steps[i], func(c Call) bool { return c.Peek || c.Force })
 	}
-	return []string{strconv.FormatInt(interval, 10), strconv.FormatInt(interval*int64(c.Limit.Burst), 10), count}
+	steps = slices.DeleteFunc(steps, func(s step) bool { return len(s) == 0 })
+	if len(steps) == 0 {
+		return
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	run(bounded, l.Redis, uncount, steps)
+}
+
+// steps are the calls that one script can count together: all of them, but on Redis Cluster those with the same key. Limits
+// that are off are left out.
+func (l *Limiter) steps(calls []Call) []step {
+	var steps []step
+	of := map[string]int{}
+	for _, c := range calls {
+		if c.Limit.Burst <= 0 {
+			continue
+		}
+		group := ""
+		if l.Redis.Mode() == rueidis.ClientModeCluster {
+			group = c.Key
+		}
+		i, ok := of[group]
+		if !ok {
+			i = len(steps)
+			of[group], steps = i, append(steps, nil)
+		}
+		steps[i] = append(steps[i], c)
+	}
+	return steps
 }
 
 // Lenient lets a call pass when Redis does not answer: most limits guard against excess, not against entry.
