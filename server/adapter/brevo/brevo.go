@@ -11,10 +11,12 @@ import (
 	"time"
 )
 
-// Client is the service of that name (https://developers.brevo.com/reference/createcontact).
+// Client calls the API of Brevo (https://developers.brevo.com/reference/createcontact). Every field is required, except
+// Attributes.
 type Client struct {
 	// URL is the address of its API, without a path.
 	URL string
+	// Key is the key of the API.
 	Key string
 	// Lists are the ids of the lists that contacts are put on, and Attributes what is noted about each.
 	Lists      []int64
@@ -53,7 +55,7 @@ func (b *Client) Upsert(ctx context.Context, email string) error {
 		return errors.New("the marketing service was not reached")
 	}
 	defer res.Body.Close()
-	// What it says is not read: it may repeat the address.
+	// The body of the answer is not read: it may repeat the address.
 	switch code := res.StatusCode; {
 	case code >= 200 && code < 300:
 		return nil

@@ -21,7 +21,7 @@ func TestBrevo(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		status int
-		// ok: it was taken; refused: for good.
+		// ok is true when the contact was taken, refused when trying again would be in vain.
 		ok, refused bool
 	}{
 		{name: "made", status: http.StatusCreated, ok: true},

@@ -1,8 +1,8 @@
-// Package brevo tells the operator's marketing service who has an account, when that is switched on: once, after the
+// Package brevo tells Brevo, the operator's marketing service, who has an account, when that is switched on: once, after the
 // first sign-in, by a job.
 //
 // The job is written in the transaction that makes the account, so a sign-in waits for nothing else and nobody is forgotten.
-// Whatever the service does, or does not, touches no sign-in. Errors hold no addresses. What becomes of a contact
+// A service that is slow, or refuses, delays no sign-in. Errors hold no addresses. What becomes of a contact
 // afterwards is between the person and the service.
 package brevo
 
@@ -20,13 +20,13 @@ import (
 	"github.com/usher-meet/usher/server/jobs"
 )
 
-// contactsAPI is a marketing service.
+// contactsAPI lists the calls to a marketing service that this package makes.
 type contactsAPI interface {
 	// Upsert makes sure that the service has a contact. It fails with [ErrRefused] when trying again would be in vain.
 	Upsert(ctx context.Context, email string) error
 }
 
-// ErrRefused is a contact that the service does not take, as things are set up.
+// ErrRefused says that the service does not take a contact, with the key and the lists of the settings.
 var ErrRefused = errors.New("the marketing service refused the contact")
 
 // enqueuer lists the calls to server/jobs that this package makes.
@@ -50,7 +50,7 @@ type AddArgs struct {
 // Kind implements jobs.Args.
 func (AddArgs) Kind() string { return "marketing.add" }
 
-// keepTrying is for how long a service that does not answer is asked again.
+// keepTrying is how long calls to a service that does not answer are repeated.
 const keepTrying = 24 * time.Hour
 
 // Created has a new account passed on, once the transaction that made it has committed.

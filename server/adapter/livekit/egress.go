@@ -73,8 +73,8 @@ var refusals = []twirp.ErrorCode{
 	twirp.ResourceExhausted, twirp.Unimplemented, twirp.BadRoute,
 }
 
-// finalCodes are the codes with which LiveKit refuses an order for good.
-var finalCodes = []twirp.ErrorCode{twirp.InvalidArgument, twirp.FailedPrecondition, twirp.Unimplemented}
+// answerCodes are the codes of a refusal that shows that the recorder answers.
+var answerCodes = []twirp.ErrorCode{twirp.InvalidArgument, twirp.FailedPrecondition, twirp.Unimplemented}
 
 // notBegun marks the errors after which there is certainly no egress.
 func notBegun(err error) error {
@@ -114,7 +114,7 @@ func (c *Client) StopEgress(ctx context.Context, id string) (*meeting.Egress, er
 
 // RecorderSigns returns the signs of life of the recorder of a running egress. LiveKit lists an egress whose machine died as
 // running for ever, and knows nothing of a browser that crashed inside a recorder, but the list of participants shows that
-// one is gone. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
+// a recorder has left. It fails with meeting.ErrNotFound when LiveKit knows no such egress.
 func (c *Client) RecorderSigns(ctx context.Context, room uuid.UUID, id string) (meeting.RecorderSigns, error) {
 	var signs meeting.RecorderSigns
 	people, err := c.Participants(ctx, room)
@@ -133,7 +133,7 @@ func (c *Client) RecorderSigns(ctx context.Context, room uuid.UUID, id string) (
 func (c *Client) egressAnswers(ctx context.Context, id string) (bool, error) {
 	answers := true
 	err := c.call(ctx, "ask egress", egressGrant(uuid.Nil), func(ctx context.Context) error {
-		// It changes nothing: a recorder that makes a file refuses it, and one that is gone does not answer.
+		// It changes nothing: a recorder that makes a file refuses it, and one that died does not answer.
 		_, err := c.egress.UpdateStream(ctx, &livekit.UpdateStreamRequest{EgressId: id})
 		te, ok := errors.AsType[twirp.Error](err)
 		switch {
@@ -142,7 +142,7 @@ func (c *Client) egressAnswers(ctx context.Context, id string) (bool, error) {
 			return err // of a proxy in front of LiveKit: it says nothing about the recorder
 		case ctx.Err() != nil, ok && (te.Code() == twirp.Unavailable || te.Code() == twirp.DeadlineExceeded):
 			answers = false
-		case ok && slices.Contains(finalCodes, te.Code()):
+		case ok && slices.Contains(answerCodes, te.Code()):
 		default:
 			return err
 		}
@@ -184,7 +184,7 @@ func (c *Client) listEgress(ctx context.Context, req *livekit.ListEgressRequest)
 	})
 	if err != nil {
 		// That there is no such egress is an empty list to some versions, and not_found to others.
-		return nil, gone(err)
+		return nil, ignoreNotFound(err)
 	}
 	list := make([]meeting.Egress, 0, len(res.GetItems()))
 	for _, info := range res.GetItems() {
@@ -217,10 +217,8 @@ var egressStatuses = map[livekit.EgressStatus]meeting.EgressStatus{
 func egressView(info *livekit.EgressInfo) *meeting.Egress {
 	e := &meeting.Egress{
 		ID: info.GetEgressId(), Status: egressStatuses[info.GetStatus()], Path: egressPath(info),
-		StartTime: nanoseconds(
-			info.GetStartedAt(),
-		), EndTime: nanoseconds(info.GetEndedAt()), UpdateTime: nanoseconds(info.GetUpdatedAt()),
-		Detail: info.GetError(), InBackup: info.GetBackupStorageUsed(),
+		StartTime: nanoseconds(info.GetStartedAt()), EndTime: nanoseconds(info.GetEndedAt()),
+		UpdateTime: nanoseconds(info.GetUpdatedAt()), Detail: info.GetError(), InBackup: info.GetBackupStorageUsed(),
 	}
 	if e.Detail == "" {
 		e.Detail = info.GetDetails()

@@ -167,8 +167,8 @@ func translate(what string, err error) error {
 	return fmt.Errorf("%s: %w: %v", what, meeting.ErrUnavailable, err) //nolint:errorlint // kept as text on purpose
 }
 
-// gone is nil for what is not there any more: the outcome that was wanted.
-func gone(err error) error {
+// ignoreNotFound is nil for what is not there any more: the outcome that was wanted.
+func ignoreNotFound(err error) error {
 	if errors.Is(err, meeting.ErrNotFound) {
 		return nil
 	}

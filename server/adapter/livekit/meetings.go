@@ -69,7 +69,7 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]meeting.Pa
 		return err
 	})
 	if err != nil {
-		return nil, gone(err)
+		return nil, ignoreNotFound(err)
 	}
 	list := make([]meeting.Participant, 0, len(res.GetParticipants()))
 	for _, p := range res.GetParticipants() {
@@ -84,7 +84,7 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]meeting.Pa
 // CloseRoom ends a meeting for everybody. That there is none is success. A token that was signed before can open the room
 // again while it is good for connecting.
 func (c *Client) CloseRoom(ctx context.Context, room uuid.UUID) error {
-	return gone(c.call(ctx, "delete room", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
+	return ignoreNotFound(c.call(ctx, "delete room", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
 		_, err := c.rooms.DeleteRoom(ctx, &livekit.DeleteRoomRequest{Room: room.String()})
 		return err
 	}))
@@ -93,7 +93,7 @@ func (c *Client) CloseRoom(ctx context.Context, room uuid.UUID) error {
 // RemoveParticipant ends the connection of one participant. That they are not there is success. LiveKit lets them come
 // back while their token is good for connecting.
 func (c *Client) RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error {
-	return gone(c.call(ctx, "remove participant", admin(room), func(ctx context.Context) error {
+	return ignoreNotFound(c.call(ctx, "remove participant", admin(room), func(ctx context.Context) error {
 		_, err := c.rooms.RemoveParticipant(ctx, &livekit.RoomParticipantIdentity{Room: room.String(), Identity: identity})
 		return err
 	}))
@@ -151,9 +151,7 @@ func (c *Client) MuteTrack(ctx context.Context, room uuid.UUID, identity, sid st
 // SetRoomMetadata replaces the metadata of a live room. It fails with meeting.ErrNotFound when the room has no meeting.
 func (c *Client) SetRoomMetadata(ctx context.Context, room uuid.UUID, metadata string) error {
 	return c.call(ctx, "update room metadata", admin(room), func(ctx context.Context) error {
-		_, err := c.rooms.UpdateRoomMetadata(
-			ctx, &livekit.UpdateRoomMetadataRequest{Room: room.String(), Metadata: metadata},
-		)
+		_, err := c.rooms.UpdateRoomMetadata(ctx, &livekit.UpdateRoomMetadataRequest{Room: room.String(), Metadata: metadata})
 		return err
 	})
 }

@@ -93,7 +93,7 @@ func TestCloseRoom_everybodyOut(t *testing.T) {
 	if reason := room.DisconnectReason(); reason != livekit.DisconnectReason_ROOM_DELETED {
 		t.Errorf("ended with %v, want %v", reason, livekit.DisconnectReason_ROOM_DELETED)
 	}
-	eventually(t, "the room is gone", func() bool {
+	eventually(t, "the room to be deleted", func() bool {
 		rooms, err := c.LiveRooms(t.Context())
 		return err == nil && len(rooms) == 0
 	})

@@ -88,7 +88,7 @@ func TestDispatchRules(t *testing.T) {
 		t.Errorf("deleting a rule twice: %v, want meeting.ErrNotFound", err)
 	}
 	if err := c.UpdateRule(ctx, rule); !errors.Is(err, meeting.ErrNotFound) {
-		t.Errorf("updating a rule that is gone: %v, want meeting.ErrNotFound", err)
+		t.Errorf("updating a rule that was deleted: %v, want meeting.ErrNotFound", err)
 	}
 	wantRules(t, c, trunks[0])
 }

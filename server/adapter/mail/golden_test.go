@@ -60,7 +60,7 @@ var (
 	exampleTime = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 )
 
-func examplePost(t *testing.T) *Mailer {
+func exampleMailer(t *testing.T) *Mailer {
 	t.Helper()
 	sender, err := NewSender(Config{Host: "mail.example", Port: 587, From: "meet@usher.example", FromName: "Usher Meet", Timeout: time.Second})
 	if err != nil {
@@ -109,19 +109,19 @@ func TestMailGolden(t *testing.T) {
 	for _, lang := range i18n.Languages {
 		l := exampleRecording()
 		l.Language = lang
-		m, err := examplePost(t).WriteRecordingReady(l)
+		m, err := exampleMailer(t).WriteRecordingReady(l)
 		if err != nil {
 			t.Fatal(err)
 		}
 		goldenMessage(t, "recording."+lang, m)
 		l.Transcript, l.Expire, l.Duration = true, time.Time{}, 0
-		if m, err = examplePost(t).WriteRecordingReady(l); err != nil {
+		if m, err = exampleMailer(t).WriteRecordingReady(l); err != nil {
 			t.Fatal(err)
 		}
 		goldenMessage(t, "transcript."+lang, m)
 		l = exampleRecording()
 		l.Language, l.Interrupted = lang, true
-		if m, err = examplePost(t).WriteRecordingReady(l); err != nil {
+		if m, err = exampleMailer(t).WriteRecordingReady(l); err != nil {
 			t.Fatal(err)
 		}
 		goldenMessage(t, "interrupted."+lang, m)
@@ -137,7 +137,7 @@ func TestInvitationGolden(t *testing.T) {
 			if kind == letter.Cancelled {
 				l.Link = ""
 			}
-			m, err := examplePost(t).WriteInvitation(l)
+			m, err := exampleMailer(t).WriteInvitation(l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestInvitationGolden(t *testing.T) {
 		}
 		l := exampleInvitation()
 		l.Language, l.Schedule, l.DialIn, l.Message = lang, nil, nil, ""
-		m, err := examplePost(t).WriteInvitation(l)
+		m, err := exampleMailer(t).WriteInvitation(l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func TestInvitationGolden(t *testing.T) {
 	s.Recurrence = "FREQ=WEEKLY;COUNT=20;BYDAY=TU"
 	s.Next = []time.Time{s.Start, s.Start.AddDate(0, 0, 7), s.Start.AddDate(0, 0, 14)}
 	s.More = 17
-	m, err := examplePost(t).WriteInvitation(l)
+	m, err := exampleMailer(t).WriteInvitation(l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestCalendar(t *testing.T) {
 			t.Parallel()
 			l := exampleInvitation()
 			l.Kind, l.Schedule.Recurrence, l.Schedule.Sequence = tt.kind, tt.recurrence, 3
-			m, err := examplePost(t).WriteInvitation(l)
+			m, err := exampleMailer(t).WriteInvitation(l)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -261,11 +261,11 @@ func TestHeaderInjection(t *testing.T) {
 	t.Parallel()
 	server := testenv.SMTP(t, mailcatcher.Options{})
 	for _, name := range hostile {
-		post := &Mailer{Sender: newSender(t, server), Branding: &usherv1.Branding{Name: name}, Languages: []string{"en"}}
+		mailer := &Mailer{Sender: newSender(t, server), Branding: &usherv1.Branding{Name: name}, Languages: []string{"en"}}
 		l := exampleInvitation()
 		l.Inviter, l.Room, l.Message = name, name, name
 		before := len(server.Mails())
-		if err := post.Invitation(t.Context(), l); err != nil {
+		if err := mailer.Invitation(t.Context(), l); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 		m := server.Wait(before + 1)[before]

@@ -69,22 +69,27 @@ func (p *Mailer) send(ctx context.Context, write func() (*Message, error)) error
 	return p.Sender.Send(ctx, m)
 }
 
-// view holds the texts of the templates.
+// view holds what the templates show: texts in the language of the reader.
 type view struct {
 	Language, Title, Intro string
-	Quote                  string
-	Facts                  []fact
-	Link, Button, Copy     string
-	Notes                  []string
-	TipsTitle              string
-	Tips                   []string
+	// Quote is the message of the inviter.
+	Quote string
+	// Facts are the lines of the table, and phone those among them that are about the telephone.
+	Facts, phone []fact
+	// Link is the address of the button, and Copy the sentence above the address for those whose button does not work.
+	Link, Button, Copy string
+	// Notes are sentences below the button.
+	Notes []string
+	// Tips are what to prepare before the meeting.
+	TipsTitle string
+	Tips      []string
 
+	// Brand, Logo (an address), Color and OnColor (of text on Color) are how the instance looks.
 	Brand, Logo, Color, OnColor string
-	Sent, SupportText, Support  string
-	StopText, Stop              string
-
-	// phone are those of Facts that are about the telephone.
-	phone []fact
+	// Sent says who sent the letter. SupportText stands before Support, the address of support.
+	Sent, SupportText, Support string
+	// StopText is the text of the link to Stop, where letters are unsubscribed.
+	StopText, Stop string
 }
 
 // QuoteLines are the lines of the inviter's message.
