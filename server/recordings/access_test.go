@@ -583,7 +583,7 @@ func TestMedia_ranges(t *testing.T) {
 	}
 	delete(g.outside.files, g.film.ObjectKey)
 	if got := g.direct("ada", path, nil).Code; got != 404 {
-		t.Errorf("a file that is gone: %d, want 404", got)
+		t.Errorf("a file that was deleted: %d, want 404", got)
 	}
 	g.outside.storageDown = errors.New("test: no answer")
 	if got := g.direct("ada", path, nil).Code; got != 503 {

@@ -89,7 +89,7 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateRecordingReques
 			return err
 		}
 		if s.expired(a.Recording) {
-			return ErrExpired // its file may be gone
+			return ErrExpired // its file may be deleted
 		}
 		if len(changed) == 0 || next.GetKeep() == a.Keep {
 			return nil

@@ -31,7 +31,7 @@ const (
 	plainMember = usherv1.Role_ROLE_MEMBER
 )
 
-// fixture is a service on a database, in a world that the test moves.
+// fixture is a service on a database. The test decides what everything beside the database does.
 type fixture struct {
 	*Service
 	t       *testing.T
@@ -123,7 +123,7 @@ func (f *fixture) start(u *ent.User, r *ent.Room, mode usherv1.RecordingMode) *u
 	return res.GetRecording()
 }
 
-// row is a recording as it is stored; nil when it is gone.
+// row is a recording as it is stored; nil when it was deleted.
 func (f *fixture) row(id string) *ent.Recording {
 	f.t.Helper()
 	r, err := f.DB.Read.Recording.Get(f.t.Context(), uuid.MustParse(id))
@@ -195,11 +195,11 @@ func decode[T any](args json.RawMessage, fn func(T) error) error {
 	return fn(a)
 }
 
-// egress is one recorder of the world.
+// egress is one recorder of LiveKit's.
 type egress struct {
 	meeting.Egress
-	// forgotten: LiveKit does not know it any more. dead: it shows no sign of life. left: it is not in the meeting any more.
-	// lingers: its service is dead, and LiveKit lists it in the meeting all the same.
+	// forgotten is one that LiveKit does not know any more, and dead one that shows no sign of life. left is one that is not
+	// in the meeting any more. lingers is one whose service is dead, and that LiveKit lists in the meeting all the same.
 	forgotten, dead, left, lingers bool
 }
 
@@ -214,15 +214,15 @@ type outside struct {
 	// messages counts those to meetings.
 	messages int
 
-	// startError is what StartEgress fails with; started all the same if startAnyway.
+	// startError is what StartEgress fails with. With startAnyway the recorder starts all the same.
 	startError  error
 	startAnyway bool
-	// down: LiveKit does not answer. storageDown: nor does the storage.
+	// down is what calls to LiveKit fail with, and storageDown what calls to the storage fail with.
 	down, storageDown error
 	notifyError       error
 	// refuses is somebody whose mailbox refuses.
 	refuses uuid.UUID
-	// empty: nobody but recorders is in the meetings.
+	// empty is true when nobody but recorders is in the meetings.
 	empty bool
 	// step is called before and after everything that the service does outside the database, and inside transactions.
 	step func()
@@ -241,7 +241,7 @@ func (w *outside) change(id string, fn func(*egress)) {
 	fn(w.egresses[id])
 }
 
-// StartEgress implements LiveKit, as do those below.
+// StartEgress implements liveKit, as do the methods below.
 func (w *outside) StartEgress(_ context.Context, r meeting.EgressRequest) (*meeting.Egress, error) {
 	w.stepped()
 	defer w.stepped()
@@ -381,7 +381,7 @@ func (w *outside) SyncRoom(context.Context, *ent.Client, uuid.UUID) error {
 // Wake implements liveTasks.
 func (w *outside) Wake() { w.stepped() }
 
-// RecordingReady implements Notifier.
+// RecordingReady implements notifier.
 func (w *outside) RecordingReady(_ context.Context, n Notice) error {
 	if n.To.ID == w.refuses {
 		return errors.New("test: mailbox refuses")
@@ -389,7 +389,7 @@ func (w *outside) RecordingReady(_ context.Context, n Notice) error {
 	return w.tell(n.ID)
 }
 
-// Summarize implements Summary.
+// Summarize implements summary.
 func (w *outside) Summarize(_ context.Context, t Transcript) error { return w.tell(t.RecordingID) }
 
 func (w *outside) tell(id uuid.UUID) error {
@@ -404,7 +404,7 @@ func (w *outside) tell(id uuid.UUID) error {
 	return nil
 }
 
-// storageOf is the storage.
+// storageOf is the storage of an outside.
 type storageOf outside
 
 func (s *storageOf) Size(_ context.Context, key string) (int64, error) {
@@ -459,7 +459,7 @@ func (*storageOf) Sign(key string) (http.Header, error) {
 	return http.Header{"Authorization": {"test-signature of " + key}, "X-Amz-Date": {"20261122T000000Z"}, "X-Amz-Content-Sha256": {"UNSIGNED"}}, nil
 }
 
-// endless is a file of any size.
+// endless is the content of a file of any size.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {

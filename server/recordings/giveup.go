@@ -78,18 +78,3 @@ func (s *Service) lateFile(ctx context.Context, r *ent.Recording, e *meeting.Egr
 	whole := e != nil && (e.Status == meeting.EgressComplete || e.Status == meeting.EgressLimitReached)
 	return s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: r.Interrupted || !whole})
 }
-
-// stopTime is when a recording was asked to stop, or when it began for one that nobody asked.
-func stopTime(r *ent.Recording) time.Time {
-	if r.StopTime != nil {
-		return *r.StopTime
-	}
-	return r.CreateTime
-}
-
-func orNow(t time.Time) time.Time {
-	if t.IsZero() {
-		return now()
-	}
-	return t
-}

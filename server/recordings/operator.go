@@ -76,7 +76,7 @@ func (s *Records) Resend(ctx context.Context, id uuid.UUID) error {
 // Fail gives up a recording that does not end: its room is free, and a recorder that goes on is stopped. A file that comes
 // after all is kept, as that of every recording that failed.
 func (s *Records) Fail(ctx context.Context, id uuid.UUID) error {
-	for range maxMoves {
+	for range maxTransitions {
 		r, err := s.known(ctx, id)
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (s *Records) Fail(ctx context.Context, id uuid.UUID) error {
 			return err
 		}
 	}
-	return ErrOver // a server moves it all the time: it is not stuck
+	return ErrOver // servers change its status all the time: it is not stuck
 }
 
 func (s *Records) known(ctx context.Context, id uuid.UUID) (*ent.Recording, error) {

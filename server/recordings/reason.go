@@ -3,15 +3,14 @@ package recordings
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// What LiveKit's egress says of failures has no codes: these parts of its texts tell them apart. What none of them is in is
-// RECORDER_FAILED.
+// failureTexts tell the reasons of failures apart by parts of the texts of LiveKit's egress, which sends no codes. A failure
+// whose text has none of these parts is RECORDER_FAILED.
 var failureTexts = []struct {
 	reason usherv1.RecordingFailureReason
 	texts  []string
@@ -51,12 +50,4 @@ func detailOf(e *meeting.Egress) string {
 		return strings.TrimSpace("the recorder could not store the file, which is in its backup storage. " + e.Detail)
 	}
 	return e.Detail
-}
-
-// beganAt is when a recorder began: with its first picture, not when it took the order.
-func beganAt(e *meeting.Egress) time.Time {
-	if e.Status == meeting.EgressActive && !e.UpdateTime.IsZero() {
-		return e.UpdateTime
-	}
-	return orNow(e.StartTime)
 }

@@ -101,7 +101,7 @@ func TestSecondRecorder(t *testing.T) {
 			tell()
 			// It is of the same meeting, and there is no other.
 			if _, there := f.outside.files[r.ObjectKey]; !there {
-				t.Errorf("by event %v: the only file is gone", byEvent)
+				t.Errorf("by event %v: the only file was deleted", byEvent)
 			}
 			f.sweep()
 			if r := f.wantStatus(v.GetId(), saved); !r.Interrupted {

@@ -3,8 +3,8 @@
 //
 // LiveKit's egress makes the file and puts it into the storage; three signals tell about it: LiveKit's events, the storage's
 // events, and a sweep. None is believed. Each only has [Service.Settle] look at one recording: it asks LiveKit what the
-// egress is doing and the storage whether the file is there, and makes the move that follows (settle.go, by the table in
-// transitions.go). So signals may come in any order, repeatedly or never, and a crash between any two steps costs nothing
+// egress is doing and the storage whether the file is there, and makes the transition that follows (settle.go, by the table
+// in transitions.go). So signals may come in any order, repeatedly or never, and a crash between any two steps costs nothing
 // but time. A recording is SAVED only when the storage has its file.
 //
 // The database allows one recording at a time in a room. What the file is needed for afterwards is a job: telling people,

@@ -20,9 +20,9 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// The statuses of the contract are those of the table: every one can be reached, and final ones lead nowhere but to having
-// been told, and to a file that comes late.
-func TestMoves(t *testing.T) {
+// The table has every status of the contract, and each can be reached. Final ones are followed only by
+// NOTIFICATION_SUCCEEDED after SAVED, and by SAVED after FAILED when the file comes late.
+func TestTransitions(t *testing.T) {
 	t.Parallel()
 	reached := map[usherv1.RecordingStatus]bool{initiated: true}
 	for from, all := range transitions {
@@ -112,7 +112,7 @@ func TestRecording_saved(t *testing.T) {
 	})
 }
 
-// All signals at the same moment make one move each, and one notification.
+// All signals at the same moment make one transition each, and one notification.
 func TestSettle_concurrent(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
@@ -327,9 +327,9 @@ func TestExpiry(t *testing.T) {
 			t.Fatalf("kept: %v, %v", got, err)
 		}
 		f.Life = time.Nanosecond
-		gone, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: ids[0]})
-		if err != nil || !gone.GetRecording().GetExpired() || gone.GetRecording().GetDownloadable() || gone.GetRecording().GetMediaPath() != "" {
-			t.Errorf("expired: %v, %v", gone, err)
+		expired, err := f.GetRecording(f.as(ada), &usherv1.GetRecordingRequest{RecordingId: ids[0]})
+		if err != nil || !expired.GetRecording().GetExpired() || expired.GetRecording().GetDownloadable() || expired.GetRecording().GetMediaPath() != "" {
+			t.Errorf("expired: %v, %v", expired, err)
 		}
 		if _, err := f.CreateDownloadUrl(f.as(ada), &usherv1.CreateDownloadUrlRequest{RecordingId: ids[0]}); !errors.Is(err, ErrExpired) {
 			t.Errorf("download: %v", err)

@@ -29,9 +29,7 @@ func (s *Service) StartRecording(
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.start(
-		ctx, order{room: req.GetRoom(), mode: req.GetMode(), language: req.GetOptions().GetLanguage(), key: key},
-	)
+	r, err := s.start(ctx, order{room: req.GetRoom(), mode: req.GetMode(), language: req.GetOptions().GetLanguage(), key: key})
 	if err != nil {
 		return nil, err
 	}

@@ -16,19 +16,19 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// maxMoves is how many moves one look at a recording may make: from INITIATED over ACTIVE to STOPPED and SAVED, and some for
-// others that move it at the same time.
-const maxMoves = 8
+// maxTransitions is how many transitions one look at a recording may make: from INITIATED over ACTIVE to STOPPED and SAVED,
+// and some for servers that settle it at the same time.
+const maxTransitions = 8
 
-// Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the moves that
-// follow, stops what must not run and deletes what must not be there. It may be called at any time and by several at once.
-// hint is LiveKit's latest event about a recorder of this recording, or nil. Only that it has ended is believed:
-// all else may be old.
+// Settle brings one recording to the truth, as far as it is known: it asks LiveKit and the storage, makes the transitions
+// that follow, stops what must not run and deletes what must not be there. It may be called at any time and by several at
+// once. hint is LiveKit's latest event about a recorder of this recording, or nil. Only that it has ended is believed: all
+// else may be old.
 func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress) error {
 	if s.Files == nil {
 		return nil // switched off: it waits until it is switched on again
 	}
-	for range maxMoves {
+	for range maxTransitions {
 		r, err := s.DB.Read.Recording.Get(ctx, id)
 		if ent.IsNotFound(err) {
 			return nil
@@ -47,18 +47,18 @@ func (s *Service) Settle(ctx context.Context, id uuid.UUID, hint *meeting.Egress
 		}
 		e, err := s.egress(ctx, r, hint)
 		if err != nil {
-			// Only looks in which LiveKit answered say that a recorder is gone.
+			// Only looks in which LiveKit answered say that a recorder is lost.
 			return errors.Join(err, s.clearLost(ctx, r))
 		}
-		moved, err := s.advance(ctx, r, e)
+		made, err := s.advance(ctx, r, e)
 		if err != nil {
 			return err
 		}
-		if !moved {
+		if !made {
 			return s.purge(ctx, r, e)
 		}
 	}
-	return nil // others move it: they settle it
+	return nil // other servers change its status: they settle it
 }
 
 // egress is the recorder of a recording as LiveKit knows it; nil when it does not. What has ended never goes on, so a hint
@@ -103,7 +103,7 @@ func (s *Service) remember(ctx context.Context, r *ent.Recording, id string) (ow
 }
 
 // claimEgress makes a recorder that of a recording which has none, and returns which one it has then; nil when the recording
-// is gone.
+// was deleted.
 func (s *Service) claimEgress(ctx context.Context, r *ent.Recording, id string) (has *string, err error) {
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
 		err := tx.Recording.Update().Where(recording.ID(r.ID), recording.EgressIDIsNil()).SetEgressID(id).Exec(ctx)
@@ -135,8 +135,8 @@ func (s *Service) edit(ctx context.Context, r *ent.Recording, set func(*ent.Reco
 	return nil
 }
 
-// advance makes the move that follows from what LiveKit says, if one does.
-func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egress) (moved bool, err error) {
+// advance makes the transition that follows from what LiveKit says, if one does.
+func (s *Service) advance(ctx context.Context, r *ent.Recording, e *meeting.Egress) (made bool, err error) {
 	switch {
 	case r.Status == failed && r.DeleteTime == nil:
 		return s.lateFile(ctx, r, e)
@@ -181,15 +181,15 @@ func (s *Service) ended(ctx context.Context, r *ent.Recording, e *meeting.Egress
 func (s *Service) save(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	size, err := s.Files.Size(ctx, r.ObjectKey)
 	if err == nil {
-		moved, err := s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: r.Interrupted})
-		if moved && e.Status == meeting.EgressLimitReached {
+		made, err := s.makeSaved(ctx, r, e, storedFile{size: size, interrupted: r.Interrupted})
+		if made && e.Status == meeting.EgressLimitReached {
 			s.tellLimit(ctx, r)
 		}
-		return moved, err
+		return made, err
 	}
 	// Whatever becomes of the file, nothing is being recorded any more.
-	if moved, freeErr := s.releaseRoom(ctx, r, e); moved || freeErr != nil {
-		return moved, freeErr
+	if made, freeErr := s.releaseRoom(ctx, r, e); made || freeErr != nil {
+		return made, freeErr
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("%w: %w", errStorage, err)
@@ -211,8 +211,8 @@ func (s *Service) saveRest(ctx context.Context, r *ent.Recording, e *meeting.Egr
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.transition(ctx, r, change{to: failed, reason: failureReason(r, e), detail: detailOf(e)})
 	}
-	if moved, freeErr := s.releaseRoom(ctx, r, e); moved || freeErr != nil {
-		return moved, freeErr
+	if made, freeErr := s.releaseRoom(ctx, r, e); made || freeErr != nil {
+		return made, freeErr
 	}
 	return false, fmt.Errorf("%w: %w", errStorage, err)
 }
@@ -220,7 +220,7 @@ func (s *Service) saveRest(ctx context.Context, r *ent.Recording, e *meeting.Egr
 // errStorage is a storage that does not say whether it has a file: the next sweep asks again.
 var errStorage = errors.New("the storage does not answer")
 
-// releaseRoom makes the room free for another recording, one legal move at a time.
+// releaseRoom makes the room free for another recording, one transition at a time.
 func (s *Service) releaseRoom(ctx context.Context, r *ent.Recording, e *meeting.Egress) (bool, error) {
 	switch r.Status {
 	case initiated:

@@ -196,8 +196,8 @@ func grantInitial(ctx context.Context, tx *ent.Client, r *ent.Recording, starter
 	return nil
 }
 
-// begin asks LiveKit for a recorder. Only a clear answer moves the recording: after a lost one a recorder may come all the
-// same, and the sweep decides.
+// begin asks LiveKit for a recorder. Only a clear answer changes the status of the recording: after a lost one a recorder
+// may come all the same, and the sweep decides.
 func (s *Service) begin(ctx context.Context, r *ent.Recording) (*ent.Recording, error) {
 	// The client may go; what was begun is done. The call has a deadline of its own.
 	ctx = context.WithoutCancel(ctx)
@@ -207,7 +207,7 @@ func (s *Service) begin(ctx context.Context, r *ent.Recording) (*ent.Recording, 
 	var refusal error
 	switch {
 	case err == nil:
-		// The recording may have moved since: then this recorder is late.
+		// The recording may have another status by now: then this recorder is late.
 		if err := s.Settle(ctx, r.ID, e); err != nil {
 			s.Log.WarnContext(ctx, "recording is not settled; the next sweep tries again", "recording", r.ID, "err", err)
 		}

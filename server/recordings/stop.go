@@ -41,9 +41,7 @@ func (s *Service) stopRecording(ctx context.Context, ref string) (*ent.Recording
 		if err := askToStop(ctx, tx, r.ID); err != nil {
 			return err
 		}
-		return audit.Record(
-			ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RecordingStopped, Target: audit.Recording(r.ID)},
-		)
+		return audit.Record(ctx, tx, audit.Event{Room: a.Room.ID, Action: audit.RecordingStopped, Target: audit.Recording(r.ID)})
 	})
 	if err != nil {
 		return nil, err
@@ -69,7 +67,7 @@ func askToStop(ctx context.Context, tx *ent.Client, id uuid.UUID) error {
 	return nil
 }
 
-// stop asks a recorder to end, and makes the move that follows from its answer.
+// stop asks a recorder to end, and makes the transition that follows from its answer.
 func (s *Service) stop(ctx context.Context, r *ent.Recording, egressID string) (bool, error) {
 	e, err := s.LiveKit.StopEgress(ctx, egressID)
 	switch {

@@ -14,8 +14,8 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recording"
 )
 
-// StorageHook takes the events of the storage: POST /webhooks/storage. What they say is not believed: each only has a
-// recording looked at, whose own file it names.
+// StorageHook takes the events of the storage: POST /webhooks/storage. What they say is not believed: each only has the
+// recording settled whose file it names.
 type StorageHook struct {
 	Service *Service
 	// Secret is sent by the storage as bearer token, or as the password of basic authentication. Required.
@@ -60,8 +60,8 @@ func (h StorageHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // authentic compares hashes: that takes as long for every secret that is sent.
 func (h StorageHook) authentic(r *http.Request) bool {
 	sent, ok := "", false
-	if scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " "); found &&
-		strings.EqualFold(scheme, "Bearer") {
+	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	if found && strings.EqualFold(scheme, "Bearer") {
 		sent, ok = strings.TrimSpace(token), true
 	} else if _, password, basic := r.BasicAuth(); basic {
 		sent, ok = password, true

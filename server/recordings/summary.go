@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// SummaryService has transcripts made by a program of the operator: one POST of JSON for each.
+// SummaryService announces saved transcripts to a program of the operator, which does the rest: one POST of JSON for each.
 type SummaryService struct {
 	// URL and Token are the address and its bearer token. Required.
 	URL, Token string
@@ -70,7 +70,7 @@ func (s *SummaryService) Summarize(ctx context.Context, t Transcript) error {
 	}
 	req.Header.Set("Authorization", "Bearer "+s.Token)
 	req.Header.Set("Content-Type", "application/json")
-	// A repeated order, after an answer that was lost, is known by this.
+	// By this the service knows an order that is repeated after its answer was lost.
 	req.Header.Set("Idempotency-Key", t.RecordingID.String())
 	res, err := s.Client.Do(req)
 	if err != nil {

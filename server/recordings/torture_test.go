@@ -252,7 +252,7 @@ func orders() []string {
 	grow("")
 	var all []string
 	for i, s := range scripts {
-		// With and without a host who stops it; what is stale, repeated or too early by turns.
+		// With and without a host who stops it, and by turns with events that are stale, repeated or too early.
 		all = append(all, "F"+s, "XF"+s, []string{"FX" + s + "e", "X" + s + "F" + s + s}[i%2])
 	}
 	return all

@@ -6,10 +6,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/meeting"
 )
 
 // The statuses, by shorter names.
@@ -25,7 +27,7 @@ const (
 	failed        = usherv1.RecordingStatus_RECORDING_STATUS_FAILED
 )
 
-// transitions are all that may follow one another. docs/recording.md draws them.
+// transitions are the statuses that may follow each status. docs/recording.md draws them.
 var transitions = map[usherv1.RecordingStatus][]usherv1.RecordingStatus{
 	initiated:    {active, saved, failed, failedToStart, aborted},
 	active:       {stopped, aborted, failedToStop, failed, saved},
@@ -59,47 +61,46 @@ type change struct {
 	set func(*ent.RecordingUpdate)
 }
 
-// transition makes a move, unless the recording has another status than r says by now. It is one statement, so of two that
-// decide on the strength of the same status one succeeds. What follows from the move is written in the same transaction.
-func (s *Records) transition(ctx context.Context, r *ent.Recording, m change) (made bool, err error) {
-	if !mayFollow(r.Status, m.to) {
-		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, m.to, r.Status)
+// transition changes the status of a recording, unless it is another one than r says by now. It is one statement, so of two
+// that decide on the strength of the same status one succeeds. What follows is written in the same transaction.
+func (s *Records) transition(ctx context.Context, r *ent.Recording, c change) (made bool, err error) {
+	if !mayFollow(r.Status, c.to) {
+		return false, fmt.Errorf("recording %s: %s must not follow %s", r.ID, c.to, r.Status)
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		update := tx.Recording.Update().Where(recording.ID(r.ID), recording.StatusEQ(r.Status)).SetStatus(m.to)
-		if m.reason != 0 {
-			update.SetFailureReason(m.reason).SetFailureDetail(bounded(withoutAddresses(m.detail)))
+		update := tx.Recording.Update().Where(recording.ID(r.ID), recording.StatusEQ(r.Status)).SetStatus(c.to)
+		if c.reason != 0 {
+			update.SetFailureReason(c.reason).SetFailureDetail(bounded(withoutAddresses(c.detail)))
 		}
-		if slices.Contains(final, m.to) {
+		if slices.Contains(final, c.to) {
 			update.SetEndTime(now()).ClearLostTime().SetLostLooks(0)
 		}
 		if r.Status == failed {
 			// One that was deleted meanwhile stays deleted. An earlier release marked it to be purged.
 			update.Where(recording.DeleteTimeIsNil()).SetFailureReason(0).SetFailureDetail("").ClearPurgeTime()
 		}
-		if m.set != nil {
-			m.set(update)
+		if c.set != nil {
+			c.set(update)
 		}
 		n, err := update.Save(ctx)
 		if err != nil {
-			return fmt.Errorf("move recording %s: %w", r.ID, err)
+			return fmt.Errorf("change status of recording %s: %w", r.ID, err)
 		}
 		if made = n > 0; !made {
 			return nil
 		}
-		return s.follow(ctx, tx, r, m.to)
+		return s.follow(ctx, tx, r, c.to)
 	})
 	if err != nil {
 		return false, err
 	}
 	if made {
 		s.Tasks.Wake()
-		if m.detail != "" {
-			s.Log.WarnContext(ctx, "recording failed", "recording", r.ID, "detail", bounded(m.detail))
+		if c.detail != "" {
+			s.Log.WarnContext(ctx, "recording failed", "recording", r.ID, "detail", bounded(c.detail))
 		}
-		s.Log.InfoContext(
-			ctx, "recording moved", "recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(m.to),
-		)
+		s.Log.InfoContext(ctx, "recording changed status",
+			"recording", r.ID, "room", r.RoomID, "from", statusName(r.Status), "to", statusName(c.to))
 	}
 	return made, nil
 }
@@ -128,12 +129,36 @@ var addresses = regexp.MustCompile(
 // withoutAddresses makes text of LiveKit fit for people who use this instance: where its servers are is in the log only.
 func withoutAddresses(detail string) string { return addresses.ReplaceAllString(detail, "…") }
 
-// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a move that
-// cannot be stored would never be made.
+// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a transition
+// that cannot be stored would never be made.
 func bounded(detail string) string {
 	detail = strings.ReplaceAll(strings.ToValidUTF8(detail, ""), "\x00", "")
 	if text := []rune(detail); len(text) > maxDetail {
 		return string(text[:maxDetail])
 	}
 	return detail
+}
+
+// beganAt is when a recorder began: with its first picture, not when it took the order.
+func beganAt(e *meeting.Egress) time.Time {
+	if e.Status == meeting.EgressActive && !e.UpdateTime.IsZero() {
+		return e.UpdateTime
+	}
+	return orNow(e.StartTime)
+}
+
+// stopTime is when a recording was asked to stop, or when it was made for one that nobody asked.
+func stopTime(r *ent.Recording) time.Time {
+	if r.StopTime != nil {
+		return *r.StopTime
+	}
+	return r.CreateTime
+}
+
+// orNow is a time, or the present moment where LiveKit gave none.
+func orNow(t time.Time) time.Time {
+	if t.IsZero() {
+		return now()
+	}
+	return t
 }
