@@ -40,9 +40,7 @@ func (s *Service) RotateLive(ctx context.Context) error {
 				failures = append(failures, fmt.Errorf("room %s: %w", room, err))
 			}
 		}
-		s.Log.WarnContext(
-			ctx, "PINs were changed because too many wrong ones were tried", "trunk", t.ID, "rooms", len(rooms),
-		)
+		s.Log.WarnContext(ctx, "PINs were changed because too many wrong ones were tried", "trunk", t.ID, "rooms", len(rooms))
 	}
 	return errors.Join(failures...)
 }

@@ -31,7 +31,7 @@ func TestClashHeals(t *testing.T) {
 		add := func(name, room, pin string) string {
 			return w.bridge.AddRule(phone.Rule{Name: name, Room: room, PIN: pin, TrunkIDs: w.trunks})
 		}
-		gone := func(id string) bool {
+		deleted := func(id string) bool {
 			for _, r := range w.bridge.Rules() {
 				if r.ID == id {
 					return false
@@ -83,8 +83,8 @@ func TestClashHeals(t *testing.T) {
 			id := add(ruleName(stale), stale.String(), w.pinOf(room))
 			pin := w.pinOf(room)
 			w.mustOpen(room)
-			if w.wantOneRule(room); w.pinOf(room) != pin || !gone(id) {
-				t.Errorf("PIN kept %t, orphan gone %t", w.pinOf(room) == pin, gone(id))
+			if w.wantOneRule(room); w.pinOf(room) != pin || !deleted(id) {
+				t.Errorf("PIN kept %t, orphan deleted %t", w.pinOf(room) == pin, deleted(id))
 			}
 		})
 		t.Run("that of a room in which nobody is", func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestClashHeals(t *testing.T) {
 			room, empty := ready(), w.room(direct)
 			id := add(ruleName(empty), empty.String(), w.pinOf(room))
 			w.mustOpen(room)
-			if w.wantOneRule(room); !gone(id) {
+			if w.wantOneRule(room); !deleted(id) {
 				t.Error("the orphan is there")
 			}
 		})
@@ -102,8 +102,8 @@ func TestClashHeals(t *testing.T) {
 			pin := w.pinOf(room)
 			id := add(ruleName(other), other.String(), pin)
 			w.mustOpen(room)
-			if w.wantOneRule(room); w.pinOf(room) == pin || gone(id) {
-				t.Errorf("PIN changed %t, the other rule is there %t", w.pinOf(room) != pin, !gone(id))
+			if w.wantOneRule(room); w.pinOf(room) == pin || deleted(id) {
+				t.Errorf("PIN changed %t, the other rule is there %t", w.pinOf(room) != pin, !deleted(id))
 			}
 			n, err := db.Read.AuditEvent.Query().Where(auditevent.RoomID(room), auditevent.Action("pin.rotated")).Count(t.Context())
 			if n != 1 || err != nil {
@@ -118,8 +118,8 @@ func TestClashHeals(t *testing.T) {
 				pin := w.pinOf(room)
 				id := add(name, "front-desk", pin)
 				w.mustOpen(room)
-				if w.wantOneRule(room); w.pinOf(room) == pin || gone(id) {
-					t.Errorf("%q: PIN changed %t, the other rule is there %t", name, w.pinOf(room) != pin, !gone(id))
+				if w.wantOneRule(room); w.pinOf(room) == pin || deleted(id) {
+					t.Errorf("%q: PIN changed %t, the other rule is there %t", name, w.pinOf(room) != pin, !deleted(id))
 				}
 			}
 		})
@@ -130,8 +130,8 @@ func TestClashHeals(t *testing.T) {
 			id := w.bridge.AddRule(phone.Rule{Name: "everywhere", Room: "front-desk", PIN: pin})
 			w.mustOpen(room)
 			// LiveKit does not take it for a clash, and prefers the rule of the trunk.
-			if w.wantOneRule(room); w.pinOf(room) != pin || gone(id) {
-				t.Errorf("PIN kept %t, the other rule is there %t", w.pinOf(room) == pin, !gone(id))
+			if w.wantOneRule(room); w.pinOf(room) != pin || deleted(id) {
+				t.Errorf("PIN kept %t, the other rule is there %t", w.pinOf(room) == pin, !deleted(id))
 			}
 			w.wantAccepted(room, numbers[0], pin)
 		})
@@ -145,7 +145,7 @@ func TestClashHeals(t *testing.T) {
 			if _, err := w.RotatePin(as(t, owner), &usherv1.RotatePinRequest{Room: room.String()}); err != nil {
 				t.Fatal(err)
 			}
-			if w.wantOneRule(room).ID != id || w.pinOf(room) == "5555555555" || gone(other) {
+			if w.wantOneRule(room).ID != id || w.pinOf(room) == "5555555555" || deleted(other) {
 				t.Error("the rule was replaced, or has the PIN of another program's")
 			}
 		})

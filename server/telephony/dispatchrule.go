@@ -242,7 +242,7 @@ func (s *Service) apply(ctx context.Context, was ruleState, w wanted, done *outc
 	return is, nil
 }
 
-// delete deletes a rule. That it is gone is success.
+// delete deletes a rule. That there is none is success.
 func (s *Service) delete(ctx context.Context, id string, done *outcome) error {
 	err := s.LiveKit.DeleteRule(ctx, id)
 	if errors.Is(err, meeting.ErrNotFound) {

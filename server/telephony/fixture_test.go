@@ -35,7 +35,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// Numbers of the trunks of the tests, in turn.
+// numbers are those of the trunks of the tests, in order.
 var numbers = []string{"+33123456789", "+3222222222", "+4930123456"}
 
 // fixture is a service with a real livekit-server, a gate in front of it, and trunks.
@@ -49,11 +49,11 @@ type fixture struct {
 	// trunks are LiveKit's ids; the numbers are those of numbers.
 	trunks []string
 	log    *testenv.Log
-	// registry has the metrics of the world's own service.
+	// registry has the metrics of the fixture's own service.
 	registry *prometheus.Registry
 }
 
-// newFixture makes a world with so many trunks, all of which are in the settings.
+// newFixture makes a service with so many trunks, all of which are in the settings.
 func newFixture(t *testing.T, db *dbtx.DB, trunks int) *fixture {
 	t.Helper()
 	w := &fixture{t: t, log: &testenv.Log{}, server: testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})}

@@ -8,7 +8,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 )
 
-// Survey compares the dispatch rules that LiveKit has with those that it should have. It draws no PIN and changes nothing.
+// Survey compares the dispatch rules that LiveKit has with those that it should have. It draws no PIN and changes no rule.
 // Every field is required.
 type Survey struct {
 	DB      *dbtx.DB
@@ -16,7 +16,8 @@ type Survey struct {
 	Trunks  *Trunks
 }
 
-// Inspect says what is wrong with LiveKit's dispatch rules, as sentences for the operator. It changes nothing.
+// Inspect says what is wrong with LiveKit's dispatch rules, as sentences for the operator. It draws no PIN and changes
+// no rule.
 func (s *Survey) Inspect(ctx context.Context) (problems []string, err error) {
 	trunks := s.Trunks.inUse(ctx)
 	if len(trunks) == 0 {

@@ -223,7 +223,7 @@ func markStale(ctx context.Context, tx *ent.Client, room uuid.UUID) error {
 	return nil
 }
 
-// deleteRow deletes the row of a room that is gone, once LiveKit has nothing of it.
+// deleteRow deletes the row of a room that was deleted, once LiveKit has nothing of it.
 func (s *Service) deleteRow(ctx context.Context, room uuid.UUID) error {
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
 		_, err := tx.DispatchRule.Delete().Where(

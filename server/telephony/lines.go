@@ -8,7 +8,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/trunk"
-	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
@@ -25,8 +24,8 @@ type line struct {
 	taken, contested bool
 }
 
-// named is LiveKit's id of the trunk that the line had last. Rows that an earlier release wrote have none.
-func (l *line) named() string {
+// lastTrunk is LiveKit's id of the trunk that the line had last. Rows that an earlier release wrote have none.
+func (l *line) lastTrunk() string {
 	if l.LivekitID == "" {
 		return l.ID
 	}
@@ -60,7 +59,7 @@ func (t *Trunks) loadLines(ctx context.Context) ([]*line, error) {
 // no line gets a new one.
 func assignLines(trunks []Trunk, lines []*line) {
 	same := func(t *Trunk, l *line) bool { return len(t.set) > 0 && slices.Equal(t.set, l.numbers) }
-	before := func(t *Trunk, l *line) bool { return t.named == l.named() }
+	before := func(t *Trunk, l *line) bool { return t.knownAs == l.lastTrunk() }
 	some := func(t *Trunk, l *line) bool {
 		return slices.ContainsFunc(t.set, func(n string) bool { return slices.Contains(l.numbers, n) })
 	}
@@ -78,7 +77,7 @@ func assignLines(trunks []Trunk, lines []*line) {
 	}
 	for i := range trunks {
 		if trunks[i].Line == "" && !contested[i] {
-			trunks[i].Line = newLine(trunks[i].named, trunks, lines)
+			trunks[i].Line = newLine(trunks[i].knownAs, trunks, lines)
 		}
 	}
 }
@@ -127,7 +126,7 @@ func (s *trunkState) judgeLines(lines []*line) {
 		s.problem(
 			"the PINs of %d rooms open nothing: they were given out with the numbers %s (trunk %s), and LiveKit has not exactly one "+
 				"trunk in use for those. The PINs are kept: give one trunk these numbers", l.RoomCount,
-			strings.Join(l.numbers, " "), l.named(),
+			strings.Join(l.numbers, " "), l.lastTrunk(),
 		)
 	}
 }
@@ -137,7 +136,7 @@ func (s *trunkState) judgeLines(lines []*line) {
 func (t *Trunks) replacement(c ConfiguredTrunk, listed []meeting.Trunk, lines []*line) (found meeting.Trunk, ok bool) {
 	wanted := numberSet(c.Numbers)
 	for _, l := range lines {
-		if l.named() == c.ID {
+		if l.lastTrunk() == c.ID {
 			wanted = l.numbers
 		}
 	}
@@ -178,26 +177,24 @@ func (t *Trunks) storeLines(ctx context.Context, trunks []Trunk, lines []*line) 
 	for _, now := range trunks {
 		i := slices.IndexFunc(lines, func(l *line) bool { return l.ID == now.Line })
 		numbers := strings.Join(now.set, " ")
-		if now.Line == "" || i >= 0 && lines[i].Numbers == numbers && lines[i].LivekitID == now.named {
+		if now.Line == "" || i >= 0 && lines[i].Numbers == numbers && lines[i].LivekitID == now.knownAs {
 			continue
 		}
 		if err := t.DB.Run(ctx, func(tx *ent.Client) error { return storeLine(ctx, tx, now, numbers) }); err != nil {
 			return fmt.Errorf("store telephone line: %w", err)
 		}
-		if i >= 0 && lines[i].named() != now.named {
-			t.Log.WarnContext(ctx, "a telephone line has another trunk", "line", now.Line, "was", lines[i].named(), "is", now.named)
+		if i >= 0 && lines[i].lastTrunk() != now.knownAs {
+			t.Log.WarnContext(ctx, "a telephone line has another trunk",
+				"line", now.Line, "was", lines[i].lastTrunk(), "is", now.knownAs)
 		}
 	}
 	return nil
 }
 
+// storeLine makes the row of a line, or changes one that is there, without touching how many rooms it has.
 func storeLine(ctx context.Context, tx *ent.Client, now Trunk, numbers string) error {
-	err := tx.Trunk.Create().SetID(now.Line).OnConflictColumns(trunk.FieldID).Ignore().Exec(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.Trunk.Query().Where(trunk.ID(now.Line), dbtx.ForUpdate).Only(ctx); err != nil {
-		return err
-	}
-	return tx.Trunk.UpdateOneID(now.Line).SetNumbers(numbers).SetLivekitID(now.named).Exec(ctx)
+	return tx.Trunk.Create().SetID(now.Line).SetNumbers(numbers).SetLivekitID(now.knownAs).
+		OnConflictColumns(trunk.FieldID).
+		Update(func(u *ent.TrunkUpsert) { u.UpdateNumbers().UpdateLivekitID() }).
+		Exec(ctx)
 }

@@ -53,7 +53,7 @@ func TestAssignLines(t *testing.T) {
 			var trunks []Trunk
 			for _, text := range test.trunks {
 				f := strings.Fields(text)
-				trunks = append(trunks, Trunk{ID: f[0], named: f[0], set: f[1:]})
+				trunks = append(trunks, Trunk{ID: f[0], knownAs: f[0], set: f[1:]})
 			}
 			var rows []*ent.Trunk
 			for _, text := range test.lines {

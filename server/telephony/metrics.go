@@ -18,7 +18,7 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		collisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "usher_pin_collisions_total", Help: "PINs that were drawn and that another room of the trunk has, or had.",
+			Name: "usher_pin_collisions_total", Help: "PINs that were drawn and that another room of the same line has, or had.",
 		}, []string{"trunk"}),
 		clashes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "usher_dial_in_clashes_total", Help: "Dispatch rules that LiveKit refused because of another one, by whose that was.",

@@ -25,7 +25,7 @@ const maxDraws = 20
 // errTaken is a PIN that was drawn and that another room has, or had.
 var errTaken = errors.New("PIN is taken")
 
-// currentPIN is the PIN of a room, on whichever trunk; nil for none.
+// currentPIN is the PIN of a room, on whichever line; nil for none.
 func currentPIN(ctx context.Context, db *ent.Client, room uuid.UUID) (*ent.Pin, error) {
 	p, err := db.Pin.Query().Where(pin.RoomID(room)).Only(ctx)
 	if ent.IsNotFound(err) {
@@ -55,11 +55,12 @@ type drawing struct {
 	// room is its id or slug.
 	room   string
 	trunks []Trunk
-	// allow refuses callers; nil: it was done.
+	// allow refuses callers who may not have a PIN drawn; nil where nobody calls, or that was done before.
 	allow func(a *auth.Access) error
 	// keep reports whether the PIN that the room has, if any, is good enough.
 	keep func(p *ent.Pin) bool
-	// then runs in the same transaction when the room got another PIN; nil: nobody asked for that, and it is on record.
+	// then runs in the same transaction after the room got another PIN, to tell the invitations and the audit log; nil for a
+	// first PIN.
 	then func(tx *ent.Client, a *auth.Access) error
 }
 
@@ -189,7 +190,7 @@ func fewest(counts map[string]int64, trunks []string) string {
 	return slices.MinFunc(sorted, func(a, b string) int { return cmp.Compare(counts[a], counts[b]) })
 }
 
-// rest takes a PIN from its room. Nobody gets it for a while: it stands in mails and on paper.
+// rest takes a PIN from its room. No other room gets it for a while: it stands in mails and on paper.
 func (s *Service) rest(ctx context.Context, tx *ent.Client, p *ent.Pin) error {
 	if err := tx.Pin.Update().Where(pin.ID(p.ID)).ClearRoomID().SetRestUntil(now().Add(s.Rest)).Exec(ctx); err != nil {
 		return fmt.Errorf("put PIN %s to rest: %w", p.ID, err)

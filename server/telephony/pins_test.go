@@ -26,7 +26,7 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
-// quiet is a world without LiveKit, for rules about PINs alone: its trunks are those of the settings.
+// quiet is a service without LiveKit, for rules about PINs alone: its trunks are those of the settings.
 func quiet(t *testing.T, db *dbtx.DB, trunks ...string) *fixture {
 	t.Helper()
 	w := &fixture{t: t, log: &testenv.Log{}, trunks: trunks, gate: newGate(t, "http://127.0.0.1:1")}

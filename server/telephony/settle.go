@@ -12,8 +12,8 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 )
 
-// maxTurns bounds how often one call follows people who come and go.
-const maxTurns = 5
+// maxRounds bounds how often one call changes a rule, and looks again, while people come and go.
+const maxRounds = 5
 
 // errRestless is for a meeting in which people came or left between every two looks.
 var errRestless = fault.ErrConflict.Saying(
@@ -32,7 +32,7 @@ func (s *Service) settle(ctx context.Context, id uuid.UUID) (done outcome, err e
 	if err != nil {
 		return done, err
 	}
-	for range maxTurns {
+	for range maxRounds {
 		did, err := s.follow(ctx, id, want)
 		done.add(did)
 		if err != nil || !did.acted {
@@ -51,8 +51,8 @@ func (s *Service) settle(ctx context.Context, id uuid.UUID) (done outcome, err e
 type expectation struct {
 	// open rooms have a rule.
 	open bool
-	// gone is true for a room that was deleted.
-	gone bool
+	// deleted is true for a room that was deleted.
+	deleted bool
 }
 
 // expect works out whether a room should have a rule. It draws no PIN.
@@ -63,7 +63,7 @@ func (s *Service) expect(ctx context.Context, id uuid.UUID) (expectation, error)
 	r, err := s.DB.Read.Room.Get(ctx, id)
 	switch {
 	case ent.IsNotFound(err):
-		return expectation{gone: true}, nil
+		return expectation{deleted: true}, nil
 	case err != nil:
 		return expectation{}, fmt.Errorf("find room: %w", err)
 	case !allowed(r):
@@ -78,20 +78,20 @@ func (s *Service) expect(ctx context.Context, id uuid.UUID) (expectation, error)
 
 // follow opens or closes a room.
 func (s *Service) follow(ctx context.Context, id uuid.UUID, want expectation) (outcome, error) {
-	gone := want.gone
+	deleted := want.deleted
 	if want.open {
 		// The caller has looked who is in the meeting, and looks again.
 		done, err := s.open(ctx, id, func(context.Context, uuid.UUID) error { return nil })
 		if errors.Is(err, errNoTrunk) {
 			return done, nil // everything stays, and the operator is told with every look at the trunks
 		}
-		gone = errors.Is(err, auth.ErrRoomNotFound)
-		if !gone && !errors.Is(err, ErrDisabled) {
+		deleted = errors.Is(err, auth.ErrRoomNotFound)
+		if !deleted && !errors.Is(err, ErrDisabled) {
 			return done, err
 		}
 	}
 	done, err := s.close(ctx, id)
-	if gone && err == nil {
+	if deleted && err == nil {
 		err = s.deleteRow(ctx, id)
 	}
 	return done, err

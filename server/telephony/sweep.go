@@ -50,7 +50,7 @@ type situation struct {
 	noTrunk bool
 }
 
-// survey compares rooms, rules and meetings. It draws no PIN and changes nothing.
+// survey compares rooms, rules and meetings. It draws no PIN and changes no rule.
 func (s *Survey) survey(ctx context.Context) ([]*situation, error) {
 	all := map[uuid.UUID]*situation{}
 	of := func(id uuid.UUID) *situation {
@@ -84,9 +84,7 @@ func (s *Survey) survey(ctx context.Context) ([]*situation, error) {
 	if err := s.addWanted(ctx, trunks, of); err != nil {
 		return nil, err
 	}
-	return slices.SortedFunc(
-		maps.Values(all), func(a, b *situation) int { return slices.Compare(a.room[:], b.room[:]) },
-	), nil
+	return slices.SortedFunc(maps.Values(all), func(a, b *situation) int { return slices.Compare(a.room[:], b.room[:]) }), nil
 }
 
 // addWanted adds what rooms should have.

@@ -103,7 +103,7 @@ func TestSweep(t *testing.T) {
 			w.wantSweep("created 0, deleted 1, repaired 0")
 			w.wantNoRule(room)
 		})
-		t.Run("the room is gone", func(t *testing.T) {
+		t.Run("the room was deleted", func(t *testing.T) {
 			defer w.in(t)()
 			stale := uuid.New()
 			w.bridge.AddRule(phone.Rule{Name: ruleName(stale), Room: stale.String(), PIN: "777777", TrunkIDs: w.trunks})

@@ -1,11 +1,11 @@
-// Package telephony owns how rooms are reached by phone: the PIN of a room, the trunk that it is on, and the dispatch rule
-// that LiveKit has for it.
+// Package telephony owns how rooms are reached by phone: the PIN of a room, the telephone line that it belongs to, and the
+// dispatch rule that LiveKit has for the room.
 //
-// A PIN belongs to one room of one trunk, which a unique index decides. LiveKit has one rule of a room exactly while
-// somebody who came by browser is in its meeting and telephony and the room's phone policy allow it. Who changes a rule
-// holds the room's lease (lease.go), and writes down what LiveKit was told or that this is in doubt, so that a crash or an
-// answer that was lost costs a list of rules later, never a second rule for good. Only rules called "SIP_" and the id of a
-// room are ever deleted. A sweep (sweep.go) finds what was changed behind our back.
+// A PIN belongs to one line (lines.go) and there to one room, which a unique index decides. LiveKit has one rule of a room
+// exactly while somebody who came by browser is in its meeting and telephony and the room's phone policy allow it. Who
+// changes a rule holds the room's lease (lease.go), and writes down what LiveKit was told or that this is in doubt, so that
+// a crash or an answer that was lost costs a list of rules later, never a second rule for good. Only rules called "SIP_"
+// and the id of a room are ever deleted. A sweep (sweep.go) finds what was changed behind our back.
 //
 // What happens to callers once they are in a meeting is not this package's. Without LiveKit PINs can be read and drawn, and
 // rules stay as they are. No PIN is ever in a log or an error.

@@ -60,8 +60,8 @@ type Trunk struct {
 	Line    string
 	Numbers []*usherv1.DialInNumber
 
-	// named is the id that the settings have for it, or LiveKit's.
-	named string
+	// knownAs is the id that the settings have for it, or LiveKit's.
+	knownAs string
 	// set are its numbers in one form and order.
 	set []string
 }
@@ -191,9 +191,7 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error, lines []*line) *trun
 	case len(listed) == 0:
 		state.problem("telephony is off: LiveKit has no inbound trunk")
 	default:
-		state.problem(
-			"telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed),
-		)
+		state.problem("telephony is off: LiveKit has %d inbound trunks; name those to use in USHER_TELEPHONY_TRUNKS", len(listed))
 	}
 	for _, c := range configured {
 		state.trunks = append(state.trunks, t.use(c, listed, err, lines, state))
@@ -212,7 +210,7 @@ func (t *Trunks) combine(listed []meeting.Trunk, err error, lines []*line) *trun
 
 // use is a trunk of the settings as LiveKit has it.
 func (t *Trunks) use(c ConfiguredTrunk, listed []meeting.Trunk, err error, lines []*line, state *trunkState) Trunk {
-	trunk := Trunk{ID: c.ID, named: c.ID}
+	trunk := Trunk{ID: c.ID, knownAs: c.ID}
 	i := slices.IndexFunc(listed, func(l meeting.Trunk) bool { return l.ID == c.ID })
 	numbers := c.Numbers
 	var is meeting.Trunk
@@ -244,9 +242,7 @@ func (t *Trunks) use(c ConfiguredTrunk, listed []meeting.Trunk, err error, lines
 // judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
 func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 	if !l.Bounded && !l.Authenticated {
-		s.problem(
-			"trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID,
-		)
+		s.problem("trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID)
 	}
 	if len(l.Numbers) == 0 {
 		s.problem("trunk %s answers at every number: give it its numbers in LiveKit", l.ID)
@@ -260,9 +256,7 @@ func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 		}
 	}
 	if len(numbers) == 0 {
-		s.problem(
-			"trunk %s has no number to show to people: put it as %s=+33123456789 in USHER_TELEPHONY_TRUNKS", l.ID, l.ID,
-		)
+		s.problem("trunk %s has no number to show to people: put it as %s=+33123456789 in USHER_TELEPHONY_TRUNKS", l.ID, l.ID)
 	}
 	return numbers
 }

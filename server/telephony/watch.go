@@ -130,9 +130,7 @@ func (w *Watch) look(ctx context.Context, now time.Time) {
 		recent += grown * min(1, float64(window)/float64(now.Sub(was.time)))
 		w.bridges[url] = reading{now, next}
 	}
-	w.recent = append(
-		slices.DeleteFunc(w.recent, func(b burst) bool { return now.Sub(b.time) >= window }), burst{now, recent},
-	)
+	w.recent = append(slices.DeleteFunc(w.recent, func(b burst) bool { return now.Sub(b.time) >= window }), burst{now, recent})
 	rate := 0.0
 	for _, b := range w.recent {
 		rate += b.count

@@ -32,7 +32,7 @@ func (s *Service) lift(ctx context.Context, room uuid.UUID, call meeting.Call) e
 	// Half of it may be done. The host who decided may have gone, which changes nothing for the caller.
 	ctx = context.WithoutCancel(ctx)
 	_, holdErr := s.tryHold(ctx, room, call.Identity)
-	return errors.Join(err, ignoreGone(holdErr), s.Lobby.CallHeld(ctx, room, call))
+	return errors.Join(err, ignoreNotFound(holdErr), s.Lobby.CallHeld(ctx, room, call))
 }
 
 func (s *Service) tryLift(ctx context.Context, room uuid.UUID, call meeting.Call) (err error) {
@@ -62,7 +62,7 @@ func (s *Service) liftOnce(ctx context.Context, room uuid.UUID, call meeting.Cal
 	if p.Call().ID != call.ID {
 		// Another call with that number, since a moment ago: nobody has let them in.
 		_, err := s.hold(context.WithoutCancel(ctx), room, p)
-		return errors.Join(meeting.ErrNotFound, ignoreGone(err))
+		return errors.Join(meeting.ErrNotFound, ignoreNotFound(err))
 	}
 	for _, track := range p.Tracks {
 		if !track.Muted {
@@ -97,7 +97,7 @@ func (s *Service) Refuse(ctx context.Context, room uuid.UUID, call meeting.Call,
 		err = s.LiveKit.RemoveParticipant(ctx, room, call.Identity)
 	case err == nil: // another call, about which nobody has decided
 	default:
-		err = ignoreGone(err)
+		err = ignoreNotFound(err)
 	}
 	return errors.Join(blocked, err)
 }

@@ -111,7 +111,7 @@ func (s *Service) standing(ctx context.Context, room uuid.UUID, call meeting.Cal
 	return standings[0], nil
 }
 
-// room is a room that phone callers may be in; nil for one that is gone, or refuses them.
+// room is a room that phone callers may be in; nil for one that was deleted, or refuses them.
 func (s *Service) room(ctx context.Context, id uuid.UUID) (*ent.Room, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -147,8 +147,8 @@ func (s *Service) find(ctx context.Context, room uuid.UUID, identity string) (me
 	return people[i], nil
 }
 
-// ignoreGone is nil for a call that is over: nobody is left to hold or to let in.
-func ignoreGone(err error) error {
+// ignoreNotFound is nil for a call that is over: nobody is left to hold or to let in.
+func ignoreNotFound(err error) error {
 	if errors.Is(err, meeting.ErrNotFound) {
 		return nil
 	}

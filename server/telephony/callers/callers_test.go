@@ -119,7 +119,7 @@ func (w *fixture) joined(s *Service, p meeting.Participant) {
 	s.Immediately(w.t.Context(), meeting.Event{Type: meeting.ParticipantJoined, RoomID: w.room, Participant: &p})
 }
 
-// admit lets a call in, as DecideEntry does after it was decided.
+// decide has the lobby let a call in, as DecideEntry does.
 func (w *fixture) decide(p meeting.Participant) {
 	w.t.Helper()
 	r := w.db.Read.Room.GetX(w.t.Context(), w.room)
@@ -239,7 +239,7 @@ func TestAdmit_takenOver(t *testing.T) {
 		second = w.bridge.MustDial("+4917012345678", dialled, pin)
 		w.until("the second call is there", second, func(p meeting.Participant) bool { return len(p.Tracks) == 1 })
 	}}
-	if err := w.callers.Admit(t.Context(), w.room, p.Call()); ignoreGone(err) != nil || err == nil {
+	if err := w.callers.Admit(t.Context(), w.room, p.Call()); ignoreNotFound(err) != nil || err == nil {
 		t.Errorf("Admit = %v, want that the call is over", err)
 	}
 	first.WaitGone()
@@ -300,8 +300,8 @@ func TestHold_withoutRedis(t *testing.T) {
 func TestSweep_turns(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	if taken, _, err := w.callers.Leases.Take(t.Context(), w.room, turnLease, time.Minute); err != nil || !taken {
-		t.Fatalf("the first has no turn: %v", err)
+	if taken, _, err := w.callers.Leases.Take(t.Context(), w.room, sweepLease, time.Minute); err != nil || !taken {
+		t.Fatalf("the first replica does not get the lease: %v", err)
 	}
 	call, _ := w.calls("+4917012345678")
 	sweep := newSweeper(w.callers)
@@ -310,7 +310,7 @@ func TestSweep_turns(t *testing.T) {
 	}
 	sweep.running.Wait()
 	if now := w.until("still there", call, func(meeting.Participant) bool { return true }); isHeld(now) {
-		t.Error("the caller was held out of turn")
+		t.Error("the caller was held by a replica without the lease")
 	}
 	if err := w.callers.sweepRoom(t.Context(), w.room); err != nil {
 		t.Fatal(err)

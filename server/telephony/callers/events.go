@@ -63,7 +63,7 @@ func (s *Service) callerJoined(ctx context.Context, room uuid.UUID, p meeting.Pa
 	if p.Attributes[meeting.AttributeLobby] == meeting.LobbyWaiting {
 		held, err := s.hold(ctx, room, p)
 		if err != nil {
-			return ignoreGone(err)
+			return ignoreNotFound(err)
 		}
 		p = held
 	}
@@ -83,7 +83,7 @@ func (s *Service) awaitTrack(ctx context.Context, room uuid.UUID, caller meeting
 		}
 		p, err := s.find(ctx, room, caller.Identity)
 		if err != nil || len(p.Tracks) > 0 {
-			return errors.Join(ignoreGone(err), s.muteHeld(ctx, room, p))
+			return errors.Join(ignoreNotFound(err), s.muteHeld(ctx, room, p))
 		}
 		if !sleep(ctx, lookPause) {
 			return ctx.Err()
@@ -100,7 +100,7 @@ func (s *Service) muteHeld(ctx context.Context, room uuid.UUID, p meeting.Partic
 	}
 	for _, track := range p.Tracks {
 		if err := s.LiveKit.MuteTrack(ctx, room, p.Identity, track.SID); err != nil {
-			return ignoreGone(err)
+			return ignoreNotFound(err)
 		}
 	}
 	// As after every hold: a host may have decided meanwhile, on another replica.
@@ -128,7 +128,7 @@ func (s *Service) trackPublished(ctx context.Context, room uuid.UUID, identity, 
 	}
 	p, err := s.find(ctx, room, identity)
 	if err != nil {
-		return ignoreGone(err)
+		return ignoreNotFound(err)
 	}
 	standing, err := s.standing(ctx, room, p.Call())
 	if standing == meeting.CallLifted && s.cache.isHeld(p.SID) {

@@ -39,7 +39,7 @@ func (s *Service) settle(ctx context.Context, room uuid.UUID, p meeting.Particip
 	}
 	held, err := s.hold(ctx, room, p)
 	if err != nil || standing == meeting.CallUnknown {
-		return ignoreGone(err)
+		return ignoreNotFound(err)
 	}
 	// Whoever let them in meanwhile found them as they were before.
 	standing, err = s.standing(ctx, room, held.Call())

@@ -21,9 +21,9 @@ const (
 	sweepTimeout, askTimeout = 10 * time.Second, 2 * time.Second
 	// atOnce is how many rooms are looked at at the same time.
 	atOnce = 16
-	// turnLease is of the replica that looks after a room, and aloneLease begins when callers are alone: what is left of it
+	// sweepLease is held by the replica that looks after a room. aloneLease begins when callers are alone: what is left of it
 	// says since when.
-	turnLease, aloneLease = "turn", "alone"
+	sweepLease, aloneLease = "turn", "alone"
 	// aloneFor is how long after the grace it is still known since when callers are alone, should nobody look any more.
 	aloneFor = time.Hour
 )
@@ -121,7 +121,7 @@ func (w *sweeper) visit(ctx context.Context, room uuid.UUID) {
 	defer cancel()
 	// A little less than the period, so that the replica whose turn it is finds it free again. Without Redis all replicas
 	// look, which costs no more than calls.
-	if taken, _, err := w.Leases.Take(bounded, room, turnLease, w.Timing.Sweep*3/4); err == nil && !taken {
+	if taken, _, err := w.Leases.Take(bounded, room, sweepLease, w.Timing.Sweep*3/4); err == nil && !taken {
 		return
 	}
 	if err := w.sweepRoom(bounded, room); err != nil && ctx.Err() == nil {
@@ -133,7 +133,7 @@ func (w *sweeper) visit(ctx context.Context, room uuid.UUID) {
 func (s *Service) sweepRoom(ctx context.Context, room uuid.UUID) error {
 	people, err := s.Meetings.Participants(ctx, room)
 	if err != nil {
-		return ignoreGone(err)
+		return ignoreNotFound(err)
 	}
 	var calls []meeting.Participant
 	company := false
@@ -203,12 +203,12 @@ func (s *Service) settleSeen(ctx context.Context, room uuid.UUID, p meeting.Part
 	}
 	now, err := s.find(ctx, room, p.Identity)
 	if err != nil {
-		return ignoreGone(err)
+		return ignoreNotFound(err)
 	}
 	if standing == meeting.CallUnknown {
-		return ignoreGone(s.settle(ctx, room, now, standing))
+		return ignoreNotFound(s.settle(ctx, room, now, standing))
 	}
-	return ignoreGone(s.look(ctx, room, now))
+	return ignoreNotFound(s.look(ctx, room, now))
 }
 
 // settled reports whether somebody is as their call stands.
