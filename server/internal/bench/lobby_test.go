@@ -35,22 +35,22 @@ const (
 	streamWindow = 30 * time.Second
 )
 
-// lobbyStage is a server with a lobby, seen from its guests and from its host.
-type lobbyStage struct {
+// lobbyFixture is a server with a lobby, seen from its guests and from its host.
+type lobbyFixture struct {
 	*benchFixture
 	redis         rueidis.Client
 	process       *testenv.Process
 	guests, hosts usherv1connect.LobbyServiceClient
 }
 
-func newLobbyStage(b *testing.B) *lobbyStage {
+func newLobbyFixture(b *testing.B) *lobbyFixture {
 	b.Helper()
 	for _, name := range []string{"USHER_LIMIT_KNOCK_NETWORK", "USHER_LIMIT_KNOCK_ROOM"} {
 		b.Setenv(name, "100000000/1m")
 	}
 	b.Setenv("USHER_STREAMS_PER_NETWORK", "1000000") // counted, and not refused
 	server, lk := newRedis(b), testenv.LiveKit(b)
-	s := &lobbyStage{benchFixture: &benchFixture{database: testenv.PostgresURL(b)}, redis: server.Client(b)}
+	s := &lobbyFixture{benchFixture: &benchFixture{database: testenv.PostgresURL(b)}, redis: server.Client(b)}
 	s.url, s.process = serve(b, buildUsher(b), s.database, server, lk)
 	db, err := dbtx.Open(b.Context(), s.database)
 	if err != nil {
@@ -111,7 +111,7 @@ func (bearerToken) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 }
 
 // knock asks for entry.
-func (s *lobbyStage) knock(b *testing.B, room, name string) *usherv1.Entry {
+func (s *lobbyFixture) knock(b *testing.B, room, name string) *usherv1.Entry {
 	b.Helper()
 	res, err := s.guests.RequestEntry(b.Context(), &usherv1.RequestEntryRequest{Room: room, DisplayName: name})
 	if err != nil {
@@ -152,7 +152,7 @@ func watch(ctx context.Context, c usherv1connect.LobbyServiceClient, room, ticke
 }
 
 // fill has so many wait on streams until the end of the benchmark.
-func (s *lobbyStage) fill(b *testing.B, n int) {
+func (s *lobbyFixture) fill(b *testing.B, n int) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
 	b.Cleanup(cancel)
@@ -165,7 +165,7 @@ func (s *lobbyStage) fill(b *testing.B, n int) {
 }
 
 // roundTrip is the median of a call to Redis that does nothing.
-func (s *lobbyStage) roundTrip(b *testing.B) time.Duration {
+func (s *lobbyFixture) roundTrip(b *testing.B) time.Duration {
 	b.Helper()
 	var times []time.Duration
 	for range 1000 {
@@ -181,7 +181,7 @@ func (s *lobbyStage) roundTrip(b *testing.B) time.Duration {
 
 // latency prints the rows of a latency: its median, and the 99th of 100, against 20 ms and two round trips to Redis. The
 // latter is the median of the rounds, because what else the machine does comes in bursts.
-func (s *lobbyStage) latency(b *testing.B, name string, times []time.Duration) {
+func (s *lobbyFixture) latency(b *testing.B, name string, times []time.Duration) {
 	b.Helper()
 	bar := (20*time.Millisecond + 2*s.roundTrip(b)).Seconds() * 1000
 	var worst []float64
@@ -201,7 +201,7 @@ func pause() { time.Sleep(30*time.Millisecond + rand.N(70*time.Millisecond)) }
 
 // BenchmarkLobbyKnock is from RequestEntry to the watching host who sees the guest, with 199 others who watch.
 func BenchmarkLobbyKnock(b *testing.B) {
-	s := newLobbyStage(b)
+	s := newLobbyFixture(b)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	s.fill(b, lobbyWaiting-1)
@@ -243,7 +243,7 @@ func BenchmarkLobbyKnock(b *testing.B) {
 
 // BenchmarkLobbyAdmit is from DecideEntry to the connection on the guest's stream, with 199 others who watch.
 func BenchmarkLobbyAdmit(b *testing.B) {
-	s := newLobbyStage(b)
+	s := newLobbyFixture(b)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	s.fill(b, lobbyWaiting-1)
@@ -270,7 +270,7 @@ func BenchmarkLobbyAdmit(b *testing.B) {
 func BenchmarkLobbyWait(b *testing.B) {
 	for _, protocol := range []string{"http1", "h2c"} {
 		b.Run(protocol, func(b *testing.B) {
-			s := newLobbyStage(b)
+			s := newLobbyFixture(b)
 			client := h2c(b)
 			if protocol == "http1" {
 				transport := &http.Transport{}
@@ -282,7 +282,7 @@ func BenchmarkLobbyWait(b *testing.B) {
 	}
 }
 
-func (s *lobbyStage) wait(b *testing.B, protocol string, c usherv1connect.LobbyServiceClient) {
+func (s *lobbyFixture) wait(b *testing.B, protocol string, c usherv1connect.LobbyServiceClient) {
 	b.Helper()
 	rooms := make([]string, 0, streamGuests/lobbyWaiting)
 	for i := range streamGuests / lobbyWaiting {
@@ -333,7 +333,7 @@ func (s *lobbyStage) wait(b *testing.B, protocol string, c usherv1connect.LobbyS
 
 // commands is how many commands clients sent to Redis: this server runs scripts, and what these do inside counts under the
 // names of other commands.
-func (s *lobbyStage) commands(b *testing.B) (n int64) {
+func (s *lobbyFixture) commands(b *testing.B) (n int64) {
 	b.Helper()
 	text, err := s.redis.Do(b.Context(), s.redis.B().Info().Section("commandstats").Build()).ToString()
 	if err != nil {
