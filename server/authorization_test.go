@@ -52,7 +52,7 @@ type right struct {
 	// state is the reason with which those who may call are refused, because nothing goes on in the room.
 	state string
 	// request makes a request for a room, from a caller of the given role.
-	request func(w *matrixFixture) proto.Message
+	request func(f *matrixFixture) proto.Message
 }
 
 const (
@@ -81,9 +81,9 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceCreateRoomProcedure: {
 		tokenScopes: []string{"rooms"}, serviceScope: "rooms",
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			req := &usherv1.CreateRoomRequest{Name: "made by the matrix"}
-			if w.service {
+			if f.service {
 				req.OwnerEmail = "owner@people.example"
 			}
 			return req
@@ -91,7 +91,7 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceGetRoomProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.GetRoomRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.GetRoomRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceListRoomsProcedure: {
 		tokenScopes: []string{"read", "rooms"},
@@ -99,59 +99,59 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceUpdateRoomProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.UpdateRoomRequest{Room: &usherv1.Room{Id: w.room.ID.String(), Name: "renamed"}}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.UpdateRoomRequest{Room: &usherv1.Room{Id: f.room.ID.String(), Name: "renamed"}}
 		},
 	},
 	usherv1connect.RoomsServiceDeleteRoomProcedure: {
 		tokenScopes: []string{"rooms"}, role: owner,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.DeleteRoomRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.DeleteRoomRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceJoinRoomProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", direct: true,
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.JoinRoomRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.JoinRoomRequest{Room: f.room.ID.String(), DisplayName: "Matrix"}
 		},
 	},
 	usherv1connect.LobbyServiceRequestEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.RequestEntryRequest{Room: w.room.ID.String(), DisplayName: "Matrix"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.RequestEntryRequest{Room: f.room.ID.String(), DisplayName: "Matrix"}
 		},
 	},
 	usherv1connect.LobbyServiceWatchEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID", stream: true,
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.WatchEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.WatchEntryRequest{Room: f.room.ID.String(), Ticket: "test-ticket"}
 		},
 	},
 	usherv1connect.LobbyServiceCancelEntryProcedure: {
 		anyone: true, tokenScopes: []string{"rooms"}, serviceScope: "-", needs: "TICKET_INVALID",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.CancelEntryRequest{Room: w.room.ID.String(), Ticket: "test-ticket"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.CancelEntryRequest{Room: f.room.ID.String(), Ticket: "test-ticket"}
 		},
 	},
 	usherv1connect.LobbyServiceListWaitingProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.ListWaitingRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.ListWaitingRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.LobbyServiceWatchWaitingProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator, stream: true,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.WatchWaitingRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.WatchWaitingRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.LobbyServiceDecideEntryProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, needs: "ENTRY_NOT_FOUND", noLobby: true,
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.DecideEntryRequest{
-				Room: w.room.ID.String(), EntryId: uuid.NewString(), Etag: "test-etag", Decision: usherv1.Decision_DECISION_ALLOW,
+				Room: f.room.ID.String(), EntryId: uuid.NewString(), Etag: "test-etag", Decision: usherv1.Decision_DECISION_ALLOW,
 			}
 		},
 	},
 	usherv1connect.LobbyServiceDecideAllEntriesProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, noLobby: true,
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.DecideAllEntriesRequest{
-				Room: w.room.ID.String(), Entries: []*usherv1.ShownEntry{{Id: uuid.NewString(), Etag: "test-etag"}}, Decision: usherv1.Decision_DECISION_DENY,
+				Room: f.room.ID.String(), Entries: []*usherv1.ShownEntry{{Id: uuid.NewString(), Etag: "test-etag"}}, Decision: usherv1.Decision_DECISION_DENY,
 			}
 		},
 	},
@@ -161,64 +161,64 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceEndMeetingProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.EndMeetingRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.EndMeetingRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.RecordingsServiceStartRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_DISABLED",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.StartRecordingRequest{Room: w.room.ID.String(), Mode: usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.StartRecordingRequest{Room: f.room.ID.String(), Mode: usherv1.RecordingMode_RECORDING_MODE_TRANSCRIPT}
 		},
 	},
 	usherv1connect.RecordingsServiceStopRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, role: administrator, state: "RECORDING_NOT_ACTIVE",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.StopRecordingRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.StopRecordingRequest{Room: f.room.ID.String()} },
 	},
 	// What depends on the role in a recording is in TestRecordingAccessMatrix: a role in its room gives none.
 	usherv1connect.RecordingsServiceGetRecordingProcedure: {
 		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: w.recording()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.GetRecordingRequest{RecordingId: f.recording()} },
 	},
 	usherv1connect.RecordingsServiceListRecordingsProcedure: {
 		tokenScopes: []string{"read", "recordings"},
-		request:     func(w *matrixFixture) proto.Message { return &usherv1.ListRecordingsRequest{Room: w.room.ID.String()} },
+		request:     func(f *matrixFixture) proto.Message { return &usherv1.ListRecordingsRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.RecordingsServiceUpdateRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.UpdateRecordingRequest{RecordingId: w.recording(), Keep: proto.Bool(true)}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.UpdateRecordingRequest{RecordingId: f.recording(), Keep: proto.Bool(true)}
 		},
 	},
 	usherv1connect.RecordingsServiceDeleteRecordingProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.DeleteRecordingRequest{RecordingId: w.recording()}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.DeleteRecordingRequest{RecordingId: f.recording()}
 		},
 	},
 	usherv1connect.RecordingsServiceCreateDownloadUrlProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.CreateDownloadUrlRequest{RecordingId: w.recording()}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.CreateDownloadUrlRequest{RecordingId: f.recording()}
 		},
 	},
 	usherv1connect.RecordingsServiceListRecordingAccessesProcedure: {
 		tokenScopes: []string{"read", "recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.ListRecordingAccessesRequest{RecordingId: w.recording()}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.ListRecordingAccessesRequest{RecordingId: f.recording()}
 		},
 	},
 	usherv1connect.RecordingsServiceGrantRecordingAccessProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.GrantRecordingAccessRequest{
-				RecordingId: w.recording(), Role: member, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+				RecordingId: f.recording(), Role: member, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: f.stranger.ID.String()},
 			}
 		},
 	},
 	usherv1connect.RecordingsServiceRevokeRecordingAccessProcedure: {
 		tokenScopes: []string{"recordings"}, needs: "RECORDING_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.RevokeRecordingAccessRequest{
-				RecordingId: w.recording(), Identifier: &usherv1.RevokeRecordingAccessRequest_UserId{UserId: w.stranger.ID.String()},
+				RecordingId: f.recording(), Identifier: &usherv1.RevokeRecordingAccessRequest_UserId{UserId: f.stranger.ID.String()},
 			}
 		},
 	},
@@ -230,101 +230,101 @@ var rights = map[string]right{
 	},
 	usherv1connect.RoomsServiceListMembersProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.ListMembersRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.ListMembersRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.RoomsServiceAddMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.AddMemberRequest{
-				Room: w.room.ID.String(), Role: member, Identifier: &usherv1.AddMemberRequest_UserId{UserId: w.stranger.ID.String()},
+				Room: f.room.ID.String(), Role: member, Identifier: &usherv1.AddMemberRequest_UserId{UserId: f.stranger.ID.String()},
 			}
 		},
 	},
 	usherv1connect.RoomsServiceUpdateMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.UpdateMemberRequest{
-				Room: w.room.ID.String(), Role: administrator, Identifier: &usherv1.UpdateMemberRequest_UserId{UserId: w.other.ID.String()},
+				Room: f.room.ID.String(), Role: administrator, Identifier: &usherv1.UpdateMemberRequest_UserId{UserId: f.other.ID.String()},
 			}
 		},
 	},
 	usherv1connect.RoomsServiceRemoveMemberProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.RemoveMemberRequest{
-				Room: w.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: w.other.ID.String()},
+				Room: f.room.ID.String(), Identifier: &usherv1.RemoveMemberRequest_UserId{UserId: f.other.ID.String()},
 			}
 		},
 	},
 	usherv1connect.RoomsServiceListAuditEventsProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.ListAuditEventsRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.ListAuditEventsRequest{Room: f.room.ID.String()} },
 	},
 	// No mail is sent here.
 	usherv1connect.InvitationsServiceCreateInvitationsProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, state: "MAIL_UNAVAILABLE",
-		request: func(w *matrixFixture) proto.Message {
+		request: func(f *matrixFixture) proto.Message {
 			return &usherv1.CreateInvitationsRequest{
-				Room: w.room.ID.String(), Recipients: []*usherv1.Recipient{{Email: "guest@people.example"}},
+				Room: f.room.ID.String(), Recipients: []*usherv1.Recipient{{Email: "guest@people.example"}},
 			}
 		},
 	},
 	usherv1connect.InvitationsServiceListInvitationsProcedure: {
 		tokenScopes: []string{"read", "invitations"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message { return &usherv1.ListInvitationsRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.ListInvitationsRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.InvitationsServiceGetInvitationProcedure: {
 		tokenScopes: []string{"read", "invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.GetInvitationRequest{InvitationId: w.invitationID}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.GetInvitationRequest{InvitationId: f.invitationID}
 		},
 	},
 	usherv1connect.InvitationsServiceUpdateInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: w.invitationID, Message: "hello"}}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.UpdateInvitationRequest{Invitation: &usherv1.Invitation{Id: f.invitationID, Message: "hello"}}
 		},
 	},
 	usherv1connect.InvitationsServiceResendInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND", state: "MAIL_UNAVAILABLE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.ResendInvitationRequest{InvitationId: w.invitationID}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.ResendInvitationRequest{InvitationId: f.invitationID}
 		},
 	},
 	usherv1connect.InvitationsServiceRevokeInvitationProcedure: {
 		tokenScopes: []string{"invitations"}, role: administrator, hidden: "INVITATION_NOT_FOUND",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.RevokeInvitationRequest{InvitationId: w.invitationID}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.RevokeInvitationRequest{InvitationId: f.invitationID}
 		},
 	},
 	usherv1connect.InvitationsServiceResolveInvitationProcedure: {
 		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.ResolveInvitationRequest{Token: w.invitationToken}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.ResolveInvitationRequest{Token: f.invitationToken}
 		},
 	},
 	usherv1connect.InvitationsServiceRespondInvitationProcedure: {
 		anyone: true, tokenScopes: []string{"invitations"}, serviceScope: "-",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.RespondInvitationRequest{Token: w.invitationToken, Response: usherv1.Attendance_ATTENDANCE_YES}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.RespondInvitationRequest{Token: f.invitationToken, Response: usherv1.Attendance_ATTENDANCE_YES}
 		},
 	},
 	// LiveKit has no Redis here, and takes no calls.
 	usherv1connect.TelephonyServiceGetDialInProcedure: {
 		anyone: true, tokenScopes: []string{"read", "rooms"}, serviceScope: "-", direct: true, state: "TELEPHONY_DISABLED",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.GetDialInRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.GetDialInRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceRotatePinProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "TELEPHONY_DISABLED",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.RotatePinRequest{Room: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.RotatePinRequest{Room: f.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceOpenDialInProcedure: {
 		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.OpenDialInRequest{RoomId: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.OpenDialInRequest{RoomId: f.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceCloseDialInProcedure: {
 		service: true, serviceScope: "telephony",
-		request: func(w *matrixFixture) proto.Message { return &usherv1.CloseDialInRequest{RoomId: w.room.ID.String()} },
+		request: func(f *matrixFixture) proto.Message { return &usherv1.CloseDialInRequest{RoomId: f.room.ID.String()} },
 	},
 	usherv1connect.TelephonyServiceListDispatchRulesProcedure: {
 		service: true, serviceScope: "telephony", state: "TELEPHONY_DISABLED",
@@ -340,50 +340,50 @@ var rights = map[string]right{
 	},
 	usherv1connect.ParticipantsServiceListParticipantsProcedure: {
 		tokenScopes: []string{"read", "rooms"}, role: administrator,
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.ListParticipantsRequest{Room: w.room.ID.String()}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.ListParticipantsRequest{Room: f.room.ID.String()}
 		},
 	},
 	usherv1connect.ParticipantsServiceMuteParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, alsoParticipant: true, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.MuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.MuteParticipantRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceUnmuteParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.UnmuteParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.UnmuteParticipantRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceMuteAllParticipantsProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.MuteAllParticipantsRequest{Room: w.room.ID.String()}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.MuteAllParticipantsRequest{Room: f.room.ID.String()}
 		},
 	},
 	usherv1connect.ParticipantsServiceUpdateParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.UpdateParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", DisplayName: proto.String("Matrix")}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.UpdateParticipantRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test", DisplayName: proto.String("Matrix")}
 		},
 	},
 	usherv1connect.ParticipantsServiceSetParticipantRoleProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.SetParticipantRoleRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test", Role: member}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.SetParticipantRoleRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test", Role: member}
 		},
 	},
 	usherv1connect.ParticipantsServiceRemoveParticipantProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.RemoveParticipantRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.RemoveParticipantRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceLowerHandProcedure: {
 		tokenScopes: []string{"rooms"}, role: administrator, state: "ROOM_NOT_LIVE",
-		request: func(w *matrixFixture) proto.Message {
-			return &usherv1.LowerHandRequest{Room: w.room.ID.String(), ParticipantIdentity: "p_test"}
+		request: func(f *matrixFixture) proto.Message {
+			return &usherv1.LowerHandRequest{Room: f.room.ID.String(), ParticipantIdentity: "p_test"}
 		},
 	},
 	usherv1connect.ParticipantsServiceRaiseHandProcedure: {
@@ -409,12 +409,12 @@ type matrixFixture struct {
 }
 
 // recording is one that was made in the room, to which nobody who calls has access.
-func (w *matrixFixture) recording() string { return w.recordingID }
+func (f *matrixFixture) recording() string { return f.recordingID }
 
 // callerKind is one way to call.
 type callerKind struct {
 	name    string
-	prepare func(m *matrix, w *matrixFixture, u *ent.User) connect.ClientOption
+	prepare func(m *matrix, f *matrixFixture, u *ent.User) connect.ClientOption
 	// user: the caller has a role; others are tried with none only.
 	user bool
 	// scopes of an API token; nil for other kinds.
@@ -451,10 +451,10 @@ var callerKinds = []callerKind{
 	{name: "service without scope", service: true, prepare: func(*matrix, *matrixFixture, *ent.User) connect.ClientOption {
 		return bearer(idleServiceToken)
 	}},
-	{name: "participant", participant: true, prepare: func(m *matrix, w *matrixFixture, _ *ent.User) connect.ClientOption {
+	{name: "participant", participant: true, prepare: func(m *matrix, f *matrixFixture, _ *ent.User) connect.ClientOption {
 		now := time.Now()
 		token, err := m.Keys.SignSession(auth.ParticipantSession{
-			RoomID: w.room.ID, Identity: m.Keys.NewIdentity(w.room.ID, uuid.Nil), DisplayName: "Matrix", JoinTime: now, ExpireTime: now.Add(time.Hour),
+			RoomID: f.room.ID, Identity: m.Keys.NewIdentity(f.room.ID, uuid.Nil), DisplayName: "Matrix", JoinTime: now, ExpireTime: now.Add(time.Hour),
 		})
 		if err != nil {
 			m.t.Fatal(err)
@@ -518,7 +518,7 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 	return cmp.Or(r.needs, r.state)
 }
 
-// matrix makes worlds.
+// matrix makes the fixtures of TestAuthorizationMatrix on one server.
 type matrix struct{ *instance }
 
 // Every RPC × every kind of caller × every access level × every role. The methods come from the descriptors: a new one
@@ -551,9 +551,9 @@ func TestAuthorizationMatrix(t *testing.T) {
 					}
 					cells++
 					caller := people[role]
-					w := m.world(level, role, caller, other)
-					w.stranger, w.service = stranger, kind.service
-					err := m.call(t, procedure(method), r.request(w), kind.prepare(m, w, caller), r.stream)
+					f := m.newFixture(level, role, caller, other)
+					f.stranger, f.service = stranger, kind.service
+					err := m.call(t, procedure(method), r.request(f), kind.prepare(m, f, caller), r.stream)
 					got, want := reason(err), r.want(kind, role, level)
 					if got != want {
 						t.Errorf("%s by %s, %v, %v: reason %q, want %q (%v)", procedure(method), kind.name, level, role, got, want, err)
@@ -565,47 +565,47 @@ func TestAuthorizationMatrix(t *testing.T) {
 	t.Logf("%d cells", cells)
 }
 
-// world makes a room in which caller has role, other is a member and somebody else is owner.
-func (m *matrix) world(level usherv1.AccessLevel, role usherv1.Role, caller, other *ent.User) *matrixFixture {
+// newFixture makes a room in which caller has role, other is a member and somebody else is owner.
+func (m *matrix) newFixture(level usherv1.AccessLevel, role usherv1.Role, caller, other *ent.User) *matrixFixture {
 	m.t.Helper()
-	w := &matrixFixture{other: other}
+	f := &matrixFixture{other: other}
 	ctx := m.t.Context()
 	err := m.DB.Run(ctx, func(tx *ent.Client) error {
 		var err error
-		w.room, err = tx.Room.Create().SetName("Matrix").SetNameKey("matrix").SetSlug("matrix-" + uuid.NewString()[:13] + "x").
+		f.room, err = tx.Room.Create().SetName("Matrix").SetNameKey("matrix").SetSlug("matrix-" + uuid.NewString()[:13] + "x").
 			SetAccessLevel(level).Save(ctx)
 		if err != nil {
 			return err
 		}
 		if role != 0 {
-			if err := tx.Member.Create().SetRoomID(w.room.ID).SetUserID(caller.ID).SetRole(role).Exec(ctx); err != nil {
+			if err := tx.Member.Create().SetRoomID(f.room.ID).SetUserID(caller.ID).SetRole(role).Exec(ctx); err != nil {
 				return err
 			}
 		}
-		rec, err := tx.Recording.Create().SetRoomID(w.room.ID).SetMode(usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING).
+		rec, err := tx.Recording.Create().SetRoomID(f.room.ID).SetMode(usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING).
 			SetStatus(usherv1.RecordingStatus_RECORDING_STATUS_SAVED).SetObjectKey("recordings/" + uuid.NewString() + ".mp4").Save(ctx)
 		if err != nil {
 			return err
 		}
-		w.recordingID = rec.ID.String()
+		f.recordingID = rec.ID.String()
 		if err := tx.RecordingAccess.Create().SetRecordingID(rec.ID).SetUserID(other.ID).SetRole(owner).Exec(ctx); err != nil {
 			return err
 		}
-		w.invitationToken = "test-invitation-" + w.room.ID.String()
-		token := sha256.Sum256([]byte(w.invitationToken))
-		inv, err := tx.Invitation.Create().SetRoomID(w.room.ID).SetRoomName(w.room.Name).SetAddress("guest@people.example").
-			SetOpenKey(w.room.ID.String() + " guest@people.example").SetStatus(usherv1.InvitationStatus_INVITATION_STATUS_SENT).
+		f.invitationToken = "test-invitation-" + f.room.ID.String()
+		token := sha256.Sum256([]byte(f.invitationToken))
+		inv, err := tx.Invitation.Create().SetRoomID(f.room.ID).SetRoomName(f.room.Name).SetAddress("guest@people.example").
+			SetOpenKey(f.room.ID.String() + " guest@people.example").SetStatus(usherv1.InvitationStatus_INVITATION_STATUS_SENT).
 			SetTokenHash(token[:]).SetIdentity("p_invited").SetExpireTime(time.Now().UTC().Add(time.Hour)).Save(ctx)
 		if err != nil {
 			return err
 		}
-		w.invitationID = inv.ID.String()
-		return tx.Member.Create().SetRoomID(w.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
+		f.invitationID = inv.ID.String()
+		return tx.Member.Create().SetRoomID(f.room.ID).SetUserID(other.ID).SetRole(member).Exec(ctx)
 	})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return w
+	return f
 }
 
 // call makes one call of a procedure by name.

@@ -172,7 +172,7 @@ func TestHoldFailsClosed(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
 	faulty := newFaultyLiveKit(t, lk)
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.LiveKit.URL = faulty.URL })
+	p := startPhoneFixtureOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.LiveKit.URL = faulty.URL })
 	p.open()
 	for number, method := range map[string]string{"+4917000000001": "UpdateParticipant", "+4917000000002": "MutePublishedTrack"} {
 		faulty.fail(method)
@@ -196,7 +196,7 @@ func TestHoldFailsClosed(t *testing.T) {
 func TestHoldCannotBeLifted(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), NoRemoteUnmute: true})
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
+	p := startPhoneFixtureOn(t, lk, restrictedRoom, phonesWait)
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	p.untilHeld(call)

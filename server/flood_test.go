@@ -137,8 +137,8 @@ func fieldNames(path []protoreflect.FieldDescriptor) string {
 	return strings.Join(names, ".")
 }
 
-// room is what is left of a request for items, when something is wrapped around them.
-const room = fault.MaxRequest - 90
+// floodItems is how many bytes of a request are left for items beside what is wrapped around them.
+const floodItems = fault.MaxRequest - 90
 
 // floodBinary is a request with as many empty items in a field as fit.
 func floodBinary(path []protoreflect.FieldDescriptor) string {
@@ -146,10 +146,10 @@ func floodBinary(path []protoreflect.FieldDescriptor) string {
 	var b []byte
 	if last.IsPacked() {
 		b = protowire.AppendTag(nil, last.Number(), protowire.BytesType)
-		b = protowire.AppendBytes(b, bytes.Repeat([]byte{1}, room))
+		b = protowire.AppendBytes(b, bytes.Repeat([]byte{1}, floodItems))
 	} else {
 		item := append(protowire.AppendTag(nil, last.Number(), protowire.BytesType), 0)
-		b = bytes.Repeat(item, room/len(item))
+		b = bytes.Repeat(item, floodItems/len(item))
 	}
 	for n := len(path) - 2; n >= 0; n-- {
 		b = protowire.AppendBytes(protowire.AppendTag(nil, path[n].Number(), protowire.BytesType), b)
@@ -172,7 +172,7 @@ func floodJSON(path []protoreflect.FieldDescriptor) string {
 	case last.Kind() != protoreflect.StringKind:
 		item = `1,`
 	}
-	s := opening + strings.TrimSuffix(strings.Repeat(item, room/len(item)), ",") + closing
+	s := opening + strings.TrimSuffix(strings.Repeat(item, floodItems/len(item)), ",") + closing
 	for n := len(path) - 1; n >= 0; n-- {
 		s = `{"` + path[n].JSONName() + `":` + s + `}`
 		if n > 0 && path[n-1].IsList() {

@@ -24,8 +24,8 @@ type childSettings struct {
 	Places places
 	// ClientURL is where participants find LiveKit.
 	ClientURL string
-	// Studio is what it needs for recordings; without it nothing is recorded.
-	Studio studioParts
+	// Recording is what it needs for recordings; without it nothing is recorded.
+	Recording recordingParts
 	// MailPort is that of the mail server; 0 for none.
 	MailPort int
 }
@@ -48,8 +48,8 @@ func child(text string) error {
 	}
 	config := testConfig(s.Places)
 	config.Listen, config.LiveKit.Sweep, config.LiveKit.PublicURL = s.Listen, s.Sweep, s.ClientURL
-	if s.Studio.S3 != "" {
-		s.Studio.configure(&config)
+	if s.Recording.S3 != "" {
+		s.Recording.configure(&config)
 		inAHurry(&config)
 	}
 	if s.MailPort != 0 {

@@ -44,19 +44,19 @@ func startPhoneFixture(t *testing.T, access usherv1.AccessLevel, policy usherv1.
 	listen, webhook := listenForWebhooks(t)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{webhook}})
 	change = append([]func(*settings.Config){func(c *settings.Config) { c.Listen = listen }}, change...)
-	return startPhonedOn(t, lk, access, policy, change...)
+	return startPhoneFixtureOn(t, lk, access, policy, change...)
 }
 
-func startPhonedOn(
+func startPhoneFixtureOn(
 	t *testing.T, lk *testenv.LiveKitServer, access usherv1.AccessLevel, policy usherv1.PhonePolicy, change ...func(*settings.Config),
 ) *phoneFixture {
 	t.Helper()
 	bridge := phone.New(t, lk)
 	bridge.Trunk("trunk", dialled)
-	return startPhonedWith(t, lk, bridge, access, policy, change...)
+	return startPhoneFixtureWith(t, lk, bridge, access, policy, change...)
 }
 
-func startPhonedWith(
+func startPhoneFixtureWith(
 	t *testing.T, lk *testenv.LiveKitServer, bridge *phone.Bridge, access usherv1.AccessLevel, policy usherv1.PhonePolicy,
 	change ...func(*settings.Config),
 ) *phoneFixture {
@@ -242,7 +242,7 @@ const (
 func TestPhoneSweep(t *testing.T) {
 	t.Parallel()
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait)
+	p := startPhoneFixtureOn(t, lk, restrictedRoom, phonesWait)
 	p.open()
 	call := p.dial("+4917012345678", dialled, p.pin)
 	began := time.Now()
@@ -307,7 +307,7 @@ func TestPhoneCall(t *testing.T) {
 	bridge := phone.New(t, lk)
 	trunk, other := bridge.Trunk("trunk", dialled), "+4930200"
 	bridge.Trunk("somebody else's", other)
-	p := startPhonedWith(t, lk, bridge, restrictedRoom, phonesDirect, func(c *settings.Config) {
+	p := startPhoneFixtureWith(t, lk, bridge, restrictedRoom, phonesDirect, func(c *settings.Config) {
 		c.Listen, c.Callers.Grace = listen, grace
 		c.Telephony.Trunks = []telephony.ConfiguredTrunk{{ID: trunk}}
 	})
@@ -370,7 +370,7 @@ func TestPhoneLobby(t *testing.T) {
 	events := newRelay(t, webhook)
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t), Webhooks: []string{events.URL}})
 	api := newFaultyLiveKit(t, lk)
-	p := startPhonedOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
+	p := startPhoneFixtureOn(t, lk, restrictedRoom, phonesWait, func(c *settings.Config) { c.Listen, c.LiveKit.URL = listen, api.URL })
 	p.open()
 	p.measureHolds(events, api)
 

@@ -25,7 +25,7 @@ const (
 	screenRecording        = usherv1.RecordingMode_RECORDING_MODE_SCREEN_RECORDING
 )
 
-// inAHurry has little patience, and looks again and again.
+// inAHurry shortens the time limits of recordings and sweeps every second, so that a test need not wait for them.
 func inAHurry(c *settings.Config) {
 	c.Recording.Sweep = time.Second
 	c.Recording.Timing = recordings.Timing{
@@ -34,8 +34,8 @@ func inAHurry(c *settings.Config) {
 	}
 }
 
-// orders applies a deed to the next order of a recorder, and passes everything else on.
-func orders(d proxyFault) func(*http.Request) proxyFault {
+// orders makes the next request that orders a recorder go wrong, and no other.
+func orders(f proxyFault) func(*http.Request) proxyFault {
 	var mu sync.Mutex
 	done := false
 	return func(r *http.Request) proxyFault {
@@ -45,11 +45,11 @@ func orders(d proxyFault) func(*http.Request) proxyFault {
 			return proxyFault{}
 		}
 		done = true
-		return d
+		return f
 	}
 }
 
-// egresses are those that LiveKit knows of the room, of one recording.
+// egresses are those of one recording that LiveKit knows of.
 func (s *recordingFixture) egresses(id string) (list []meeting.Egress) {
 	s.t.Helper()
 	for _, e := range must[[]meeting.Egress](s.t)(s.liveKit().RoomEgresses(s.t.Context(), uuid.MustParse(s.room.GetId()))) {

@@ -45,14 +45,14 @@ type recordingFixture struct {
 	room                 *usherv1.Room
 }
 
-// studioParts are where the parts of a server are that only recording needs.
-type studioParts struct {
+// recordingParts are the addresses of what only recording needs.
+type recordingParts struct {
 	// S3 is the store for the server, Egress the same for the recorder.
 	S3, Egress string
 }
 
-// configure has a server use them.
-func (p studioParts) configure(c *settings.Config) {
+// configure makes a server use them.
+func (p recordingParts) configure(c *settings.Config) {
 	c.Storage = settings.StorageConfig{
 		Endpoint: p.S3, Bucket: testenv.S3Bucket, Region: testenv.S3Region, Key: testenv.S3Key, Secret: testenv.S3Secret,
 		EventSecret: storageSecret, ProxySecret: proxySecret,
@@ -90,7 +90,7 @@ func newRecordingFixture(t *testing.T, change ...func(*settings.Config)) *record
 	s.liveKitAPI = newFaultyProxy(t, lk.URL)
 	s.instance = startOn(t, lk, append([]func(*settings.Config){func(c *settings.Config) {
 		c.Listen, c.LiveKit.URL = listen, s.liveKitAPI.URL
-		studioParts{S3: s.s3.URL}.configure(c)
+		recordingParts{S3: s.s3.URL}.configure(c)
 		mailThrough(s.mails.Port)(c)
 	}}, change...)...)
 	s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)

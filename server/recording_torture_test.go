@@ -38,8 +38,8 @@ const (
 	betweenKills = 2500 * time.Millisecond
 )
 
-// torture is LiveKit, a recorder, a store and a mail server, all real, in a world in which everything between them goes
-// wrong, with servers that are killed at any moment.
+// torture is a LiveKit, a recorder, a store and a mail server, with servers of Usher's that are killed at any moment. All
+// are real, but everything between them goes wrong.
 type torture struct {
 	*instance // as the outside sees it
 	seed      uint64
@@ -105,8 +105,8 @@ func (m *torture) count(what string) {
 	m.faults[what]++
 }
 
-// meddle is what becomes of requests between two parts. kill, if it is set, kills the server that asked, or is asked.
-func (m *torture) meddle(what string, kill func()) func(*http.Request) proxyFault {
+// requestFaults chooses what goes wrong with requests between two parts. kill kills the server that sends them.
+func (m *torture) requestFaults(what string, kill func()) func(*http.Request) proxyFault {
 	return func(*http.Request) proxyFault {
 		rng := m.chance()
 		if !m.wild.Load() || rng.IntN(100) < 65 {
@@ -132,8 +132,8 @@ func (m *torture) meddle(what string, kill func()) func(*http.Request) proxyFaul
 	}
 }
 
-// meddleWithNews is the same for events: they can be lost though they were taken, and overtake each other.
-func (m *torture) meddleWithNews(what string) func(*http.Request) proxyFault {
+// eventFaults is the same for events: they can be lost though they were accepted, and overtake each other.
+func (m *torture) eventFaults(what string) func(*http.Request) proxyFault {
 	return func(*http.Request) proxyFault {
 		rng := m.chance()
 		if !m.wild.Load() || rng.IntN(100) < 40 {
@@ -157,8 +157,8 @@ func (m *torture) meddleWithNews(what string) func(*http.Request) proxyFault {
 	}
 }
 
-// meddleWithMail refuses mails, and kills a server between what the mail server has taken and what the database knows of it.
-func (m *torture) meddleWithMail(stage mailcatcher.Stage, _ string) error {
+// mailFaults refuses mails, and kills servers after the mail server has accepted a mail and before the database says so.
+func (m *torture) mailFaults(stage mailcatcher.Stage, _ string) error {
 	rng := m.chance()
 	if !m.wild.Load() || stage != mailcatcher.Data {
 		return nil
@@ -176,7 +176,7 @@ func (m *torture) meddleWithMail(stage mailcatcher.Stage, _ string) error {
 	return nil
 }
 
-// newTorture builds the world on a database, with n servers.
+// newTorture starts all parts, with n servers on one database.
 func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 	t.Helper()
 	m := &torture{seed: seed, scripts: map[string]recorder.Script{}, faults: map[string]int{}}
@@ -192,7 +192,7 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 	hook := newFaultyProxy(t, "http://"+listen[n-1])
 	lk := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: m.redis, Webhooks: []string{webhooks.URL + "/webhooks/livekit"}})
 	m.s3 = testenv.S3(t, storageHook(hook.URL))
-	m.mails = testenv.SMTP(t, mailcatcher.Options{Answer: m.meddleWithMail})
+	m.mails = testenv.SMTP(t, mailcatcher.Options{Answer: m.mailFaults})
 	m.hire(t)
 	redis := testenv.Redis(t)
 	for _, address := range listen {
@@ -200,19 +200,19 @@ func newTorture(t *testing.T, seed uint64, database string, n int) *torture {
 		m.servers = append(m.servers, s)
 		s.secrets.add(testenv.S3Secret, storageSecret, proxySecret)
 		api, store := newFaultyProxy(t, lk.URL), newFaultyProxy(t, m.s3.URL)
-		api.set(m.meddle("LiveKit", func() { m.kill(s) }))
-		store.set(m.meddle("store", func() { m.kill(s) }))
+		api.set(m.requestFaults("LiveKit", func() { m.kill(s) }))
+		store.set(m.requestFaults("store", func() { m.kill(s) }))
 		s.process = startChild(t, childSettings{
 			Listen: address, Sweep: 2 * time.Second, ClientURL: strings.Replace(lk.URL, "http", "ws", 1),
-			Places: places{Database: database, Redis: redis.Address, LiveKit: api.URL},
-			Studio: studioParts{S3: store.URL, Egress: m.s3.URL}, MailPort: m.mails.Port,
+			Places:    places{Database: database, Redis: redis.Address, LiveKit: api.URL},
+			Recording: recordingParts{S3: store.URL, Egress: m.s3.URL}, MailPort: m.mails.Port,
 		})
 		s.born = time.Now()
 	}
 	m.instance = m.servers[0].instance
 	m.friend = m.user("Fred Told Of All")
-	webhooks.set(m.meddleWithNews("webhook"))
-	hook.set(m.meddleWithNews("storage event"))
+	webhooks.set(m.eventFaults("webhook"))
+	hook.set(m.eventFaults("storage event"))
 	for n := range tortureRooms {
 		m.rooms = append(m.rooms, m.newRoom(n))
 	}
@@ -468,13 +468,13 @@ func (m *torture) powerCut() {
 func TestRecordingTorture(t *testing.T) {
 	t.Parallel()
 	seed := testenv.Seed(t)
-	for name, world := range map[string]struct {
+	for name, setup := range map[string]struct {
 		database func(testing.TB) string
 		servers  int
 	}{"postgres": {testenv.PostgresURL, 2}, "sqlite": {testenv.SQLiteURL, 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := newTorture(t, seed, world.database(t), world.servers)
+			m := newTorture(t, seed, setup.database(t), setup.servers)
 			ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 			var watcher sync.WaitGroup
 			watcher.Go(func() { m.watch(ctx) })

@@ -164,8 +164,8 @@ func (i *instance) liveKit() *livekit.Client {
 	return lk
 }
 
-// endLife ends the meeting in LiveKit, as when everybody leaves.
-func (i *instance) endLife(room string) {
+// endSession ends the session of a room in LiveKit, as when everybody leaves.
+func (i *instance) endSession(room string) {
 	i.t.Helper()
 	if err := i.liveKit().CloseRoom(i.t.Context(), uuid.MustParse(room)); err != nil {
 		i.t.Fatal(err)
@@ -270,7 +270,7 @@ func TestAdmissionEndsWithTheMeeting(t *testing.T) {
 	i.enter(host, room)
 	first := i.admitted(host, guest, room, "First Guest")
 	inside := joined(t, first.GetConnection())
-	i.endLife(room)
+	i.endSession(room)
 	inside.WaitGone()
 	i.untilNumber(room, 1)
 
@@ -302,7 +302,7 @@ func TestReplayAndForgery(t *testing.T) {
 	i, r := relayed(t)
 	room, host := i.hosted("Ada Of Replays")
 	i.enter(host, room)
-	i.endLife(room)
+	i.endSession(room)
 	i.untilNumber(room, 1)
 	i.enter(host, room)
 	i.eventually("all is stored until somebody is in the second meeting", 60*time.Second, func() bool {
@@ -410,7 +410,7 @@ func TestWebhook_answersFirst(t *testing.T) {
 		}
 		return status
 	})
-	i.endLife(room) // asks LiveKit directly
+	i.endSession(room) // asks LiveKit directly
 	select {
 	case took := <-answered:
 		t.Logf("answered after %v", took)
@@ -449,17 +449,17 @@ func TestWebhookTorture(t *testing.T) {
 		}
 		return http.StatusOK
 	})
-	const lives = 2
+	const sessions = 2
 	var rooms []string
 	var group sync.WaitGroup
 	for n := range 3 {
 		room, host := i.hosted(fmt.Sprint("Ada Of Torture ", n))
 		rooms = append(rooms, room)
 		group.Go(func() {
-			for range lives {
+			for range sessions {
 				people := []*participant.Participant{i.enter(host, room), i.enter(host, room)}
 				people[0].Room.Disconnect()
-				i.endLife(room)
+				i.endSession(room)
 				people[1].WaitGone()
 			}
 		})
@@ -473,20 +473,20 @@ func TestWebhookTorture(t *testing.T) {
 					finished++
 				}
 			}
-			return finished == lives
+			return finished == sessions
 		})
 	}
 	late.Wait()
 	i.untilHandled(120 * time.Second)
 	events := 0
 	for _, room := range rooms {
-		if n := i.number(room); n != lives {
-			t.Errorf("meeting %d, want %d", n, lives)
+		if n := i.number(room); n != sessions {
+			t.Errorf("meeting %d, want %d", n, sessions)
 		}
 		events += listenedTo(r.events(room))
 		r := i.DB.Read.Room.GetX(t.Context(), uuid.MustParse(room))
 		if r.MeetingSid != nil {
-			t.Errorf("life %s goes on", *r.MeetingSid)
+			t.Errorf("session %s goes on", *r.MeetingSid)
 		}
 	}
 	if done := i.jobsIn("done"); len(done) != events {
@@ -494,11 +494,11 @@ func TestWebhookTorture(t *testing.T) {
 	}
 }
 
-// What LiveKit tells of one life comes after the next one has begun, the last first; all of it, or all but its beginning.
+// What LiveKit tells of one session of a room comes after the next one has begun, the last first; all of it, or all but its beginning.
 // The second meeting is not harmed by it, and nobody of the first gets into it.
-func TestOutOfOrderLives(t *testing.T) {
+func TestOutOfOrderSessions(t *testing.T) {
 	t.Parallel()
-	for name, heard := range map[string]bool{"the first life was heard of": true, "the first life was not heard of": false} {
+	for name, heard := range map[string]bool{"the first session was heard of": true, "the first session was not heard of": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, r := relayed(t)
@@ -518,9 +518,9 @@ func TestOutOfOrderLives(t *testing.T) {
 			i.enter(host, room)
 			first := i.admitted(host, guest, room, "First Guest")
 			inside := joined(t, first.GetConnection())
-			i.endLife(room)
+			i.endSession(room)
 			inside.WaitGone()
-			i.eventually("the end of the first life was told", 60*time.Second, func() bool {
+			i.eventually("the end of the first session was told", 60*time.Second, func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				return slices.ContainsFunc(held, func(e webhook) bool { return e.Event == "room_finished" })
@@ -529,10 +529,10 @@ func TestOutOfOrderLives(t *testing.T) {
 			ofFirst := held
 			mu.Unlock()
 
-			// The second life, of which is told at once.
+			// The second session, whose events are delivered at once.
 			r.set(func(e webhook) int { return deliver(i.URL, e) })
 			owner := i.enter(host, room)
-			i.eventually("the second life was heard of", 60*time.Second, func() bool {
+			i.eventually("the second session was heard of", 60*time.Second, func() bool {
 				r := i.DB.Read.Room.GetX(t.Context(), uuid.MustParse(room))
 				return r.MeetingSid != nil && *r.MeetingSid != ofFirst[0].Room.Sid
 			})
@@ -583,7 +583,7 @@ func TestLostWebhooks(t *testing.T) {
 	})
 	first := i.admitted(host, guest, room, "First Guest")
 	inside := joined(t, first.GetConnection())
-	i.endLife(room)
+	i.endSession(room)
 	inside.WaitGone()
 	i.enter(host, room)
 	i.untilNumber(room, 1)
@@ -678,7 +678,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 			case "before the lobby ends":
 				slowRedis.Silence()
 			}
-			i.endLife(room)
+			i.endSession(room)
 			inside.WaitGone()
 			i.eventually("the step is reached", 60*time.Second, reached[step])
 			crashing.Kill()

@@ -20,7 +20,7 @@ func (LiveTask) Fields() []ent.Field {
 		field.Enum("kind").Values("close_room", "sync_room", "remove_user", "end_meeting").Immutable(),
 		// The room to close, to bring up to date or to end a meeting of. No foreign key: a closed room is deleted.
 		field.UUID("room_id", uuid.UUID{}).Optional().Nillable().Immutable(),
-		// The one life of the room to end, by LiveKit's sid: what came after it stays.
+		// The session of the room to end, by LiveKit's sid: a later one goes on.
 		field.String("meeting_sid").MaxLen(100).Optional().Nillable().Immutable(),
 		// The user to remove from every meeting.
 		field.UUID("user_id", uuid.UUID{}).Optional().Nillable().Immutable(),

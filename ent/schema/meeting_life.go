@@ -10,17 +10,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// MeetingLife is one life of a room in LiveKit that was heard of. Events about it come late and twice, and also after the
-// next life has begun; the row says whether its end was counted.
+// MeetingLife is one session of a room in LiveKit, of which at least one event has come. Events come late, twice, and even
+// after the next session has begun; the row says whether the end of this one was counted.
 type MeetingLife struct{ ent.Schema }
 
 // Fields of the MeetingLife.
 func (MeetingLife) Fields() []ent.Field {
 	return []ent.Field{
-		// LiveKit's sid of the room: never used again.
+		// LiveKit's sid of the room, which is another one in each session.
 		field.String("id").NotEmpty().MaxLen(100).Immutable(),
 		field.UUID("room_id", uuid.UUID{}).Immutable(),
-		// When it began, as LiveKit says. Zero when that was never heard.
+		// When it began, as LiveKit says. Zero if no event said so.
 		field.Time("start_time").Default(time.Time{}.UTC).Immutable(),
 		// Whether it is over, and counted.
 		field.Bool("over").Default(false),

@@ -27,12 +27,12 @@ func (Room) Fields() []ent.Field {
 		field.String("slug").NotEmpty().MaxLen(100).Unique(),
 		field.Int32("access_level").GoType(usherv1.AccessLevel(0)),
 		field.String("configuration").GoType(&usherv1.RoomConfiguration{}).ValueScanner(roomConfiguration).Optional(),
-		// Counts the lives of the room in LiveKit. Connections of people who were not direct end with theirs.
+		// Counts the sessions of the room in LiveKit. Whoever has no direct access may reconnect in the same session only.
 		field.Int64("meeting").Default(0),
-		// LiveKit's sid of the life that has this number, once it was heard of.
+		// LiveKit's sid of the session that has this number, once an event of it has come.
 		field.String("meeting_sid").MaxLen(100).Optional().Nillable(),
-		// When that life began, if it was heard of before the end of the one before it: who was let in since belongs to it,
-		// though under the number before.
+		// When that session began, if an event of it came before the end of the previous one was counted: people who were let
+		// in since then belong to it, although they have the previous number.
 		field.Time("meeting_since").Optional().Nillable(),
 		// Grows with every change; the etag shows it.
 		field.Int64("version").Default(1),

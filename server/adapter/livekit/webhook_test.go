@@ -216,7 +216,7 @@ func TestWebhook_real(t *testing.T) {
 		}
 	}
 	if start := seen[meeting.RoomStarted].RoomStart; !start.Equal(present.StartTime) {
-		t.Errorf("the life began at %v, want %v", start, present.StartTime)
+		t.Errorf("the session began at %v, want %v", start, present.StartTime)
 	}
 	p := seen[meeting.ParticipantJoined].Participant
 	if p == nil || p.Identity != g.Identity || p.Kind != usherv1.ParticipantKind_PARTICIPANT_KIND_WEB || p.Attributes["room_role"] != "MEMBER" {
