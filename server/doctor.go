@@ -178,9 +178,7 @@ func (d *doctor) checkLiveKit(ctx context.Context) bool {
 	}
 	d.good("livekit", "answers at %s", c.URL)
 	if ahead.Abs() > maxSkew {
-		d.bad(
-			"clock", "LiveKit's clock differs by %s from this machine's: let both keep the time (NTP)", ahead.Round(time.Second),
-		)
+		d.bad("clock", "LiveKit's clock differs by %s from this machine's: let both keep the time (NTP)", ahead.Round(time.Second))
 	} else {
 		d.good("clock", "LiveKit's and this machine's agree")
 	}
@@ -262,7 +260,7 @@ func (d *doctor) checkTelephony(ctx context.Context) {
 	case err != nil:
 		d.bad("trunks", "%v", err)
 		return
-	case len(trunks) == 0 && !s.Trunks.Orphans(): // as it is without a word about it in the settings
+	case len(trunks) == 0 && !s.Trunks.Orphans(): // nobody has set up telephony
 		d.good("trunks", "%s", strings.Join(problems, "; "))
 		return
 	case len(problems) > 0:
@@ -309,9 +307,7 @@ func (d *doctor) checkUnmute(ctx context.Context) {
 			case err != nil:
 				d.bad(name, "%v", err)
 			case !enabled:
-				d.bad(
-					name, "phone callers who wait cannot be let in: set room.enable_remote_unmute: true in LiveKit's settings",
-				)
+				d.bad(name, "phone callers who wait cannot be let in: set room.enable_remote_unmute: true in LiveKit's settings")
 			default:
 				d.good(name, "phone callers who wait can be let in")
 			}

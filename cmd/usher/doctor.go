@@ -16,10 +16,11 @@ type doctorCommand struct {
 
 // Help adds examples.
 func (doctorCommand) Help() string {
-	return `It looks at the database, its schema, Redis, LiveKit, its clock and key, its webhooks, trunks and dispatch rules, one line
-each, with the settings of one server, and best on its machine. For the webhooks it makes a room in LiveKit, ends it and
-waits until a running server has stored LiveKit's event about that. It changes nothing else. The exit status is 1 if a line
-is bad.
+	return `It checks, with a line for each: the database and its schema; whether mail addresses of people are verified; Redis; the storage
+of recordings; the mail server; LiveKit, its clock, key and webhooks; trunks, dispatch rules and the unmuting of callers. Run
+it with the settings of one server, best on the machine of that server. For the webhooks it makes a room in LiveKit, ends it
+and waits until a running server has stored LiveKit's event about that. It changes nothing else and sends no mail. The exit
+status is 1 if a line is bad.
 
 Examples:
   usher doctor

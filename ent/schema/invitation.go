@@ -19,17 +19,17 @@ type Invitation struct{ ent.Schema }
 func (Invitation) Fields() []ent.Field {
 	return []ent.Field{
 		idField(),
-		// No foreign key: when the room is deleted, the recipient is told.
+		// No foreign key: the row outlives the room, because the recipient is told that it was deleted.
 		field.UUID("room_id", uuid.UUID{}).Immutable(),
 		// The name of the room when they were last invited, for the letter that says that the room is gone.
 		field.String("room_name").MaxLen(2000),
 		// Null when that account was deleted.
 		field.UUID("inviter_id", uuid.UUID{}).Optional().Nillable(),
-		// The domain in lower case and ASCII.
+		// The mail address of the recipient, its domain in lower case and ASCII.
 		field.String("address").NotEmpty().MaxLen(1300).Sensitive(),
 		// The room and the address while the link works, else null: nobody is invited to a room twice at the same time.
 		field.String("open_key").MaxLen(1400).Optional().Nillable().Unique().Sensitive(),
-		// The language that was asked for, and that of who invited.
+		// The language that the request named for the recipient, and that of the inviter.
 		field.String("language").MaxLen(35).Default(""),
 		field.String("inviter_language").MaxLen(35).Default(""),
 		field.Int32("status").GoType(usherv1.InvitationStatus(0)),
@@ -40,19 +40,19 @@ func (Invitation) Fields() []ent.Field {
 		field.Time("end_time").Optional().Nillable(),
 		field.String("timezone").MaxLen(64).Default(""),
 		field.String("recurrence").MaxLen(500).Default(""),
-		// Rises with every letter that changes the calendar.
+		// The SEQUENCE of the calendar entry: grows with every letter that changes the entry.
 		field.Int("sequence").Default(0),
 		// SHA-256 of the token, and the token sealed with a key of the instance's secret, for the letters to come. Null once
 		// the link has ended.
 		field.Bytes("token_hash").MaxLen(32).Unique(),
 		field.Bytes("token_sealed").MaxLen(200).Optional().Nillable(),
-		// The participant identity of whoever came without waiting last, or will: one at a time. It says whose account that
-		// is, so another account that comes with the link gets another identity.
+		// The participant identity of the last person who came in with the link without waiting, or of the first who will. It
+		// says which account that person has, so another account that comes with the link gets another identity.
 		field.String("identity").MaxLen(200),
 		field.Int32("admissions").Default(0),
 		field.Time("send_time").Optional().Nillable(),
 		field.Time("expire_time"),
-		// When it was revoked. Null otherwise, and of what was revoked before this was written down.
+		// When it was revoked. Null otherwise, and in rows that were revoked before this column existed.
 		field.Time("revoke_time").Optional().Nillable(),
 		createTimeField(),
 		field.Time("update_time").Default(Now).UpdateDefault(Now),
@@ -62,9 +62,10 @@ func (Invitation) Fields() []ent.Field {
 // Indexes of the Invitation.
 func (Invitation) Indexes() []ent.Index {
 	return []ent.Index{
-		index.Fields(
-			"room_id", "create_time", "id",
-		), index.Fields("inviter_id"), index.Fields("address"), index.Fields("expire_time"),
+		index.Fields("room_id", "create_time", "id"),
+		index.Fields("inviter_id"),
+		index.Fields("address"),
+		index.Fields("expire_time"),
 	}
 }
 
@@ -97,7 +98,7 @@ func (InvitationLetter) Fields() []ent.Field {
 		idField(),
 		field.UUID("invitation_id", uuid.UUID{}).Immutable(),
 		field.Enum("kind").Values("invited", "changed", "cancelled").Immutable(),
-		// The one of the calendar entry.
+		// The SEQUENCE of the calendar entry in this letter.
 		field.Int("sequence").Immutable(),
 		// queued: to be sent. taken: by a mail server. refused: for good. late: not taken within a day. dropped: nobody is
 		// to have it any more.
@@ -128,14 +129,14 @@ type MailSuppression struct{ ent.Schema }
 func (MailSuppression) Fields() []ent.Field {
 	return []ent.Field{
 		idField(),
-		// HMAC-SHA256 of the address in lower case, with a key of the instance's secret: who reads the database cannot try
-		// addresses.
+		// HMAC-SHA256 of the address in lower case, with a key of the instance's secret: somebody who reads the
+		// database cannot find out addresses by trying them.
 		field.Bytes("address_hash").MaxLen(32).Unique().Immutable(),
 		createTimeField(),
 	}
 }
 
-// MailQuota counts the letters that somebody had sent on one day.
+// MailQuota counts the letters of one day: those that one user caused, or all of the instance.
 type MailQuota struct{ ent.Schema }
 
 // Fields of the MailQuota.

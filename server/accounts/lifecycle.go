@@ -42,9 +42,7 @@ func (e *LastOwnerError) Error() string {
 	for i, id := range e.Rooms {
 		ids[i] = id.String()
 	}
-	return "the user is the last owner of rooms: give these to somebody else, or delete them first: " + strings.Join(
-		ids, ", ",
-	)
+	return "the user is the last owner of rooms: give these to somebody else, or delete them first: " + strings.Join(ids, ", ")
 }
 
 // Lifecycle deactivates, merges, deletes and exports accounts for the operator. Every field is required.
@@ -85,7 +83,7 @@ func (l *Lifecycle) Reactivate(ctx context.Context, id uuid.UUID) error {
 		return err
 	}
 	return l.DB.Run(ctx, func(tx *ent.Client) error {
-		// Again: an Usher that only said "inactive" may have deactivated the user.
+		// Again: an earlier version of Usher may have deactivated the user, which marked the account and revoked nothing.
 		if err := endCredentials(ctx, tx, id); err != nil {
 			return err
 		}

@@ -302,9 +302,10 @@ func TestExport(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
 		h := newFixture(t, db)
-		ada, bob := authtest.NewUser(t, db, named("test-ada", "ada@x.example"), func(c *ent.UserCreate) {
+		ada := authtest.NewUser(t, db, named("test-ada", "ada@x.example"), func(c *ent.UserCreate) {
 			c.SetDefaultConfiguration(&usherv1.RoomConfiguration{RestrictSources: true})
-		}), authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
+		})
+		bob := authtest.NewUser(t, db, named("test-bob", "bob@x.example"))
 		h.room("own", map[any]usherv1.Role{ada: isOwner, bob: isMember})
 		h.room("invited", map[any]usherv1.Role{bob: isOwner, "ada@x.example": isMember})
 		h.room("others", map[any]usherv1.Role{bob: isOwner})

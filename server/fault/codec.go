@@ -31,8 +31,8 @@ func Codecs() []connect.HandlerOption {
 // MaxRequest is the largest request message in bytes.
 const MaxRequest = 1 << 20
 
-// maxCommas is how many commas a request in JSON may have. The contract's lists and texts have a tenth of that at most, and
-// to decode half a million items takes longer than all else about a refusal.
+// maxCommas is how many commas a request in JSON may have, those in texts included. The longest list of a request has 1,000
+// items, so no sensible request has as many. To decode half a million items would take longer than all else about a refusal.
 const maxCommas = 50_000
 
 // undecodableField carries the text of a decoding error. 19,000 to 19,999 are reserved by protobuf for itself.

@@ -83,10 +83,9 @@ var answers = []struct {
 	value string
 	is    usherv1.Attendance
 }{
-	{
-		"yes",
-		usherv1.Attendance_ATTENDANCE_YES,
-	}, {"no", usherv1.Attendance_ATTENDANCE_NO}, {"maybe", usherv1.Attendance_ATTENDANCE_MAYBE},
+	{"yes", usherv1.Attendance_ATTENDANCE_YES},
+	{"no", usherv1.Attendance_ATTENDANCE_NO},
+	{"maybe", usherv1.Attendance_ATTENDANCE_MAYBE},
 }
 
 func (s *Service) showPage(w http.ResponseWriter, r *http.Request) {
@@ -94,11 +93,11 @@ func (s *Service) showPage(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	data, speaker := s.invitationPage(r, l)
+	data, localizer := s.invitationPage(r, l)
 	if r.URL.Query().Get("answered") == "1" {
-		data.Notice = speaker.Text("page.answered")
+		data.Notice = localizer.Text("page.answered")
 	}
-	s.render(w, r, http.StatusOK, data, speaker)
+	s.render(w, r, http.StatusOK, data, localizer)
 }
 
 // postPage joins or answers. Joining goes on in the web app, which gets the token in the part of the address that browsers
@@ -125,8 +124,8 @@ func (s *Service) postPage(w http.ResponseWriter, r *http.Request) {
 		seeOther(w, r, s.PublicURL+pagePath+token+"?answered=1")
 		return
 	}
-	data, speaker := s.invitationPage(r, l)
-	s.render(w, r, http.StatusBadRequest, data, speaker)
+	data, localizer := s.invitationPage(r, l)
+	s.render(w, r, http.StatusBadRequest, data, localizer)
 }
 
 // openLink finds the invitation of the address, or answers why not. A network that opens many links that are none is refused
@@ -143,9 +142,8 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, boo
 		return l, true
 	}
 	if errors.Is(err, ErrNotFound) {
-		_ = s.Limiter.Take(
-			r.Context(), ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Force: true},
-		) // the answer is sent all the same
+		call.Peek, call.Force = false, true
+		_ = s.Limiter.Take(r.Context(), call) // the answer is sent all the same
 	}
 	s.fail(w, r, err)
 	return nil, false
@@ -153,7 +151,7 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, boo
 
 // fail says what is wrong with a link, and nothing about what it was for.
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
-	speaker := s.speaker(r, nil, nil)
+	localizer := s.localizer(r, nil, nil)
 	status, what := http.StatusInternalServerError, "failed"
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -171,13 +169,12 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
 	}
-	s.render(
-		w, r, status, pageData{Title: speaker.Text(what + ".title"), Text: []string{speaker.Text(what + ".text")}}, speaker,
-	)
+	data := pageData{Title: localizer.Text(what + ".title"), Text: []string{localizer.Text(what + ".text")}}
+	s.render(w, r, status, data, localizer)
 }
 
-// speaker speaks the language of the invitation if one was asked for, else that of the browser.
-func (s *Service) speaker(r *http.Request, i *ent.Invitation, data map[string]any) *i18n.Localizer {
+// localizer writes in the language of the invitation if it has one, else in that of the browser.
+func (s *Service) localizer(r *http.Request, i *ent.Invitation, data map[string]any) *i18n.Localizer {
 	wanted := i18n.Accepted(r.Header.Get("Accept-Language"))
 	if i != nil && i.Language != "" {
 		wanted = append([]string{i.Language}, wanted...)
@@ -195,23 +192,23 @@ func (s *Service) brand() string { return cmp.Or(s.Branding.GetName(), "Usher") 
 func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Localizer) {
 	i := l.invitation
 	inviter := inviterName(i)
-	speaker := s.speaker(r, i, map[string]any{"Room": l.room.Name, "Inviter": inviter})
+	localizer := s.localizer(r, i, map[string]any{"Room": l.room.Name, "Inviter": inviter})
 	data := pageData{
-		Title: speaker.Text("page.title"), Quote: i.Message, Join: speaker.Text("page.join"), Ask: speaker.Text("page.ask"),
+		Title: localizer.Text("page.title"), Quote: i.Message, Join: localizer.Text("page.join"), Ask: localizer.Text("page.ask"),
 	}
 	intro := "page.invites"
 	if inviter == "" {
 		intro = "page.invited"
 	}
-	data.Text = []string{speaker.Text(intro)}
+	data.Text = []string{localizer.Text(intro)}
 	at := storedSchedule(i)
 	if !at.none() {
-		data.Facts = append(data.Facts, whenFact(speaker, at))
+		data.Facts = append(data.Facts, whenFact(localizer, at))
 	}
 	if len(at.starts) > 1 {
-		data.Text = append(data.Text, speaker.Text("page.repeats"))
+		data.Text = append(data.Text, localizer.Text("page.repeats"))
 	}
-	data.Facts = append(data.Facts, phoneFacts(speaker, s.phones(r.Context(), l.room))...)
+	data.Facts = append(data.Facts, phoneFacts(localizer, s.phones(r.Context(), l.room))...)
 	waiting := "page.lobby"
 	switch {
 	case i.SkipLobby && at.none():
@@ -220,51 +217,51 @@ func (s *Service) invitationPage(r *http.Request, l *linked) (pageData, *i18n.Lo
 		waiting = "page.direct"
 	}
 	if i.SkipLobby || l.room.AccessLevel == usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED {
-		data.Text = append(data.Text, speaker.Text(waiting))
+		data.Text = append(data.Text, localizer.Text(waiting))
 	}
-	data.Text = append(data.Text, speaker.Text("page.personal"))
+	data.Text = append(data.Text, localizer.Text("page.personal"))
 	for _, a := range answers {
-		data.Answers = append(data.Answers, pageAnswer{a.value, speaker.Text("page." + a.value), i.Response == a.is})
+		data.Answers = append(data.Answers, pageAnswer{a.value, localizer.Text("page." + a.value), i.Response == a.is})
 	}
-	return data, speaker
+	return data, localizer
 }
 
 // whenFact is the occurrence that goes on or comes next, in the zone of the meeting: that of the reader is not known.
-func whenFact(speaker *i18n.Localizer, at schedule) pageFact {
+func whenFact(localizer *i18n.Localizer, at schedule) pageFact {
 	label := "page.when"
 	if len(at.starts) > 1 {
 		label = "page.next"
 	}
 	start, end := at.current(now())
 	zone := i18n.Zone(at.timezone)
-	return pageFact{speaker.Text(label), []pageLine{{Text: speaker.Span(start.In(zone), end.In(zone))}}}
+	return pageFact{localizer.Text(label), []pageLine{{Text: localizer.Span(start.In(zone), end.In(zone))}}}
 }
 
-func phoneFacts(speaker *i18n.Localizer, d *usherv1.DialIn) []pageFact {
+func phoneFacts(localizer *i18n.Localizer, d *usherv1.DialIn) []pageFact {
 	if len(d.GetNumbers()) == 0 {
 		return nil
 	}
-	numbers := pageFact{Label: speaker.Text("page.phone")}
+	numbers := pageFact{Label: localizer.Text("page.phone")}
 	for _, n := range d.GetNumbers() {
 		numbers.Lines = append(numbers.Lines, pageLine{
 			Text: cmp.Or(n.GetDisplay(), n.GetE164()),
 			Link: template.URL("tel:" + n.GetE164()), //nolint:gosec // the operator's own number, in E.164
 		})
 	}
-	return []pageFact{numbers, {speaker.Text("page.pin"), []pageLine{{Text: cmp.Or(d.GetPinDisplay(), d.GetPin())}}}}
+	return []pageFact{numbers, {localizer.Text("page.pin"), []pageLine{{Text: cmp.Or(d.GetPinDisplay(), d.GetPin())}}}}
 }
 
 // render shows a page that runs no scripts, loads nothing, cannot be framed, is not kept or found by search engines, and
 // tells nobody its address.
-func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, speaker *i18n.Localizer) {
+func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, data pageData, localizer *i18n.Localizer) {
 	b := s.Branding
-	data.Language, data.Brand, data.Support = speaker.Language, s.brand(), b.GetSupportEmail()
+	data.Language, data.Brand, data.Support = localizer.Language, s.brand(), b.GetSupportEmail()
 	data.Terms, data.Privacy = b.GetTermsUrl(), b.GetPrivacyUrl()
-	data.TermsText, data.PrivacyText = speaker.Text("footer.terms"), speaker.Text("footer.privacy")
+	data.TermsText, data.PrivacyText = localizer.Text("footer.terms"), localizer.Text("footer.privacy")
 	look := style.With(pageStyle, b.GetPrimaryColor())
 	data.Style, data.Mark, data.Logo = look.CSS, style.Mark, b.GetLogoUrl() != ""
 	var page bytes.Buffer
-	err := errors.Join(speaker.Err(), pageTemplate.Execute(&page, data))
+	err := errors.Join(localizer.Err(), pageTemplate.Execute(&page, data))
 	if err != nil {
 		s.Log.ErrorContext(r.Context(), "page of an invitation failed", "err", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
@@ -272,7 +269,7 @@ func (s *Service) render(w http.ResponseWriter, r *http.Request, status int, dat
 	}
 	private(w.Header(), look.Source)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Language", speaker.Language)
+	w.Header().Set("Content-Language", localizer.Language)
 	w.WriteHeader(status)
 	_, _ = w.Write(page.Bytes()) // the reader may have gone
 }

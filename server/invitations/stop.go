@@ -12,10 +12,10 @@ func (s *Service) showStop(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, ErrNotFound)
 		return
 	}
-	speaker := s.speaker(r, nil, nil)
+	localizer := s.localizer(r, nil, nil)
 	s.render(w, r, http.StatusOK, pageData{
-		Title: speaker.Text("stop.title"), Text: []string{speaker.Text("stop.text")}, Stop: speaker.Text("stop.button"),
-	}, speaker)
+		Title: localizer.Text("stop.title"), Text: []string{localizer.Text("stop.text")}, Stop: localizer.Text("stop.button"),
+	}, localizer)
 }
 
 // postStop ends mail to an address, for the button of the page and for that of mail programs (RFC 8058), which sends no
@@ -32,9 +32,7 @@ func (s *Service) postStop(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Log.InfoContext(ctx, "somebody wants no more mail")
-	speaker := s.speaker(r, nil, nil)
-	s.render(
-		w, r, http.StatusOK, pageData{Title: speaker.Text("stopped.title"), Text: []string{speaker.Text("stopped.text")}},
-		speaker,
-	)
+	localizer := s.localizer(r, nil, nil)
+	data := pageData{Title: localizer.Text("stopped.title"), Text: []string{localizer.Text("stopped.text")}}
+	s.render(w, r, http.StatusOK, data, localizer)
 }

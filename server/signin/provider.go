@@ -11,8 +11,8 @@ type Identity struct {
 	Claims accounts.Claims
 	// IDToken is the proof, as the provider wrote it.
 	IDToken string
-	// Unread are claims that say nothing because their JSON type is not the one of the specification, each with its type and
-	// without its value: "email (list)".
+	// Unread are the claims that were ignored because their JSON type is not that of the specification, each with its type
+	// and without its value: "email (list)".
 	Unread []string
 }
 

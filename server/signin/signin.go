@@ -209,9 +209,7 @@ func (s *SignIn) finish(w http.ResponseWriter, r *http.Request, f *flow) error {
 		return err
 	}
 	if len(identity.Unread) > 0 {
-		s.Log.WarnContext(
-			ctx, "the OpenID provider sends claims of another type, which are passed over", "claims", identity.Unread,
-		)
+		s.Log.WarnContext(ctx, "claims of the OpenID provider have a wrong JSON type and are ignored", "claims", identity.Unread)
 	}
 	u, err := s.Accounts.SignIn(ctx, identity.Claims)
 	if err != nil {

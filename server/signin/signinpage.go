@@ -134,41 +134,43 @@ type content struct {
 
 // page says what went wrong.
 func (s *SignIn) page(w http.ResponseWriter, r *http.Request, p errorPage, returnTo string) {
-	speaker := speakerFor(r)
+	localizer := localizerFor(r)
 	c := content{Link: "/auth/login?" + url.Values{"return_to": {returnTo}}.Encode()}
 	if p.again {
-		c.Label = speaker.Text("again")
+		c.Label = localizer.Text("again")
 	}
 	if p.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	s.show(w, r, speaker, p.name, p.status, c)
+	s.show(w, r, localizer, p.name, p.status, c)
 }
 
 // passOn is a page that sends the browser on. A redirect would do, but it answers a form, and browsers hold its address, and
 // each that the provider redirects to in its turn, against form-action of the page with the form.
 func (s *SignIn) passOn(w http.ResponseWriter, r *http.Request, address string) {
-	speaker := speakerFor(r)
-	c := content{Link: address, Next: address, Label: speaker.Text("continue")}
-	s.show(w, r, speaker, "signedout", http.StatusOK, c)
+	localizer := localizerFor(r)
+	c := content{Link: address, Next: address, Label: localizer.Text("continue")}
+	s.show(w, r, localizer, "signedout", http.StatusOK, c)
 }
 
-func speakerFor(r *http.Request) *i18n.Localizer {
+func localizerFor(r *http.Request) *i18n.Localizer {
 	return sentences.Localizer(i18n.Match(nil, i18n.Accepted(r.Header.Get("Accept-Language"))...), nil)
 }
 
 // show writes the page of that name.
-func (s *SignIn) show(w http.ResponseWriter, r *http.Request, speaker *i18n.Localizer, name string, status int, c content) {
-	c.Language, c.Title, c.Text = speaker.Language, speaker.Text(name+".title"), speaker.Text(name+".text")
+func (s *SignIn) show(
+	w http.ResponseWriter, r *http.Request, localizer *i18n.Localizer, name string, status int, c content,
+) {
+	c.Language, c.Title, c.Text = localizer.Language, localizer.Text(name+".title"), localizer.Text(name+".text")
 	c.Style = signInStyle.CSS
 	h := w.Header()
 	privateHeaders(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", speaker.Language)
+	h.Set("Content-Language", localizer.Language)
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+signInStyle.Source+
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	w.WriteHeader(status)
-	if err := errors.Join(speaker.Err(), signInTemplate.Execute(w, c)); err != nil {
+	if err := errors.Join(localizer.Err(), signInTemplate.Execute(w, c)); err != nil {
 		s.Log.DebugContext(r.Context(), "page not written", "err", err) // the browser is gone
 	}
 }

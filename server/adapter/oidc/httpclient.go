@@ -38,7 +38,7 @@ func (c *httpClient) in(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, c.Client)
 }
 
-// forTokens is in for calls of the token page.
+// forTokens makes oauth2 use the client for a call of the token endpoint, and see only the text in its answer.
 func (c *httpClient) forTokens(ctx context.Context) context.Context {
 	return oidc.ClientContext(ctx, &http.Client{Timeout: c.Timeout, Transport: textOnly{c.Transport}})
 }

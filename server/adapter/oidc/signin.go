@@ -32,7 +32,7 @@ var joseAlgorithms = func() []jose.SignatureAlgorithm {
 	return all
 }()
 
-// AuthorizationURL implements the provider of server/signin.
+// AuthorizationURL is the address of the provider's login page for one sign-in. It fails with [auth.ErrSignInProvider].
 func (p *Provider) AuthorizationURL(ctx context.Context, req signin.AuthorizationRequest) (string, error) {
 	d, err := p.discover(ctx)
 	if err != nil {
@@ -49,7 +49,8 @@ func (p *Provider) AuthorizationURL(ctx context.Context, req signin.Authorizatio
 	return d.oauth.AuthCodeURL(req.State, options...), nil
 }
 
-// Exchange implements the provider of server/signin.
+// Exchange trades the code of a callback for the person who signed in. It fails with [auth.ErrSignInProvider] when the
+// provider does not answer, and with [auth.ErrUnauthenticated] when it refuses or its answer cannot be trusted.
 func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (*signin.Identity, error) {
 	d, err := p.discover(ctx)
 	if err != nil {
@@ -84,8 +85,9 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, nonce string) (
 // groups of a person has many times that.
 const maxAddress = 2000
 
-// EndSessionURL implements the provider of server/signin (OpenID Connect RP-Initiated Logout 1.0). Where the ID token does
-// not fit, the provider learns who signs out from a shorter claim of it, or from its own cookie.
+// EndSessionURL is the address at which somebody signs out of the provider (OpenID Connect RP-Initiated Logout 1.0), and
+// false if the provider has none. Where the ID token does not fit into it, the provider learns who signs out from a shorter
+// claim of it, or from its own cookie.
 func (p *Provider) EndSessionURL(ctx context.Context, idToken string) (string, bool) {
 	d, err := p.discover(ctx)
 	if err != nil || d.endSession == nil {

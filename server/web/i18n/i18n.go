@@ -86,7 +86,7 @@ type Localizer struct {
 	err       error
 }
 
-// Localizer speaks a language of [Match]. The data are what the sentences name.
+// Localizer returns the localizer of a language that [Match] chose. The data fill the placeholders of the sentences.
 func (s *Catalog) Localizer(lang string, data map[string]any) *Localizer {
 	return &Localizer{Language: lang, localizer: i18n.NewLocalizer(s.bundle, lang), words: calendars[lang], data: data}
 }
