@@ -78,10 +78,12 @@ func newHandlers(b *base, s *services, o Options) (*handlers, error) {
 // [Services].
 func (b *base) rpc(s *services, observed *observer) http.Handler {
 	options := append(fault.Codecs(), connect.WithReadMaxBytes(maxRequest), connect.WithCompressMinBytes(minCompress),
+		connect.WithInterceptors(observed, fault.Interceptor{Log: b.log}),
+		recovered(b.log),
 		connect.WithInterceptors(
-			observed, fault.Interceptor{Log: b.log}), recovered(b.log), connect.WithInterceptors(
 			auth.MissCounter{Limiter: b.limiter, NotFound: b.config.Limits.NotFound},
-			deadline(b.config.RequestTimeout), itemlimits.Interceptor{}, validate.NewInterceptor(), smallStack{}))
+			deadline(b.config.RequestTimeout), itemlimits.Interceptor{}, validate.NewInterceptor(), smallStack{},
+		))
 	calls := http.NewServeMux()
 	calls.Handle(usherv1connect.NewRoomsServiceHandler(s.rooms, options...))
 	calls.Handle(usherv1connect.NewLobbyServiceHandler(s.lobby, options...))
@@ -143,14 +145,10 @@ func (b *base) pages(o Options) (http.Handler, error) {
 func (b *base) front(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	fmt.Fprintf(
-		w,
-		"Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
-			"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
-			"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n",
-		settings.Version,
-		b.config.PublicURL,
-	)
+	fmt.Fprintf(w, "Usher %s\n\nThis program was built without the web app: `go tool task build` with Node.js on the machine makes "+
+		"one that has it.\nThe API is here. It speaks Connect, gRPC, gRPC-Web and JSON:\n\n"+
+		"  curl -H 'Content-Type: application/json' -d '{}' %s/usher.v1.ConfigService/GetConfig\n",
+		settings.Version, b.config.PublicURL)
 }
 
 // newHTTPServer speaks HTTP/1.1 and HTTP/2 without TLS (h2c), which gRPC needs behind a balancer that ends TLS. There is no

@@ -53,9 +53,8 @@ func open(ctx context.Context, o Options) (_ *base, err error) {
 	c := o.Config
 	b := &base{
 		config: c, log: slog.New(logHandler{o.Log.Handler()}), redis: o.Redis,
-		keys: auth.NewKeys(
-			[]byte(c.Secret), []byte(c.SecretPrevious),
-		), metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
+		keys:    auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
+		metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -119,16 +118,14 @@ type services struct {
 	tasks      *livetasks.Queue
 	taskWorker *livetasks.Worker
 	inbox      *inbox.Inbox
-	work       *jobs.Registry // who does which jobs: see work.go
+	work       *jobs.Registry // the handlers of jobs, and the periodic work: see work.go
 	jobs       *jobs.Client
 }
 
 // newServices builds the services. Several know each other, so all have an address before any of them is filled.
 func newServices(b *base) (*services, error) {
 	s := &services{
-		rooms: new(
-			rooms.Service,
-		), lobby: new(lobby.Service), recordings: new(recordings.Service), callers: new(callers.Service),
+		rooms: new(rooms.Service), lobby: new(lobby.Service), recordings: new(recordings.Service), callers: new(callers.Service),
 		telephony: new(telephony.Service), invitations: new(invitations.Service),
 		tasks: livetasks.NewQueue(b.config.LiveKit.TokenLife), work: jobs.NewRegistry(),
 	}

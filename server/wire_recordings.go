@@ -35,14 +35,13 @@ func openStorage(c settings.Config) (storage, error) {
 	switch {
 	case s.Folder != "":
 		return &objectstore.Folder{
-			Path: s.Folder, URL: c.PublicURL,
-			Secret: auth.NewKeys([]byte(c.Secret), nil).Current(auth.PurposeDownload),
+			Path: s.Folder, URL: c.PublicURL, Secret: auth.NewKeys([]byte(c.Secret), nil).Current(auth.PurposeDownload),
 		}, nil
 	case s.Bucket != "":
 		return objectstore.NewS3(objectstore.S3Config{
-			Endpoint: s.Endpoint, PublicEndpoint: s.PublicEndpoint, ProxyEndpoint: s.ProxyEndpoint, Bucket: s.Bucket,
-			Region: s.Region,
-			Key:    s.Key, Secret: string(s.Secret), VirtualHost: s.VirtualHost, CAFile: s.CAFile,
+			Endpoint: s.Endpoint, PublicEndpoint: s.PublicEndpoint, ProxyEndpoint: s.ProxyEndpoint,
+			Bucket: s.Bucket, Region: s.Region, Key: s.Key, Secret: string(s.Secret),
+			VirtualHost: s.VirtualHost, CAFile: s.CAFile,
 		})
 	}
 	return nil, nil
@@ -143,11 +142,7 @@ type recordingMail struct {
 func (m recordingMail) RecordingReady(ctx context.Context, n recordings.Notice) error {
 	return m.mailer.RecordingReady(ctx, letter.RecordingReady{
 		Envelope: letter.Envelope{
-			ID:       n.ID,
-			To:       n.To.Email,
-			Language: n.To.Language,
-			Timezone: n.To.Timezone,
-			Time:     n.StartTime,
+			ID: n.ID, To: n.To.Email, Language: n.To.Language, Timezone: n.To.Timezone, Time: n.StartTime,
 		},
 		Room: n.RoomName, Link: m.publicURL + "/recording/" + n.RecordingID.String(),
 		Start: n.StartTime, Duration: n.Duration, Expire: n.ExpireTime, Interrupted: n.Interrupted,
@@ -172,8 +167,6 @@ func (b *base) mountRecordings(mux *http.ServeMux, s *recordings.Service, media 
 	mux.HandleFunc("GET /media-auth", media.ServeProxy)
 	mux.HandleFunc("GET /media/{folder}/{file}", media.ServeFile)
 	if b.config.Storage.EventSecret != "" {
-		mux.Handle(
-			"POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)},
-		)
+		mux.Handle("POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)})
 	}
 }

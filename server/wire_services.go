@@ -25,8 +25,7 @@ func (s *services) fillRooms(b *base) {
 	*s.rooms = rooms.Service{
 		DB: b.db, Keys: b.keys, Limiter: b.limiter, CreateLimit: c.Limits.CreateRoom, JoinLimit: c.Limits.Join,
 		Invitations: s.invitations, LiveKit: b.livekit, Recordings: s.recordings, Lobby: s.lobby, Telephony: s.telephony,
-		Log:       b.log,
-		PublicURL: c.PublicURL, LiveKitURL: c.LiveKit.PublicURL,
+		Log: b.log, PublicURL: c.PublicURL, LiveKitURL: c.LiveKit.PublicURL,
 		Defaults: rooms.Defaults{
 			AccessLevel: c.Rooms.AccessLevel, Sources: c.Rooms.Sources, UsersCreate: c.Rooms.UsersCreate,
 			AccountNames: c.Rooms.AccountNames,
@@ -80,7 +79,6 @@ func clientConfig(b *base) *usherv1.Config {
 		Invitations: &usherv1.InvitationsConfig{Enabled: b.mailer.Sender != nil},
 		Branding:    c.Branding,
 		Version:     settings.Version,
-
 		Development: c.Development,
 	}
 	if c.OIDC.Issuer != "" || c.Development {

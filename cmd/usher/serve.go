@@ -32,8 +32,6 @@ func (serveCommand) Run(ctx context.Context, p *program) error {
 		go boundGarbage(ctx)
 	}
 	return server.Run(ctx, server.Options{Config: s.Config, Log: log, WebApp: web.Files(), Ready: func(a server.Addresses) {
-		log.InfoContext(
-			ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", settings.Version,
-		)
+		log.InfoContext(ctx, "listening", "api", a.API.String(), "internal", a.Internal.String(), "version", settings.Version)
 	}})
 }

@@ -109,9 +109,7 @@ func (c userListCommand) Run(ctx context.Context, p *program) error {
 	query := db.Read.User.Query()
 	if c.Query != "" {
 		query.Where(
-			user.Or(
-				user.EmailContainsFold(c.Query), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query),
-			),
+			user.Or(user.EmailContainsFold(c.Query), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query)),
 		)
 	}
 	if c.Inactive {

@@ -90,9 +90,7 @@ func (k *Keys) Sign(p Purpose, claims jwt.Claims) (string, error) {
 // Verify reads a JWT of ours into claims. It fails with [ErrTokenExpired] when only its time is wrong, else with
 // [ErrUnauthenticated].
 func (k *Keys) Verify(p Purpose, token string, claims jwt.Claims) error {
-	parser := jwt.NewParser(
-		jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(time.Now),
-	)
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(time.Now))
 	_, err := parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) {
 		set := jwt.VerificationKeySet{}
 		for _, key := range k.Accepted(p) {

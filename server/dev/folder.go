@@ -59,10 +59,7 @@ func openFolder(ctx context.Context, path string) (*folder, error) {
 		case <-retry.C:
 		case <-ctx.Done():
 			_ = lock.Close()
-			return nil, fmt.Errorf(
-				"another `usher dev` uses the data folder %s: stop it, or name another folder with --data",
-				path,
-			)
+			return nil, fmt.Errorf("another `usher dev` uses the data folder %s: stop it, or name another folder with --data", path)
 		}
 	}
 	return &folder{path: path, lock: lock}, nil
@@ -107,27 +104,17 @@ func (f *folder) secrets() (*secrets, error) {
 
 // writeSettings writes a settings file with which the other commands find what development runs.
 func (f *folder) writeSettings(c *settings.Config) error {
-	text := "# For the other commands while `usher dev` runs, as in: usher --config " + f.file(
-		settingsFile,
-	) + " room list\n" +
+	text := "# For the other commands while `usher dev` runs, as in: usher --config " + f.file(settingsFile) + " room list\n" +
 		"USHER_PUBLIC_URL=" + c.PublicURL + "\n" +
 		"USHER_LISTEN=" + c.Listen + "\n" +
 		"USHER_LISTEN_INTERNAL=" + c.ListenInternal + "\n" +
-		"USHER_DATABASE_URL=" + string(
-		c.DatabaseURL,
-	) + "\n" +
+		"USHER_DATABASE_URL=" + string(c.DatabaseURL) + "\n" +
 		"USHER_REDIS_ADDRESSES=" + c.Redis.Addresses[0] + "\n" +
-		"USHER_REDIS_PASSWORD=" + string(
-		c.Redis.Password,
-	) + "\n" +
-		"USHER_SECRET=" + string(
-		c.Secret,
-	) + "\n" +
+		"USHER_REDIS_PASSWORD=" + string(c.Redis.Password) + "\n" +
+		"USHER_SECRET=" + string(c.Secret) + "\n" +
 		"USHER_LIVEKIT_URL=" + c.LiveKit.URL + "\n" +
 		"USHER_LIVEKIT_PUBLIC_URL=" + c.LiveKit.PublicURL + "\n" +
 		"USHER_LIVEKIT_KEY=" + c.LiveKit.Key + "\n" +
-		"USHER_LIVEKIT_SECRET=" + string(
-		c.LiveKit.Secret,
-	) + "\n"
+		"USHER_LIVEKIT_SECRET=" + string(c.LiveKit.Secret) + "\n"
 	return writeFile(f.file(settingsFile), []byte(text))
 }

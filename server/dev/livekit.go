@@ -99,9 +99,7 @@ func (o liveKitOptions) yaml() (string, error) {
 	default:
 		fmt.Fprintf(&b, "bind_addresses: [%q, 127.0.0.1]\n", o.Host)
 	}
-	fmt.Fprintf(
-		&b, "rtc:\n  tcp_port: 0\n  udp_port: %d\n  use_external_ip: false\n  enable_loopback_candidate: true\n", udp,
-	)
+	fmt.Fprintf(&b, "rtc:\n  tcp_port: 0\n  udp_port: %d\n  use_external_ip: false\n  enable_loopback_candidate: true\n", udp)
 	switch {
 	case o.Host.IsLoopback():
 		fmt.Fprintf(&b, "  node_ip: %s\n  interfaces: {includes: [%s]}\n", o.Host, loopbackInterface())

@@ -52,9 +52,7 @@ func (p *people) handler(parts server.SignInParts) http.Handler {
 	mux.HandleFunc("POST /auth/login", p.signIn)
 	mux.HandleFunc("POST /auth/logout", p.signOut)
 	mux.HandleFunc("/auth/", func(w http.ResponseWriter, _ *http.Request) {
-		showPage(
-			w, http.StatusNotFound, p.config, pageData{Title: "Not found", Message: "There is nothing at this address."},
-		)
+		showPage(w, http.StatusNotFound, p.config, pageData{Title: "Not found", Message: "There is nothing at this address."})
 	})
 	return guard(p.config, http.NewCrossOriginProtection().Handler(mux))
 }

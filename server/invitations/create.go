@@ -195,9 +195,11 @@ func (s *Service) invite(
 	if i == nil {
 		i, err = s.insert(ctx, tx, a, b, r)
 	} else {
-		update := tx.Invitation.UpdateOne(i).SetRoomName(a.Room.Name).SetInviterID(b.user.ID).SetInviterLanguage(b.user.Language).
-			SetLanguage(r.language).SetStatus(pending).SetSkipLobby(b.skipLobby).SetMessage(b.message).AddSequence(1).
-			SetTimezone(b.schedule.timezone).SetRecurrence(b.schedule.recurrence).SetExpireTime(b.schedule.expire(b.at, s.Rules.Life))
+		update := tx.Invitation.UpdateOne(i).SetRoomName(a.Room.Name).
+			SetInviterID(b.user.ID).SetInviterLanguage(b.user.Language).SetLanguage(r.language).
+			SetStatus(pending).SetSkipLobby(b.skipLobby).SetMessage(b.message).AddSequence(1).
+			SetTimezone(b.schedule.timezone).SetRecurrence(b.schedule.recurrence).
+			SetExpireTime(b.schedule.expire(b.at, s.Rules.Life))
 		if b.schedule.none() {
 			update.ClearStartTime().ClearEndTime()
 		} else {
@@ -245,12 +247,12 @@ func (s *Service) insert(
 	ctx context.Context, tx *ent.Client, a *auth.Access, b *batch, r recipient,
 ) (*ent.Invitation, error) {
 	id, token := uuid.New(), newToken()
-	create := tx.Invitation.Create().SetID(id).SetRoomID(a.Room.ID).SetRoomName(a.Room.Name).SetInviterID(b.user.ID).
-		SetInviterLanguage(b.user.Language).
-		SetAddress(r.address).SetOpenKey(openKey(a.Room.ID, r.address)).SetLanguage(r.language).
-		SetStatus(pending).SetSkipLobby(b.skipLobby).SetMessage(b.message).SetTimezone(b.schedule.timezone).
-		SetRecurrence(b.schedule.recurrence).SetTokenHash(hashToken(token)).SetTokenSealed(s.seal(id, token)).
-		SetIdentity(s.Keys.NewIdentity(a.Room.ID, uuid.Nil)).
+	create := tx.Invitation.Create().SetID(id).SetRoomID(a.Room.ID).SetRoomName(a.Room.Name).
+		SetInviterID(b.user.ID).SetInviterLanguage(b.user.Language).
+		SetAddress(r.address).SetLanguage(r.language).SetOpenKey(openKey(a.Room.ID, r.address)).
+		SetStatus(pending).SetSkipLobby(b.skipLobby).SetMessage(b.message).
+		SetTimezone(b.schedule.timezone).SetRecurrence(b.schedule.recurrence).
+		SetTokenHash(hashToken(token)).SetTokenSealed(s.seal(id, token)).SetIdentity(s.Keys.NewIdentity(a.Room.ID, uuid.Nil)).
 		SetExpireTime(b.schedule.expire(b.at, s.Rules.Life)).SetCreateTime(b.at)
 	if !b.schedule.none() {
 		create.SetStartTime(b.schedule.start).SetEndTime(b.schedule.end)

@@ -65,10 +65,8 @@ func (s *Service) resolve(ctx context.Context, token string) (*usherv1.ResolveIn
 	}
 	i, r := l.invitation, l.room
 	res := &usherv1.ResolveInvitationResponse{
-		Room: &usherv1.InvitedRoom{Id: r.ID.String(), Name: r.Name, Slug: r.Slug},
-		InviterDisplayName: inviterName(
-			i,
-		), Status: i.Status, Response: i.Response, Timezone: i.Timezone, SkipLobby: i.SkipLobby,
+		Room:               &usherv1.InvitedRoom{Id: r.ID.String(), Name: r.Name, Slug: r.Slug},
+		InviterDisplayName: inviterName(i), Status: i.Status, Response: i.Response, Timezone: i.Timezone, SkipLobby: i.SkipLobby,
 		DialIn: s.phones(ctx, r), WebUrl: s.PublicURL + "/" + r.Slug, Recurrence: i.Recurrence,
 		ExpireTime: timestamppb.New(i.ExpireTime),
 	}
@@ -96,10 +94,8 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 		return err
 	}
 	return s.DB.Run(ctx, func(tx *ent.Client) error {
-		n, err := tx.Invitation.Update().
-			Where(invitation.ID(l.invitation.ID), invitation.StatusIn(open...)).
-			SetResponse(answer).
-			Save(ctx)
+		n, err := tx.Invitation.Update().Where(invitation.ID(l.invitation.ID), invitation.StatusIn(open...)).
+			SetResponse(answer).Save(ctx)
 		if err == nil && n == 0 {
 			return ErrRevoked // in between
 		}
@@ -114,11 +110,9 @@ func (s *Service) respond(ctx context.Context, token string, answer usherv1.Atte
 // returns nil for every other token.
 func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*meeting.Admission, error) {
 	at := now()
-	i, err := s.DB.Read.Invitation.Query().Where(
-		invitation.TokenHash(hashToken(token)),
-		invitation.RoomID(a.Room.ID), invitation.SkipLobby(true), invitation.StatusIn(open...),
-	).
-		Only(ctx)
+	i, err := s.DB.Read.Invitation.Query().
+		Where(invitation.TokenHash(hashToken(token)), invitation.RoomID(a.Room.ID)).
+		Where(invitation.SkipLobby(true), invitation.StatusIn(open...)).Only(ctx)
 	switch {
 	case ent.IsNotFound(err):
 		return nil, nil
@@ -135,8 +129,7 @@ func (s *Service) Invited(ctx context.Context, a *auth.Access, token string) (*m
 // withdrawn, and, with the zero time, those whose link is another account's by now. That a link would admit nobody today,
 // because its time is over or they were invited again to wait, throws nobody out.
 func (s *Service) Ended(ctx context.Context, room uuid.UUID, identities ...string) (map[string]time.Time, error) {
-	found, err := s.DB.Read.Invitation.Query().
-		Where(invitation.RoomID(room), invitation.IdentityIn(identities...)).All(ctx)
+	found, err := s.DB.Read.Invitation.Query().Where(invitation.RoomID(room), invitation.IdentityIn(identities...)).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find invitations: %w", err)
 	}
@@ -169,11 +162,8 @@ func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admissio
 		if err != nil {
 			return err
 		}
-		n, err := tx.Invitation.Update().Where(
-			invitation.ID(g.Invitation),
-			invitation.SkipLobby(true), invitation.StatusIn(open...), invitation.ExpireTimeGT(now()),
-		).
-			AddAdmissions(1).Save(ctx)
+		n, err := tx.Invitation.Update().Where(invitation.ID(g.Invitation), invitation.SkipLobby(true)).
+			Where(invitation.StatusIn(open...), invitation.ExpireTimeGT(now())).AddAdmissions(1).Save(ctx)
 		if err == nil && n == 0 {
 			return auth.ErrLobbyRequired
 		}
@@ -197,9 +187,7 @@ func (s *Service) Admit(ctx context.Context, a *auth.Access, g *meeting.Admissio
 
 // identify says in g with which identity somebody comes in: that of whoever came last if they have the same account, else a
 // new one, which takes its place. The room must be locked.
-func (s *Service) identify(
-	ctx context.Context, tx *ent.Client, r *ent.Room, i *ent.Invitation, g *meeting.Admission,
-) error {
+func (s *Service) identify(ctx context.Context, tx *ent.Client, r *ent.Room, i *ent.Invitation, g *meeting.Admission) error {
 	g.Identity, g.Replaced = i.Identity, ""
 	last, ours := s.Keys.IdentityUser(r.ID, i.Identity)
 	if ours && last == g.UserID {

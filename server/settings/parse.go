@@ -130,9 +130,7 @@ func strongSecret(s string) (Secret, error) {
 
 func liveKitSecret(s string) (Secret, error) {
 	if len(s) < minSecret {
-		return "", fmt.Errorf(
-			"is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret,
-		)
+		return "", fmt.Errorf("is too weak: it has %d characters and needs %d, here and in LiveKit's keys", len(s), minSecret)
 	}
 	return Secret(s), nil
 }
@@ -263,9 +261,7 @@ func ParseServiceToken(s string) (ServiceToken, error) {
 	}
 	for _, scope := range t.Scopes {
 		if !slices.Contains(serviceScopes, scope) {
-			return t, fmt.Errorf(
-				"service %s: the scopes are %s, with + between them", t.Name, strings.Join(serviceScopes, ", "),
-			)
+			return t, fmt.Errorf("service %s: the scopes are %s, with + between them", t.Name, strings.Join(serviceScopes, ", "))
 		}
 	}
 	return t, nil
@@ -318,10 +314,7 @@ func trunk(s string) (telephony.ConfiguredTrunk, error) {
 	id, numbers, some := strings.Cut(s, "=")
 	t := telephony.ConfiguredTrunk{ID: strings.TrimSpace(id)}
 	if !trunkID.MatchString(t.ID) {
-		return t, fmt.Errorf(
-			"%q is not the id of a trunk, such as ST_abcDEF123456: ask LiveKit with `lk sip inbound list`",
-			t.ID,
-		)
+		return t, fmt.Errorf("%q is not the id of a trunk, such as ST_abcDEF123456: ask LiveKit with `lk sip inbound list`", t.ID)
 	}
 	for part := range strings.SplitSeq(numbers, "/") {
 		if !some {

@@ -263,9 +263,7 @@ func unknownNames(given map[string]string, source string) (wrong Problems) {
 		case known[name], strings.HasPrefix(name, "USHER_TEST_"), name == "USHER_TOOLS_CACHE":
 		case kubernetesName.MatchString(name), kubernetesPort.MatchString(name) && kubernetesValue.MatchString(text):
 		default:
-			wrong = append(
-				wrong, fmt.Sprintf("%s (%s) is not a setting; did you mean %s?", name, source, nearest(name, known)),
-			)
+			wrong = append(wrong, fmt.Sprintf("%s (%s) is not a setting; did you mean %s?", name, source, nearest(name, known)))
 		}
 	}
 	slices.Sort(wrong)

@@ -190,9 +190,7 @@ var meetingSettings = []section{
 			},
 			{
 				Name: "USHER_STORAGE_STYLE", standard: "path", ownInDev: true,
-				set: into(
-					oneOf(map[string]bool{"path": false, "host": true}), func(c *config) *bool { return &c.Storage.VirtualHost },
-				),
+				set: into(oneOf(map[string]bool{"path": false, "host": true}), func(c *config) *bool { return &c.Storage.VirtualHost }),
 				doc: "Where the bucket is in the addresses of objects: `path` or `host`.",
 			},
 			{

@@ -70,9 +70,7 @@ func (j *job) set(change func(*livekit.EgressInfo)) *livekit.EgressInfo {
 func (j *job) tell(ctx context.Context, change func(*livekit.EgressInfo)) {
 	info := j.set(change)
 	if _, err := j.recorder.io.UpdateEgress(ctx, info); err != nil && ctx.Err() == nil {
-		j.recorder.config.Log.WarnContext(
-			ctx, "stand-in recorder: LiveKit was not told", "egress", info.GetEgressId(), "err", err,
-		)
+		j.recorder.config.Log.WarnContext(ctx, "stand-in recorder: LiveKit was not told", "egress", info.GetEgressId(), "err", err)
 	}
 }
 

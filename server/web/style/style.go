@@ -44,9 +44,8 @@ func brand(colour string) string {
 	if !hexColour.MatchString(colour) {
 		return ""
 	}
-	return ":root { --accent: " + colour + "; --on-accent: " + On(
-		colour,
-	) + "; --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
+	return ":root { --accent: " + colour + "; --on-accent: " + On(colour) + ";" +
+		" --link: color-mix(in oklab, " + colour + ", var(--ink) 55%);" +
 		" --accent-soft: color-mix(in oklab, " + colour + " 16%, var(--card)); }\n"
 }
 

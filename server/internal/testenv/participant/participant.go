@@ -122,9 +122,7 @@ func (p *Participant) Speak() {
 
 // TrySpeak is [Participant.Speak] for somebody who may be refused.
 func (p *Participant) TrySpeak() error {
-	track, err := lksdk.NewLocalTrack(
-		webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2},
-	)
+	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2})
 	if err != nil {
 		return err
 	}
