@@ -2,10 +2,8 @@ package mail
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
-
-	ics "github.com/arran4/golang-ical"
 
 	"github.com/usher-meet/usher/server/letter"
 )
@@ -25,66 +23,76 @@ type Calendar struct {
 	Stamp time.Time
 }
 
-func (c *Calendar) method() ics.Method {
+func (c *Calendar) status() string {
 	if c.Cancelled {
-		return ics.MethodCancel
+		return "CANCELLED"
 	}
-	return ics.MethodRequest
+	return "CONFIRMED"
 }
 
-// serialize writes the entry. A meeting that is once has its times in UTC. One that repeats has them in its zone, which is
+func (c *Calendar) method() string {
+	if c.Cancelled {
+		return "CANCEL"
+	}
+	return "REQUEST"
+}
+
+// Serialize writes the entry. A meeting that is once has its times in UTC. One that repeats has them in its zone, which is
 // described: in UTC it would move by an hour when summer ends, and the days of its rule would be other days.
-func (c *Calendar) serialize() (string, error) {
-	cal := ics.NewCalendar()
-	cal.SetProductId("-//Usher//Usher//EN")
-	cal.SetMethod(c.method())
-	e := ics.NewEvent(c.Schedule.UID)
-	e.SetDtStampTime(c.Stamp)
-	e.SetSequence(c.Schedule.Sequence)
-	e.SetSummary(c.Summary)
+func (c *Calendar) Serialize() (string, error) {
+	zone, err := time.LoadLocation(c.Schedule.Timezone)
+	if err != nil {
+		return "", fmt.Errorf("zone of the meeting: %w", err)
+	}
+	inZone := c.Schedule.Recurrence != "" && zone != time.UTC && c.Schedule.Timezone != "UTC"
+	var w contentLines
+	w.add("BEGIN", "VCALENDAR")
+	w.add("VERSION", "2.0")
+	w.add("PRODID", "-//Usher//Usher//EN")
+	w.add("METHOD", c.method())
+	if inZone {
+		addZone(&w, zone, c.Schedule.Start)
+	}
+	w.add("BEGIN", "VEVENT")
+	w.add("UID", escaped(c.Schedule.UID))
+	w.add("DTSTAMP", c.Stamp.UTC().Format(utcTime))
+	w.add("SEQUENCE", strconv.Itoa(c.Schedule.Sequence))
+	w.add("SUMMARY", escaped(c.Summary))
 	if c.Description != "" {
-		e.SetDescription(c.Description)
+		w.add("DESCRIPTION", escaped(c.Description))
 	}
 	if c.Link != "" {
-		e.SetLocation(c.Link)
-		e.SetURL(c.Link)
+		w.add("LOCATION", escaped(c.Link))
+		w.add("URL", c.Link)
 	}
-	e.SetOrganizer(c.Organizer, ics.WithCN(quotable(c.OrganizerName)))
+	w.add("ORGANIZER", mailto(c.Organizer), "CN", c.OrganizerName)
 	// The answer is given on the page of the link: nobody reads the mailbox of the organiser.
-	e.AddAttendee(c.Attendee, ics.CalendarUserTypeIndividual, ics.ParticipationRoleReqParticipant,
-		ics.ParticipationStatusNeedsAction, ics.WithRSVP(false))
-	e.SetStatus(ics.ObjectStatusConfirmed)
-	if c.Cancelled {
-		e.SetStatus(ics.ObjectStatusCancelled)
-	}
-	if err := c.setTimes(cal, e); err != nil {
-		return "", err
-	}
-	cal.AddVEvent(e)
-	return cal.Serialize(ics.WithNewLineWindows), nil
+	w.add("ATTENDEE", mailto(c.Attendee), "CUTYPE", "INDIVIDUAL", "ROLE", "REQ-PARTICIPANT",
+		"PARTSTAT", "NEEDS-ACTION", "RSVP", "FALSE")
+	w.add("STATUS", c.status())
+	c.addTimes(&w, zone, inZone)
+	w.add("END", "VEVENT")
+	w.add("END", "VCALENDAR")
+	return w.String(), nil
 }
 
-// localTime is a time of the zone that a parameter names.
-const localTime = "20060102T150405"
+const (
+	// utcTime is a time in UTC, and localTime one of the zone that a parameter names.
+	utcTime, localTime = "20060102T150405Z", "20060102T150405"
+)
 
-func (c *Calendar) setTimes(cal *ics.Calendar, e *ics.VEvent) error {
+func (c *Calendar) addTimes(w *contentLines, zone *time.Location, inZone bool) {
 	s := c.Schedule
-	zone, err := time.LoadLocation(s.Timezone)
-	if err != nil {
-		return fmt.Errorf("zone of the meeting: %w", err)
-	}
-	if s.Recurrence == "" || zone == time.UTC || s.Timezone == "UTC" {
-		e.SetStartAt(s.Start)
-		e.SetEndAt(s.End)
+	if inZone {
+		w.add("DTSTART", s.Start.In(zone).Format(localTime), "TZID", s.Timezone)
+		w.add("DTEND", s.End.In(zone).Format(localTime), "TZID", s.Timezone)
 	} else {
-		addZone(cal, zone, s.Start)
-		e.SetProperty(ics.ComponentPropertyDtStart, s.Start.In(zone).Format(localTime), ics.WithTZID(s.Timezone))
-		e.SetProperty(ics.ComponentPropertyDtEnd, s.End.In(zone).Format(localTime), ics.WithTZID(s.Timezone))
+		w.add("DTSTART", s.Start.UTC().Format(utcTime))
+		w.add("DTEND", s.End.UTC().Format(utcTime))
 	}
 	if s.Recurrence != "" {
-		e.AddRrule(s.Recurrence)
+		w.add("RRULE", s.Recurrence)
 	}
-	return nil
 }
 
 // zoneYears is for how long after its start the zone of a meeting is described: as long as meetings may repeat.
@@ -92,8 +100,10 @@ const zoneYears = 5
 
 // addZone describes the zone by its changes, one observance for each. Rules for all times would be shorter, but the ones
 // that the zone's database has are not to be had in Go.
-func addZone(cal *ics.Calendar, zone *time.Location, start time.Time) {
-	z := cal.AddTimezone(zone.String())
+func addZone(w *contentLines, zone *time.Location, start time.Time) {
+	w.add("BEGIN", "VTIMEZONE")
+	defer w.add("END", "VTIMEZONE")
+	w.add("TZID", escaped(zone.String()))
 	at := start.In(zone).AddDate(-1, 0, 0)
 	end := start.AddDate(zoneYears, 1, 0)
 	from, _ := at.ZoneBounds()
@@ -104,19 +114,17 @@ func addZone(cal *ics.Calendar, zone *time.Location, start time.Time) {
 		in := from.In(zone)
 		_, before := from.Add(-time.Second).In(zone).Zone()
 		name, offset := in.Zone()
-		var o *ics.ComponentBase
+		kind := "STANDARD"
 		if in.IsDST() {
-			d := &ics.Daylight{}
-			z.Components, o = append(z.Components, d), &d.ComponentBase
-		} else {
-			o = &z.AddStandard().ComponentBase
+			kind = "DAYLIGHT"
 		}
+		w.add("BEGIN", kind)
 		// A change happens by the clock that went until then.
-		onset := in.UTC().Add(time.Duration(before) * time.Second).Format(localTime)
-		o.SetProperty(ics.ComponentPropertyDtStart, onset)
-		o.SetProperty(ics.ComponentProperty(ics.PropertyTzoffsetfrom), offsetText(before))
-		o.SetProperty(ics.ComponentProperty(ics.PropertyTzoffsetto), offsetText(offset))
-		o.SetProperty(ics.ComponentProperty(ics.PropertyTzname), name)
+		w.add("DTSTART", in.UTC().Add(time.Duration(before)*time.Second).Format(localTime))
+		w.add("TZOFFSETFROM", offsetText(before))
+		w.add("TZOFFSETTO", offsetText(offset))
+		w.add("TZNAME", escaped(name))
+		w.add("END", kind)
 		_, next := in.ZoneBounds()
 		if next.IsZero() {
 			return
@@ -133,6 +141,3 @@ func offsetText(seconds int) string {
 	}
 	return fmt.Sprintf("%c%02d%02d", sign, seconds/3600, seconds/60%60)
 }
-
-// quotable is text for a parameter, in which there is no way to write a quotation mark (RFC 5545, section 3.1).
-func quotable(s string) string { return strings.ReplaceAll(line(s, maxSubject), `"`, "'") }

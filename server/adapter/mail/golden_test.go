@@ -47,7 +47,7 @@ func goldenMessage(t *testing.T, name string, m *Message) {
 	golden(t, name+".txt", "Subject: "+m.Subject+"\n\n"+m.Text)
 	golden(t, name+".html", m.HTML)
 	if m.Calendar != nil {
-		text, err := m.Calendar.serialize()
+		text, err := m.Calendar.Serialize()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestCalendar(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := m.Calendar.serialize()
+			text, err := m.Calendar.Serialize()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +246,7 @@ func checkEvent(t *testing.T, e ical.Event, l letter.Invitation) {
 	if organizer.Value != "mailto:meet@usher.example" || organizer.Params.Get("CN") != "Ada Lovelace" {
 		t.Errorf("organizer %v", organizer)
 	}
-	if len(attendees) != 1 || attendees[0].Value != "mailto:grace@people.example" || attendees[0].Params.Get("RSVP") != "false" {
+	if len(attendees) != 1 || attendees[0].Value != "mailto:grace@people.example" || attendees[0].Params.Get("RSVP") != "FALSE" {
 		t.Errorf("attendees %v", attendees)
 	}
 	if l.Schedule.Recurrence == "" {

@@ -184,9 +184,9 @@ func phoneFacts(s *i18n.Localizer, d *usherv1.DialIn) []fact {
 	}
 	numbers := fact{Label: s.Text("invite.phone")}
 	for _, n := range d.GetNumbers() {
-		numbers.Lines = append(numbers.Lines, cmp.Or(n.GetDisplay(), n.GetE164()))
+		numbers.Lines = append(numbers.Lines, line(cmp.Or(n.GetDisplay(), n.GetE164()), most))
 	}
-	return []fact{numbers, {s.Text("invite.pin"), []string{cmp.Or(d.GetPinDisplay(), d.GetPin())}}}
+	return []fact{numbers, {s.Text("invite.pin"), []string{line(cmp.Or(d.GetPinDisplay(), d.GetPin()), most)}}}
 }
 
 // WriteRecordingReady writes a letter about a recording.

@@ -5,6 +5,7 @@ import (
 	netmail "net/mail"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
@@ -59,7 +60,7 @@ func (m *Message) compose(c Config) (*gomail.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	from.Name = line(c.FromName, maxSubject)
+	from.Name = headerName(line(c.FromName, maxSubject))
 	msg.FromMailAddress(from)
 	msg.ToMailAddress(to)
 	msg.Subject(line(m.Subject, maxSubject))
@@ -77,14 +78,23 @@ func (m *Message) compose(c Config) (*gomail.Msg, error) {
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
 	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	if m.Calendar != nil {
-		entry, err := m.Calendar.serialize()
+		entry, err := m.Calendar.Serialize()
 		if err != nil {
 			return nil, fmt.Errorf("write calendar entry: %w", err)
 		}
-		kind := gomail.ContentType("text/calendar; method=" + string(m.Calendar.method()))
+		kind := gomail.ContentType("text/calendar; method=" + m.Calendar.method())
 		msg.AddAlternativeString(kind, entry, gomail.WithPartEncoding(gomail.EncodingB64))
 	}
 	return msg, nil
+}
+
+// headerName is a name for the header of an address. The standard library puts a backslash into encoded words as it is,
+// where RFC 2047, section 5, has none.
+func headerName(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return strings.ReplaceAll(s, `\`, string(wideBackslash))
+	}
+	return s
 }
 
 // line is text on one line, without what could end a header or turn it around.
