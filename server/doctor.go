@@ -156,6 +156,7 @@ func (d *doctor) checkRedis(ctx context.Context) (closeRedis func()) {
 			d.good("redis-aof", "%s keeps its data", node)
 		}
 	}
+	d.checkProxies(ctx, client)
 	return client.Close
 }
 

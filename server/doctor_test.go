@@ -45,7 +45,7 @@ func diagnose(t *testing.T, c settings.Config, wait time.Duration) (names, bad [
 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	all := []string{"database", "schema", "redis", "redis-aof", "mail", "livekit", "clock", "livekit-key", "webhook", "trunks", "remote-unmute"}
+	all := []string{"database", "schema", "redis", "redis-aof", "proxies", "mail", "livekit", "clock", "livekit-key", "webhook", "trunks", "remote-unmute"}
 	names, bad, details := diagnose(t, start(t).Config, time.Minute)
 	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["trunks"], "no Redis") ||
 		!strings.Contains(details["remote-unmute"], "not seen") {
@@ -64,7 +64,7 @@ func TestDoctor(t *testing.T) {
 	room := must[*usherv1.CreateRoomResponse](t)(olga.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Visit"})).GetRoom().GetId()
 	i.join(t, olga, room)
 	i.open(room)
-	all = slices.Insert(all, 10, "dispatch-rules")
+	all = slices.Insert(all, 11, "dispatch-rules")
 	names, bad, details = diagnose(t, i.Config, time.Minute)
 	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["remote-unmute"], "can be let in") ||
 		!strings.Contains(details["trunks"], "1 in use") {

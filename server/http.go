@@ -109,7 +109,8 @@ func (b *base) guard(next http.Handler) (http.Handler, error) {
 	}
 	guarded := auth.AllowOrigins(b.config.AllowedOrigins, protect(next))
 	timeouts := clientTimeoutsFor(b.config.RequestTimeout)
-	counted := recoverPanics(b.log, countInFlight(b.metrics, guarded))
+	watch := &forwardedWatch{trusted: b.config.TrustedProxies, redis: b.redis, log: b.log}
+	counted := recoverPanics(b.log, countInFlight(b.metrics, watch.wrap(guarded)))
 	return timeouts.wrap(requestID(securityHeaders(b.secure(), counted))), nil
 }
 

@@ -549,7 +549,7 @@ func TestInvitationRoles(t *testing.T) {
 	}
 }
 
-func (v *invitationFixture) browse(method, path string, form url.Values, language string) (*http.Response, string) {
+func (v *invitationFixture) browse(method, path string, form url.Values, language string, cookies ...*http.Cookie) (*http.Response, string) {
 	v.t.Helper()
 	req, err := http.NewRequestWithContext(v.t.Context(), method, v.URL+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -557,6 +557,9 @@ func (v *invitationFixture) browse(method, path string, form url.Values, languag
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept-Language", language)
+	for _, cookie := range cookies {
+		req.AddCookie(cookie)
+	}
 	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := c.Do(req)
 	if err != nil {
@@ -635,6 +638,10 @@ func TestInvitationPage(t *testing.T) {
 	}
 	if codes[http.StatusNotFound] == 0 || codes[http.StatusTooManyRequests] < 15 {
 		t.Errorf("40 guesses were answered with %v", codes)
+	}
+	// Whoever is signed in on the same network is not.
+	if res, _ := v.browse(http.MethodGet, path, nil, "en", v.session(v.owner)); res.StatusCode != http.StatusGone {
+		t.Errorf("somebody who is signed in on the network of a guesser: %d, want 410", res.StatusCode)
 	}
 }
 

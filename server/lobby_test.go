@@ -706,7 +706,7 @@ func TestKnockFlood_otherNetworks(t *testing.T) {
 	t.Parallel()
 	i := start(t, func(c *settings.Config) {
 		c.Limits.KnockNetwork = ratelimit.Limit{Name: "knock-network", Burst: 5, Period: time.Hour}
-		c.Limits.KnockRoom = ratelimit.Limit{Name: "knock-room", Burst: 65, Period: time.Hour}
+		c.Limits.KnockRoom = ratelimit.Limit{Name: "knock-room", Burst: 66, Period: time.Hour}
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	room := i.restricted(i.user("Ada Of Networks"))
@@ -728,6 +728,10 @@ func TestKnockFlood_otherNetworks(t *testing.T) {
 		if err := knock(fmt.Sprintf("198.51.%d.1", n), "Honest Guest"); err != nil {
 			t.Fatalf("honest knock %d of 60: %v", n+1, err)
 		}
+	}
+	signedIn := i.clients(header("X-Forwarded-For", "192.0.2.1"), bearer(i.apiToken(i.user("Grace Of Networks"), "rooms")))
+	if e := i.knock(signedIn, room.GetId(), "", ""); e.GetStatus() != waiting {
+		t.Errorf("somebody who is signed in on the network that floods: %v, want them waiting", e)
 	}
 }
 

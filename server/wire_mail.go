@@ -11,6 +11,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/adapter/brevo"
 	"github.com/usher-meet/usher/server/adapter/mail"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/letter"
@@ -47,7 +48,8 @@ func (s *services) fillInvitations(b *base) {
 	*s.invitations = invitations.Service{
 		DB: b.db, Keys: b.keys, Limiter: b.limiter, ResendLimit: c.Limits.ResendInvitation, NotFoundLimit: c.Limits.NotFound,
 		Jobs: s.jobs, Rooms: s.rooms, Mailer: b.mailer, Telephony: s.telephony, Rules: rules,
-		TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: b.log,
+		Visitors:  &auth.Visitors{Sessions: b.sessions, TrustedProxies: c.TrustedProxies, Secure: b.secure()},
+		PublicURL: c.PublicURL, Branding: c.Branding, Languages: c.Languages, Log: b.log,
 	}
 }
 

@@ -22,6 +22,15 @@ func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return address
 }
 
+// ForwardedBy returns who sent a request that says whom it is passed on for, if they are not trusted: they are not believed.
+func ForwardedBy(r *http.Request, trusted []netip.Prefix) (peer netip.Addr, ok bool) {
+	if r.Header.Get("X-Forwarded-For") == "" {
+		return peer, false
+	}
+	peer = parseAddress(r.RemoteAddr)
+	return peer, !isTrusted(peer, trusted)
+}
+
 func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
 	for _, p := range trusted {
 		if p.Contains(address) {

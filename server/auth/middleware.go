@@ -42,7 +42,7 @@ type Authenticator struct {
 	// AccessTokens is nil where access tokens of the provider are switched off.
 	AccessTokens accessTokens
 	Limiter      *ratelimit.Limiter
-	// Calls limits everything, by caller. NotFound limits looking things up in vain, by network.
+	// Calls limits everything, and NotFound looking things up in vain: by caller, and strangers by network.
 	Calls, NotFound ratelimit.Limit
 	// TrustedProxies may be empty.
 	TrustedProxies []netip.Prefix
@@ -73,9 +73,9 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	if refusal == nil {
 		refusal = Check(procedure, caller)
 	}
-	calls := []ratelimit.Call{{Limit: a.Calls, Key: caller.Key()}}
+	calls := caller.limited(ratelimit.Call{Limit: a.Calls})
 	if rule := policy[procedure]; rule.FindsByName && refusal == nil {
-		calls = append(calls, ratelimit.Call{Limit: a.NotFound, Key: caller.AddressPrefix, Peek: !rule.CountsEveryCall})
+		calls = append(calls, caller.limited(ratelimit.Call{Limit: a.NotFound, Peek: !rule.CountsEveryCall})...)
 	}
 	// Without Redis these limits are not worth refusing a meeting.
 	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
-// MissCounter is an interceptor that counts answers which tell that something does not exist, so that a network which
-// tries names is soon refused before the look-up ([Authenticator] does). Put it inside fault.Interceptor. Every field is
-// required.
+// MissCounter is an interceptor that counts answers which tell that something does not exist, so that a caller or network
+// which tries names is soon refused before the look-up ([Authenticator] does). Put it inside fault.Interceptor. Every field
+// is required.
 type MissCounter struct {
 	Limiter *ratelimit.Limiter
 	// NotFound is the same limit as the Authenticator's.
@@ -42,15 +42,14 @@ func (MissCounter) WrapStreamingClient(next connect.StreamingClientFunc) connect
 }
 
 // count returns err. What is over the limit counts too: of many calls at the same time each finds the limit free, and
-// together they keep their network out for as long as if they had come one by one.
+// together they keep whom they count for out for as long as if they had come one by one.
 func (p MissCounter) count(ctx context.Context, err error) error {
 	if err == nil || !isNotFound(err) {
 		return err
 	}
 	// The answer is sent all the same: it is the next one that the limit concerns.
-	_ = p.Limiter.Take(context.WithoutCancel(ctx), ratelimit.Call{
-		Limit: p.NotFound, Key: FromContext(ctx).AddressPrefix, Force: true,
-	})
+	misses := FromContext(ctx).limited(ratelimit.Call{Limit: p.NotFound, Force: true})
+	_ = p.Limiter.Take(context.WithoutCancel(ctx), misses...)
 	return err
 }
 

@@ -33,8 +33,8 @@ type Rule struct {
 	Participant bool
 	// System callers may call.
 	System bool
-	// FindsByName is true of methods that find things by names that can be guessed. A network from which too much was looked
-	// up in vain may not call them for a while, not even for what exists.
+	// FindsByName is true of methods that find things by names that can be guessed. Whoever looked too much up in vain, or
+	// whose network did in the case of strangers, may not call them for a while, not even for what exists.
 	FindsByName bool
 	// CountsEveryCall is true of methods whose answer does not tell whether something was found: each call counts as one in
 	// vain.

@@ -13,7 +13,6 @@ package invitations
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"connectrpc.com/connect"
@@ -50,15 +49,15 @@ type Service struct {
 	DB      *dbtx.DB
 	Keys    *auth.Keys
 	Limiter *ratelimit.Limiter
-	// ResendLimit is by room, and NotFoundLimit, that of the API, by the network that opens links which are none.
+	// ResendLimit is by room, and NotFoundLimit, that of the API, by who opens links which are none.
 	ResendLimit, NotFoundLimit ratelimit.Limit
 	Jobs                       enqueuer
 	Rooms                      rooms
 	Mailer                     mailer
 	Telephony                  telephony
 	Rules                      Rules
-	// TrustedProxies are believed about the address of who opens a page. It may be empty.
-	TrustedProxies []netip.Prefix
+	// Visitors tells who opens a page.
+	Visitors *auth.Visitors
 	// PublicURL is this server's address for people, without a slash at the end.
 	PublicURL string
 	// Branding is how the pages look, and Languages are those of the instance.

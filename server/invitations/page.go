@@ -12,7 +12,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/web/i18n"
@@ -128,11 +127,10 @@ func (s *Service) postPage(w http.ResponseWriter, r *http.Request) {
 	s.render(w, r, http.StatusBadRequest, data, localizer)
 }
 
-// openLink finds the invitation of the address, or answers why not. A network that opens many links that are none is refused
-// for a while, as it is by the API.
+// openLink finds the invitation of the address, or answers why not. Whoever opens many links that are none is refused for a
+// while, as they are by the API.
 func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, bool) {
-	network := auth.AddressPrefix(auth.ClientAddress(r, s.TrustedProxies))
-	call := ratelimit.Call{Limit: s.NotFoundLimit, Key: network, Peek: true}
+	call := ratelimit.Call{Limit: s.NotFoundLimit, Key: s.Visitors.LimitKey(r), Peek: true}
 	err := ratelimit.Lenient(s.Limiter.Take(r.Context(), call))
 	var l *linked
 	if err == nil {

@@ -93,7 +93,8 @@ end
 return 0
 `)
 
-// take counts a stream, until release is called. entry is the guest's, empty for hosts. It fails with RATE_LIMITED.
+// take counts a stream, until release is called. entry is the guest's, empty for hosts. Who is signed in counts by
+// themselves, whatever strangers on their network have open. It fails with RATE_LIMITED.
 func (o *openStreams) take(
 	ctx context.Context, rules StreamRules, c *auth.Caller, entry string,
 ) (release func(), err error) {
@@ -109,12 +110,13 @@ func (o *openStreams) take(
 			keys, args = append(keys, streamKeys+key), append(args, strconv.Itoa(most))
 		}
 	}
-	limit("network:"+c.AddressPrefix, rules.PerNetwork)
 	if entry != "" {
 		limit("ticket:"+entry, rules.PerTicket)
 	}
-	if id, ok := c.UserID(); ok {
-		limit("user:"+id.String(), rules.PerUser)
+	if c.Kind == auth.User {
+		limit(c.LimitKey(), rules.PerUser)
+	} else {
+		limit(c.LimitKey(), rules.PerNetwork)
 	}
 	if len(keys) == 1 {
 		return func() {}, nil

@@ -54,10 +54,16 @@ func TestOpenStreams(t *testing.T) {
 		elsewhere := *user
 		elsewhere.AddressPrefix = "198.51.100.0/24"
 		wantTooMany(t, one, rules, &elsewhere, "")
-		// Five are open in the network.
+		// Two are open in the network: those of hosts are their own.
+		closeGuest := opened(t, one, rules, guest, uuid.NewString())
+		opened(t, two, rules, guest, uuid.NewString())
+		opened(t, two, rules, guest, uuid.NewString())
 		wantTooMany(t, one, rules, guest, uuid.NewString())
 		opened(t, one, rules, &auth.Caller{AddressPrefix: "203.0.113.0/24"}, uuid.NewString())
 		closeHost()
+		opened(t, one, rules, user, "")
+		wantTooMany(t, one, rules, guest, uuid.NewString())
+		closeGuest()
 		opened(t, one, rules, guest, uuid.NewString())
 		// What was refused counted nowhere.
 		wantTooMany(t, two, rules, guest, uuid.NewString())

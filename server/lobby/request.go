@@ -119,7 +119,7 @@ func (s *Service) acceptedEntry(a *auth.Access, connection *usherv1.Connection, 
 // requestFirst makes an entry. Its limits are not lenient: without Redis there is no lobby either.
 func (s *Service) requestFirst(ctx context.Context, a *auth.Access, name string) (*usherv1.Entry, error) {
 	err := s.Limiter.Take(ctx,
-		ratelimit.Call{Limit: s.NetworkLimit, Key: a.Room.ID.String(), Part: a.Caller.AddressPrefix},
+		ratelimit.Call{Limit: s.NetworkLimit, Key: a.Room.ID.String(), Part: a.Caller.LimitKey()},
 		ratelimit.Call{Limit: s.RoomLimit, Key: a.Room.ID.String()})
 	if err != nil {
 		return nil, err

@@ -109,7 +109,7 @@ var meetingSettings = []section{
 		{
 			Name: "USHER_STREAMS_PER_NETWORK", standard: "500",
 			set: into(count, func(c *config) *int { return &c.Streams.PerNetwork }),
-			doc: "Streams that one network may have open; 0 for no limit.",
+			doc: "Streams that all strangers of one network, or one service, may have open; 0 for no limit.",
 		},
 	}},
 	{

@@ -205,7 +205,8 @@ var serviceSettings = []section{
 		},
 	}},
 	{"Limits", "Calls and period: `60/1m` lets 60 through at once and then one a second. `off` switches a limit off. " +
-		"A network is a /24 or a /64.", []setting{
+		"A network is a /24 or a /64. " +
+		"Who is signed in, and each service, is limited by themselves, and strangers by network.", []setting{
 		limit(
 			"USHER_LIMIT_CALLS", "1200/1m", "calls",
 			"All calls of one caller, or of one network for those who are not signed in.",
@@ -213,7 +214,7 @@ var serviceSettings = []section{
 		),
 		limit("USHER_LIMIT_JOIN", "120/1m", "join", "Joining meetings and renewing connections, for each caller or network.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.Join }),
-		limit("USHER_LIMIT_KNOCK_NETWORK", "200/200s", "knock-network", "New entries in one lobby from one network.",
+		limit("USHER_LIMIT_KNOCK_NETWORK", "200/200s", "knock-network", "New entries in one lobby from one network, or of one person who is signed in.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.KnockNetwork }),
 		limit("USHER_LIMIT_KNOCK_ROOM", "200/40s", "knock-room", "New entries in one lobby.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.KnockRoom }),
@@ -232,7 +233,7 @@ var serviceSettings = []section{
 			func(c *config) *ratelimit.Limit { return &c.Limits.StartRecording }),
 		limit(
 			"USHER_LIMIT_NOT_FOUND", "60/1m", "not-found",
-			"Answers that something does not exist, for each network: guessing is slow.",
+			"Answers that something does not exist, for each caller or network: guessing is slow.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.NotFound },
 		),
 		limit("USHER_LIMIT_SIGN_IN", "60/1m", "sign-in", "Sign-ins that begin, for each network.",

@@ -860,8 +860,8 @@ export const LobbyService: GenService<{
    * may enter directly are ACCEPTED with a connection at once, so that a client that always calls this needs no branch.
    *
    * Callers: anyone. Repeating it with the ticket is harmless; without one it is a new entry. A name given with the ticket
-   * renames the entry while it waits. New entries: 200 at once and then 1 a second from one network and room, and 5 a
-   * second for each room.
+   * renames the entry while it waits. New entries: 200 at once and then 1 a second in one room from the strangers
+   * of one network, or from one person who is signed in, and 5 a second for each room.
    *
    * Fails with ROOM_NOT_FOUND, TICKET_INVALID, LOBBY_FULL, LIVEKIT_UNAVAILABLE (only long after the admission, when LiveKit
    * has to be asked whether the meeting still goes on).
