@@ -118,7 +118,7 @@ type services struct {
 	tasks      *livetasks.Queue
 	taskWorker *livetasks.Worker
 	inbox      *inbox.Inbox
-	work       *jobs.Registry // the handlers of jobs, and the periodic work: see work.go
+	work       *jobs.Registry // the handlers of jobs, and the periodic work: see events.go and sweeps.go
 	jobs       *jobs.Client
 }
 
@@ -150,6 +150,7 @@ func newServices(b *base) (*services, error) {
 	s.wrongPINs = newWrongPINWatch(b, s.telephony)
 	s.taskWorker = &livetasks.Worker{DB: b.db, Queue: s.tasks, Handlers: s.rooms, Timing: taskTiming, Log: b.log}
 	s.inbox = &inbox.Inbox{DB: b.db, Jobs: s.jobs, Log: b.log, Handlers: s.eventHandlers()}
-	s.registerWork(b)
+	s.registerJobs(b)
+	s.registerSweeps(b)
 	return s, nil
 }

@@ -1,7 +1,7 @@
 // Package config serves usher.v1.ConfigService: how this instance is set up, for clients.
 //
-// It owns nothing: the answer is made from the operator's settings, holds no secret and is the same for every caller.
-// It cannot fail.
+// It owns nothing: the answer is made from the operator's settings, which package settings reads, holds no secret and is the
+// same for every caller. It cannot fail.
 package config
 
 import (

@@ -2,7 +2,8 @@
 //
 // The inbox is the table of jobs. An event is one job, unique by LiveKit's id of the event for as long as it is kept, so a
 // repeat has no second effect; it is retried as long as a handler fails, and listed when it was given up. Nothing is asked
-// of LiveKit before the event is stored. It knows neither LiveKit nor what the handlers do.
+// of LiveKit before the event is stored. It knows neither LiveKit nor what the handlers do. What an
+// event that never came would have led to, the sweeps of server/sweeps.go do.
 package inbox
 
 import (

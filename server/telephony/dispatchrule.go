@@ -16,6 +16,8 @@ import (
 	"github.com/usher-meet/usher/server/meeting"
 )
 
+// This file decides which dispatch rule a room has; adapter/livekit tells LiveKit (CreateRule, in phone.go).
+
 // rulePrefix begins the names of our rules, before the id of the room.
 const rulePrefix = "SIP_"
 

@@ -27,21 +27,12 @@ func (s *services) eventHandlers() []inbox.Handler {
 	}
 }
 
-// registerWork registers the handlers of jobs and the periodic work. Sweeps find what events of LiveKit's that were lost did
-// not tell.
-func (s *services) registerWork(b *base) {
-	c, cleanUpAt := b.config, b.config.Keep.CleanUpAt
+// registerJobs registers the handlers of jobs.
+func (s *services) registerJobs(b *base) {
 	s.inbox.Register(s.work)
 	s.recordings.Register(s.work)
 	jobs.Handle(s.work, s.invitations.Send)
 	if contacts := newContacts(b, s.jobs); contacts != nil {
 		jobs.Handle(s.work, contacts.Add)
 	}
-	s.work.Every("rooms.meetings", c.LiveKit.Sweep, s.rooms.SweepMeetings)
-	s.work.Every("recordings.sweep", c.Recording.Sweep, s.recordings.Sweep)
-	s.work.Every("invitations.sweep", c.Mail.Sweep, s.invitations.Sweep)
-	s.work.Every("telephony.sweep", c.Telephony.Sweep, s.telephony.Sweep)
-	s.work.Daily("rooms.clean_up", cleanUpAt, s.rooms.CleanUp)
-	s.work.Daily("invitations.clean_up", cleanUpAt, s.invitations.CleanUp)
-	s.work.Daily("telephony.clean_up", cleanUpAt, s.telephony.CleanUp)
 }
