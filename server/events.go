@@ -32,6 +32,7 @@ func (s *services) registerJobs(b *base) {
 	s.inbox.Register(s.work)
 	s.recordings.Register(s.work)
 	jobs.Handle(s.work, s.invitations.Send)
+	jobs.Handle(s.work, s.telephony.Rotate)
 	if contacts := newContacts(b, s.jobs); contacts != nil {
 		jobs.Handle(s.work, contacts.Add)
 	}

@@ -147,7 +147,7 @@ func newServices(b *base) (*services, error) {
 	s.participants = newParticipants(b, s)
 	s.users = newUsers(b)
 	s.config = &config.Service{Config: clientConfig(b), Telephony: s.telephony.Trunks}
-	s.wrongPINs = newWrongPINWatch(b, s.telephony)
+	s.wrongPINs = newWrongPINWatch(b)
 	s.taskWorker = &livetasks.Worker{DB: b.db, Queue: s.tasks, Handlers: s.rooms, Timing: taskTiming, Log: b.log}
 	s.inbox = &inbox.Inbox{DB: b.db, Jobs: s.jobs, Log: b.log, Handlers: s.eventHandlers()}
 	s.registerJobs(b)

@@ -52,14 +52,10 @@ func (s *services) fillCallers(b *base) {
 // watchPeriod is how often phone bridges are asked for wrong PINs: several times in the minute over which they count.
 const watchPeriod = 15 * time.Second
 
-func newWrongPINWatch(b *base, s *telephony.Service) *telephony.Watch {
+func newWrongPINWatch(b *base) *telephony.Watch {
 	c := b.config.Telephony
-	w := &telephony.Watch{
+	return &telephony.Watch{
 		URLs: c.BridgeMetrics, Period: watchPeriod, Alert: c.WrongPINAlert, HTTP: &http.Client{}, Log: b.log,
 		Metrics: telephony.NewWatchMetrics(b.metrics),
 	}
-	if c.WrongPINRotate {
-		w.Alarm = s.RotateLive
-	}
-	return w
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/settings/settingstest"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 // operatorFixture is an instance to operate: a database and a Redis, and the settings that name them.
@@ -319,6 +320,23 @@ func TestRoom(t *testing.T) {
 		mustJSON(t, &his, o.environ, "room", "list", "--user", "bob@example.org")
 		if len(his.Rooms) != 2 {
 			t.Errorf("rooms of the new owner: %v", his.Rooms)
+		}
+
+		line := uuid.NewString()
+		var pin *ent.Pin
+		o.write(t, func(ctx context.Context, tx *ent.Client) (err error) {
+			if pin, err = tx.Pin.Create().SetTrunkID(line).SetPin("123456789").SetRoomID(r.ID).Save(ctx); err != nil {
+				return err
+			}
+			return tx.DispatchRule.Create().SetID(r.ID).SetRuleID("SDR_test").Exec(ctx)
+		})
+		wantRefused(t, usher(t, o.environ, "room", "rotate-pins"), 2, "repeat the command with --yes")
+		var rotated struct{ Rooms int }
+		mustJSON(t, &rotated, o.environ, "room", "rotate-pins", "--yes")
+		var found struct{ Jobs []jobView }
+		mustJSON(t, &found, o.environ, "jobs", "list", "--state", "all", "--kind", telephony.RotateJob{}.Kind())
+		if rotated.Rooms != 1 || len(found.Jobs) != 1 || !strings.Contains(string(found.Jobs[0].Args), pin.ID.String()) {
+			t.Errorf("rotate-pins: %d rooms and the jobs %+v, want one about the PIN %s", rotated.Rooms, found.Jobs, pin.ID)
 		}
 
 		wantRefused(t, usher(t, o.environ, "room", "show", "none"), 1, "there is no such room")

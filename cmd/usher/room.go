@@ -14,9 +14,11 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/livetasks"
 	"github.com/usher-meet/usher/server/rooms"
 	"github.com/usher-meet/usher/server/settings"
+	"github.com/usher-meet/usher/server/telephony"
 )
 
 type roomCommands struct {
@@ -24,6 +26,8 @@ type roomCommands struct {
 	Show     roomShowCommand     `cmd:"" help:"Show a room and its members."`
 	SetOwner roomSetOwnerCommand `cmd:"" help:"Make a user an owner of a room. The owners it has stay."`
 	Delete   roomDeleteCommand   `cmd:"" help:"Delete a room for good, and end its meeting."`
+
+	RotatePins roomRotatePinsCommand `cmd:"" help:"Give every room that can be dialled now another PIN."`
 }
 
 type roomView struct {
@@ -253,6 +257,45 @@ func (c roomDeleteCommand) Run(ctx context.Context, p *program) error {
 	}
 	return p.print(map[string]any{"id": r.ID.String(), "deleted": true}, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, "Deleted.")
+		return err
+	})
+}
+
+type roomRotatePinsCommand struct {
+	Yes bool `help:"Do not ask."`
+}
+
+// Help says what it is for.
+func (roomRotatePinsCommand) Help() string {
+	return `For the case that somebody guesses PINs of meetings that go on. Callers who are in a meeting stay. Whoever was sent a PIN
+needs the new one: administrators find it in the room, and can send their invitations again. A running server changes the
+PINs within seconds. Rooms in which nobody is keep theirs, which open nothing now.
+
+Examples:
+  usher room rotate-pins
+  usher room rotate-pins --yes --json`
+}
+
+// Run implements `usher room rotate-pins`.
+func (c roomRotatePinsCommand) Run(ctx context.Context, p *program) error {
+	_, db, err := p.open(ctx, settings.NeedNothing)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := p.confirm(c.Yes, "Change the PINs of all rooms that can be dialled now?"); err != nil {
+		return err
+	}
+	queue, err := jobs.New(db, nil, jobs.Options{})
+	if err != nil {
+		return err
+	}
+	count, err := telephony.RotateLive(ctx, db, queue)
+	if err != nil {
+		return err
+	}
+	return p.print(map[string]any{"rooms": count}, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "The PINs of %d rooms change within seconds.\n", count)
 		return err
 	})
 }

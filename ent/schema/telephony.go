@@ -21,7 +21,7 @@ func (Trunk) Fields() []ent.Field {
 		field.String("id").NotEmpty().MaxLen(100).Immutable(),
 		// How many rooms have a PIN on the line. To count them for each new room would read up to a million rows.
 		field.Int64("room_count").Default(0),
-		// When the PINs of rooms that can be dialled were last changed because too many wrong ones were tried.
+		// Of releases that changed PINs by themselves when many wrong ones were tried: when that was last. Nothing reads it.
 		field.Time("alarm_time").Optional().Nillable(),
 		// The numbers, sorted, with a space between them, and LiveKit's id of the trunk that the line has now. Both are empty in
 		// rows that a release before these columns wrote, until LiveKit's trunks are read: then id is that of the trunk.

@@ -184,10 +184,8 @@ type TelephonyConfig struct {
 	Sweep time.Duration
 	// BridgeMetrics are the addresses of the metrics of LiveKit's phone bridges; none: wrong PINs are not seen.
 	BridgeMetrics []string
-	// WrongPINAlert is how many wrong PINs in a minute are too many, 0 for any number of them. WrongPINRotate has the PINs
-	// that open a meeting changed then.
-	WrongPINAlert  int
-	WrongPINRotate bool
+	// WrongPINAlert is how many wrong PINs in a minute are told to the operator; 0: none are.
+	WrongPINAlert int
 }
 
 // StreamsConfig bounds streams.

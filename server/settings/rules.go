@@ -62,15 +62,6 @@ var crossRules = []crossRule{
 		"USHER_REDIS_CA_FILE has no effect: set USHER_REDIS_TLS=true, or leave it out",
 	},
 	{
-		[]string{"USHER_TELEPHONY_BRIDGE_METRICS", "USHER_TELEPHONY_WRONG_PIN_ALERT", "USHER_TELEPHONY_WRONG_PIN_ROTATE"},
-		func(c *config) bool {
-			t := c.Telephony
-			return t.WrongPINRotate && (len(t.BridgeMetrics) == 0 || t.WrongPINAlert == 0)
-		},
-		"USHER_TELEPHONY_WRONG_PIN_ROTATE has no effect: set USHER_TELEPHONY_BRIDGE_METRICS and USHER_TELEPHONY_WRONG_PIN_ALERT, " +
-			"or leave it out",
-	},
-	{
 		[]string{"USHER_SESSION_IDLE_TIMEOUT", "USHER_SESSION_MAX_AGE"},
 		func(c *config) bool { return c.Session.IdleTimeout > c.Session.MaxAge },
 		"USHER_SESSION_IDLE_TIMEOUT is longer than USHER_SESSION_MAX_AGE",

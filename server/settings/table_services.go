@@ -131,13 +131,8 @@ var serviceSettings = []section{
 		{
 			Name: "USHER_TELEPHONY_WRONG_PIN_ALERT", standard: "30",
 			set: into(count, func(c *config) *int { return &c.Telephony.WrongPINAlert }),
-			doc: "How many wrong PINs in a minute are too many: then `usher_wrong_pin_alert` is 1. 0: never.",
-		},
-		{
-			Name: "USHER_TELEPHONY_WRONG_PIN_ROTATE", standard: "false",
-			set: into(boolean, func(c *config) *bool { return &c.Telephony.WrongPINRotate }),
-			doc: "Whether too many wrong PINs change the PINs of all rooms that can be dialled at that moment, once in 10 minutes. " +
-				"People who were given the PIN before need the new one.",
+			doc: "How many wrong PINs in a minute are too many: then `usher_wrong_pin_alert` is 1. 0: never. Who calls before their " +
+				"meeting has begun is among them, and nothing else follows: see telephony.md.",
 		},
 	}},
 	{

@@ -17,7 +17,9 @@ import (
 )
 
 // Wrong PINs reach nobody: LiveKit's phone bridge plays its message and hangs up, one try for each call, and tells Usher
-// nothing. All that there is is a counter in its metrics, without number, PIN or room.
+// nothing. All that there is is a counter in its metrics, without number, PIN or room. So nothing tells those who guess from
+// those who call before their meeting has begun: while any room of the trunk is open, the bridge asks them for their PIN,
+// and no rule has it. Hence the count is for the operator to judge, and no PIN is changed because of it.
 const (
 	// terminated counts the calls that a bridge ended, wrongPIN is the reason among others, and both names begin alike.
 	bridgeMetrics, terminated, wrongPIN = "livekit_sip_", "livekit_sip_calls_terminated", "wrong-pin"
@@ -29,17 +31,15 @@ const (
 	window = time.Minute
 )
 
-// Watch counts the wrong PINs of the last minute, at all bridges together. Each server does it by itself. Every field is
-// required.
+// Watch counts the wrong PINs of the last minute, at all bridges together, for the operator to judge. Each server does it by
+// itself. Every field is required.
 type Watch struct {
 	// URLs are where the bridges have their metrics.
 	URLs []string
 	// Period is how often they are asked.
 	Period time.Duration
 	// Alert is how many wrong PINs in a minute are too many; 0: never.
-	Alert int
-	// Alarm is called while there are too many; nil: nothing is done.
-	Alarm   func(ctx context.Context) error
+	Alert   int
 	HTTP    *http.Client
 	Log     *slog.Logger
 	Metrics *WatchMetrics
@@ -74,7 +74,8 @@ type WatchMetrics struct {
 func NewWatchMetrics(reg prometheus.Registerer) *WatchMetrics {
 	m := &WatchMetrics{
 		total: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "usher_wrong_pins_total", Help: "Calls that LiveKit's phone bridges ended because of a wrong PIN, since this server watches.",
+			Name: "usher_wrong_pins_total", Help: "Calls that LiveKit's phone bridges ended because of a wrong PIN, since this server watches. " +
+				"Whoever calls before their meeting has begun is among them.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "usher_wrong_pin_scrape_failures_total", Help: "Times that a phone bridge did not tell its metrics.",
@@ -155,23 +156,19 @@ func since(was, is counters) (grown float64) {
 	return grown
 }
 
-// judge raises the alarm while there are too many.
+// judge tells the operator when there are too many, and when there are few again.
 func (w *Watch) judge(ctx context.Context, rate float64) {
 	alert := w.Alert > 0 && rate >= float64(w.Alert)
 	switch {
 	case alert && !w.alert:
 		w.Metrics.alert.Set(1)
-		w.Log.WarnContext(ctx, "somebody seems to try PINs", "wrong_pins_per_minute", rate)
+		w.Log.WarnContext(ctx, "many wrong PINs are typed: somebody tries PINs, or many call before their meetings have begun",
+			"wrong_pins_per_minute", rate)
 	case !alert && w.alert:
 		w.Metrics.alert.Set(0)
 		w.Log.InfoContext(ctx, "wrong PINs are few again", "wrong_pins_per_minute", rate)
 	}
 	w.alert = alert
-	if alert && w.Alarm != nil {
-		if err := w.Alarm(ctx); err != nil {
-			w.Log.ErrorContext(ctx, "not all PINs that open a meeting could be changed", "err", err)
-		}
-	}
 }
 
 // scrape reads the counters of wrong PINs of one bridge.

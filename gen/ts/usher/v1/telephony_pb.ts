@@ -558,9 +558,11 @@ export const DispatchRuleStateSchema: GenEnum<DispatchRuleState> = /*@__PURE__*/
 /**
  * TelephonyService lets people reach meetings by phone: the PIN of a room, and LiveKit's dispatch rule that a PIN opens.
  *
- * A room can be dialled exactly while somebody who came by browser is in its meeting and its phone policy allows it. What
- * happens to callers once they are in the meeting is not this service's: they wait in the room's lobby. Every method may
- * return what errors.proto lists for all methods.
+ * A room can be dialled exactly while somebody who came by browser is in its meeting and its phone policy allows it. Whoever
+ * calls at another time hears ringing and no answer; or, while another room of the same numbers can be dialled, is asked for
+ * their PIN and told that it is wrong. Clients should tell people to call once the meeting has begun. What happens to
+ * callers once they are in the meeting is not this service's: they wait in the room's lobby. Every method may return what
+ * errors.proto lists for all methods.
  *
  * @generated from service usher.v1.TelephonyService
  */
