@@ -61,6 +61,7 @@ var layers = map[string]string{
 	"server/smallstack": "",
 	"server/text":       "",
 	"server/tlsconfig":  "",
+	"server/zones":      "",
 
 	// The web app, as files.
 	"web": "",
@@ -113,7 +114,7 @@ func allowedFor(t *testing.T, name string) (allowed string, ok bool) {
 	case "api":
 		return "server/auth server/fault gen", true
 	case "pages":
-		return "pages", true
+		return "pages server/zones", true
 	case "tests":
 		return "shared tests ent/migrations gen", true
 	}

@@ -107,7 +107,7 @@ func (s *Service) update(
 		if err != nil {
 			return err
 		}
-		after.Recurrence = next.recurrence
+		after.Recurrence, after.Timezone = next.recurrence, next.timezone
 		if proto.Equal(before, after) {
 			return nil
 		}
@@ -127,8 +127,8 @@ func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, chang
 			"invitation.start_time", "cannot be cleared: revoke the invitation, and invite without a time",
 		)
 	}
-	if after.GetTimezone() == "" {
-		after.Timezone = i.Timezone
+	if after.GetTimezone() == "" || !slices.Contains(changed, "timezone") {
+		after.Timezone = storedSchedule(i).timezone
 	}
 	next, err := readSchedule(
 		"invitation.", after.GetStartTime(), after.GetEndTime(), after.GetTimezone(), after.GetRecurrence(),

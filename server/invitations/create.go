@@ -22,6 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/text"
+	"github.com/usher-meet/usher/server/zones"
 )
 
 // batch is one call of CreateInvitations.
@@ -78,10 +79,10 @@ func (b *batch) refuse(typed string, why *fault.Error) {
 
 // zoneOr is the zone of that name if there is one.
 func zoneOr(name, otherwise string) string {
-	if _, err := time.LoadLocation(name); err != nil || name == "" || name == "Local" {
-		return otherwise
+	if canonical, ok := zones.Canonical(name); ok {
+		return canonical
 	}
-	return name
+	return otherwise
 }
 
 // tagOf is a language as it is stored: empty for what is none.

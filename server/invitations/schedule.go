@@ -11,6 +11,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/zones"
 )
 
 const (
@@ -37,7 +38,8 @@ func (s schedule) none() bool { return s.start.IsZero() }
 
 // readSchedule reads the fields of a request. They are named below prefix in errors.
 func readSchedule(prefix string, start, end *timestamppb.Timestamp, timezone, recurrence string) (schedule, error) {
-	if _, err := time.LoadLocation(timezone); err != nil || timezone == "Local" {
+	timezone, ok := zones.Canonical(timezone)
+	if !ok {
 		return schedule{}, fault.Invalid(prefix+"timezone", "must be an IANA time zone such as Europe/Paris")
 	}
 	if start == nil {
@@ -70,12 +72,14 @@ func moment(t *timestamppb.Timestamp) time.Time { return t.AsTime().UTC().Trunca
 
 // storedSchedule is that of an invitation. What was stored was checked.
 func storedSchedule(i *ent.Invitation) schedule {
+	// What was stored before there was a table of zones may be an alias, or the name of a file with the same rules.
+	timezone := zoneOr(strings.TrimPrefix(strings.TrimPrefix(i.Timezone, "posix/"), "right/"), "UTC")
 	if i.StartTime == nil || i.EndTime == nil {
-		return schedule{timezone: i.Timezone}
+		return schedule{timezone: timezone}
 	}
-	s := schedule{start: i.StartTime.UTC(), end: i.EndTime.UTC(), timezone: i.Timezone, recurrence: i.Recurrence}
+	s := schedule{start: i.StartTime.UTC(), end: i.EndTime.UTC(), timezone: timezone, recurrence: i.Recurrence}
 	var err error
-	if _, s.starts, err = readRecurrence(i.Recurrence, s.start, i.Timezone); err != nil {
+	if _, s.starts, err = readRecurrence(i.Recurrence, s.start, timezone); err != nil {
 		s.starts = []time.Time{s.start}
 	}
 	return s
@@ -87,7 +91,7 @@ func readRecurrence(rule string, start time.Time, timezone string) (string, []ti
 	if rule == "" {
 		return "", []time.Time{start}, nil
 	}
-	zone, err := time.LoadLocation(timezone)
+	zone, err := zones.Load(timezone)
 	if err != nil {
 		return "", nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/internal/testenv/i18ntest"
 )
 
@@ -100,6 +101,10 @@ func TestReadSchedule(t *testing.T) {
 		{name: "until a day", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Europe/Paris", rule: "FREQ=DAILY;UNTIL=20261205T235959Z", count: 5},
 		{name: "no zone", start: timestamppb.New(start), end: timestamppb.New(start.Add(time.Hour)), zone: "Mars/Olympus", field: "timezone"},
 		{name: "the zone of the machine", zone: "Local", field: "timezone"},
+		{name: "that as a file", zone: "localtime", field: "timezone"},
+		{name: "the zone of nowhere", zone: "Factory", field: "timezone"},
+		{name: "a zone of some systems", zone: "posix/Europe/Paris", field: "timezone"},
+		{name: "no zone at all", zone: "", field: "timezone"},
 		{name: "end without start", end: timestamppb.New(start), zone: "UTC", field: "end_time"},
 		{name: "rule without start", zone: "UTC", rule: "FREQ=DAILY;COUNT=2", field: "recurrence"},
 		{name: "start without end", start: timestamppb.New(start), zone: "UTC", field: "end_time"},
@@ -140,6 +145,25 @@ func TestReadSchedule(t *testing.T) {
 				t.Errorf("read again: %d occurrences of %q, %v", len(again), s.recurrence, err)
 			}
 		})
+	}
+}
+
+// What was stored under an alias, or under the name of a file, goes on by its zone.
+func TestStoredSchedule_zone(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)
+	end := start.Add(time.Hour)
+	for stored, want := range map[string]string{
+		"Asia/Calcutta": "Asia/Kolkata", "posix/Europe/Paris": "Europe/Paris", "right/US/Eastern": "America/New_York", "localtime": "UTC", "": "UTC",
+	} {
+		i := &ent.Invitation{StartTime: &start, EndTime: &end, Timezone: stored, Recurrence: "FREQ=WEEKLY;COUNT=3"}
+		if s := storedSchedule(i); s.timezone != want || len(s.starts) != 3 {
+			t.Errorf("%q became %q with %d occurrences, want %q with 3", stored, s.timezone, len(s.starts), want)
+		}
+	}
+	s, err := readSchedule("", nil, nil, "US/Eastern", "")
+	if err != nil || s.timezone != "America/New_York" {
+		t.Errorf("US/Eastern became %q, %v", s.timezone, err)
 	}
 }
 

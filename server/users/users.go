@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -29,6 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
+	"github.com/usher-meet/usher/server/zones"
 )
 
 // Service serves usher.v1.UsersService. Every field is required.
@@ -67,7 +67,7 @@ func (s *Service) update(ctx context.Context, id uuid.UUID, req *usherv1.UpdateM
 			}
 		}
 		if slices.Contains(changed, "timezone") {
-			if err := checkTimezone(next.GetTimezone()); err != nil {
+			if next.Timezone, err = timezone(next.GetTimezone()); err != nil {
 				return err
 			}
 		}
@@ -98,15 +98,13 @@ func (s *Service) language(asked string) (string, error) {
 	return s.Languages[i], nil
 }
 
-// checkTimezone refuses what is not the name of an IANA time zone.
-func checkTimezone(name string) error {
-	// The names of the database begin with capital letters. "localtime", "posix/…" and "right/…" are files beside them on
-	// some systems; and "Local" is the server's own zone to Go, and nothing to anybody else.
-	capital := name == "" || name[0] >= 'A' && name[0] <= 'Z'
-	if _, err := time.LoadLocation(name); err != nil || !capital || name == "Local" {
-		return fault.Invalid("user.timezone", `must be an IANA time zone such as "Europe/Paris", or empty`)
+// timezone is the name of an IANA time zone, for that or an alias, or empty.
+func timezone(asked string) (string, error) {
+	name, ok := zones.Canonical(asked)
+	if !ok && asked != "" {
+		return "", fault.Invalid("user.timezone", `must be an IANA time zone such as "Europe/Paris", or empty`)
 	}
-	return nil
+	return name, nil
 }
 
 const (

@@ -88,6 +88,7 @@ func TestUpdateMe(t *testing.T) {
 	}{
 		{"a language, in its spelling", &usherv1.User{Language: "PT-br"}, nil, func(u *usherv1.User) { u.Language = "pt-BR" }},
 		{"a time zone", &usherv1.User{Timezone: "America/Argentina/Ushuaia"}, nil, func(u *usherv1.User) { u.Timezone = "America/Argentina/Ushuaia" }},
+		{"an alias", &usherv1.User{Timezone: "Asia/Calcutta"}, nil, func(u *usherv1.User) { u.Timezone = "Asia/Kolkata" }},
 		{"UTC", &usherv1.User{Timezone: "UTC"}, nil, func(u *usherv1.User) { u.Timezone = "UTC" }},
 		{"only what is named", &usherv1.User{Language: "en", Timezone: "UTC"}, []string{"timezone"}, func(u *usherv1.User) { u.Timezone = "UTC" }},
 		{
@@ -153,6 +154,8 @@ func TestUpdateMe_refuses(t *testing.T) {
 		{"the server's time zone", &usherv1.User{Timezone: "Local"}, nil, "user.timezone"},
 		{"the same as a file", &usherv1.User{Timezone: "localtime"}, nil, "user.timezone"},
 		{"a zone of this kind of system", &usherv1.User{Timezone: "posix/Europe/Paris"}, nil, "user.timezone"},
+		{"a zone with leap seconds", &usherv1.User{Timezone: "right/Europe/Paris"}, nil, "user.timezone"},
+		{"the zone of nowhere", &usherv1.User{Timezone: "Factory"}, nil, "user.timezone"},
 		{"a path", &usherv1.User{Timezone: "../../etc/passwd"}, nil, "user.timezone"},
 		{"an absolute path", &usherv1.User{Timezone: "/etc/localtime"}, nil, "user.timezone"},
 		{"a name", &usherv1.User{FullName: "X"}, []string{"full_name"}, "update_mask"},

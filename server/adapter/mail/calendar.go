@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/zones"
 )
 
 // Calendar is a meeting as an entry for calendars (RFC 5545), sent by one organiser to one attendee (RFC 5546).
@@ -40,7 +41,7 @@ func (c *Calendar) method() string {
 // Serialize writes the entry. A meeting that is once has its times in UTC. One that repeats has them in its zone, which is
 // described: in UTC it would move by an hour when summer ends, and the days of its rule would be other days.
 func (c *Calendar) Serialize() (string, error) {
-	zone, err := time.LoadLocation(c.Schedule.Timezone)
+	zone, err := zones.Load(c.Schedule.Timezone)
 	if err != nil {
 		return "", fmt.Errorf("zone of the meeting: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/usher-meet/usher/server/zones"
 )
 
 // calendarWords are how a language names days and writes dates. Time's own names are English.
@@ -53,8 +55,8 @@ func words(s string) []string { return strings.Fields(s) }
 
 // Zone is the zone of a reader, UTC for none.
 func Zone(name string) *time.Location {
-	zone, err := time.LoadLocation(name)
-	if err != nil || name == "" || name == "Local" {
+	zone, err := zones.Load(name)
+	if err != nil {
 		return time.UTC
 	}
 	return zone

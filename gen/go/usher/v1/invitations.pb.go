@@ -167,7 +167,8 @@ type Invitation struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When it ends, the first time.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// IANA name of the zone in which the meeting repeats, and is written for people who have none.
+	// IANA name of the zone in which the meeting repeats, and is written for people who have none. An alias such as
+	// "US/Eastern" becomes the zone that it stands for.
 	Timezone string `protobuf:"bytes,10,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	// How the meeting repeats: the value of an RRULE (RFC 5545). Empty: once.
 	Recurrence string `protobuf:"bytes,11,opt,name=recurrence,proto3" json:"recurrence,omitempty"`
@@ -459,7 +460,7 @@ type CreateInvitationsRequest struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// When it ends: after start_time, by 7 days at most. Needed with start_time, not valid without.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// IANA name of a zone, such as "Europe/Paris". Empty: that of the caller's account, else UTC.
+	// IANA name of a zone, such as "Europe/Paris", or an alias of one. Empty: that of the caller's account, else UTC.
 	Timezone string `protobuf:"bytes,6,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	// The value of an RRULE (RFC 5545) with COUNT or UNTIL, daily or less often, at most 400 times and 5 years:
 	// "FREQ=WEEKLY;COUNT=10". Empty: once. Not valid without start_time.

@@ -36,7 +36,7 @@ type User struct {
 	ShortName string `protobuf:"bytes,4,opt,name=short_name,json=shortName,proto3" json:"short_name,omitempty"`
 	// BCP 47 language of mails and pages, one of ConfigService's languages. Empty: the instance's default.
 	Language string `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
-	// IANA time zone, for example "Europe/Paris". Empty: UTC.
+	// IANA time zone, for example "Europe/Paris", or an alias of one, which is stored as its zone. Empty: UTC.
 	Timezone string `protobuf:"bytes,6,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	// Access level of rooms that this user creates without naming one. Unspecified: the instance's default.
 	DefaultAccessLevel AccessLevel `protobuf:"varint,7,opt,name=default_access_level,json=defaultAccessLevel,proto3,enum=usher.v1.AccessLevel" json:"default_access_level,omitempty"`

@@ -89,7 +89,8 @@ export type Invitation = Message<"usher.v1.Invitation"> & {
   endTime?: Timestamp | undefined;
 
   /**
-   * IANA name of the zone in which the meeting repeats, and is written for people who have none.
+   * IANA name of the zone in which the meeting repeats, and is written for people who have none. An alias such as
+   * "US/Eastern" becomes the zone that it stands for.
    *
    * @generated from field: string timezone = 10;
    */
@@ -250,7 +251,7 @@ export type CreateInvitationsRequest = Message<"usher.v1.CreateInvitationsReques
   endTime?: Timestamp | undefined;
 
   /**
-   * IANA name of a zone, such as "Europe/Paris". Empty: that of the caller's account, else UTC.
+   * IANA name of a zone, such as "Europe/Paris", or an alias of one. Empty: that of the caller's account, else UTC.
    *
    * @generated from field: string timezone = 6;
    */

@@ -59,7 +59,7 @@ export type User = Message<"usher.v1.User"> & {
   language: string;
 
   /**
-   * IANA time zone, for example "Europe/Paris". Empty: UTC.
+   * IANA time zone, for example "Europe/Paris", or an alias of one, which is stored as its zone. Empty: UTC.
    *
    * @generated from field: string timezone = 6;
    */
