@@ -140,11 +140,15 @@ func (d *doctor) checkRedis(ctx context.Context) (closeRedis func()) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	if err := client.Do(ctx, client.B().Ping().Build()).Error(); err != nil {
+	switch refused, err := probeRedis(ctx, client); {
+	case err != nil:
 		d.bad("redis", "does not answer: %v", err)
 		return client.Close
+	case len(refused) > 0:
+		d.bad("redis", "refuses %s: USHER_REDIS_USERNAME in docs/settings.md tells what its user needs", strings.Join(refused, ", "))
+	default:
+		d.good("redis", "answers, and refuses nothing that is needed")
 	}
-	d.good("redis", "answers")
 	for node, c := range client.Nodes() {
 		info, err := c.Do(ctx, c.B().Info().Section("persistence").Build()).ToString()
 		switch {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,12 @@ const readyPause = 200 * time.Millisecond
 // readyTimeout bounds each question that readiness asks. Probes commonly give up after a second or two.
 const readyTimeout = time.Second
 
+// permittedPause is for how long Redis is believed to refuse nothing: permissions change seldom, and trying them writes.
+const permittedPause = 10 * time.Second
+
+// errRedisRefuses is a Redis whose user may not do all that Usher needs.
+var errRedisRefuses = errors.New("Redis refuses commands")
+
 // health answers whether the server lives and whether it can serve.
 //
 // Ready means that the database and Redis answer and the server is not stopping. LiveKit is reported but not required:
@@ -40,6 +47,8 @@ type health struct {
 	asked time.Time
 	parts map[string]string
 	well  bool
+	// permitted is when Redis last let Usher do all that it needs.
+	permitted time.Time
 }
 
 // check says how each part is, as of a moment ago.
@@ -68,7 +77,7 @@ func (h *health) ask(ctx context.Context) (parts map[string]string, ready bool) 
 	results := make(chan result, 3)
 	for part, ask := range map[string]func(context.Context) error{
 		"database": h.db.Ping,
-		"redis":    func(ctx context.Context) error { return h.redis.Do(ctx, h.redis.B().Ping().Build()).Error() },
+		"redis":    h.askRedis,
 		"livekit":  h.livekit.Ping,
 	} {
 		go func() { results <- result{part, ask(ctx)} }()
@@ -79,10 +88,32 @@ func (h *health) ask(ctx context.Context) (parts map[string]string, ready bool) 
 		parts[r.part] = "ok"
 		if r.err != nil {
 			parts[r.part] = "does not answer"
+			if errors.Is(r.err, errRedisRefuses) {
+				parts[r.part] = "refuses commands: usher doctor says which"
+			}
 			ready = ready && r.part == "livekit"
 		}
 	}
 	return parts, ready
+}
+
+// askRedis asks whether Redis answers and, now and then, whether it lets Usher do all that Usher needs. After a refusal it
+// does so each time, so that the server is ready as soon as the operator has mended it.
+func (h *health) askRedis(ctx context.Context) error {
+	if time.Since(h.permitted) < permittedPause {
+		return h.redis.Do(ctx, h.redis.B().Ping().Build()).Error()
+	}
+	refused, err := probeRedis(ctx, h.redis)
+	if err != nil {
+		return err
+	}
+	// A full Redis still serves those who are signed in. To take every replica out of the balancer would not help.
+	refused = slices.DeleteFunc(refused, func(what string) bool { return strings.Contains(what, "(OOM ") })
+	if len(refused) > 0 {
+		return errRedisRefuses
+	}
+	h.permitted = time.Now()
+	return nil
 }
 
 // live is GET /healthz: the process serves requests.

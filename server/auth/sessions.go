@@ -54,19 +54,22 @@ func hashSession(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// createSession takes the user, the id_token and the idle time out in milliseconds. It returns Redis' time.
+// createSession takes the user, the id_token and the idle time out in milliseconds. It returns Redis' time. Should Redis
+// refuse to end keys, it does so before anything is written: PEXPIRE comes twice.
 var createSession = rueidis.NewLuaScriptRetryable(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('DEL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HSET', KEYS[1], 'user', ARGV[1], 'id_token', ARGV[2], 'created', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return now
 `)
 
-// indexSession takes the hash, Redis' time, and the greatest age in milliseconds.
+// indexSession takes the hash, Redis' time, and the greatest age in milliseconds. It begins as createSession does.
 var indexSession = rueidis.NewLuaScriptRetryable(`
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('ZADD', KEYS[1], ARGV[2] + ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
@@ -123,6 +126,8 @@ func (s *Sessions) Create(ctx context.Context, userID uuid.UUID, idToken string)
 	err = indexSession.Exec(bounded, s.Redis, []string{userSessionsKey(userID)},
 		[]string{hash, strconv.FormatInt(now, 10), milliseconds(s.MaxAge)}).Error()
 	if err != nil {
+		// Nobody holds the token, and nobody could end the session. Should this fail too, it ends when it has been idle.
+		_ = s.Redis.Do(bounded, s.Redis.B().Del().Key(sessionKey(hash)).Build().ToRetryable()).Error()
 		return "", redisError(ctx, err)
 	}
 	return token, nil

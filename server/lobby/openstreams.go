@@ -54,11 +54,13 @@ const (
 
 // takeStream counts a stream unless that is one too many. KEYS are the leases, a sorted set of processes by the end of their
 // lease, and the counters; ARGV the process, its lease, for how long counters are kept (all in milliseconds), and the
-// limits. It returns 0, or which limit refuses. Counters that nobody adds to end after the greatest age of a stream.
+// limits. It returns 0, or which limit refuses. Counters that nobody adds to end after the greatest age of a stream. Should
+// Redis refuse to end keys, it does so before anything is written that would never end.
 var takeStream = rueidis.NewLuaScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 for i = 2, #KEYS do
@@ -148,6 +150,7 @@ func (o *openStreams) take(
 var renewStreams = rueidis.NewLuaScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0

@@ -40,10 +40,11 @@ local now = t[1] * 1000000 + t[2]
 local function text(n) return string.format('%.0f', n) end
 local function ms(n) return n * 1000 end
 
+` + writes + `
 local function forget(id)
-  redis.call('HDEL', entries, id)
-  redis.call('ZREM', waiting, id)
-  redis.call('ZREM', expire, id)
+  hdel(entries, id)
+  zrem(waiting, id)
+  zrem(expire, id)
 end
 
 local function load(id)
@@ -64,31 +65,22 @@ end
 -- Two clean-ups: who lapsed is not listed any more, and is forgotten after the grace.
 local function sweep()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now - ms(a.grace)))) do forget(id) end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now))) do redis.call('ZREM', waiting, id) end
-end
-
--- The keys end with the last entry in them: nothing is kept of a lobby that nobody comes to any more.
-local function keep()
-  local last = redis.call('ZREVRANGE', expire, 0, 0, 'WITHSCORES')
-  if not last[2] then return end
-  local ends = text(math.ceil((tonumber(last[2]) + ms(a.grace)) / 1000))
-  redis.call('PEXPIREAT', entries, ends)
-  redis.call('PEXPIREAT', waiting, ends)
-  redis.call('PEXPIREAT', expire, ends)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expire, '-inf', text(now))) do zrem(waiting, id) end
 end
 
 local function store(e, ends)
-  redis.call('HSET', entries, e.id, cjson.encode(e))
-  redis.call('ZADD', expire, text(ends), e.id)
+  hset(entries, e.id, cjson.encode(e))
+  zadd(expire, text(ends), e.id)
   if e.status == WAITING then
-    redis.call('ZADD', waiting, e.asked, e.id)
+    zadd(waiting, e.asked, e.id)
   else
-    redis.call('ZREM', waiting, e.id)
+    zrem(waiting, e.id)
   end
   keep()
 end
 
-local function news(what) redis.call('PUBLISH', a.channel, what) end
+local messages = {}
+local function news(what) messages[#messages + 1] = what end
 
 -- Answers are the status word, the record, when it ends, its place among those who wait, and the time.
 local function answer(word, e, ends)
@@ -110,11 +102,11 @@ local function blocked(key)
   if not raw then return 0, 0 end
   local count, ends, counted = string.match(raw, '^(%d+) (%d+) (%d+)$')
   if not count then
-    redis.call('HDEL', denials, key)
+    hdel(denials, key)
     return 0, 0
   end
   if tonumber(counted) < now then
-    redis.call('HDEL', denials, key)
+    hdel(denials, key)
     return 0, 0
   end
   return tonumber(count), tonumber(ends)
@@ -131,7 +123,7 @@ local function void(identity)
   local ends = redis.call('HGET', denials, field)
   if not ends then return false end
   if (tonumber(ends) or 0) > now then return true end
-  redis.call('HDEL', denials, field)
+  hdel(denials, field)
   return false
 end
 
@@ -141,10 +133,10 @@ local function deny(e)
   local life = math.min(ms(a.denied) * 2 ^ math.min(count, 30), ms(a.deniedMost))
   local ends = now + math.max(life, ms(a.block or 0))
   local value = text(count + 1) .. ' ' .. text(ends) .. ' ' .. text(ends + ms(a.deniedMost))
-  redis.call('HSET', denials, 'entry:' .. e.id, value)
-  if e.user ~= '' then redis.call('HSET', denials, 'user:' .. e.user, value) end
+  hset(denials, 'entry:' .. e.id, value)
+  if e.user ~= '' then hset(denials, 'user:' .. e.user, value) end
   -- All who withhold their number look the same.
-  if e.kind == PHONE and not e.withheld then redis.call('HSET', denials, 'caller:' .. e.identity, a.meeting) end
+  if e.kind == PHONE and not e.withheld then hset(denials, 'caller:' .. e.identity, a.meeting) end
   keepDenials(ends + ms(a.deniedMost))
   return ends
 end
@@ -169,7 +161,7 @@ end
 type script struct{ text, sha string }
 
 func newScript(body string) script {
-	text := prelude + body
+	text := prelude + "local function run()\n" + body + "end\n" + finale
 	sum := sha1.Sum([]byte(text)) //nolint:gosec // Redis' own name for a script, not a secret
 	return script{text, hex.EncodeToString(sum[:])}
 }
@@ -192,7 +184,7 @@ if e and e.status == WAITING then
     store(e, ends)
     news('list')
   else
-    redis.call('ZADD', expire, text(ends), e.id)
+    zadd(expire, text(ends), e.id)
     keep()
   end
   return answer('ok', e, ends)
@@ -297,7 +289,7 @@ for first = 1, #ids, 1000 do
       out[#out + 1] = records[i]
       out[#out + 1] = ends[i]
     else
-      redis.call('ZREM', waiting, id)
+      zrem(waiting, id)
     end
   end
 end
@@ -325,7 +317,7 @@ return ended
 // that has to stay out too. There need not be an entry.
 var removeScript = newScript(`
 local function revoke(identity)
-  redis.call('HSET', denials, 'void:' .. identity, text(now + ms(a.ticketLife)))
+  hset(denials, 'void:' .. identity, text(now + ms(a.ticketLife)))
 end
 revoke(a.identity)
 for _, id in ipairs(redis.call('HKEYS', entries)) do

@@ -90,7 +90,10 @@ var baseSettings = []section{
 		{
 			Name: "USHER_REDIS_USERNAME", ownInDev: true,
 			set: into(anyText, func(c *config) *string { return &c.Redis.Username }),
-			doc: "User name, if Redis wants one.",
+			doc: "User name, if Redis wants one. It needs Usher's keys and channels: " +
+				"`ACL SETUSER usher on >PASSWORD ~usher:1:* &usher:1:lobby:{*}:news +@all -@dangerous +info +role`. Without the " +
+				"channels, which Redis 7 grants to nobody by itself and only as they are written here, lobbies refuse everybody: " +
+				"`/readyz` and `usher doctor` say so.",
 		},
 		{
 			Name: "USHER_REDIS_PASSWORD", Secret: true, ownInDev: true,
