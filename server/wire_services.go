@@ -55,6 +55,7 @@ func (s *services) fillLobby(b *base) {
 func newParticipants(b *base, s *services) *participants.Service {
 	return &participants.Service{
 		DB: b.db, Keys: b.keys, LiveKit: b.livekit, Rooms: s.rooms, Tasks: s.tasks, Lobby: s.lobby, Log: b.log,
+		Limiter: b.limiter, RaiseHandLimit: b.config.Limits.RaiseHand, RenameLimit: b.config.Limits.Rename,
 		SessionLife: b.config.LiveKit.SessionLife, AccountNames: b.config.Rooms.AccountNames,
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/auditevent"
+	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/server/auth"
 )
 
@@ -123,6 +124,32 @@ func Record(ctx context.Context, tx *ent.Client, e Event) error {
 		return fmt.Errorf("record %s in %s: %w", e.Action, e.Room, err)
 	}
 	return nil
+}
+
+// burst is how long what the same caller does again to the same target belongs to the event before.
+const burst = 10 * time.Second
+
+// RecordBurst is [Record] for what tells no more when it is done again: of what one caller does to one target within seconds
+// it records the first.
+func RecordBurst(ctx context.Context, tx *ent.Client, e Event) error {
+	same := []predicate.AuditEvent{
+		auditevent.RoomID(e.Room), auditevent.CreateTimeGT(time.Now().UTC().Add(-burst)), auditevent.Action(string(e.Action)),
+		auditevent.Target(e.Target),
+	}
+	caller := auth.FromContext(ctx)
+	if id, ok := caller.UserID(); ok {
+		same = append(same, auditevent.ActorUserID(id), auditevent.Detail(e.Detail))
+	} else {
+		same = append(same, auditevent.ActorUserIDIsNil(), auditevent.Detail(strings.TrimSpace(by(caller)+" "+e.Detail)))
+	}
+	recorded, err := tx.AuditEvent.Query().Where(same...).Exist(ctx)
+	if err != nil {
+		return fmt.Errorf("find %s in %s: %w", e.Action, e.Room, err)
+	}
+	if recorded {
+		return nil
+	}
+	return Record(ctx, tx, e)
 }
 
 // by says who did what no user did. Networks are no ids, so a stranger is just that.

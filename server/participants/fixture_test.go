@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/ratelimit"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -59,7 +60,7 @@ func newFixture(t *testing.T, db *dbtx.DB) *fixture {
 	}
 	w.Service = &Service{
 		DB: db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), LiveKit: w.livekit, Rooms: w.rooms, Tasks: w.rooms, Lobby: w.lobby,
-		Log: slog.New(slog.DiscardHandler), SessionLife: 12 * time.Hour,
+		Limiter: &ratelimit.Limiter{}, Log: slog.New(slog.DiscardHandler), SessionLife: 12 * time.Hour,
 	}
 	w.run(func(tx *ent.Client) (err error) {
 		w.room, err = tx.Room.Create().SetName("Room").SetNameKey("room").SetSlug("room").

@@ -65,8 +65,10 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateParticipantRequ
 	if err != nil || len(fields) == 0 {
 		return err
 	}
+	renamed := false
 	change := func(row moderation.Row) {
 		if slices.Contains(fields, fieldName) {
+			renamed = row.DisplayName == nil || *row.DisplayName != name || !row.NameByHost
 			row.SetName(name, true)
 		}
 		if list := req.GetCanPublishSources(); slices.Contains(fields, fieldSources) && list == nil {
@@ -87,7 +89,7 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateParticipantRequ
 		if err := moderation.Edit(ctx, tx, a.Room, who, change); err != nil {
 			return err
 		}
-		if err := recordUpdate(ctx, tx, a.Room.ID, req.GetParticipantIdentity(), fields); err != nil {
+		if err := recordUpdate(ctx, tx, a.Room.ID, req.GetParticipantIdentity(), renamed, fields); err != nil {
 			return err
 		}
 		return s.Tasks.SyncRoom(ctx, tx, a.Room.ID)
@@ -100,10 +102,12 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateParticipantRequ
 }
 
 // recordUpdate records a new name by itself: it is looked for by itself.
-func recordUpdate(ctx context.Context, tx *ent.Client, room uuid.UUID, identity string, fields []string) error {
+func recordUpdate(
+	ctx context.Context, tx *ent.Client, room uuid.UUID, identity string, renamed bool, fields []string,
+) error {
 	event := audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(identity)}
-	if slices.Contains(fields, fieldName) {
-		if err := audit.Record(ctx, tx, event); err != nil {
+	if renamed {
+		if err := audit.RecordBurst(ctx, tx, event); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
+	"github.com/usher-meet/usher/server/ratelimit"
 )
 
 // What can be refused about participants.
@@ -83,6 +84,9 @@ type Service struct {
 	Log     *slog.Logger
 	// SessionLife is how long a participant could renew a connection, so for how long one who was removed is refused.
 	SessionLife time.Duration
+	Limiter     *ratelimit.Limiter
+	// RaiseHandLimit and RenameLimit are by person.
+	RaiseHandLimit, RenameLimit ratelimit.Limit
 	// AccountNames fixes the display name of signed-in people to that of their account.
 	AccountNames bool
 }

@@ -3,6 +3,7 @@ package participants
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -16,8 +17,10 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
+	"github.com/usher-meet/usher/server/ratelimit"
 )
 
 var errDown = errors.New("test: LiveKit does not answer")
@@ -269,6 +272,69 @@ func TestRename(t *testing.T) {
 		})
 		want(t, "somebody who was removed", rename("Olga", w.olga.ID, "Other"), moderation.ErrBlocked)
 	})
+}
+
+// Renaming again and again is one line of the record, which holds no names: to the same name, and within seconds.
+func TestRename_again(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *fixture) {
+		rename := func(to string) {
+			_, err := w.Rename(w.self("Mona", w.mona.ID), &usherv1.RenameRequest{DisplayName: to})
+			want(t, "to "+to, err, nil)
+		}
+		own, byHost := "participant.renamed participant:Mona by=participant:Mona", "participant.renamed participant:Mona"
+		rename("Mona")
+		w.wantNothing("a name that they have")
+		// As if it had been some time ago.
+		w.run(func(tx *ent.Client) error {
+			id := "participant:" + w.identities["Mona"]
+			return tx.AuditEvent.Create().SetRoomID(w.room.ID).SetAction("participant.renamed").SetTarget(id).SetDetail("by=" + id).
+				SetCreateTime(time.Now().UTC().Add(-11 * time.Second)).Exec(t.Context())
+		})
+		rename("First")
+		tasks := w.rooms.later
+		for range 5 {
+			rename("First")
+		}
+		if w.rooms.later != tasks {
+			t.Errorf("%d tasks for a name that they have", w.rooms.later-tasks)
+		}
+		for n := range 5 {
+			rename(fmt.Sprint("Mona ", n))
+		}
+		if state := w.decided("Mona", w.mona.ID); state.Name != "Mona 4" {
+			t.Errorf("decided %+v, want the last name", state)
+		}
+		w.wantRecorded(own, own)
+		for _, host := range []*ent.User{w.olga, w.olga, w.adam} {
+			for _, name := range []string{"Named", "Other", "Named"} {
+				want(t, "by a host", w.update(host, "Mona", &usherv1.UpdateParticipantRequest{DisplayName: proto.String(name)}), nil)
+			}
+		}
+		w.wantRecorded(own, own, byHost, byHost)
+	})
+}
+
+// Hands and names are limited by person, whichever of their devices calls.
+func TestSelf_limits(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t, testenv.SQLite(t))
+	w.Limiter.Redis = testenv.Redis(t).Client(t)
+	w.RenameLimit = ratelimit.Limit{Name: "rename", Burst: 2, Period: time.Hour}
+	w.RaiseHandLimit = ratelimit.Limit{Name: "raise-hand", Burst: 2, Period: time.Hour}
+	w.joins("Mona's phone", w.mona.ID, plainMember)
+	limited := func(name string, user uuid.UUID, refused *fault.Error) {
+		t.Helper()
+		_, err := w.Rename(w.self(name, user), &usherv1.RenameRequest{DisplayName: "Other"})
+		want(t, name+" renames", err, refused)
+		_, err = w.RaiseHand(w.self(name, user), &usherv1.RaiseHandRequest{Raised: true})
+		want(t, name+" raises a hand", err, refused)
+	}
+	limited("Mona", w.mona.ID, nil)
+	limited("Mona's phone", w.mona.ID, nil)
+	limited("Mona", w.mona.ID, ratelimit.ErrLimited)
+	limited("Mona's phone", w.mona.ID, ratelimit.ErrLimited)
+	limited("Stranger", uuid.Nil, nil)
 }
 
 func TestHands(t *testing.T) {

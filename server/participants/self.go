@@ -1,6 +1,7 @@
 package participants
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -56,7 +57,8 @@ func (s *Service) rename(ctx context.Context, asked string) (room uuid.UUID, err
 		return room, err
 	}
 	room = a.Room.ID
-	if _, err := s.find(ctx, room, session.Identity); err != nil {
+	p, err := s.find(ctx, room, session.Identity)
+	if err != nil || cmp.Or(state.Name, p.DisplayName) == name {
 		return room, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
@@ -80,7 +82,7 @@ func (s *Service) rename(ctx context.Context, asked string) (room uuid.UUID, err
 			return err
 		}
 		event := audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(session.Identity)}
-		if err := audit.Record(ctx, tx, event); err != nil {
+		if err := audit.RecordBurst(ctx, tx, event); err != nil {
 			return err
 		}
 		return s.Tasks.SyncRoom(ctx, tx, room)

@@ -6,6 +6,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/ratelimit"
 )
 
 var _ usherv1connect.ParticipantsServiceHandler = (*Service)(nil)
@@ -100,6 +101,9 @@ func (s *Service) RemoveParticipant(
 
 // RaiseHand implements [usherv1connect.ParticipantsServiceHandler].
 func (s *Service) RaiseHand(ctx context.Context, req *usherv1.RaiseHandRequest) (*usherv1.RaiseHandResponse, error) {
+	if err := s.limit(ctx, s.RaiseHandLimit); err != nil {
+		return nil, err
+	}
 	a, session, _, err := s.self(ctx)
 	if err != nil {
 		return nil, err
@@ -112,10 +116,19 @@ func (s *Service) RaiseHand(ctx context.Context, req *usherv1.RaiseHandRequest) 
 
 // Rename implements [usherv1connect.ParticipantsServiceHandler].
 func (s *Service) Rename(ctx context.Context, req *usherv1.RenameRequest) (*usherv1.RenameResponse, error) {
+	if err := s.limit(ctx, s.RenameLimit); err != nil {
+		return nil, err
+	}
 	if _, err := s.rename(ctx, req.GetDisplayName()); err != nil {
 		return nil, err
 	}
 	return &usherv1.RenameResponse{}, nil
+}
+
+// limit counts what a person in a meeting does with themselves: each of it asks LiveKit and tells everybody.
+func (s *Service) limit(ctx context.Context, of ratelimit.Limit) error {
+	call := ratelimit.Call{Limit: of, Key: auth.FromContext(ctx).LimitKey()}
+	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
 }
 
 // LowerHand implements [usherv1connect.ParticipantsServiceHandler].

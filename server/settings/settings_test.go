@@ -51,6 +51,8 @@ func TestLoad_defaults(t *testing.T) {
 		EmailLookup:      ratelimit.Limit{Name: "email-lookup", Burst: 60, Period: time.Hour},
 		NotFound:         ratelimit.Limit{Name: "not-found", Burst: 60, Period: time.Minute},
 		SignIn:           ratelimit.Limit{Name: "sign-in", Burst: 60, Period: time.Minute},
+		RaiseHand:        ratelimit.Limit{Name: "raise-hand", Burst: 10, Period: time.Minute},
+		Rename:           ratelimit.Limit{Name: "rename", Burst: 10, Period: time.Minute},
 		RotatePIN:        ratelimit.Limit{Name: "rotate-pin", Burst: 10, Period: time.Hour},
 		ResendInvitation: ratelimit.Limit{Name: "resend-invitation", Burst: 10, Period: time.Hour},
 		StartRecording:   ratelimit.Limit{Name: "start-recording", Burst: 10, Period: time.Hour},

@@ -204,11 +204,15 @@ var serviceSettings = []section{
 		"Who is signed in, and each service, is limited by themselves, and strangers by network.", []setting{
 		limit(
 			"USHER_LIMIT_CALLS", "1200/1m", "calls",
-			"All calls of one caller, or of one network for those who are not signed in.",
+			"All calls of one caller, of the strangers of one network, and of the people in meetings without an account of one.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.Calls },
 		),
 		limit("USHER_LIMIT_JOIN", "120/1m", "join", "Joining meetings and renewing connections, for each caller or network.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.Join }),
+		limit("USHER_LIMIT_RAISE_HAND", "10/1m", "raise-hand", "How often one person in a meeting raises or lowers their hand.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.RaiseHand }),
+		limit("USHER_LIMIT_RENAME", "10/1m", "rename", "How often one person in a meeting changes their name.",
+			func(c *config) *ratelimit.Limit { return &c.Limits.Rename }),
 		limit("USHER_LIMIT_KNOCK_NETWORK", "200/200s", "knock-network", "New entries in one lobby from one network, or of one person who is signed in.",
 			func(c *config) *ratelimit.Limit { return &c.Limits.KnockNetwork }),
 		limit("USHER_LIMIT_KNOCK_ROOM", "200/40s", "knock-room", "New entries in one lobby.",

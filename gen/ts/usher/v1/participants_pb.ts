@@ -839,7 +839,8 @@ export const ParticipantsService: GenService<{
     output: typeof RemoveParticipantResponseSchema;
   },
   /**
-   * RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised.
+   * RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised. At most 10
+   * a minute and person, whichever of their devices calls.
    *
    * Callers: participants, with the session_token of a Connection as bearer token.
    *
@@ -853,7 +854,8 @@ export const ParticipantsService: GenService<{
     output: typeof RaiseHandResponseSchema;
   },
   /**
-   * Rename changes the caller's own name until the meeting ends.
+   * Rename changes the caller's own name until the meeting ends. At most 10 a minute and person, whichever of their devices
+   * calls. Repeating it is harmless.
    *
    * Callers: participants, with the session_token of a Connection as bearer token.
    *

@@ -120,13 +120,15 @@ type ParticipantsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE (an administrator about an owner), ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND.
 	RemoveParticipant(context.Context, *v1.RemoveParticipantRequest) (*v1.RemoveParticipantResponse, error)
-	// RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised.
+	// RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised. At most 10
+	// a minute and person, whichever of their devices calls.
 	//
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), PARTICIPANT_BLOCKED, ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND (not connected).
 	RaiseHand(context.Context, *v1.RaiseHandRequest) (*v1.RaiseHandResponse, error)
-	// Rename changes the caller's own name until the meeting ends.
+	// Rename changes the caller's own name until the meeting ends. At most 10 a minute and person, whichever of their devices
+	// calls. Repeating it is harmless.
 	//
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
@@ -375,13 +377,15 @@ type ParticipantsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE (an administrator about an owner), ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND.
 	RemoveParticipant(context.Context, *v1.RemoveParticipantRequest) (*v1.RemoveParticipantResponse, error)
-	// RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised.
+	// RaiseHand raises the caller's own hand, or lowers it. A hand that is up keeps the time at which it was raised. At most 10
+	// a minute and person, whichever of their devices calls.
 	//
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
 	// Fails with ROOM_NOT_FOUND (deleted in between), PARTICIPANT_BLOCKED, ROOM_NOT_LIVE, PARTICIPANT_NOT_FOUND (not connected).
 	RaiseHand(context.Context, *v1.RaiseHandRequest) (*v1.RaiseHandResponse, error)
-	// Rename changes the caller's own name until the meeting ends.
+	// Rename changes the caller's own name until the meeting ends. At most 10 a minute and person, whichever of their devices
+	// calls. Repeating it is harmless.
 	//
 	// Callers: participants, with the session_token of a Connection as bearer token.
 	//
