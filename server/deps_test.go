@@ -54,7 +54,7 @@ var layers = map[string]string{
 	"server/lease":      "server/dbtx server/fault gen",
 	"server/letter":     "gen",
 	"server/livetasks":  "server/dbtx server/meeting gen",
-	"server/meeting":    "gen",
+	"server/meeting":    "server/text gen",
 	"server/moderation": "server/fault gen",
 	"server/ratelimit":  "server/fault gen",
 	"server/signin":     "server/accounts server/auth server/fault server/ratelimit pages gen",

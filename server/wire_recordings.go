@@ -166,7 +166,17 @@ func (b *base) media(s *recordings.Service, callers *auth.Authenticator) *record
 func (b *base) mountRecordings(mux *http.ServeMux, s *recordings.Service, media *recordings.Media) {
 	mux.HandleFunc("GET /media-auth", media.ServeProxy)
 	mux.HandleFunc("GET /media/{folder}/{file}", media.ServeFile)
-	if b.config.Storage.EventSecret != "" {
-		mux.Handle("POST /webhooks/storage", recordings.StorageHook{Service: s, Secret: string(b.config.Storage.EventSecret)})
+	if b.config.Storage.EventSecret == "" {
+		return
 	}
+	objects := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "usher_storage_objects_total",
+		Help: "Objects of which the storage told that they were made, by outcome: recording (of ours, which is looked at), " +
+			"ignored, unstorable (ignored too: the name has NUL in it).",
+	}, []string{"outcome"})
+	b.metrics.MustRegister(objects)
+	mux.Handle("POST /webhooks/storage", recordings.StorageHook{
+		Service: s, Secret: string(b.config.Storage.EventSecret),
+		Count: func(outcome string, n int) { objects.WithLabelValues(outcome).Add(float64(n)) },
+	})
 }

@@ -1,9 +1,12 @@
 package meeting
 
 import (
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/server/text"
 )
 
 // EventType is the type of a LiveKit event. The values are LiveKit's.
@@ -61,9 +64,25 @@ func (e Event) Stored() Event {
 			if p.Attributes == nil {
 				p.Attributes = map[string]string{}
 			}
-			p.Attributes[name] = value
+			p.Attributes[name] = text.MakeStorable(value)
 		}
 	}
 	e.Participant = &p
 	return e
+}
+
+// Storable reports whether the databases can keep everything in the event that names something. What cannot be kept must not
+// be handled either: without one of its characters it could name somebody else.
+func (e Event) Storable() bool {
+	names := []string{e.ID, e.RoomSID}
+	if p := e.Participant; p != nil {
+		names = append(names, p.Identity, p.SID, p.Attributes[attributeCall])
+	}
+	if e.Track != nil {
+		names = append(names, e.Track.SID)
+	}
+	if e.Egress != nil {
+		names = append(names, e.Egress.ID, e.Egress.Path)
+	}
+	return !slices.ContainsFunc(names, func(name string) bool { return !text.Storable(name) })
 }

@@ -138,8 +138,8 @@ func TestFailureDetail(t *testing.T) {
 		f := newFixture(t, db)
 		ada := f.user("Ada")
 		for said, want := range map[string]string{
-			"pipeline\x00 broke":      "pipeline broke",
-			"half a \xc3 character":   "half a  character",
+			"pipeline\x00 broke":      "pipeline\ufffd broke",
+			"half a \xc3 character":   "half a \ufffd character",
 			strings.Repeat("é", 1000): strings.Repeat("é", maxDetail),
 			"error 1\nerror 2":        "error 1\nerror 2",
 		} {

@@ -6,12 +6,15 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/usher-meet/usher/server/text"
 )
 
 // storedObject is an object of which the storage says that it was made.
 type storedObject struct {
 	bucket string
-	// keys are the possible object keys of the event: some stores encode the key, others do not.
+	// keys are the possible object keys of the event: some stores encode the key, others do not. There are none where
+	// PostgreSQL could not store them: nothing of ours is called so.
 	keys []string
 }
 
@@ -56,13 +59,21 @@ func parseStorageEvent(body []byte) ([]storedObject, error) {
 		if kind := r.S3.Object.ContentType; kind != "" && kind != contentTypes[path.Ext(r.S3.Object.Key)] {
 			continue
 		}
-		o := storedObject{bucket: r.S3.Bucket.Name, keys: []string{r.S3.Object.Key}}
-		if plain, err := url.QueryUnescape(r.S3.Object.Key); err == nil && plain != r.S3.Object.Key {
-			o.keys = append(o.keys, plain)
-		}
-		objects = append(objects, o)
+		objects = append(objects, storedObject{bucket: r.S3.Bucket.Name, keys: possibleKeys(r.S3.Object.Key)})
 	}
 	return objects, nil
+}
+
+// possibleKeys are the object keys that an event can mean by a key.
+func possibleKeys(key string) []string {
+	plain, err := url.QueryUnescape(key)
+	switch {
+	case !text.Storable(key), err == nil && !text.Storable(plain):
+		return nil
+	case err != nil, plain == key:
+		return []string{key}
+	}
+	return []string{key, plain}
 }
 
 // contentTypes of the files of recordings.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -20,6 +21,8 @@ type StorageHook struct {
 	Service *Service
 	// Secret is sent by the storage as bearer token, or as the password of basic authentication. Required.
 	Secret string
+	// Count is told what became of how many objects, for the metrics. Required.
+	Count func(outcome string, objects int)
 }
 
 // maxEvent is the size of an event that is read, in bytes.
@@ -47,13 +50,18 @@ func (h StorageHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is not an event of an S3 store", http.StatusBadRequest)
 		return
 	}
+	told := len(objects)
+	objects = slices.DeleteFunc(objects, func(o storedObject) bool { return len(o.keys) == 0 })
 	n, err := h.Service.filesStored(r.Context(), objects)
 	if err != nil {
 		h.Service.Log.ErrorContext(r.Context(), "storage event cannot be stored", "err", err)
 		http.Error(w, "the event could not be stored: send it again", http.StatusServiceUnavailable)
 		return
 	}
-	h.Service.Log.InfoContext(r.Context(), "storage event", "records", len(objects), "recordings", n)
+	h.Count("recording", n)
+	h.Count("ignored", max(0, len(objects)-n))
+	h.Count("unstorable", told-len(objects))
+	h.Service.Log.InfoContext(r.Context(), "storage event", "records", told, "recordings", n)
 	w.WriteHeader(http.StatusOK)
 }
 

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/recording"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // The statuses, by shorter names.
@@ -129,12 +129,11 @@ var addresses = regexp.MustCompile(
 // withoutAddresses makes text of LiveKit fit for people who use this instance: where its servers are is in the log only.
 func withoutAddresses(detail string) string { return addresses.ReplaceAllString(detail, "…") }
 
-// bounded makes text from elsewhere fit to be stored: PostgreSQL takes neither NUL nor what is not UTF-8, and a transition
-// that cannot be stored would never be made.
+// bounded makes text from elsewhere fit to be stored: a transition that cannot be stored would never be made.
 func bounded(detail string) string {
-	detail = strings.ReplaceAll(strings.ToValidUTF8(detail, ""), "\x00", "")
-	if text := []rune(detail); len(text) > maxDetail {
-		return string(text[:maxDetail])
+	detail = text.MakeStorable(detail)
+	if characters := []rune(detail); len(characters) > maxDetail {
+		return string(characters[:maxDetail])
 	}
 	return detail
 }

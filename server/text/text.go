@@ -64,6 +64,18 @@ func Clean(s string, limit int) string {
 	return cut(norm.NFC.String(b.String()), limit)
 }
 
+// Storable reports whether both databases keep a text as it is: PostgreSQL takes neither NUL nor what is not UTF-8.
+func Storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// MakeStorable puts U+FFFD, the replacement character, in the place of what PostgreSQL cannot store. It is for free text: a
+// name with a character of another kind in it may be somebody else's, so names are refused where they are not [Storable].
+func MakeStorable(s string) string {
+	if Storable(s) {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, string(utf8.RuneError)), "\x00", string(utf8.RuneError))
+}
+
 // Key is the form in which names are sorted and searched without regard to case. It is not longer than name in characters.
 func Key(name string) string { return strings.ToLower(name) }
 

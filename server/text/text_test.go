@@ -45,6 +45,24 @@ func TestClean(t *testing.T) {
 	}
 }
 
+func TestMakeStorable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":               "",
+		"pipeline broke": "pipeline broke",
+		"a\x00b\x00":     "a\ufffdb\ufffd",
+		"half a \xc3(":   "half a \ufffd(",
+		"\ufffd":         "\ufffd",
+	} {
+		if got := MakeStorable(in); got != want || !Storable(got) {
+			t.Errorf("MakeStorable(%q) = %q, want %q", in, got, want)
+		}
+		if Storable(in) != (in == want) {
+			t.Errorf("Storable(%q) = %t", in, Storable(in))
+		}
+	}
+}
+
 func TestPersonName(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -1,6 +1,7 @@
 package livekit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/twitchtv/twirp"
 
 	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // EgressStorage is where LiveKit's egress puts files: a bucket, or a folder that it shares with Usher.
@@ -218,10 +220,8 @@ func egressView(info *livekit.EgressInfo) *meeting.Egress {
 	e := &meeting.Egress{
 		ID: info.GetEgressId(), Status: egressStatuses[info.GetStatus()], Path: egressPath(info),
 		StartTime: nanoseconds(info.GetStartedAt()), EndTime: nanoseconds(info.GetEndedAt()),
-		UpdateTime: nanoseconds(info.GetUpdatedAt()), Detail: info.GetError(), InBackup: info.GetBackupStorageUsed(),
-	}
-	if e.Detail == "" {
-		e.Detail = info.GetDetails()
+		UpdateTime: nanoseconds(info.GetUpdatedAt()), InBackup: info.GetBackupStorageUsed(),
+		Detail: text.MakeStorable(cmp.Or(info.GetError(), info.GetDetails())),
 	}
 	e.RoomID, _ = roomID(info.GetRoomName())
 	for _, f := range info.GetFileResults() {

@@ -12,6 +12,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/meeting"
+	"github.com/usher-meet/usher/server/text"
 )
 
 // Meeting asks LiveKit about one room now. It fails with meeting.ErrNotFound when the room has no meeting. LiveKit brings
@@ -181,7 +182,7 @@ func admin(room uuid.UUID) *auth.VideoGrant {
 // participant puts LiveKit's description of somebody in the terms of server/meeting.
 func participant(p *livekit.ParticipantInfo) meeting.Participant {
 	return meeting.Participant{
-		Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: p.GetName(), Attributes: p.GetAttributes(),
+		Identity: p.GetIdentity(), SID: p.GetSid(), DisplayName: text.MakeStorable(p.GetName()), Attributes: p.GetAttributes(),
 		Sources: granted(p.GetPermission()), NoSubscribe: !p.GetPermission().GetCanSubscribe(),
 		JoinTime: milliseconds(p.GetJoinedAtMs(), p.GetJoinedAt()), Kind: kind(p.GetKind()), Tracks: tracks(p.GetTracks()),
 	}

@@ -24,9 +24,9 @@ const (
 )
 
 // Webhook receives LiveKit's events: it verifies them, puts them in the terms of server/meeting and hands them on. It
-// answers 401 to what LiveKit did not sign, 400 to what cannot be read, 200 to what was taken or does not concern us, and
-// 500 when an event could not be stored. LiveKit repeats only what was answered with 429 or 500 and up, and holds back later
-// events of that room meanwhile, so nothing else happens before the answer.
+// answers 401 to what LiveKit did not sign, 400 to what cannot be read, 200 to what was taken, does not concern us or can
+// never be stored, and 500 when an event could not be stored. LiveKit repeats only what was answered with 429 or 500 and up,
+// and holds back later events of that room meanwhile, so nothing else happens before the answer.
 type Webhook struct {
 	// Keys are LiveKit's API keys and their secrets. Required.
 	Keys map[string]string
@@ -44,7 +44,8 @@ type Webhook struct {
 func (h *Webhook) Register(reg prometheus.Registerer) {
 	h.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "usher_webhooks_total",
-		Help: "Events from LiveKit by outcome: stored, repeated, ignored, old (ignored too), refused (not signed), unreadable, failed.",
+		Help: "Events from LiveKit by outcome: stored, repeated, ignored, old (ignored too), unstorable (ignored too: a name " +
+			"has NUL in it), refused (not signed), unreadable, failed.",
 	}, []string{"outcome"})
 	reg.MustRegister(h.outcomes)
 }
@@ -82,6 +83,8 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) (outcome string,
 		return "old", http.StatusOK
 	case !ours || !h.Wants(e.Type):
 		return "ignored", http.StatusOK
+	case !e.Storable():
+		return "unstorable", http.StatusOK
 	}
 	fresh, err := h.Receive(r.Context(), e)
 	switch {

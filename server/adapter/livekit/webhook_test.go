@@ -93,6 +93,7 @@ func TestWebhook(t *testing.T) {
 		"a room in another spelling": {event(t, "room_finished", "EV_1", strings.ToUpper(room), time.Now()), "", 200, "ignored", nil},
 		"of an unknown type":         {event(t, "agent_dreamed", "EV_1", room, time.Now()), "", 200, "ignored", nil},
 		"that cannot be stored":      {good, sign(good), 500, "failed", errors.New("the database is gone")},
+		"with NUL in its id":         {event(t, "room_finished", "EV_\x00", room, time.Now()), "", 200, "unstorable", nil},
 		"a repeat":                   {event(t, "room_finished", "EV_old", room, time.Now()), "", 200, "repeated", nil},
 	}
 	for name, test := range tests {
