@@ -139,20 +139,30 @@ func (s *Survey) isLive(ctx context.Context, id uuid.UUID) (bool, error) {
 	}), nil
 }
 
+// trust says what a room's row is worth that says which rule LiveKit has.
+type trust bool
+
+const (
+	// believe takes the row's word, as the sweep looks at all rules anyway.
+	believe trust = true
+	// ask has LiveKit say whether it has the rule.
+	ask trust = false
+)
+
 // open makes sure that LiveKit has the one rule of a room, unless check fails, which is called once. What it costs does
 // not depend on how many rules there are, unless something went wrong before: LiveKit is not asked for its rules.
 func (s *Service) open(
-	ctx context.Context, id uuid.UUID, check func(ctx context.Context, id uuid.UUID) error,
+	ctx context.Context, id uuid.UUID, row trust, check func(ctx context.Context, id uuid.UUID) error,
 ) (done outcome, err error) {
 	w, err := s.wants(ctx, id)
 	if err != nil {
 		return done, err
 	}
-	row, err := s.row(ctx, id)
+	known, err := s.row(ctx, id)
 	if err != nil {
 		return done, err
 	}
-	if is := stateOf(row); is.ruleID != "" && is == w.state(is.ruleID) {
+	if is := stateOf(known); row == believe && is.ruleID != "" && is == w.state(is.ruleID) {
 		return outcome{ruleID: is.ruleID}, check(ctx, id)
 	}
 	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
@@ -165,7 +175,7 @@ func (s *Service) open(
 		if err != nil {
 			return was, err
 		}
-		is, err := s.ensure(ctx, was, w, &done)
+		is, err := s.ensure(ctx, was, row, w, &done)
 		if err != nil {
 			return is, livekitFault(err)
 		}
@@ -187,15 +197,17 @@ func livekitFault(err error) error {
 
 // ensure makes what LiveKit has the wanted rule. It returns what LiveKit has been told, also when it fails. The lease must
 // be held.
-func (s *Service) ensure(ctx context.Context, was ruleState, w wanted, done *outcome) (is ruleState, err error) {
+func (s *Service) ensure(
+	ctx context.Context, was ruleState, row trust, w wanted, done *outcome,
+) (is ruleState, err error) {
 	is = was
 	if is.stale {
 		if is, err = s.resolveRules(ctx, is, w, done); err != nil {
 			return is, err
 		}
 	}
-	for range maxDraws {
-		if is == w.state(is.ruleID) && is.ruleID != "" {
+	for n := range maxDraws {
+		if is == w.state(is.ruleID) && is.ruleID != "" && (row == believe || n > 0) {
 			return is, nil
 		}
 		next, err := s.apply(ctx, is, w, done)
@@ -221,8 +233,9 @@ func (s *Service) apply(ctx context.Context, was ruleState, w wanted, done *outc
 			was.stale = true
 			return was, err
 		default:
-			done.changed = true
-			return w.state(was.ruleID), nil
+			is := w.state(was.ruleID)
+			done.changed = done.changed || is != was // else LiveKit was only asked whether it has the rule
+			return is, nil
 		}
 	}
 	id, err := s.LiveKit.CreateRule(ctx, w.rule(""))
@@ -255,67 +268,4 @@ func (s *Service) delete(ctx context.Context, id string, done *outcome) error {
 	}
 	done.deleted++
 	return nil
-}
-
-// close deletes every rule of a room. One that fails does not keep the others from it, and all failures are reported.
-func (s *Service) close(ctx context.Context, id uuid.UUID) (done outcome, err error) {
-	row, err := s.row(ctx, id)
-	if err != nil {
-		return done, err
-	}
-	if row == nil || row.RuleID == "" && !row.Doubtful && row.Lease == nil {
-		return done, nil
-	}
-	err = s.withLease(ctx, id, func(ctx context.Context, was ruleState) (ruleState, error) {
-		done.acted = true
-		rules, failures := []string{}, []error{}
-		if was.ruleID != "" {
-			rules = append(rules, was.ruleID)
-		}
-		if was.stale {
-			found, err := s.rulesOf(ctx, id, was.trunkID)
-			if err != nil {
-				failures = append(failures, err)
-			}
-			for _, r := range found {
-				if r.ID != was.ruleID {
-					rules = append(rules, r.ID)
-				}
-			}
-		}
-		is := ruleState{}
-		for _, r := range rules {
-			if err := s.delete(ctx, r, &done); err != nil {
-				failures = append(failures, err)
-				if r == was.ruleID {
-					is = was
-				}
-			}
-		}
-		if len(failures) > 0 {
-			is.stale = true
-			return is, livekitFault(errors.Join(failures...))
-		}
-		return is, nil
-	})
-	return done, err
-}
-
-// rulesOf are the rules of a room that LiveKit has on the trunks in use, and on one more.
-func (s *Service) rulesOf(ctx context.Context, id uuid.UUID, trunk string) ([]meeting.DispatchRule, error) {
-	trunks := ids(s.Trunks.inUse(ctx))
-	if trunk != "" && !slices.Contains(trunks, trunk) {
-		trunks = append(trunks, trunk)
-	}
-	if len(trunks) == 0 {
-		return nil, nil // naming none would list those of all
-	}
-	rules, err := s.LiveKit.ListRules(ctx, trunks...)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(rules, func(r meeting.DispatchRule) bool {
-		room, ok := ruleRoom(r.Name)
-		return !ok || room != id || len(r.Trunks) == 0
-	}), nil
 }

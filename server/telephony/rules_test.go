@@ -49,8 +49,14 @@ func TestOpenDialIn(t *testing.T) {
 		if again := w.mustOpen(room); again.GetCreated() || again.GetDispatchRuleId() != first.GetDispatchRuleId() {
 			t.Errorf("the second open: %v, want the same rule", again)
 		}
+		if calls := w.gate.took(); len(calls) != 2 || calls["ListParticipants"] != 1 || calls["UpdateSIPDispatchRule"] != 1 {
+			t.Errorf("opening what is open asked LiveKit %v, want who is there, and whether it has the rule", calls)
+		}
+		if err := w.Settle(t.Context(), room); err != nil {
+			t.Fatal(err)
+		}
 		if calls := w.gate.took(); len(calls) != 1 || calls["ListParticipants"] != 1 {
-			t.Errorf("opening what is open asked LiveKit %v, want who is there", calls)
+			t.Errorf("opening what is open, for an event, asked LiveKit %v, want who is there", calls)
 		}
 		if n := w.mustClose(room); n != 1 {
 			t.Errorf("closing deleted %d rules, want 1", n)
@@ -420,7 +426,9 @@ func TestOpenDialIn_cost(t *testing.T) {
 		w.join(room)
 		w.gate.took()
 		w.mustOpen(room)
-		w.mustClose(room)
+		if done, err := w.close(t.Context(), room); err != nil || done.deleted != 1 { // as when the last person leaves
+			t.Fatalf("close: %+v, %v", done, err)
+		}
 		return fmt.Sprint(w.gate.took())
 	}
 	w.mustDialIn(w.room(direct))
@@ -431,6 +439,57 @@ func TestOpenDialIn_cost(t *testing.T) {
 	if among := cost(); among != alone || strings.Contains(alone, "List"+"SIPDispatchRule") {
 		t.Errorf("among 200 rules LiveKit was asked %s, alone %s", among, alone)
 	}
+}
+
+// A service that opens or closes a room is told what LiveKit has, whatever others did to its rules meanwhile.
+func TestDialIn_othersChangedRules(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		w := newFixture(t, db, 1)
+		room := w.room(direct)
+		w.join(room)
+		first := w.mustOpen(room)
+		if again := w.mustOpen(room); again.GetCreated() || again.GetDispatchRuleId() != first.GetDispatchRuleId() {
+			t.Errorf("opened again: %v, want the rule %s", again, first.GetDispatchRuleId())
+		}
+
+		// LiveKit lost it.
+		if err := w.LiveKit.DeleteRule(t.Context(), first.GetDispatchRuleId()); err != nil {
+			t.Fatal(err)
+		}
+		second := w.mustOpen(room)
+		if !second.GetCreated() || second.GetDispatchRuleId() == first.GetDispatchRuleId() {
+			t.Errorf("opened after LiveKit lost its rule: %v, want another one", second)
+		}
+		w.wantOneRule(room)
+
+		// Somebody made others, with other PINs, and one of a room that is none of ours.
+		for _, pin := range []string{"1111", "2222"} {
+			w.bridge.AddRule(phone.Rule{Name: ruleName(room), Room: room.String(), PIN: pin, TrunkIDs: w.trunks})
+		}
+		other := w.room(direct)
+		w.bridge.AddRule(phone.Rule{Name: ruleName(other), Room: other.String(), PIN: "3333", TrunkIDs: w.trunks})
+		if n := w.mustClose(room); n != 3 {
+			t.Errorf("%d rules were deleted, want 3", n)
+		}
+		w.wantNoRule(room)
+		if left := w.rules(other); len(left) != 1 {
+			t.Errorf("%d rules of another room are left, want 1", len(left))
+		}
+
+		// A room that never was one here.
+		gone := uuid.New()
+		w.bridge.AddRule(phone.Rule{Name: ruleName(gone), Room: gone.String(), PIN: "4444", TrunkIDs: w.trunks})
+		if n := w.mustClose(gone); n != 1 {
+			t.Errorf("%d rules of a room that is gone were deleted, want 1", n)
+		}
+		if row, err := w.row(t.Context(), gone); row != nil || err != nil {
+			t.Errorf("the row of a room that is gone: %v, %v; want none", row, err)
+		}
+		if n := w.mustClose(gone); n != 0 {
+			t.Errorf("closed again: %d, want 0", n)
+		}
+	})
 }
 
 func FuzzRuleRoom(f *testing.F) {

@@ -48,7 +48,8 @@ func (s *Service) OpenDialIn(ctx context.Context, req *usherv1.OpenDialInRequest
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.open(ctx, id, s.requireLive)
+	// A service is told what is so, which others may have changed in LiveKit.
+	done, err := s.open(ctx, id, ask, s.requireLive)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (s *Service) CloseDialIn(ctx context.Context, req *usherv1.CloseDialInReque
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.close(ctx, id)
+	done, err := s.closeAll(ctx, id)
 	if err != nil {
 		return nil, err
 	}

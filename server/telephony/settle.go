@@ -81,7 +81,7 @@ func (s *Service) follow(ctx context.Context, id uuid.UUID, want expectation) (o
 	deleted := want.deleted
 	if want.open {
 		// The caller has looked who is in the meeting, and looks again.
-		done, err := s.open(ctx, id, func(context.Context, uuid.UUID) error { return nil })
+		done, err := s.open(ctx, id, believe, func(context.Context, uuid.UUID) error { return nil })
 		if errors.Is(err, errNoTrunk) {
 			return done, nil // everything stays, and the operator is told with every look at the trunks
 		}

@@ -599,7 +599,9 @@ export const TelephonyService: GenService<{
     output: typeof RotatePinResponseSchema;
   },
   /**
-   * OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now.
+   * OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now. It asks
+   * LiveKit, so a rule that LiveKit lost, or that others changed, is made again. Usher opens a room by itself when somebody
+   * comes by browser; then it takes for so what it did before.
    *
    * Callers: services with scope `telephony`. Idempotent.
    *
@@ -614,8 +616,9 @@ export const TelephonyService: GenService<{
     output: typeof OpenDialInResponseSchema;
   },
   /**
-   * CloseDialIn deletes every dispatch rule that LiveKit has of a room. Callers who are in the meeting stay. A room that is
-   * gone, or has none, succeeds.
+   * CloseDialIn deletes every dispatch rule that LiveKit has of a room: it looks for them among all rules of the trunks. Callers
+   * who are in the meeting stay. A room that is gone, or has none, succeeds. Usher closes a room by itself when the last one
+   * who came by browser leaves; then it deletes the rule that it knows of, and a sweep finds others.
    *
    * Callers: services with scope `telephony`. Idempotent.
    *

@@ -73,15 +73,18 @@ type TelephonyServiceClient interface {
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, TELEPHONY_DISABLED, PIN_SPACE_EXHAUSTED, and LIVEKIT_UNAVAILABLE when the
 	// PIN was changed and the meeting that goes on could not be told: then the one before opens it until LiveKit is back.
 	RotatePin(context.Context, *v1.RotatePinRequest) (*v1.RotatePinResponse, error)
-	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now.
+	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now. It asks
+	// LiveKit, so a rule that LiveKit lost, or that others changed, is made again. Usher opens a room by itself when somebody
+	// comes by browser; then it takes for so what it did before.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
 	// Fails with ROOM_NOT_FOUND, TELEPHONY_DISABLED (also when the room refuses phone callers), ROOM_NOT_LIVE (nobody is in
 	// the meeting who came by browser), PIN_SPACE_EXHAUSTED, LIVEKIT_UNAVAILABLE, CONFLICT.
 	OpenDialIn(context.Context, *v1.OpenDialInRequest) (*v1.OpenDialInResponse, error)
-	// CloseDialIn deletes every dispatch rule that LiveKit has of a room. Callers who are in the meeting stay. A room that is
-	// gone, or has none, succeeds.
+	// CloseDialIn deletes every dispatch rule that LiveKit has of a room: it looks for them among all rules of the trunks. Callers
+	// who are in the meeting stay. A room that is gone, or has none, succeeds. Usher closes a room by itself when the last one
+	// who came by browser leaves; then it deletes the rule that it knows of, and a sweep finds others.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
@@ -262,15 +265,18 @@ type TelephonyServiceHandler interface {
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, TELEPHONY_DISABLED, PIN_SPACE_EXHAUSTED, and LIVEKIT_UNAVAILABLE when the
 	// PIN was changed and the meeting that goes on could not be told: then the one before opens it until LiveKit is back.
 	RotatePin(context.Context, *v1.RotatePinRequest) (*v1.RotatePinResponse, error)
-	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now.
+	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now. It asks
+	// LiveKit, so a rule that LiveKit lost, or that others changed, is made again. Usher opens a room by itself when somebody
+	// comes by browser; then it takes for so what it did before.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
 	// Fails with ROOM_NOT_FOUND, TELEPHONY_DISABLED (also when the room refuses phone callers), ROOM_NOT_LIVE (nobody is in
 	// the meeting who came by browser), PIN_SPACE_EXHAUSTED, LIVEKIT_UNAVAILABLE, CONFLICT.
 	OpenDialIn(context.Context, *v1.OpenDialInRequest) (*v1.OpenDialInResponse, error)
-	// CloseDialIn deletes every dispatch rule that LiveKit has of a room. Callers who are in the meeting stay. A room that is
-	// gone, or has none, succeeds.
+	// CloseDialIn deletes every dispatch rule that LiveKit has of a room: it looks for them among all rules of the trunks. Callers
+	// who are in the meeting stay. A room that is gone, or has none, succeeds. Usher closes a room by itself when the last one
+	// who came by browser leaves; then it deletes the rule that it knows of, and a sweep finds others.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
