@@ -487,10 +487,10 @@ func (r right) want(k callerKind, role usherv1.Role, level usherv1.AccessLevel) 
 			return ""
 		}
 		return "UNAUTHENTICATED"
+	case k.name == "nobody" && (r.service || r.participant):
+		return "SIGN_IN_REQUIRED"
 	case r.service && !k.service:
 		return "NOT_PERMITTED"
-	case r.participant && k.name == "nobody":
-		return "SIGN_IN_REQUIRED"
 	case r.participant:
 		return "UNAUTHENTICATED"
 	case k.service:

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"time"
 
@@ -11,6 +10,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/usher-meet/usher/server/api/wellformed"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/smallstack"
 )
@@ -31,7 +32,8 @@ type clientTimeouts struct {
 	send time.Duration
 	// answer is how long it may take from then until it has read the answer, the time to make that included.
 	answer time.Duration
-	// stream is how long both may take together for a call that streams.
+	// stream is how long both may take together for a call that streams. Where clients send one message, that must arrive in
+	// the time for requests; where they send many, the first must.
 	stream time.Duration
 }
 
@@ -47,13 +49,11 @@ func (p clientTimeouts) wrap(next http.Handler) http.Handler {
 		// HTTP/1 and HTTP/2 both have these deadlines; a transport without them does without. Those of HTTP/1 are the
 		// connection's: the write deadline is set anew with each request.
 		c, now := http.NewResponseController(w), time.Now()
+		answer := p.send + p.answer
 		if isStream(r.URL.Path) {
-			_ = c.SetReadDeadline(now.Add(p.stream))
-			_ = c.SetWriteDeadline(now.Add(p.stream))
-			next.ServeHTTP(w, r)
-			return
+			answer = p.stream
 		}
-		_ = c.SetWriteDeadline(now.Add(p.send + p.answer))
+		_ = c.SetWriteDeadline(now.Add(answer))
 		if r.ContentLength != 0 {
 			// Not without a body: net/http reads ahead to notice that the client has gone, and would take a deadline that
 			// passes for that and cancel the call. After a body it lifts the deadline itself.
@@ -63,37 +63,17 @@ func (p clientTimeouts) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// boundRequest is middleware that refuses oversized requests before they are read, and those whose query cannot be read:
-// Connect would call that an error of the server.
-func boundRequest(next http.Handler) http.Handler {
-	refuse := connect.NewErrorWriter(fault.Codecs()...)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case !isStream(r.URL.Path) && r.ContentLength > maxRequest:
-			_ = refuse.Write(w, r, fault.Connect(fault.ErrTooLarge)) // the client is gone, or it read the answer
-		case !readableQuery(r):
-			_ = refuse.Write(w, r, fault.Connect(fault.ErrInvalid.Saying("the message in the query is not URL-safe Base64")))
-		default:
-			next.ServeHTTP(w, r)
-		}
-	})
-}
-
-// readableQuery reports whether the message of a Connect GET can be read, which may have padding and be in Base64 or not.
-func readableQuery(r *http.Request) bool {
-	if r.Method != http.MethodGet {
-		return true
+// wellFormed is middleware that refuses calls in which no message can be found.
+func wellFormed(next http.Handler, observed *observer, timeouts clientTimeouts) http.Handler {
+	return wellformed.Handler{
+		Next: next, MaxBytes: maxRequest, Streams: isStream, Many: sendsMany,
+		Arrived: func(w http.ResponseWriter) {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeouts.stream))
+		},
+		Refused: func(ctx context.Context, procedure string, code connect.Code) {
+			observed.refused(ctx, procedure, auth.FromContext(ctx), code)
+		},
 	}
-	query := r.URL.Query()
-	if query.Get("base64") != "1" {
-		return true
-	}
-	message, encoding := query.Get("message"), base64.RawURLEncoding
-	if len(message)%4 == 0 {
-		encoding = base64.URLEncoding
-	}
-	_, err := encoding.DecodeString(message)
-	return err == nil
 }
 
 // smallStack has streams receive on another stack, decoding and validation included: they keep their own for as long as they
@@ -123,7 +103,8 @@ func (c smallStackConn) Receive(message any) (err error) {
 	return err
 }
 
-// streams are the procedures that stream: those of the contract, and gRPC's reflection.
+// streams are the procedures that stream, those of the contract and gRPC's reflection, and whether clients send many
+// messages.
 var streams = func() map[string]bool {
 	found := map[string]bool{
 		"/" + grpcreflect.ReflectV1ServiceName + "/ServerReflectionInfo":      true,
@@ -137,7 +118,7 @@ var streams = func() map[string]bool {
 		methods := d.(protoreflect.ServiceDescriptor).Methods()
 		for i := range methods.Len() {
 			if m := methods.Get(i); m.IsStreamingServer() || m.IsStreamingClient() {
-				found["/"+name+"/"+string(m.Name())] = true
+				found["/"+name+"/"+string(m.Name())] = m.IsStreamingClient()
 			}
 		}
 	}
@@ -145,4 +126,7 @@ var streams = func() map[string]bool {
 }()
 
 // isStream reports whether a procedure streams.
-func isStream(procedure string) bool { return streams[procedure] }
+func isStream(procedure string) bool { _, ok := streams[procedure]; return ok }
+
+// sendsMany reports whether clients send a procedure many messages.
+func sendsMany(procedure string) bool { return streams[procedure] }

@@ -153,9 +153,8 @@ func TestGetMethods(t *testing.T) {
 		for _, p := range want {
 			listed = listed || p == procedure(m)
 		}
-		// What is for services only is refused to strangers before it is asked how they came.
-		refused := res.StatusCode == http.StatusMethodNotAllowed || res.StatusCode == http.StatusUnauthorized ||
-			rights[procedure(m)].service && res.StatusCode == http.StatusForbidden
+		// What is not for strangers is refused to them before it is asked how they came.
+		refused := res.StatusCode == http.StatusMethodNotAllowed || res.StatusCode == http.StatusUnauthorized
 		if !listed && !refused {
 			t.Errorf("GET %s = %d, want 405 or 401", procedure(m), res.StatusCode)
 		}
@@ -228,6 +227,93 @@ func TestBadBodies(t *testing.T) {
 				t.Errorf("answer = %d %s, want %d with reason %s", res.StatusCode, body, tt.status, tt.reason)
 			}
 		})
+	}
+}
+
+// A method that is spelt otherwise than in the contract, or percent-encoded, is not there, whoever asks for it.
+func TestUnknownMethods(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	token := i.apiToken(i.user("Ada Of Spelling"), "rooms")
+	for _, path := range []string{
+		"/usher.v1.RoomsService/GetRooms", "/usher.v1.RoomsService/getRoom", "/usher.v1.RoomsService/GetRoom/",
+		"/usher.v1.RoomsService%2FGetRoom", "/usher.v1.RoomsService/Get%52oom", "/usher%2Ev1.RoomsService/GetRoom",
+		"/usher.v2.RoomsService/GetRoom", "/made.up.Service/Method",
+	} {
+		for _, as := range []string{"", token, serviceToken} {
+			for _, contentType := range []string{"application/json", "application/grpc-web"} {
+				req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodPost, i.URL+path, strings.NewReader(`{"room":"x"}`)))
+				req.Header.Set("Content-Type", contentType)
+				if as != "" {
+					req.Header.Set("Authorization", "Bearer "+as)
+				}
+				res := must[*http.Response](t)(http.DefaultClient.Do(req))
+				body := string(must[[]byte](t)(io.ReadAll(res.Body)))
+				_ = res.Body.Close()
+				if contentType == "application/grpc-web" {
+					if got := res.Header.Get("Grpc-Status"); got != "12" || res.StatusCode != http.StatusOK {
+						t.Errorf("%s in gRPC-Web: %d, status %q; want UNIMPLEMENTED", path, res.StatusCode, got)
+					}
+					continue
+				}
+				if res.StatusCode != http.StatusNotImplemented || !strings.Contains(body, `"METHOD_NOT_FOUND"`) {
+					t.Errorf("%s: %d %s, want 501 with METHOD_NOT_FOUND", path, res.StatusCode, body)
+				}
+			}
+		}
+	}
+	if s := i.log.String(); strings.Contains(s, "made.up") {
+		t.Errorf("a path that a stranger made up is in the log:\n%s", s)
+	}
+}
+
+// What is refused before there is a message is counted, and has a reason.
+func TestRefusedBeforeTheMessage(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	for name, change := range map[string]func(h http.Header) (body string, status int, want string){
+		"no gzip": func(h http.Header) (string, int, string) {
+			h.Set("Content-Encoding", "gzip")
+			return "{}", 400, "INVALID_REQUEST"
+		},
+		"compression": func(h http.Header) (string, int, string) {
+			h.Set("Content-Encoding", "br")
+			return "{}", 501, "INVALID_REQUEST"
+		},
+		"time-out": func(h http.Header) (string, int, string) {
+			h.Set("Connect-Timeout-Ms", "soon")
+			return "{}", 400, "INVALID_REQUEST"
+		},
+		"spent": func(h http.Header) (string, int, string) {
+			h.Set("Connect-Timeout-Ms", "0")
+			return "{}", 504, "DEADLINE_EXCEEDED"
+		},
+		"version": func(h http.Header) (string, int, string) {
+			h.Set("Connect-Protocol-Version", "2")
+			return "{}", 400, "INVALID_REQUEST"
+		},
+		"media type": func(h http.Header) (string, int, string) {
+			h.Set("Content-Type", "text/plain")
+			return "{}", 415, "INVALID_REQUEST"
+		},
+		"no body":           func(http.Header) (string, int, string) { return "", 400, "INVALID_REQUEST" },
+		"too large":         func(http.Header) (string, int, string) { return strings.Repeat(" ", 5<<20), 429, "REQUEST_TOO_LARGE" },
+		"an enum in digits": func(http.Header) (string, int, string) { return "{\"x\":1}", 400, "INVALID_REQUEST" },
+	} {
+		req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodPost, i.URL+usherv1connect.ConfigServiceGetConfigProcedure, nil))
+		req.Header.Set("Content-Type", "application/json")
+		body, status, want := change(req.Header)
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		res := must[*http.Response](t)(http.DefaultClient.Do(req))
+		answer := string(must[[]byte](t)(io.ReadAll(res.Body)))
+		_ = res.Body.Close()
+		if res.StatusCode != status || !strings.Contains(answer, `"reason":"`+want+`"`) && !strings.Contains(answer, `"reason": "`+want+`"`) {
+			t.Errorf("%s: %d %s, want %d with %s", name, res.StatusCode, answer, status, want)
+		}
+	}
+	_, metrics := get(t, i.Metrics+"/metrics")
+	if want := `usher_rpc_requests_total{caller="anonymous",code="unimplemented",procedure="/usher.v1.ConfigService/GetConfig"} 1`; !strings.Contains(metrics, want) {
+		t.Errorf("the metrics lack %s", want)
 	}
 }
 

@@ -142,6 +142,9 @@ var (
 		"sign in first, or send a bearer token")
 	ErrSignInProvider = fault.New(connect.CodeUnavailable, usherv1.ErrorReason_ERROR_REASON_SIGN_IN_UNAVAILABLE,
 		"the OpenID provider does not answer: repeat the call")
+	// ErrNoMethod is a method that does not exist.
+	ErrNoMethod = fault.New(connect.CodeUnimplemented, usherv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND,
+		"there is no such method: look at its spelling, and at the version of this server")
 	ErrNotPermitted = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_NOT_PERMITTED,
 		"this caller may not do that")
 	ErrInsufficientRole = fault.New(connect.CodePermissionDenied, usherv1.ErrorReason_ERROR_REASON_INSUFFICIENT_ROLE,

@@ -68,7 +68,7 @@ func (a *Authenticator) Wrap(next http.Handler) http.Handler {
 
 // admit returns the caller of a request, and why it is refused if it is. Refused requests count as calls too.
 func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
-	procedure := r.URL.Path
+	procedure := r.URL.EscapedPath() // as it was sent: what is percent-encoded is no method's name
 	caller, refusal := a.Caller(r)
 	if refusal == nil {
 		refusal = Check(procedure, caller)
@@ -88,7 +88,7 @@ func (a *Authenticator) refuse(
 	w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, caller *Caller, err error,
 ) {
 	refusal := fault.Connect(err)
-	a.Refused(r.Context(), r.URL.Path, caller, refusal.Code())
+	a.Refused(r.Context(), r.URL.EscapedPath(), caller, refusal.Code())
 	if refusal.Code() == connect.CodeInternal || refusal.Code() == connect.CodeUnavailable {
 		a.Log.ErrorContext(r.Context(), "authentication failed", "code", refusal.Code().String(), "err", err)
 	}

@@ -3,6 +3,8 @@ package auth
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 )
@@ -166,17 +168,15 @@ func ServiceScopes() []string {
 // Known reports whether the policy has the procedure: any other is refused.
 func Known(procedure string) bool { _, ok := policy[procedure]; return ok }
 
-// errNoMethod refuses what the policy lacks.
-var errNoMethod = ErrNotPermitted.Saying("there is no such method: look at its spelling, and at the version of this server")
-
 // Check refuses callers who may not call a procedure ("/usher.v1.RoomsService/GetRoom"), whatever the request says.
 //
-// It fails with [ErrSignInRequired] for strangers, with [ErrUnauthenticated] where the kind of credential is good for other
-// methods only, and else with [ErrNotPermitted], which names the scope that is missing.
+// It fails with [ErrNoMethod] for what the policy lacks, with [ErrSignInRequired] without a credential, with
+// [ErrUnauthenticated] where the kind of credential is good for other methods only, and else with [ErrNotPermitted]. What it
+// says names the callers and scopes that may.
 func Check(procedure string, c *Caller) error {
 	rule, ok := policy[procedure]
 	if !ok {
-		return errNoMethod
+		return ErrNoMethod
 	}
 	return rule.check(c)
 }
@@ -197,10 +197,10 @@ func (r Rule) check(c *Caller) error {
 		}
 	case System:
 		if !r.System {
-			return ErrNotPermitted
+			return r.notPermitted()
 		}
 	default:
-		return ErrNotPermitted
+		return r.notPermitted()
 	}
 	return nil
 }
@@ -213,8 +213,10 @@ func (r Rule) checkAnonymous() error {
 		return ErrSignInRequired
 	case r.Participant:
 		return ErrSignInRequired.Saying("send the session token of your connection as bearer token")
+	case r.Service:
+		return ErrSignInRequired.Saying("send the token of a service as bearer token: this method is for %s", r.callers())
 	}
-	return ErrNotPermitted
+	return r.notPermitted()
 }
 
 func (r Rule) checkUser(c *Caller) error {
@@ -222,13 +224,13 @@ func (r Rule) checkUser(c *Caller) error {
 	case r.User && (c.AllScopes || r.AnyScope):
 		return nil
 	case r.User && len(r.Scopes) == 0:
-		return ErrNotPermitted.Saying("API tokens may not do that: sign in")
+		return ErrNotPermitted.Saying("API tokens may not do that: this method is for %s", r.callers())
 	case r.User:
 		return requireScope(c, r.Scopes)
 	case r.Participant:
 		return ErrUnauthenticated.Saying("this method takes the session token of a connection only")
 	}
-	return ErrNotPermitted
+	return r.notPermitted()
 }
 
 func (r Rule) checkService(c *Caller) error {
@@ -240,7 +242,7 @@ func (r Rule) checkService(c *Caller) error {
 	case r.Participant && !r.User:
 		return ErrUnauthenticated.Saying("this method takes the session token of a connection only")
 	}
-	return ErrNotPermitted
+	return r.notPermitted()
 }
 
 // requireScope refuses credentials with none of scopes, of which the first is the least.
@@ -248,5 +250,48 @@ func requireScope(c *Caller, scopes []string) error {
 	if slices.ContainsFunc(scopes, c.HasScope) {
 		return nil
 	}
-	return ErrNotPermitted.Saying("the token lacks the scope %q", scopes[0]).With("required_scope", scopes[0])
+	return ErrNotPermitted.Saying("the token lacks the %s", scopesText(scopes)).With("required_scope", scopes[0])
+}
+
+func (r Rule) notPermitted() error {
+	return ErrNotPermitted.Saying("this caller may not do that: this method is for %s", r.callers())
+}
+
+// callers says in words who may call.
+func (r Rule) callers() string {
+	var who []string
+	if r.Anonymous {
+		who = append(who, "everybody")
+	}
+	if r.User {
+		who = append(who, "people who signed in")
+	}
+	switch {
+	case r.User && r.AnyScope:
+		who = append(who, "their API tokens")
+	case r.User && len(r.Scopes) > 0:
+		who = append(who, "their API tokens with the "+scopesText(r.Scopes))
+	}
+	switch {
+	case r.Service && len(r.ServiceScopes) == 0:
+		who = append(who, "services")
+	case r.Service:
+		who = append(who, "services with the "+scopesText(r.ServiceScopes))
+	}
+	if r.Participant {
+		who = append(who, "participants with their session token")
+	}
+	if len(who) == 0 {
+		return "this server itself"
+	}
+	return strings.Join(who, ", ")
+}
+
+// scopesText says in words which scopes open a method.
+func scopesText(scopes []string) string {
+	quoted := make([]string, len(scopes))
+	for i, scope := range scopes {
+		quoted[i] = strconv.Quote(scope)
+	}
+	return "scope " + strings.Join(quoted, " or ")
 }

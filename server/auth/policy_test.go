@@ -57,7 +57,7 @@ func TestCheck_unknown(t *testing.T) {
 	t.Parallel()
 	for _, procedure := range []string{"/usher.v1.RoomsService/GetRooms", "/usher.v1.RoomsService/GetRoom/", "/usher.v1.roomsservice/getroom", "/a.B/c", ""} {
 		err := auth.Check(procedure, &auth.Caller{Kind: auth.System, AllScopes: true})
-		if !errors.Is(err, auth.ErrNotPermitted) || !strings.Contains(err.Error(), "no such method") {
+		if !errors.Is(err, auth.ErrNoMethod) || !strings.Contains(err.Error(), "no such method") {
 			t.Errorf("%q: %v, want a refusal that says that there is no such method", procedure, err)
 		}
 	}
@@ -83,6 +83,7 @@ func TestCheck(t *testing.T) {
 		no      = "NOT_PERMITTED"
 		read    = "NOT_PERMITTED read"
 		room    = "NOT_PERMITTED rooms"
+		none    = "METHOD_NOT_FOUND"
 		bad     = "UNAUTHENTICATED"
 		sign    = "SIGN_IN_REQUIRED"
 		allowed = ""
@@ -107,10 +108,14 @@ func TestCheck(t *testing.T) {
 		"/usher.v1.ConfigService/GetConfig": {"anonymous": allowed, "session": allowed, "read": allowed, "rooms": allowed, "recordings": allowed, "portal": allowed, "phone": allowed, "participant": bad, "system": allowed},
 		"/grpc.health.v1.Health/Check":      {"anonymous": allowed, "session": allowed, "read": allowed, "rooms": allowed, "recordings": allowed, "portal": allowed, "phone": allowed, "participant": bad, "system": allowed},
 		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": {"anonymous": allowed, "session": allowed, "read": allowed, "rooms": allowed, "recordings": allowed, "portal": allowed, "phone": allowed, "participant": bad, "system": allowed},
-		rooms + "Invented": {"anonymous": no, "session": no, "read": no, "rooms": no, "recordings": no, "portal": no, "phone": no, "participant": no, "system": no},
-		"":                 {"anonymous": no, "session": no, "read": no, "rooms": no, "recordings": no, "portal": no, "phone": no, "participant": no, "system": no},
+		"/usher.v1.TelephonyService/CloseDialIn":                    {"anonymous": sign, "session": no, "read": no, "rooms": no, "recordings": no, "portal": "NOT_PERMITTED telephony", "phone": allowed, "participant": bad, "system": allowed},
+		rooms + "Invented":                                          {"anonymous": none, "session": none, "read": none, "rooms": none, "recordings": none, "portal": none, "phone": none, "participant": none, "system": none},
+		"":                                                          {"anonymous": none, "session": none, "read": none, "rooms": none, "recordings": none, "portal": none, "phone": none, "participant": none, "system": none},
 	} {
 		want["nonsense"] = no
+		if want["session"] == none {
+			want["nonsense"] = none
+		}
 		for name, caller := range callers {
 			got := ""
 			if e, ok := errors.AsType[*fault.Error](auth.Check(procedure, caller)); ok {
@@ -119,6 +124,35 @@ func TestCheck(t *testing.T) {
 			if got != want[name] {
 				t.Errorf("%s by %s: %q, want %q", procedure, name, got, want[name])
 			}
+		}
+	}
+}
+
+// Who is refused is told which callers and scopes are not.
+func TestCheck_namesCallers(t *testing.T) {
+	t.Parallel()
+	session := &auth.Caller{Kind: auth.User, User: &ent.User{}, AllScopes: true}
+	token := func(scopes ...string) *auth.Caller {
+		return &auth.Caller{Kind: auth.User, User: &ent.User{}, Scopes: scopes}
+	}
+	service := func(scopes ...string) *auth.Caller {
+		return &auth.Caller{Kind: auth.Service, Name: "test", Scopes: scopes}
+	}
+	for _, tt := range []struct {
+		procedure string
+		caller    *auth.Caller
+		want      string
+	}{
+		{usherv1connect.TelephonyServiceOpenDialInProcedure, session, `this method is for services with the scope "telephony"`},
+		{usherv1connect.TelephonyServiceOpenDialInProcedure, &auth.Caller{}, `this method is for services with the scope "telephony"`},
+		{usherv1connect.TelephonyServiceOpenDialInProcedure, service("rooms"), `the token lacks the scope "telephony"`},
+		{usherv1connect.RoomsServiceUpdateRoomProcedure, service("rooms"), `this method is for people who signed in, their API tokens with the scope "rooms"`},
+		{usherv1connect.RoomsServiceListRoomsProcedure, token("recordings"), `the token lacks the scope "read" or "rooms"`},
+		{usherv1connect.UsersServiceUpdateMeProcedure, token("read"), `API tokens may not do that: this method is for people who signed in`},
+		{usherv1connect.RoomsServiceRenewConnectionProcedure, &auth.Caller{Kind: auth.System}, `this method is for participants with their session token`},
+	} {
+		if err := auth.Check(tt.procedure, tt.caller); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s by %s: %v, want %q", tt.procedure, tt.caller.Kind, err, tt.want)
 		}
 	}
 }

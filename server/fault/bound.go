@@ -31,9 +31,12 @@ const (
 // violations returns the mistakes that are told of those that validation found, and the text about them. Of a form with a
 // few mistakes that is all that validation says. Where that does not fit, it leaves out which rules were broken, and then
 // mistakes.
-func violations(found *protovalidate.ValidationError) (told *validate.Violations, text string) {
+func violations(found *protovalidate.ValidationError, message any) (told *validate.Violations, text string) {
 	all := len(found.Violations)
-	first := found.Violations[:min(all, maxViolations)]
+	var first []*protovalidate.Violation
+	for _, v := range found.Violations[:min(all, maxViolations)] {
+		first = append(first, inWords(v, message))
+	}
 	text = (&protovalidate.ValidationError{Violations: first}).Error()
 	told = &validate.Violations{}
 	for _, v := range first {
@@ -88,8 +91,8 @@ func cut(text string) string {
 }
 
 // refuseInvalid is the refusal of a request that validation found fault with.
-func refuseInvalid(found *protovalidate.ValidationError) *connect.Error {
-	told, text := violations(found)
+func refuseInvalid(found *protovalidate.ValidationError, message any) *connect.Error {
+	told, text := violations(found, message)
 	ce := connect.NewError(connect.CodeInvalidArgument, errors.New(text))
 	if len(told.GetViolations()) > 0 {
 		addDetail(ce, told)

@@ -12,10 +12,11 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Codecs are the handler options that decode requests strictly: an unknown field or enum name in JSON is refused, because
-// a mistyped filter must not mean "all".
+// a mistyped filter must not mean "all". They inflate no more than is read.
 //
 // Connect reports what a codec refuses before any interceptor runs, as an error without an ErrorInfo. These codecs
 // therefore do not fail: they leave the reason in the message's unknown fields, under a number that no schema can use, and
@@ -25,6 +26,7 @@ func Codecs() []connect.HandlerOption {
 		connect.WithCodec(jsonCodec{name: "json"}),
 		connect.WithCodec(jsonCodec{name: "json; charset=utf-8"}),
 		connect.WithCodec(protoCodec{}),
+		compression(),
 	}
 }
 
@@ -55,7 +57,7 @@ func undecodable(m proto.Message) error {
 			if len(text) == 0 {
 				return ErrTooLarge
 			}
-			return unreadable(string(text))
+			return unreadable(string(text), m.ProtoReflect().Descriptor())
 		}
 		size := protowire.ConsumeFieldValue(number, kind, value)
 		if size < 0 {
@@ -66,15 +68,20 @@ func undecodable(m proto.Message) error {
 	return nil
 }
 
-// decode fills m by unmarshal, or leaves in it why that failed: a text, or none for a message over [MaxRequest].
+// decode fills m by unmarshal, or leaves in it why that failed: a text, or none for a message over [MaxRequest]. A client
+// that sends what only this function may leave is refused, too.
 func decode(data []byte, m proto.Message, unmarshal func([]byte, proto.Message) error) {
 	var cause string
 	if len(data) <= MaxRequest {
 		err := unmarshal(data, m)
-		if err == nil {
+		switch {
+		case err != nil:
+			cause = err.Error()
+		case undecodable(m) == nil:
 			return
+		default:
+			cause = fmt.Sprintf("field %d is kept for protobuf itself", undecodableField)
 		}
-		cause = err.Error()
 	}
 	proto.Reset(m)
 	b := protowire.AppendTag(nil, undecodableField, protowire.BytesType)
@@ -89,11 +96,15 @@ var (
 )
 
 // unreadable is the refusal of a request that the decoder complains about.
-func unreadable(complaint string) *Error {
+func unreadable(complaint string, d protoreflect.MessageDescriptor) *Error {
 	// Its texts hold one of two kinds of spaces at random, so that nobody relies on them.
 	complaint = strings.ReplaceAll(complaint, "\u00a0", " ")
 	complaint = strings.TrimPrefix(complaint, "proto: ")
-	e := ErrInvalid.Saying("the request cannot be read: %s", bounded(complaint))
+	said := bounded(complaint)
+	if names := choicesOf(complaint, d); names != "" {
+		said += ", which must be one of " + names
+	}
+	e := ErrInvalid.Saying("the request cannot be read: %s", said)
 	if m := namedField.FindStringSubmatch(complaint); m != nil {
 		// Violations name fields as the contract does.
 		inContract := upperCase.ReplaceAllStringFunc(m[2], func(c string) string { return "_" + strings.ToLower(c) })
@@ -137,15 +148,15 @@ func (jsonCodec) Unmarshal(data []byte, message any) error {
 	if !ok {
 		return fmt.Errorf("%T is not a protobuf message", message)
 	}
-	if len(data) == 0 {
-		// curl without a body: an empty request.
-		return nil
-	}
 	decode(data, m, unmarshalJSON)
 	return nil
 }
 
 func unmarshalJSON(data []byte, m proto.Message) error {
+	if len(data) == 0 {
+		// Not an empty request: whoever forgot the body of a change would make one, and a filter would mean "all".
+		return errors.New("the body is empty: an empty request is {}")
+	}
 	if bytes.Count(data, []byte{','}) > maxCommas {
 		return errors.New("too many items")
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,15 +55,16 @@ func (i Interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err == nil {
 			return res, nil
 		}
-		return nil, i.translate(ctx, req.Spec().Procedure, err)
+		return nil, i.translate(ctx, req.Spec().Procedure, err, req.Any())
 	}
 }
 
 // WrapStreamingHandler implements connect.Interceptor.
 func (i Interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		if err := next(ctx, strictConn{conn}); err != nil {
-			return i.translate(ctx, conn.Spec().Procedure, err)
+		strict := &strictConn{StreamingHandlerConn: conn}
+		if err := next(ctx, strict); err != nil {
+			return i.translate(ctx, conn.Spec().Procedure, err, strict.last)
 		}
 		return nil
 	}
@@ -73,8 +75,9 @@ func (Interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect
 	return next
 }
 
-func (i Interceptor) translate(ctx context.Context, procedure string, err error) *connect.Error {
-	ce := Connect(err)
+// translate maps err, which is about a message, to the error that the client sees.
+func (i Interceptor) translate(ctx context.Context, procedure string, err error, message any) *connect.Error {
+	ce := connectError(err, message)
 	if ce.Code() == connect.CodeInternal || ce.Code() == connect.CodeUnavailable {
 		i.Log.ErrorContext(ctx, "rpc failed", "procedure", procedure, "code", ce.Code().String(), "err", err)
 	}
@@ -82,9 +85,15 @@ func (i Interceptor) translate(ctx context.Context, procedure string, err error)
 }
 
 // strictConn refuses stream messages that could not be decoded.
-type strictConn struct{ connect.StreamingHandlerConn }
+type strictConn struct {
+	connect.StreamingHandlerConn
 
-func (c strictConn) Receive(msg any) error {
+	// last is the message that was received last.
+	last any
+}
+
+func (c *strictConn) Receive(msg any) error {
+	c.last = msg
 	if err := c.StreamingHandlerConn.Receive(msg); err != nil {
 		return err
 	}
@@ -95,18 +104,21 @@ func (c strictConn) Receive(msg any) error {
 }
 
 // Connect maps err to the error that the client sees.
-func Connect(err error) *connect.Error {
+func Connect(err error) *connect.Error { return connectError(err, nil) }
+
+// connectError is [Connect] for an error about a message, which may be nil.
+func connectError(err error, message any) *connect.Error {
 	if fe, ok := errors.AsType[*Error](err); ok {
 		return fe.connect()
 	}
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
-		return explain(ce)
+		return explain(ce, message)
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, errors.New("canceled"))
 	case errors.Is(err, context.DeadlineExceeded):
-		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the server took too long: repeat the call"))
+		return ErrDeadline.Because(err).connect()
 	case isConflict(err):
 		return ErrConflict.Because(err).connect()
 	case isDatabaseGone(err):
@@ -115,17 +127,26 @@ func Connect(err error) *connect.Error {
 	return connect.NewError(connect.CodeInternal, errors.New("internal error"))
 }
 
-// explain gives an ErrorInfo to an error that already speaks Connect: one from request validation.
-func explain(ce *connect.Error) *connect.Error {
-	if ce.Code() != connect.CodeInvalidArgument {
+// explain gives an ErrorInfo to an error that already speaks Connect and has none: one from request validation, or from the
+// deadline of a stream.
+func explain(ce *connect.Error, message any) *connect.Error {
+	switch {
+	case slices.ContainsFunc(ce.Details(), func(d *connect.ErrorDetail) bool { return d.Type() == errorInfo }):
+		return ce
+	case ce.Code() == connect.CodeDeadlineExceeded:
+		return ErrDeadline.Because(ce).connect()
+	case ce.Code() != connect.CodeInvalidArgument:
 		return ce
 	}
 	if found, ok := errors.AsType[*protovalidate.ValidationError](ce.Unwrap()); ok {
-		return refuseInvalid(found)
+		return refuseInvalid(found, message)
 	}
 	addDetail(ce, ErrInvalid.info())
 	return ce
 }
+
+// errorInfo is the type of the detail that has the reason.
+const errorInfo = "google.rpc.ErrorInfo"
 
 func (e *Error) connect() *connect.Error {
 	text := cut(e.Message)

@@ -1,6 +1,8 @@
 package fault
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +18,7 @@ import (
 	protovalidate "connectrpc.com/validate"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -185,13 +188,14 @@ func TestInterceptor_strictJSON(t *testing.T) {
 	}{
 		{name: "an unknown field", body: `{"titel": "x"}`, field: "titel", says: "unknown field"},
 		{name: "an unknown field inside", body: `{"configuration": {"everyone_can_mut": true}}`, field: "everyone_can_mut", says: "unknown field"},
-		{name: "an unknown value of an enumeration", body: `{"access_level": "PUBLIC"}`, field: "access_level", says: "PUBLIC"},
+		{name: "an unknown value of an enumeration", body: `{"access_level": "PUBLIC"}`, field: "access_level", says: "which must be one of ACCESS_LEVEL_PUBLIC, ACCESS_LEVEL_TRUSTED, ACCESS_LEVEL_RESTRICTED"},
 		{name: "another type", body: `{"name": 7}`, field: "name", says: "string"},
 		{name: "no JSON", body: `name=x`, says: "name"},
 		{name: "cut short", body: `{"name": "x`, says: "unexpected"},
 		{name: "a field twice", body: `{"name": "x", "name": "y"}`, field: "name", says: "duplicate"},
 		{name: "nested without end", body: strings.Repeat("[", 20_000), says: "unexpected"},
-		{name: "nothing is an empty request", body: ``, wantAccepted: true},
+		{name: "nothing", body: ``, says: "an empty request is {}"},
+		{name: "an empty request", body: `{}`, wantAccepted: true},
 		{name: "names as in the contract", body: `{"access_level": "ACCESS_LEVEL_PUBLIC"}`, wantAccepted: true},
 		{name: "names as in JavaScript", body: `{"accessLevel": "ACCESS_LEVEL_PUBLIC"}`, wantAccepted: true},
 	}
@@ -347,6 +351,87 @@ func TestInterceptor_tooLarge(t *testing.T) {
 		ce := call(t, e, usherv1connect.RoomsServiceGetRoomProcedure, p.json, body, p.options...)
 		if ce == nil || ce.Code() != connect.CodeResourceExhausted || reason(ce) != "REQUEST_TOO_LARGE" {
 			t.Errorf("%s: got %v, want REQUEST_TOO_LARGE", p.name, ce)
+		}
+	}
+}
+
+// Only a codec can leave word in a message that it cannot be decoded.
+func TestInterceptor_forgedComplaint(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, nil)
+	for name, text := range map[string]string{"a text": "ask at https://evil.example", "none": ""} {
+		forged := protowire.AppendTag([]byte("\x0a\x01a"), undecodableField, protowire.BytesType)
+		forged = protowire.AppendString(forged, text)
+		for _, p := range protocols {
+			if p.json {
+				continue
+			}
+			for _, procedure := range []string{usherv1connect.RoomsServiceGetRoomProcedure, streamProcedure} {
+				ce := call(t, e, procedure, false, string(forged), p.options...)
+				if ce == nil || reason(ce) != "INVALID_REQUEST" || !strings.Contains(ce.Message(), "field 19999") || strings.Contains(ce.Message(), "evil") {
+					t.Errorf("%s, %s: got %v, want a refusal of the field", p.name, name, ce)
+				}
+			}
+		}
+	}
+}
+
+// Where an enum has a value that it must not have, the refusal lists those that it may.
+func TestInterceptor_enums(t *testing.T) {
+	t.Parallel()
+	const levels = "ACCESS_LEVEL_PUBLIC, ACCESS_LEVEL_TRUSTED, ACCESS_LEVEL_RESTRICTED"
+	const sources = "TRACK_SOURCE_CAMERA, TRACK_SOURCE_MICROPHONE, TRACK_SOURCE_SCREEN_SHARE, TRACK_SOURCE_SCREEN_SHARE_AUDIO"
+	e := newEdge(t, nil)
+	for body, want := range map[string]string{
+		`{"accessLevel": "PUBLIC"}`: `invalid value for enum field accessLevel: \"PUBLIC\"", which must be one of ` + levels,
+		`{"accessLevel": 17}`:       "access_level: must be one of " + levels,
+		`{"configuration": {"can_publish_sources": ["MICROPHONE"]}}`:               `"MICROPHONE\"", which must be one of ` + sources,
+		`{"configuration": {"can_publish_sources": [0]}}`:                          "configuration.can_publish_sources[0]: must be one of " + sources,
+		`{"configuration": {"can_publish_sources": ["TRACK_SOURCE_UNSPECIFIED"]}}`: "configuration.can_publish_sources[0]: must be one of " + sources,
+	} {
+		status, _, answer := post(t, e, usherv1connect.RoomsServiceCreateRoomProcedure, body)
+		if status != http.StatusBadRequest || !strings.Contains(answer.Message, want) {
+			t.Errorf("%s: %d %q, want %q", body, status, answer.Message, want)
+		}
+	}
+}
+
+// Inflating a message ends at the limit, however much there is.
+func TestInflater_limit(t *testing.T) {
+	t.Parallel()
+	zeros := make([]byte, 16<<20)
+	var member bytes.Buffer
+	w := gzip.NewWriter(&member)
+	if _, err := w.Write(zeros); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bomb := bytes.NewReader(bytes.Repeat(member.Bytes(), 256)) // 4 GiB
+	size := bomb.Len()
+	var i inflater
+	if err := i.Reset(bomb); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, &i)
+	if ce, ok := errors.AsType[*connect.Error](err); !ok || reason(ce) != "REQUEST_TOO_LARGE" || n > MaxRequest {
+		t.Errorf("%d bytes and %v, want REQUEST_TOO_LARGE", n, err)
+	}
+	if read := size - bomb.Len(); read > 64<<10 {
+		t.Errorf("%d bytes were read, want no more than the message needs", read)
+	}
+	// What is as large as may be passes, and the inflater is used again.
+	for _, length := range []int{0, 1, MaxRequest - 1, MaxRequest} {
+		var small bytes.Buffer
+		w.Reset(&small)
+		_, _ = w.Write(zeros[:length]) // a buffer takes everything
+		_ = w.Close()
+		if err := i.Reset(&small); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, &i); err != nil || n != int64(length) {
+			t.Errorf("%d bytes and %v, want %d", n, err, length)
 		}
 	}
 }

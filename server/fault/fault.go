@@ -111,6 +111,9 @@ var (
 	ErrTooLarge = New(
 		connect.CodeResourceExhausted, usherv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the request is larger than 1 MiB",
 	)
+	// ErrDeadline is a call that took longer than the client or the server gives it.
+	ErrDeadline = New(connect.CodeDeadlineExceeded, usherv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
+		"the server took too long: repeat the call")
 	// ErrConflict is a change that lost against another one.
 	ErrConflict = New(connect.CodeAborted, usherv1.ErrorReason_ERROR_REASON_CONFLICT,
 		"somebody else changed this in between: read it again and repeat the call")

@@ -59,7 +59,7 @@ func TestConnect(t *testing.T) {
 		{"a fault, wrapped", fmt.Errorf("x: %w", errTest.Because(errors.New(secret))), connect.CodeFailedPrecondition, "LAST_OWNER", "name another owner first", false},
 		{"a plain error", errors.New(secret), connect.CodeInternal, "", "internal error", false},
 		{"the caller gave up", fmt.Errorf("query: %w", context.Canceled), connect.CodeCanceled, "", "canceled", false},
-		{"too slow", fmt.Errorf("query: %w", context.DeadlineExceeded), connect.CodeDeadlineExceeded, "", "the server took too long: repeat the call", false},
+		{"too slow", fmt.Errorf("query: %w", context.DeadlineExceeded), connect.CodeDeadlineExceeded, "DEADLINE_EXCEEDED", "the server took too long: repeat the call", false},
 		{"a serialization failure", &pgconn.PgError{Code: "40001", Message: secret}, connect.CodeAborted, "CONFLICT", ErrConflict.Message, false},
 		{"a deadlock", fmt.Errorf("commit: %w", &pgconn.PgError{Code: "40P01"}), connect.CodeAborted, "CONFLICT", ErrConflict.Message, false},
 		{"PostgreSQL is stopped", &pgconn.PgError{Code: "57P01"}, connect.CodeUnavailable, "DATABASE_UNAVAILABLE", ErrDatabase.Message, true},

@@ -175,7 +175,7 @@ func (s *Service) newRoom(caller *auth.Caller, req *usherv1.CreateRoomRequest) (
 	case auth.Anonymous:
 		return n, auth.ErrSignInRequired
 	default:
-		return n, auth.ErrNotPermitted
+		return n, auth.ErrNotPermitted.Saying("rooms are created by people who signed in, and by services")
 	}
 	if n.level == usherv1.AccessLevel_ACCESS_LEVEL_UNSPECIFIED {
 		n.level = s.defaultAccessLevel(n.owner)

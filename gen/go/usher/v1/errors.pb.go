@@ -31,7 +31,8 @@ const (
 // Besides what its comment names, every method may return:
 //   - for the credential, even where none is needed: UNAUTHENTICATED, TOKEN_EXPIRED, SESSION_ENDED, ACCOUNT_INACTIVE,
 //     CROSS_ORIGIN; and where one is needed, SIGN_IN_REQUIRED and NOT_PERMITTED (a kind of caller or a scope);
-//   - for the request: INVALID_REQUEST, REQUEST_TOO_LARGE, RATE_LIMITED;
+//   - for the request: METHOD_NOT_FOUND, INVALID_REQUEST, REQUEST_TOO_LARGE, RATE_LIMITED;
+//   - for the time that it took: DEADLINE_EXCEEDED;
 //   - for what could not be reached: DATABASE_UNAVAILABLE, REDIS_UNAVAILABLE (the caller came with a session cookie),
 //     SIGN_IN_UNAVAILABLE (with an access token of the provider); and CONFLICT when two changes collided.
 type ErrorReason int32
@@ -42,6 +43,11 @@ const (
 	// INVALID_ARGUMENT. The request is malformed: a field breaks a rule of this contract, JSON names an unknown field or
 	// enum value, or the bytes cannot be decoded. Field errors also carry buf.validate.Violations: at most 20, and no more than
 	// fit into a refusal of 8 kB. Of a list, map or field mask with too many items only that is told.
+	//
+	// It is also what is sent for headers and envelopes that cannot be read: a time-out, a version of the protocol, a method or
+	// a media type of HTTP, a message that is compressed wrongly or cut short. Only a compression other than gzip has the code
+	// UNIMPLEMENTED, as Connect and gRPC want it. Connect's answers to a method or media type of HTTP have the status 405, 415
+	// or 505.
 	//
 	// Metadata: "field" when one field is to blame.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
@@ -54,18 +60,23 @@ const (
 	ErrorReason_ERROR_REASON_ROOM_NAME_RESERVED ErrorReason = 4
 	// RESOURCE_EXHAUSTED. The request is larger than 1 MiB.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 5
+	// UNIMPLEMENTED. There is no method of this name. Names are spelt as in this contract, and not percent-encoded; a method
+	// of a newer version is not there either.
+	ErrorReason_ERROR_REASON_METHOD_NOT_FOUND ErrorReason = 6
 	// UNAUTHENTICATED. The credential is malformed, unknown, revoked, or of a kind that this method does not take.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 10
 	// UNAUTHENTICATED. The bearer token was good and has expired. Get a new one.
 	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 11
 	// UNAUTHENTICATED. The session cookie names a session that has ended: signed out, idle for 12 h, or 7 days old.
 	ErrorReason_ERROR_REASON_SESSION_ENDED ErrorReason = 12
-	// UNAUTHENTICATED. The method needs a signed-in caller and the request carries no credential.
+	// UNAUTHENTICATED. The method needs a credential, of somebody who signed in, of a participant or of a service, and the
+	// request carries none.
 	ErrorReason_ERROR_REASON_SIGN_IN_REQUIRED ErrorReason = 13
 	// UNAUTHENTICATED. The ticket is not one of this room, too old, or another account's. Ask for entry
 	// without one.
 	ErrorReason_ERROR_REASON_TICKET_INVALID ErrorReason = 14
-	// PERMISSION_DENIED. This kind of caller may never do this, or the token lacks the scope.
+	// PERMISSION_DENIED. This kind of caller may never do this, or the token lacks the scope. The message names the callers and
+	// scopes that may.
 	//
 	// Metadata: "required_scope" when a scope is missing.
 	ErrorReason_ERROR_REASON_NOT_PERMITTED ErrorReason = 20
@@ -120,6 +131,10 @@ const (
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 82
 	// UNAVAILABLE. The OpenID provider does not answer, so an access token of its could not be checked. Carries RetryInfo.
 	ErrorReason_ERROR_REASON_SIGN_IN_UNAVAILABLE ErrorReason = 83
+	// DEADLINE_EXCEEDED. The call took longer than the client gave it (Connect-Timeout-Ms, Grpc-Timeout) or than the server
+	// gives any call, or the request did not arrive within 30 s. What was asked for may have been done: repeat the call with
+	// the same request_id.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 84
 	// NOT_FOUND. Nobody with this identity is in the meeting.
 	ErrorReason_ERROR_REASON_PARTICIPANT_NOT_FOUND ErrorReason = 90
 	// FAILED_PRECONDITION. No meeting goes on in the room.
@@ -176,6 +191,7 @@ var (
 		3:   "ERROR_REASON_REQUEST_ID_REUSED",
 		4:   "ERROR_REASON_ROOM_NAME_RESERVED",
 		5:   "ERROR_REASON_REQUEST_TOO_LARGE",
+		6:   "ERROR_REASON_METHOD_NOT_FOUND",
 		10:  "ERROR_REASON_UNAUTHENTICATED",
 		11:  "ERROR_REASON_TOKEN_EXPIRED",
 		12:  "ERROR_REASON_SESSION_ENDED",
@@ -203,6 +219,7 @@ var (
 		81:  "ERROR_REASON_REDIS_UNAVAILABLE",
 		82:  "ERROR_REASON_DATABASE_UNAVAILABLE",
 		83:  "ERROR_REASON_SIGN_IN_UNAVAILABLE",
+		84:  "ERROR_REASON_DEADLINE_EXCEEDED",
 		90:  "ERROR_REASON_PARTICIPANT_NOT_FOUND",
 		91:  "ERROR_REASON_ROOM_NOT_LIVE",
 		92:  "ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED",
@@ -231,6 +248,7 @@ var (
 		"ERROR_REASON_REQUEST_ID_REUSED":             3,
 		"ERROR_REASON_ROOM_NAME_RESERVED":            4,
 		"ERROR_REASON_REQUEST_TOO_LARGE":             5,
+		"ERROR_REASON_METHOD_NOT_FOUND":              6,
 		"ERROR_REASON_UNAUTHENTICATED":               10,
 		"ERROR_REASON_TOKEN_EXPIRED":                 11,
 		"ERROR_REASON_SESSION_ENDED":                 12,
@@ -258,6 +276,7 @@ var (
 		"ERROR_REASON_REDIS_UNAVAILABLE":             81,
 		"ERROR_REASON_DATABASE_UNAVAILABLE":          82,
 		"ERROR_REASON_SIGN_IN_UNAVAILABLE":           83,
+		"ERROR_REASON_DEADLINE_EXCEEDED":             84,
 		"ERROR_REASON_PARTICIPANT_NOT_FOUND":         90,
 		"ERROR_REASON_ROOM_NOT_LIVE":                 91,
 		"ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED": 92,
@@ -312,14 +331,15 @@ var File_usher_v1_errors_proto protoreflect.FileDescriptor
 
 const file_usher_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15usher/v1/errors.proto\x12\busher.v1*\xe6\x0e\n" +
+	"\x15usher/v1/errors.proto\x12\busher.v1*\xad\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\x02\x12\"\n" +
 	"\x1eERROR_REASON_REQUEST_ID_REUSED\x10\x03\x12#\n" +
 	"\x1fERROR_REASON_ROOM_NAME_RESERVED\x10\x04\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x05\x12 \n" +
+	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x05\x12!\n" +
+	"\x1dERROR_REASON_METHOD_NOT_FOUND\x10\x06\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\n" +
 	"\x12\x1e\n" +
 	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\v\x12\x1e\n" +
@@ -347,7 +367,8 @@ const file_usher_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_LIVEKIT_UNAVAILABLE\x10P\x12\"\n" +
 	"\x1eERROR_REASON_REDIS_UNAVAILABLE\x10Q\x12%\n" +
 	"!ERROR_REASON_DATABASE_UNAVAILABLE\x10R\x12$\n" +
-	" ERROR_REASON_SIGN_IN_UNAVAILABLE\x10S\x12&\n" +
+	" ERROR_REASON_SIGN_IN_UNAVAILABLE\x10S\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10T\x12&\n" +
 	"\"ERROR_REASON_PARTICIPANT_NOT_FOUND\x10Z\x12\x1e\n" +
 	"\x1aERROR_REASON_ROOM_NOT_LIVE\x10[\x12.\n" +
 	"*ERROR_REASON_PARTICIPANT_NOT_AUTHENTICATED\x10\\\x12$\n" +
