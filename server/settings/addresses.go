@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -72,6 +73,24 @@ func baseURL(secure, plain string, plainOnlyLoopback bool) func(string) (string,
 			return "", fmt.Errorf("%s:// is for localhost only: use %s://", plain, secure)
 		}
 		return u.Scheme + "://" + withoutDefaultPort(u.Scheme, strings.ToLower(u.Host)), nil
+	}
+}
+
+// liveKitURL makes a parser of LiveKit's addresses, of the given schemes. LiveKit may be below a path of a host that serves
+// something else, too.
+func liveKitURL(secure, plain string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil {
+			return "", fmt.Errorf("want an address that begins with %s:// or %s://", secure, plain)
+		}
+		below := strings.TrimRight(u.EscapedPath(), "/")
+		if below != "" && path.Clean(below) != below {
+			return "", fmt.Errorf("%q must not have a path with empty, \".\" or \"..\" elements", u.Redacted())
+		}
+		u.Path, u.RawPath = "", ""
+		host, err := baseURL(secure, plain, false)(u.String())
+		return host + below, err
 	}
 }
 

@@ -131,6 +131,21 @@ func TestLoad_values(t *testing.T) {
 	}
 }
 
+// LiveKit may be below a path of a host that serves Usher, too.
+func TestLoad_liveKitBelowAPath(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"Meet.example.org:443/LiveKit/": "meet.example.org/LiveKit",
+		"meet.example.org/a/b%20c":      "meet.example.org/a/b%20c",
+		"meet.example.org//":            "meet.example.org",
+	} {
+		c := mustLoad(t, settingstest.Environ("USHER_LIVEKIT_URL=https://"+given, "USHER_LIVEKIT_PUBLIC_URL=wss://"+given)).Config
+		if c.LiveKit.URL != "https://"+want || c.LiveKit.PublicURL != "wss://"+want {
+			t.Errorf("%s is read as %s and %s, want %s", given, c.LiveKit.URL, c.LiveKit.PublicURL, want)
+		}
+	}
+}
+
 func TestLoad_refused(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ setting, want string }{
@@ -143,6 +158,8 @@ func TestLoad_refused(t *testing.T) {
 		"an https page loads no ws":               {"USHER_LIVEKIT_PUBLIC_URL=ws://lk.example.org", "USHER_LIVEKIT_PUBLIC_URL begins with ws://, which browsers refuse on the https:// pages of USHER_PUBLIC_URL: use wss://"},
 		"people come by https":                    {"USHER_PUBLIC_URL=http://meet.example.org", "USHER_PUBLIC_URL (environment): http:// is for localhost only: use https://"},
 		"the public address has no path":          {"USHER_PUBLIC_URL=https://example.org/meet", `USHER_PUBLIC_URL (environment): "https://example.org/meet" must not have a path, query or fragment`},
+		"LiveKit's path is one":                   {"USHER_LIVEKIT_PUBLIC_URL=wss://lk.example.org/a/../b", `USHER_LIVEKIT_PUBLIC_URL (environment): "wss://lk.example.org/a/../b" must not have a path with empty, "." or ".." elements`},
+		"LiveKit's address has no query":          {"USHER_LIVEKIT_URL=https://lk.example.org/a?b=c", `USHER_LIVEKIT_URL (environment): "https://lk.example.org?b=c" must not have a path, query or fragment`},
 		"a secret of 16 bytes is weak":            {"USHER_SECRET=" + strings.Repeat("0123456789abcdef", 2), "USHER_SECRET (environment): is too weak: it holds 16 bytes and needs 32; make one with: openssl rand -base64 32"},
 		"a secret of one letter is weak":          {"USHER_SECRET=" + strings.Repeat("x", 40), "USHER_SECRET (environment): is too weak: it repeats a few characters; make one with: openssl rand -base64 32"},
 		"LiveKit's secret is long":                {"USHER_LIVEKIT_SECRET=secret", "USHER_LIVEKIT_SECRET (environment): is too weak: it has 6 characters and needs 32, here and in LiveKit's keys"},

@@ -119,13 +119,14 @@ var baseSettings = []section{
 	{"LiveKit", "", []setting{
 		{
 			Name: "USHER_LIVEKIT_URL", need: NeedServing, ownInDev: true,
-			set: into(baseURL("https", "http", false), func(c *config) *string { return &c.LiveKit.URL }),
+			set: into(liveKitURL("https", "http"), func(c *config) *string { return &c.LiveKit.URL }),
 			doc: "Address at which this server calls LiveKit, such as `http://livekit:7880`.",
 		},
 		{
 			Name: "USHER_LIVEKIT_PUBLIC_URL", need: NeedServing, ownInDev: true,
-			set: into(baseURL("wss", "ws", false), func(c *config) *string { return &c.LiveKit.PublicURL }),
-			doc: "Address that clients get, such as `wss://livekit.example.org`.",
+			set: into(liveKitURL("wss", "ws"), func(c *config) *string { return &c.LiveKit.PublicURL }),
+			doc: "Address that clients get, such as `wss://livekit.example.org`, or `wss://meet.example.org/livekit` where LiveKit " +
+				"is below a path ([proxies.md](proxies.md)).",
 		},
 		{
 			Name: "USHER_LIVEKIT_KEY", need: NeedServing, ownInDev: true,

@@ -15,7 +15,7 @@ var reserved = map[string]bool{
 	"api": true, "app": true, "assets": true, "auth": true, "i": true, "r": true, "media": true, "webhooks": true,
 	"healthz": true, "readyz": true, "metrics": true, "recording": true, "recordings": true, "settings": true,
 	"admin": true, "docs": true, "static": true, "login": true, "logout": true, "me": true, "new": true, "join": true,
-	"help": true, "sdk": true, "openapi": true, "favicon": true, "robots": true, "media-auth": true,
+	"help": true, "sdk": true, "openapi": true, "favicon": true, "robots": true, "media-auth": true, "livekit": true, "rtc": true, "twirp": true,
 }
 
 // Slug turns a name into a slug: decomposed (NFKD), ASCII letters and digits in lower case, every run of anything else one

@@ -21,7 +21,7 @@ import (
 func (c *Client) Reach(ctx context.Context) (ahead time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.address, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.address+"/", nil)
 	if err != nil {
 		return 0, fmt.Errorf("reach LiveKit: %w", err)
 	}
