@@ -105,9 +105,8 @@ func (s *Service) update(ctx context.Context, req *usherv1.UpdateParticipantRequ
 func recordUpdate(
 	ctx context.Context, tx *ent.Client, room uuid.UUID, identity string, renamed bool, fields []string,
 ) error {
-	event := audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(identity)}
 	if renamed {
-		if err := audit.RecordBurst(ctx, tx, event); err != nil {
+		if err := recordName(ctx, tx, room, identity); err != nil {
 			return err
 		}
 	}
@@ -115,8 +114,17 @@ func recordUpdate(
 	if len(rest) == 0 {
 		return nil
 	}
-	event.Action, event.Detail = audit.ParticipantRestricted, "fields="+strings.Join(rest, ",")
-	return audit.Record(ctx, tx, event)
+	return audit.Record(ctx, tx, audit.Event{
+		Room: room, Action: audit.ParticipantRestricted, Target: audit.Participant(identity),
+		Detail: "fields=" + strings.Join(rest, ","),
+	})
+}
+
+// recordName records that somebody has another name.
+func recordName(ctx context.Context, tx *ent.Client, room uuid.UUID, identity string) error {
+	return audit.RecordBurst(ctx, tx, audit.Event{
+		Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(identity),
+	})
 }
 
 // person finds a room that the caller runs, and the account behind somebody in its meeting: uuid.Nil without one.

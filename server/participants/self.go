@@ -10,7 +10,6 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
-	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/meeting"
@@ -81,8 +80,7 @@ func (s *Service) rename(ctx context.Context, asked string) (room uuid.UUID, err
 		if err := moderation.Edit(ctx, tx, a.Room, who, func(row moderation.Row) { row.SetName(name, false) }); err != nil {
 			return err
 		}
-		event := audit.Event{Room: room, Action: audit.ParticipantRenamed, Target: audit.Participant(session.Identity)}
-		if err := audit.RecordBurst(ctx, tx, event); err != nil {
+		if err := recordName(ctx, tx, room, session.Identity); err != nil {
 			return err
 		}
 		return s.Tasks.SyncRoom(ctx, tx, room)

@@ -325,9 +325,7 @@ type DirectoryConfig struct {
 
 // Limits are the figures of the rate limits. A Burst of 0 switches one off.
 type Limits struct {
-	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn ratelimit.Limit
-	// RaiseHand and Rename are by person in a meeting.
-	RaiseHand, Rename ratelimit.Limit
+	Calls, Join, CreateRoom, EmailLookup, NotFound, SignIn, RaiseHand, Rename ratelimit.Limit
 	// RotatePIN, StartRecording and ResendInvitation are by room.
 	RotatePIN, StartRecording, ResendInvitation ratelimit.Limit
 	// KnockNetwork and KnockRoom are for new lobby entries: of one network in one room, and of one room.
