@@ -3,6 +3,7 @@ package livekit
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/livekit/protocol/livekit"
@@ -32,6 +33,47 @@ func (c *Client) AdmitCaller(ctx context.Context, room uuid.UUID, identity strin
 	return c.setCaller(ctx, room, identity, meeting.LobbyAdmitted, &livekit.ParticipantPermission{
 		CanPublish: true, CanPublishData: true, CanSubscribe: true, CanUpdateMetadata: true,
 	})
+}
+
+const (
+	// connectWait is how long somebody on the phone may take to connect before they are removed all the same, and
+	// connectPoll how often LiveKit is asked whether they are.
+	connectWait, connectPoll = 1500 * time.Millisecond, 50 * time.Millisecond
+)
+
+// awaitCaller waits for somebody on the phone who is to be removed while they are still connecting, and holds them
+// meanwhile. LiveKit's phone bridge does not notice that it was removed until it has connected: the caller would hear
+// silence until it gives up, for 5 to 10 s. Errors are left to the removal, which meets them again.
+func (c *Client) awaitCaller(ctx context.Context, room uuid.UUID, identity string) {
+	ctx, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	tick := time.NewTicker(connectPoll)
+	defer tick.Stop()
+	held := false
+	for {
+		p, err := c.caller(ctx, room, identity)
+		if err != nil || p.GetState() == livekit.ParticipantInfo_ACTIVE || p.GetState() == livekit.ParticipantInfo_DISCONNECTED {
+			return
+		}
+		if !held {
+			_, err := c.HoldCaller(ctx, room, identity)
+			held = err == nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// caller is one participant as LiveKit has them now.
+func (c *Client) caller(ctx context.Context, room uuid.UUID, identity string) (p *livekit.ParticipantInfo, err error) {
+	err = c.call(ctx, "look at a caller", admin(room), func(ctx context.Context) error {
+		p, err = c.rooms.GetParticipant(ctx, &livekit.RoomParticipantIdentity{Room: room.String(), Identity: identity})
+		return err
+	})
+	return p, err
 }
 
 // setCaller replaces all permissions: LiveKit takes away what is left out.

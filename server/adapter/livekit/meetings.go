@@ -92,8 +92,12 @@ func (c *Client) CloseRoom(ctx context.Context, room uuid.UUID) error {
 }
 
 // RemoveParticipant ends the connection of one participant. That they are not there is success. LiveKit lets them come
-// back while their token is good for connecting.
+// back while their token is good for connecting. Somebody on the phone who is still connecting is held until they are
+// connected, for a second and a half at most.
 func (c *Client) RemoveParticipant(ctx context.Context, room uuid.UUID, identity string) error {
+	if meeting.IsCallerIdentity(identity) {
+		c.awaitCaller(ctx, room, identity)
+	}
 	return ignoreNotFound(c.call(ctx, "remove participant", admin(room), func(ctx context.Context) error {
 		_, err := c.rooms.RemoveParticipant(ctx, &livekit.RoomParticipantIdentity{Room: room.String(), Identity: identity})
 		return err
