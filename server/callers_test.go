@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/internal/testenv"
@@ -310,8 +313,30 @@ func TestPhoneDenied(t *testing.T) {
 			t.Errorf("on record is %v, want a denial of a call, and nothing of its number", e)
 		}
 	}
-	other.HangUp()
-	p.until("who hung up does not wait", func() bool { return slices.Equal(p.list(p.host, p.room), want[1:]) })
+	x, _ := p.caller(other)
+	must[*usherv1.RemoveParticipantResponse](t)(p.host.RemoveParticipant(t.Context(), &usherv1.RemoveParticipantRequest{
+		Room: p.room, ParticipantIdentity: x.Identity, BlockDuration: durationpb.New(time.Hour),
+	}))
+	other.WaitGone()
+	p.until("who was removed does not wait", func() bool { return slices.Equal(p.list(p.host, p.room), want[1:]) })
+	p.dialRefused("+4917087654321")
+	p.noNumbers()
+}
+
+// noNumbers checks that nothing that is kept tells who called: LiveKit makes identities of numbers.
+func (p *phoneFixture) noNumbers() {
+	p.t.Helper()
+	states, err := p.DB.Read.ParticipantState.Query().All(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	events, err := p.DB.Read.AuditEvent.Query().All(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if kept := fmt.Sprint(states, events); strings.Contains(kept, "sip_") {
+		p.t.Errorf("what is kept tells who called: %s", kept)
+	}
 }
 
 // decisions are those about entries that are on record.

@@ -15,21 +15,60 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 )
 
-// logHandler adds the request id to each line that is logged with a request's context.
-type logHandler struct{ slog.Handler }
+// logHandler adds the request id to each line that is logged with a request's context, and hides who called by phone:
+// LiveKit makes their identities from their numbers, and its errors name them.
+type logHandler struct {
+	slog.Handler
+	keys *auth.Keys
+}
 
 func (h logHandler) Handle(ctx context.Context, record slog.Record) error {
+	line := slog.NewRecord(record.Time, record.Level, h.keys.HideCallers(record.Message), record.PC)
+	record.Attrs(func(a slog.Attr) bool {
+		line.AddAttrs(h.hide(a))
+		return true
+	})
 	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
-		record.AddAttrs(slog.String("request", id))
+		line.AddAttrs(slog.String("request", id))
 	}
-	return h.Handler.Handle(ctx, record)
+	return h.Handler.Handle(ctx, line)
+}
+
+// hide is an attribute without the identities of people on the phone.
+func (h logHandler) hide(a slog.Attr) slog.Attr {
+	a.Value = a.Value.Resolve()
+	var text string
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	case []string:
+		text = strings.Join(v, " ")
+	case []slog.Attr:
+		return slog.Attr{Key: a.Key, Value: slog.GroupValue(h.hideAll(v)...)}
+	}
+	if hidden := h.keys.HideCallers(text); hidden != text {
+		return slog.String(a.Key, hidden)
+	}
+	return a
+}
+
+func (h logHandler) hideAll(attrs []slog.Attr) []slog.Attr {
+	out := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		out[i] = h.hide(a)
+	}
+	return out
 }
 
 func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return logHandler{h.Handler.WithAttrs(attrs)}
+	return logHandler{h.Handler.WithAttrs(h.hideAll(attrs)), h.keys}
 }
 
-func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
+func (h logHandler) WithGroup(name string) slog.Handler {
+	return logHandler{h.Handler.WithGroup(name), h.keys}
+}
 
 // connectionLog is where net/http tells what goes wrong on connections. Its texts name the addresses of clients, which
 // belong in no log.

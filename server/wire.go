@@ -51,9 +51,9 @@ type base struct {
 // open opens what the server stands on. The caller closes it.
 func open(ctx context.Context, o Options) (_ *base, err error) {
 	c := o.Config
+	keys := auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious))
 	b := &base{
-		config: c, log: slog.New(logHandler{o.Log.Handler()}), redis: o.Redis,
-		keys:    auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious)),
+		config: c, log: slog.New(logHandler{o.Log.Handler(), keys}), redis: o.Redis, keys: keys,
 		metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
 	}
 	defer func() {

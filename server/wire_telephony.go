@@ -44,7 +44,7 @@ func (s *services) fillCallers(b *base) {
 	timing := callersTiming
 	timing.Grace = b.config.Callers.Grace
 	*s.callers = callers.Service{
-		DB: b.db, Meetings: b.livekit, LiveKit: b.livekit, Lobby: s.lobby, Timing: timing,
+		DB: b.db, Keys: b.keys, Meetings: b.livekit, LiveKit: b.livekit, Lobby: s.lobby, Timing: timing,
 		Leases: lease.Redis{Client: b.redis}, Metrics: callers.NewMetrics(b.metrics), Log: b.log,
 	}
 }

@@ -25,6 +25,7 @@ const (
 	PurposeSuppression        Purpose = "usher mail suppression"
 	PurposeMailStop           Purpose = "usher mail stop"
 	PurposeDownload           Purpose = "usher download address"
+	PurposeCaller             Purpose = "usher phone caller"
 )
 
 // Keys derives one key per purpose from the instance's secret (USHER_SECRET), and from the one before it, with which
@@ -37,7 +38,7 @@ type Keys struct {
 var purposes = []Purpose{
 	PurposeAPIToken, PurposeParticipantSession, PurposeIdentity, PurposePageToken, PurposeLobbyTicket, PurposeSignIn,
 	PurposeInvitation, PurposeSuppression, PurposeMailStop,
-	PurposeDownload,
+	PurposeDownload, PurposeCaller,
 }
 
 // NewKeys takes the secret and the one before it, which may be empty. All keys are derived here: a token is checked with

@@ -102,10 +102,10 @@ func masked(err error) error {
 // maxErrorText is how much of an error is kept, in bytes.
 const maxErrorText = 1000
 
-// personal matches what looks like a UUID (kept: it is how things are found), an e-mail address, a signed token, or a number
-// with six digits or more that people dial, type or write.
+// personal matches what looks like a UUID (kept: it is how things are found), an e-mail address, a signed token, the
+// identity of somebody on the phone, or a number with six digits or more that people dial, type or write.
 var personal = regexp.MustCompile(`(?i)([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|` +
-	`[^\s@<>"']+@[^\s@<>"']+|eyJ[a-z0-9_-]+\.[a-z0-9_.-]+|\+?\d(?:[ ()/-]{0,2}\d){5,}`)
+	`[^\s@<>"']+@[^\s@<>"']+|eyJ[a-z0-9_-]+\.[a-z0-9_.-]+|\bsip_[^\s"',;:)]+|\+?\d(?:[ ()/-]{0,2}\d){5,}`)
 
 // mask removes what an error should not have held. It is the second line: errors name ids to begin with.
 func mask(text string) string {

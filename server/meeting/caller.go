@@ -1,6 +1,8 @@
 package meeting
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -58,7 +60,41 @@ func (p Participant) Call() Call {
 		c.ID = p.SID
 	}
 	c.Name, c.Withheld = maskedNumber(p.DisplayName)
+	if noNumbers[c.Identity] {
+		c.Name, c.Withheld = withheldName, true
+	}
 	return c
+}
+
+// withheldName is what somebody is called who withholds their number.
+const withheldName = "Phone (withheld)"
+
+// noNumbers are the identities of callers who have a number that nobody has. Where telephone networks want digits,
+// exchanges and companies send words as they stand on the keys of a telephone, or zeros, for a number that is withheld or
+// not known. LiveKit takes them for numbers: the identity has them as they are, or hashed where rules hide numbers.
+var noNumbers = identitiesWithoutNumber()
+
+func identitiesWithoutNumber() map[string]bool {
+	words := []string{
+		"266696687",   // ANONYMOUS
+		"7378742833",  // RESTRICTED
+		"86282452253", // UNAVAILABLE
+		"2562533",     // BLOCKED
+		"8656696",     // UNKNOWN
+	}
+	const longest = 20 // digits that a number may have, and some
+	for n := range longest {
+		words = append(words, strings.Repeat("0", n+1))
+	}
+	identities := map[string]bool{}
+	for _, word := range words {
+		for _, number := range []string{word, "+" + word, "0" + word, "00" + word} {
+			hash := sha256.Sum256([]byte(number))
+			identities[callerPrefix+number] = true
+			identities[callerPrefix+hex.EncodeToString(hash[:8])] = true // as livekit/protocol/sip makes it
+		}
+	}
+	return identities
 }
 
 // shown is how many digits of a number are shown.
@@ -74,7 +110,7 @@ func maskedNumber(name string) (masked string, withheld bool) {
 	if end := name[digits:]; end != "" && (digits == 0 || strings.ContainsRune(" +0123456789", rune(name[digits-1]))) {
 		return "Phone ··· " + end, false
 	}
-	return "Phone (withheld)", true
+	return withheldName, true
 }
 
 // Standing is how a call stands in a room.

@@ -1,6 +1,8 @@
 package meeting
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"testing"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
@@ -27,6 +29,39 @@ func TestParticipantCall(t *testing.T) {
 	}
 	if got := (Participant{SID: "PA_1"}).Call().ID; got != "PA_1" {
 		t.Errorf("without an id: %q, want that of the session", got)
+	}
+}
+
+// Numbers that nobody has stand for a number that is withheld, in whichever form they come.
+func TestParticipantCall_noNumber(t *testing.T) {
+	t.Parallel()
+	call := func(number string, hidden bool) Call {
+		p := Participant{Identity: "sip_" + number, DisplayName: "Phone " + number}
+		if hidden { // as LiveKit does for rules that hide numbers
+			hash := sha256.Sum256([]byte(number))
+			p.Identity = "sip_" + hex.EncodeToString(hash[:8])
+			shown := 4
+			if len(number) <= 4 {
+				shown = 1
+			}
+			p.DisplayName = "Phone " + number[len(number)-shown:]
+		}
+		return p.Call()
+	}
+	for _, hidden := range []bool{false, true} {
+		for _, number := range []string{
+			"+266696687", "266696687", "00266696687", "+7378742833", "+86282452253", "+2562533", "2562533", "+8656696",
+			"0", "00", "0000", "+0000000000", "000000000000000",
+		} {
+			if c := call(number, hidden); !c.Withheld || c.Name != "Phone (withheld)" {
+				t.Errorf("%s, hidden %t: %+v, want one who withholds their number", number, hidden, c)
+			}
+		}
+		for _, number := range []string{"+33611223344", "+26669668", "+2666966871", "+73787428", "100", "+4930000000"} {
+			if c := call(number, hidden); c.Withheld {
+				t.Errorf("%s, hidden %t: %+v, want one with a number", number, hidden, c)
+			}
+		}
 	}
 }
 

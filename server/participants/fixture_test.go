@@ -128,7 +128,7 @@ func (w *fixture) recorded() []string {
 	for _, e := range rows {
 		line := e.Action + " " + e.Target + " " + e.Detail
 		for name, id := range w.identities {
-			line = strings.ReplaceAll(line, id, name)
+			line = strings.ReplaceAll(strings.ReplaceAll(line, id, name), w.Keys.Pseudonym(id), name)
 		}
 		for _, u := range []*ent.User{w.olga, w.adam, w.mona} {
 			line = strings.ReplaceAll(line, u.ID.String(), u.FullName)

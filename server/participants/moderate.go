@@ -18,6 +18,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 	"github.com/usher-meet/usher/server/text"
 )
@@ -222,12 +223,13 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 		return room, err
 	}
 	room = a.Room.ID
-	if _, err := s.find(ctx, room, identity); err != nil {
+	p, err := s.find(ctx, room, identity)
+	if err != nil {
 		return room, err
 	}
 	userID, _ := s.Keys.IdentityUser(room, identity)
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {
-		return s.recordOut(ctx, tx, room, userID, identity, block)
+		return s.recordOut(ctx, tx, room, userID, p, block)
 	})
 	if err != nil {
 		return room, err
@@ -235,7 +237,7 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 	if block <= 0 {
 		userID = uuid.Nil // they may ask again, as somebody else
 	}
-	if err := s.Lobby.ParticipantRemoved(ctx, room, identity, userID); err != nil {
+	if err := s.Lobby.ParticipantRemoved(ctx, room, s.Keys.Pseudonym(identity), userID); err != nil {
 		// What was committed refuses that identity all the same; who has to ask again is told so later.
 		s.Log.WarnContext(ctx, "tickets of a participant are not void yet", "room", room, "participant", identity, "err", err)
 	}
@@ -249,18 +251,21 @@ func (s *Service) remove(ctx context.Context, ref, identity string, block time.D
 // recordOut writes that somebody is out of a meeting, in one transaction with what follows from it. userID is uuid.Nil for
 // those without an account.
 func (s *Service) recordOut(
-	ctx context.Context, tx *ent.Client, room, userID uuid.UUID, identity string, block time.Duration,
+	ctx context.Context, tx *ent.Client, room, userID uuid.UUID, p meeting.Participant, block time.Duration,
 ) error {
 	a, userID, err := lockOver(ctx, tx, room, userID)
 	if err != nil {
 		return err
 	}
-	// The identity of a phone caller is their number, which comes again without having been removed.
+	// The identity of a phone caller is their number, which comes again without having been removed. Those who withhold it
+	// share one: nobody can keep out one of them.
 	out := block
-	if _, ours := s.Keys.IdentityUser(room, identity); ours {
+	if _, ours := s.Keys.IdentityUser(room, p.Identity); ours {
 		out = max(block, s.SessionLife)
+	} else if p.Kind == usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE && p.Call().Withheld {
+		out = 0
 	}
-	who := moderation.Who{User: userID, Identity: identity, DeviceOnly: true}
+	who := moderation.Who{User: userID, Identity: s.Keys.Pseudonym(p.Identity), DeviceOnly: true}
 	if err := keepOut(ctx, tx, a.Room, who, out); err != nil {
 		return err
 	}
@@ -269,7 +274,7 @@ func (s *Service) recordOut(
 			return err
 		}
 	}
-	if err := recordRemoval(ctx, tx, room, userID, identity, block); err != nil {
+	if err := s.recordRemoval(ctx, tx, room, userID, p.Identity, block); err != nil {
 		return err
 	}
 	return s.Tasks.SyncRoom(ctx, tx, room)
@@ -282,7 +287,7 @@ func keepOut(ctx context.Context, tx *ent.Client, r *ent.Room, who moderation.Wh
 	return moderation.Edit(ctx, tx, r, who, func(row moderation.Row) { row.Block(now().Add(d)) })
 }
 
-func recordRemoval(
+func (s *Service) recordRemoval(
 	ctx context.Context, tx *ent.Client, room, userID uuid.UUID, identity string, block time.Duration,
 ) error {
 	detail := fmt.Sprintf("block=%d", int64(block/time.Second))
@@ -290,6 +295,6 @@ func recordRemoval(
 		detail += " user=" + userID.String()
 	}
 	return audit.Record(ctx, tx, audit.Event{
-		Room: room, Action: audit.ParticipantRemoved, Target: audit.Participant(identity), Detail: detail,
+		Room: room, Action: audit.ParticipantRemoved, Target: audit.Participant(s.Keys.Pseudonym(identity)), Detail: detail,
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,7 +156,7 @@ func TestRemoveParticipant(t *testing.T) {
 		if w.decided("Phone", uuid.Nil).Blocked {
 			t.Error("a phone number is kept out that nobody blocked")
 		}
-		wantVoid := []string{w.identities["Stranger"], w.identities["Mona"], w.identities["Mona"], "sip_test"}
+		wantVoid := []string{w.identities["Stranger"], w.identities["Mona"], w.identities["Mona"], w.Keys.Pseudonym("sip_test")}
 		wantUsers := []uuid.UUID{uuid.Nil, uuid.Nil, w.mona.ID, uuid.Nil}
 		if !slices.Equal(w.lobby.void, wantVoid) || !slices.Equal(w.lobby.users, wantUsers) {
 			t.Errorf("void tickets of %v and %v, want %v and %v", w.lobby.void, w.lobby.users, wantVoid, wantUsers)
@@ -194,6 +195,39 @@ func TestMute(t *testing.T) {
 			return tx.Room.UpdateOneID(w.room.ID).SetConfiguration(&usherv1.RoomConfiguration{EveryoneCanMute: proto.Bool(false)}).Exec(t.Context())
 		})
 		want(t, "where hosts mute only", mute(w.self("Stranger", uuid.Nil), "Mona", ""), auth.ErrNotPermitted)
+	})
+}
+
+// Somebody on the phone is kept out, and is on record, under a name that does not lead to their number; and of those who
+// withhold it, nobody is kept out together with another.
+func TestRemoveParticipant_phone(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *fixture) {
+		const number, withheld = "sip_bf97e33ee09d0e8d", "sip_2f183a4e64493af3"
+		for identity, name := range map[string]string{number: "Phone 3344", withheld: "Phone mous"} {
+			w.livekit.people = append(w.livekit.people, meeting.Participant{
+				Identity: identity, DisplayName: name, Kind: usherv1.ParticipantKind_PARTICIPANT_KIND_PHONE,
+			})
+			_, err := w.RemoveParticipant(w.as(w.adam), &usherv1.RemoveParticipantRequest{
+				Room: "room", ParticipantIdentity: identity, BlockDuration: durationpb.New(time.Hour),
+			})
+			want(t, "remove "+name, err, nil)
+			w.identities[name] = w.Keys.Pseudonym(identity)
+		}
+		if !w.decided("Phone 3344", uuid.Nil).Blocked || w.decided("Phone mous", uuid.Nil).Blocked {
+			t.Error("want the number kept out, and nobody who withholds theirs")
+		}
+		states, err := w.DB.Read.ParticipantState.Query().All(t.Context())
+		if err != nil || strings.Contains(fmt.Sprint(states), "sip_") {
+			t.Errorf("decisions %v, %v, want none that tells the number", states, err)
+		}
+		events, err := w.DB.Read.AuditEvent.Query().All(t.Context())
+		if err != nil || len(events) != 2 || strings.Contains(fmt.Sprint(events), "sip_") {
+			t.Errorf("on record are %v, %v, want two removals, and nothing of the number", events, err)
+		}
+		if strings.Contains(fmt.Sprint(w.lobby.void), "sip_") {
+			t.Errorf("void tickets of %v", w.lobby.void)
+		}
 	})
 }
 

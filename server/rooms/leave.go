@@ -21,6 +21,7 @@ const reentry = time.Minute
 
 // attendance is what this server knows of the people in a meeting.
 type attendance struct {
+	keys *auth.Keys
 	room *ent.Room
 	// users are the accounts behind the identities of this server's own clients: uuid.Nil for people without one.
 	users map[string]uuid.UUID
@@ -34,7 +35,7 @@ type attendance struct {
 
 // loadAttendance reads what the database says about the people in a meeting.
 func (s *Service) loadAttendance(ctx context.Context, r *ent.Room, people []meeting.Participant) (*attendance, error) {
-	a := &attendance{room: r, users: make(map[string]uuid.UUID, len(people))}
+	a := &attendance{keys: s.Keys, room: r, users: make(map[string]uuid.UUID, len(people))}
 	var invited []string
 	for _, p := range people {
 		id, ours := s.Keys.IdentityUser(r.ID, p.Identity)
@@ -73,12 +74,20 @@ func (s *Service) accounts(ctx context.Context, identities map[string]uuid.UUID)
 func (a *attendance) mustLeave(p meeting.Participant) bool {
 	id, ours := a.users[p.Identity]
 	switch {
-	case a.states.Of(p.Identity, id).Blocked:
+	case a.blocked(p.Identity, id):
 		return true
 	case !ours: // a recorder, an agent, a phone caller
 		return false
 	}
 	return a.lostAccount(p, id) || lateGuest(a.room, p, id, a.roles[id]) || a.lostLink(p, id)
+}
+
+// blocked reports whether a host keeps somebody out. Decisions about people on the phone are about a pseudonym; rows that a
+// release before that wrote are about the identity itself.
+func (a *attendance) blocked(identity string, id uuid.UUID) bool {
+	return slices.ContainsFunc(append(a.keys.Pseudonyms(identity), identity), func(name string) bool {
+		return a.states.Of(name, id).Blocked
+	})
 }
 
 // lostAccount reports whether somebody came with an account that is gone, is inactive, or was after they came.

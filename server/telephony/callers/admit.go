@@ -86,7 +86,7 @@ func (s *Service) Refuse(ctx context.Context, room uuid.UUID, call meeting.Call,
 				return err
 			}
 			until := time.Now().UTC().Add(block).Truncate(time.Microsecond)
-			who := moderation.Who{Identity: call.Identity, DeviceOnly: true}
+			who := moderation.Who{Identity: s.Keys.Pseudonym(call.Identity), DeviceOnly: true}
 			return moderation.Edit(ctx, tx, a.Room, who, func(row moderation.Row) { row.Block(until) })
 		})
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/usher-meet/usher/gen/ent"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/lease"
 	"github.com/usher-meet/usher/server/meeting"
@@ -77,6 +78,7 @@ type Timing struct {
 // Service holds callers and lets them in. Every field is required.
 type Service struct {
 	DB       *dbtx.DB
+	Keys     *auth.Keys
 	Meetings meetings
 	LiveKit  callControl
 	Lobby    waitingList

@@ -79,7 +79,7 @@ func newFixture(t *testing.T) *fixture {
 // replica is another process, which remembers nothing.
 func (w *fixture) replica() *Service {
 	return &Service{
-		DB: w.db, Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Leases: lease.Redis{Client: w.lobby.Store.Redis}, Log: slog.New(slog.DiscardHandler),
+		DB: w.db, Keys: auth.NewKeys([]byte("test-secret-of-32-characters-or-more"), nil), Meetings: w.client, LiveKit: w.client, Lobby: w.lobby, Leases: lease.Redis{Client: w.lobby.Store.Redis}, Log: slog.New(slog.DiscardHandler),
 		Metrics: NewMetrics(prometheus.NewRegistry()), Timing: Timing{Hold: 5 * time.Second, Sweep: time.Second, Search: time.Second, Grace: time.Minute},
 	}
 }

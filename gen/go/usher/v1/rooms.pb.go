@@ -2401,7 +2401,8 @@ type AuditEvent struct {
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
 	// Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
 	// added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in
-	// the meeting. Empty: the room itself.
+	// the meeting. For somebody on the phone, whose identity comes from their number, a keyed hash stands in its place: "phone_"
+	// and hexadecimal digits, the same for the same number. Empty: the room itself.
 	Target string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	// More, as key=value separated by spaces, for example "role=ADMINISTRATOR was=MEMBER". For people to read: keys may be
 	// added.

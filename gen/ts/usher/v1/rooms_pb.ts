@@ -1143,7 +1143,8 @@ export type AuditEvent = Message<"usher.v1.AuditEvent"> & {
   /**
    * Whom it was done to, as a kind, a colon and an id: "user:" for somebody with an account, "member:" for somebody who was
    * added by e-mail and has not come yet, "entry:" for somebody in the lobby, "participant:" and an identity for people in
-   * the meeting. Empty: the room itself.
+   * the meeting. For somebody on the phone, whose identity comes from their number, a keyed hash stands in its place: "phone_"
+   * and hexadecimal digits, the same for the same number. Empty: the room itself.
    *
    * @generated from field: string target = 5;
    */
