@@ -162,6 +162,37 @@ func asConnect(err error, target **connect.Error) bool {
 	return ok
 }
 
+// A flood of calls that are refused is no flood of lines in the log, whether they are refused before their service or by it.
+func TestRefusals_log(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	token := i.clients(bearer(i.apiToken(i.user("Ada Refused"), "read")))
+	const calls = 50
+	for range calls {
+		_, err := i.clients().ListRooms(t.Context(), &usherv1.ListRoomsRequest{})
+		wantReason(t, err, "SIGN_IN_REQUIRED")
+		_, err = token.GetRoom(t.Context(), &usherv1.GetRoomRequest{Room: "not-there"})
+		wantReason(t, err, "ROOM_NOT_FOUND")
+	}
+	if err := i.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"RoomsService/ListRooms", "RoomsService/GetRoom"} {
+		lines, told := 0, 0
+		for line := range strings.Lines(i.log.String()) {
+			if strings.Contains(line, name) {
+				lines++
+				_, times, _ := strings.Cut(line, "repeated=")
+				n, _ := strconv.Atoi(strings.TrimSpace(times)) // 0 without
+				told += max(1, n)
+			}
+		}
+		if lines > 5 || told != calls {
+			t.Errorf("%d refusals of %s are %d lines that tell of %d, want a few that tell of all", calls, name, lines, told)
+		}
+	}
+}
+
 // Strangers may ask whether the server is ready, and as often as they like: its parts are not asked as often.
 func TestReady_flood(t *testing.T) {
 	t.Parallel()

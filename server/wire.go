@@ -52,8 +52,9 @@ type base struct {
 func open(ctx context.Context, o Options) (_ *base, err error) {
 	c := o.Config
 	keys := auth.NewKeys([]byte(c.Secret), []byte(c.SecretPrevious))
+	lines := newRepeats(o.Log.Handler())
 	b := &base{
-		config: c, log: slog.New(logHandler{o.Log.Handler(), keys}), redis: o.Redis, keys: keys,
+		config: c, log: slog.New(logHandler{lines, keys}), closers: []func(){lines.counts.stop}, redis: o.Redis, keys: keys,
 		metrics: prometheus.NewRegistry(), draining: make(chan struct{}),
 	}
 	defer func() {
