@@ -44,7 +44,7 @@ var layers = map[string]string{
 	"server/settings": "services shared gen",
 
 	// Shared packages, each above those it lists.
-	"server/accounts":   "server/auth server/dbtx server/fault server/livetasks gen",
+	"server/accounts":   "server/auth server/dbtx server/fault server/livetasks server/mailbox gen",
 	"server/audit":      "server/auth gen",
 	"server/auth":       "server/dbtx server/fault server/meeting server/ratelimit server/text gen",
 	"server/dbtx":       "ent/sqltx gen",
@@ -52,14 +52,15 @@ var layers = map[string]string{
 	"server/inbox":      "server/auth server/dbtx server/jobs server/meeting gen",
 	"server/jobs":       "server/dbtx server/lease ent/sqltx gen",
 	"server/lease":      "server/dbtx server/fault gen",
-	"server/letter":     "gen",
+	"server/letter":     "server/mailbox gen",
 	"server/livetasks":  "server/dbtx server/meeting gen",
+	"server/mailbox":    "",
 	"server/meeting":    "server/text gen",
 	"server/moderation": "server/fault gen",
 	"server/ratelimit":  "server/fault gen",
 	"server/signin":     "server/accounts server/auth server/fault server/ratelimit pages gen",
 	"server/smallstack": "",
-	"server/text":       "",
+	"server/text":       "server/mailbox",
 	"server/tlsconfig":  "",
 	"server/zones":      "",
 
@@ -68,7 +69,7 @@ var layers = map[string]string{
 
 	"server/settings/settingstest": "",
 
-	"ent": "", "ent/sqltx": "", "ent/schema": "gen", "ent/migrations": "", "ent/migrations/plan": "gen",
+	"ent": "", "ent/sqltx": "", "ent/schema": "server/mailbox gen", "ent/migrations": "server/mailbox", "ent/migrations/plan": "gen",
 	"ent/migrations/diff": "ent/migrations/plan",
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/internal/testenv/phone"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -121,7 +122,7 @@ func TestDoctor_unverifiedAddresses(t *testing.T) {
 	config.OIDC.Issuer = "https://id.example.org"
 	check("nobody signed in", false, "nobody has signed in")
 	for n := range 3 {
-		if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: fmt.Sprint("test-", n), Email: fmt.Sprintf("person-%d@people.example", n)}); err != nil {
+		if _, err := a.SignIn(t.Context(), accounts.Claims{Sub: fmt.Sprint("test-", n), Email: mailbox.Address(fmt.Sprintf("person-%d@people.example", n))}); err != nil {
 			t.Fatal(err)
 		}
 	}

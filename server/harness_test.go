@@ -25,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -185,7 +186,7 @@ func (i *instance) user(name string) *ent.User {
 	email := strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "@people.example"
 	err := i.DB.Run(i.t.Context(), func(tx *ent.Client) error {
 		var err error
-		u, err = tx.User.Create().SetSub("sub-" + email).SetEmail(email).SetEmailVerified(true).SetFullName(name).Save(i.t.Context())
+		u, err = tx.User.Create().SetSub("sub-" + email).SetEmail(mailbox.Address(email)).SetEmailVerified(true).SetFullName(name).Save(i.t.Context())
 		return err
 	})
 	if err != nil {

@@ -343,12 +343,12 @@ func TestInvitationLanguage(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	all := v.invite(reader.Email, "stranger@people.example")
+	all := v.invite(string(reader.Email), "stranger@people.example")
 	if all[0].GetLanguage() != "fr" || all[1].GetLanguage() != "fr" {
 		t.Errorf("the host sees languages %s and %s", all[0].GetLanguage(), all[1].GetLanguage())
 	}
 	v.mail.Wait(2)
-	if got := v.read(v.to(reader.Email)).Subject; !strings.Contains(got, "nodigt") {
+	if got := v.read(v.to(string(reader.Email))).Subject; !strings.Contains(got, "nodigt") {
 		t.Errorf("to the reader: %q", got)
 	}
 	if got := v.read(v.to("stranger@people.example")).Subject; !strings.Contains(got, "vous invite") {

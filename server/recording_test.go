@@ -211,7 +211,7 @@ func TestRecordingEndToEnd(t *testing.T) {
 func (s *recordingFixture) wantOneMail(rec *usherv1.Recording) {
 	s.t.Helper()
 	mails := s.mails.Mails()
-	if len(mails) != 1 || mails[0].To != s.owner.Email {
+	if len(mails) != 1 || mails[0].To != string(s.owner.Email) {
 		s.t.Fatalf("%d mails, want one to the owner", len(mails))
 	}
 	parts, err := mails[0].Read()

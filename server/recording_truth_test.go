@@ -207,8 +207,8 @@ func (m *torture) checkMails() (twice int) {
 		mails[who], ids[who] = append(mails[who], mail), message
 	}
 	for _, r := range m.rows(m.t.Context()) {
-		owner := told{r.ID.String(), m.room(r).owner.Email}
-		friend := told{owner.recording, m.friend.Email}
+		owner := told{r.ID.String(), string(m.room(r).owner.Email)}
+		friend := told{owner.recording, string(m.friend.Email)}
 		if want := r.Status == recordingToldOf; want != (len(mails[owner]) > 0) || !want && len(mails[friend]) > 0 {
 			m.t.Errorf("%s is %v, and %d and %d mails were sent", r.ID, r.Status, len(mails[owner]), len(mails[friend]))
 		}

@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/gen/go/usher/v1/usherv1connect"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/settings"
@@ -64,5 +66,66 @@ func TestSignIn(t *testing.T) {
 	}
 	if status, body := do(http.MethodPost, usherv1connect.UsersServiceGetMeProcedure, i.URL); status != http.StatusUnauthorized {
 		t.Errorf("GetMe after signing out = %d %s, want 401", status, body)
+	}
+}
+
+// Who was added by an e-mail address is whoever signs in with it, however it is spelt on either side, and nobody whose address
+// only looks like it.
+func TestSignIn_addresses(t *testing.T) {
+	t.Parallel()
+	idp := testenv.OIDC(t)
+	i := start(t, func(c *settings.Config) {
+		c.Listen = "127.0.0.1:" + strconv.Itoa(testenv.Port(t))
+		c.PublicURL = "http://" + c.Listen
+		c.OIDC = settings.OIDCConfig{
+			Issuer: idp.Issuer, ClientID: idp.ClientID, ClientSecret: settings.Secret(idp.ClientSecret),
+			Scopes: []string{"openid", "profile", "email"}, CreateUsers: true,
+		}
+	})
+	idp.Register(i.URL+"/auth/callback", i.URL+"/auth/logout/callback")
+	host := i.clients(bearer(i.apiToken(i.user("Ada Of Addresses"), "rooms", "read")))
+	room := must[*usherv1.CreateRoomResponse](t)(host.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{
+		Name: "Addresses", AccessLevel: usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED,
+	})).GetRoom()
+	for _, address := range []string{"Kate@corp.example", "josé@BÜCHER.example"} {
+		must[*usherv1.AddMemberResponse](t)(host.AddMember(t.Context(), &usherv1.AddMemberRequest{
+			Room: room.GetId(), Identifier: &usherv1.AddMemberRequest_Email{Email: address}, Role: usherv1.Role_ROLE_ADMINISTRATOR,
+		}))
+		i.secrets.add(address)
+	}
+	// came signs somebody in, has them join the room, and returns who is still waited for.
+	came := func(address string) []string {
+		t.Helper()
+		i.secrets.add(address)
+		idp.SignIn(testenv.Person{Sub: "test-" + address, Email: address, EmailVerified: true, GivenName: "Somebody"}, false)
+		browser := &http.Client{Jar: must[http.CookieJar](t)(cookiejar.New(nil))}
+		login := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, i.URL+"/auth/login?return_to=/healthz", nil))
+		join := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodPost,
+			i.URL+usherv1connect.RoomsServiceJoinRoomProcedure, strings.NewReader(`{"room":"`+room.GetId()+`"}`)))
+		join.Header = http.Header{"Content-Type": {"application/json"}, "Origin": {i.URL}, "Sec-Fetch-Site": {"same-origin"}}
+		for _, req := range []*http.Request{login, join} {
+			_ = must[*http.Response](t)(browser.Do(req)).Body.Close()
+		}
+		var pending []string
+		for _, m := range must[*usherv1.ListMembersResponse](t)(host.ListMembers(t.Context(), &usherv1.ListMembersRequest{Room: room.GetId()})).GetMembers() {
+			if m.GetPending() {
+				pending = append(pending, m.GetEmail())
+			}
+		}
+		return pending
+	}
+	for _, c := range []struct {
+		address string
+		want    []string
+	}{
+		{"\u212aate@corp.example", []string{"kate@corp.example", "josé@xn--bcher-kva.example"}},
+		{"k\u200bate@corp.example", []string{"kate@corp.example", "josé@xn--bcher-kva.example"}},
+		{"josÉ@bücher.example", []string{"kate@corp.example", "josé@xn--bcher-kva.example"}},
+		{"KATE@Corp.example.", []string{"josé@xn--bcher-kva.example"}},
+		{"JOSé@xn--bcher-kva.example", nil},
+	} {
+		if got := came(c.address); !slices.Equal(got, c.want) {
+			t.Errorf("after %+q came, still pending are %q, want %q", c.address, got, c.want)
+		}
 	}
 }

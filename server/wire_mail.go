@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/server/invitations"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -85,7 +86,7 @@ func CheckMail(ctx context.Context, c settings.Config) error {
 }
 
 // SendTestMail sends a letter that says that mail works. It fails with [ErrMailOff] where it is switched off.
-func SendTestMail(ctx context.Context, c settings.Config, to, language string) error {
+func SendTestMail(ctx context.Context, c settings.Config, to mailbox.Address, language string) error {
 	p, err := newMailer(c)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -35,10 +36,11 @@ func (c mailTestCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	if _, err := settings.EmailAddress(c.To); err != nil {
+	to, err := mailbox.Parse(c.To)
+	if err != nil {
 		return usageError("--to " + err.Error())
 	}
-	err = server.SendTestMail(ctx, s.Config, c.To, c.Language)
+	err = server.SendTestMail(ctx, s.Config, to, c.Language)
 	switch {
 	case errors.Is(err, letter.ErrUnavailable):
 		return fmt.Errorf("%w\nUSHER_SMTP_HOST and the settings beside it say how it is reached", err)

@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings/settingstest"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -73,7 +74,7 @@ func (o *operatorFixture) mustUser(t *testing.T, name string) *ent.User {
 	var u *ent.User
 	o.write(t, func(ctx context.Context, tx *ent.Client) (err error) {
 		lower := strings.ToLower(name)
-		u, err = tx.User.Create().SetSub("test-" + lower).SetEmail(lower + "@example.org").SetEmailVerified(true).
+		u, err = tx.User.Create().SetSub("test-" + lower).SetEmail(mailbox.Address(lower + "@example.org")).SetEmailVerified(true).
 			SetFullName(name + " Test").SetShortName(name).Save(ctx)
 		return err
 	})

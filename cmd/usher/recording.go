@@ -86,10 +86,10 @@ func viewRecording(r *ent.Recording) recordingView {
 	for _, a := range r.Edges.Accesses {
 		access := recordingAccessView{Role: strings.ToLower(auth.RoleName(a.Role)), NotifyTime: utc(a.NotifyTime)}
 		if a.Email != nil {
-			access.Email = *a.Email
+			access.Email = string(*a.Email)
 		}
 		if u := a.Edges.User; u != nil {
-			access.UserID, access.Email = u.ID.String(), u.Email
+			access.UserID, access.Email = u.ID.String(), string(u.Email)
 		}
 		v.Accesses = append(v.Accesses, access)
 	}

@@ -67,10 +67,10 @@ func viewRoom(r *ent.Room) roomView {
 			CreateTime: m.CreateTime.UTC(),
 		}
 		if m.Email != nil {
-			member.Email = *m.Email
+			member.Email = string(*m.Email)
 		}
 		if u := m.Edges.User; u != nil {
-			member.UserID, member.Name, member.Email = u.ID.String(), u.FullName, u.Email
+			member.UserID, member.Name, member.Email = u.ID.String(), u.FullName, string(u.Email)
 		}
 		if member.Role == "owner" {
 			v.Owners = append(v.Owners, firstOf(member.Email, member.UserID))

@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 )
 
@@ -33,7 +34,11 @@ var errManyUsers = errors.New("several accounts have this address: name one by i
 
 // findUser finds an account by its id or e-mail address.
 func findUser(ctx context.Context, db *ent.Client, ref string) (*ent.User, error) {
-	by := user.Email(strings.ToLower(strings.TrimSpace(ref)))
+	// What was stored before there were rules for addresses is found as it is.
+	by := user.Email(mailbox.Address(ref))
+	if address, err := mailbox.Parse(ref); err == nil {
+		by = user.Email(address)
+	}
 	if id, err := uuid.Parse(ref); err == nil {
 		by = user.ID(id)
 	} else if !strings.Contains(ref, "@") {
@@ -76,7 +81,7 @@ type userRoom struct {
 
 func viewUser(u *ent.User) userView {
 	v := userView{
-		ID: u.ID.String(), Email: u.Email, EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
+		ID: u.ID.String(), Email: string(u.Email), EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
 		Language: u.Language, Timezone: u.Timezone, Active: u.Active, CreateTime: u.CreateTime.UTC(),
 		UpdateTime: u.UpdateTime.UTC(),
 	}
@@ -108,8 +113,12 @@ func (c userListCommand) Run(ctx context.Context, p *program) error {
 	defer db.Close()
 	query := db.Read.User.Query()
 	if c.Query != "" {
+		part := mailbox.Address(c.Query)
+		if whole, err := mailbox.Parse(c.Query); err == nil {
+			part = whole
+		}
 		query.Where(
-			user.Or(user.EmailContainsFold(c.Query), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query)),
+			user.Or(user.EmailContainsFold(part), user.FullNameContainsFold(c.Query), user.ShortNameContainsFold(c.Query)),
 		)
 	}
 	if c.Inactive {

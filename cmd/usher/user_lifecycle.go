@@ -168,7 +168,8 @@ Examples:
 // Run implements `usher user delete`.
 func (c userDeleteCommand) Run(ctx context.Context, p *program) error {
 	return p.withUser(ctx, c.User, func(a *accountTools, u *ent.User) error {
-		question := fmt.Sprintf("Delete the account %s of %s?", u.ID, firstOf(u.Email, u.FullName, "somebody without a name"))
+		who := firstOf(string(u.Email), u.FullName, "somebody without a name")
+		question := fmt.Sprintf("Delete the account %s of %s?", u.ID, who)
 		if err := p.confirm(c.Yes, printable(question)); err != nil {
 			return err
 		}

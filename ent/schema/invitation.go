@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Invitation is somebody who is invited to a room by mail, with a personal link.
@@ -25,8 +26,8 @@ func (Invitation) Fields() []ent.Field {
 		field.String("room_name").MaxLen(2000),
 		// Null when that account was deleted.
 		field.UUID("inviter_id", uuid.UUID{}).Optional().Nillable(),
-		// The mail address of the recipient, its domain in lower case and ASCII.
-		field.String("address").NotEmpty().MaxLen(1300).Sensitive(),
+		// The mail address of the recipient.
+		field.String("address").GoType(mailbox.Address("")).NotEmpty().MaxLen(1300).Sensitive(),
 		// The room and the address while the link works, else null: nobody is invited to a room twice at the same time.
 		field.String("open_key").MaxLen(1400).Optional().Nillable().Unique().Sensitive(),
 		// The language that the request named for the recipient, and that of the inviter.

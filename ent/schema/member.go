@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Member is somebody's role in a room: a user's, or, while pending, that of a verified e-mail address.
@@ -22,8 +23,8 @@ func (Member) Fields() []ent.Field {
 		field.UUID("room_id", uuid.UUID{}).Immutable(),
 		// Null while pending.
 		field.UUID("user_id", uuid.UUID{}).Optional().Nillable(),
-		// Lower case, set only while pending: afterwards the address is the user's.
-		field.String("email").MaxLen(254).Optional().Nillable(),
+		// Set only while pending: afterwards the address is the user's.
+		field.String("email").GoType(mailbox.Address("")).MaxLen(254).Optional().Nillable(),
 		field.Int32("role").GoType(usherv1.Role(0)),
 		createTimeField(),
 	}

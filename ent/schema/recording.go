@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Recording is one recording of a meeting. server/recordings says which status follows which.
@@ -98,8 +99,8 @@ func (RecordingAccess) Fields() []ent.Field {
 		field.UUID("recording_id", uuid.UUID{}).Immutable(),
 		// Null while pending.
 		field.UUID("user_id", uuid.UUID{}).Optional().Nillable(),
-		// Lower case, set only while pending: afterwards the address is the user's.
-		field.String("email").MaxLen(254).Optional().Nillable(),
+		// Set only while pending: afterwards the address is the user's.
+		field.String("email").GoType(mailbox.Address("")).MaxLen(254).Optional().Nillable(),
 		field.Int32("role").GoType(usherv1.Role(0)),
 		// When they were told that the file is there. Null: they were not.
 		field.Time("notify_time").Optional().Nillable(),

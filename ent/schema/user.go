@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/schema/index"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // User is a person with an account, made at the first sign-in.
@@ -20,8 +21,8 @@ func (User) Fields() []ent.Field {
 		// The OpenID provider's name for the person, 1 to 255 characters (the limit here is in bytes). Empty only after
 		// `usher user merge`.
 		field.String("sub").MaxLen(1020).Optional().Nillable().Unique(),
-		// Lower case. Not unique: a provider may give two people one address.
-		field.String("email").MaxLen(254).Default(""),
+		// Not unique: a provider may give two people one address.
+		field.String("email").GoType(mailbox.Address("")).MaxLen(254).Default(""),
 		// Only a verified address claims pending memberships and matches an account at sign-in.
 		field.Bool("email_verified").Default(false),
 		field.String("full_name").MaxLen(400).Default(""),

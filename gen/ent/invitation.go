@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/invitation"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Invitation is the model entity for the Invitation schema.
@@ -27,7 +28,7 @@ type Invitation struct {
 	// InviterID holds the value of the "inviter_id" field.
 	InviterID *uuid.UUID `json:"inviter_id,omitempty"`
 	// Address holds the value of the "address" field.
-	Address string `json:"-"`
+	Address mailbox.Address `json:"-"`
 	// OpenKey holds the value of the "open_key" field.
 	OpenKey *string `json:"-"`
 	// Language holds the value of the "language" field.
@@ -170,7 +171,7 @@ func (_m *Invitation) assignValues(columns []string, values []any) error {
 			if value, ok := values[i].(*sql.NullString); !ok {
 				return fmt.Errorf("unexpected type %T for field address", values[i])
 			} else if value.Valid {
-				_m.Address = value.String
+				_m.Address = mailbox.Address(value.String)
 			}
 		case invitation.FieldOpenKey:
 			if value, ok := values[i].(*sql.NullString); !ok {

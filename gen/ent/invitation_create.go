@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/invitationletter"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // InvitationCreate is the builder for creating a Invitation entity.
@@ -54,7 +55,7 @@ func (_c *InvitationCreate) SetNillableInviterID(v *uuid.UUID) *InvitationCreate
 }
 
 // SetAddress sets the "address" field.
-func (_c *InvitationCreate) SetAddress(v string) *InvitationCreate {
+func (_c *InvitationCreate) SetAddress(v mailbox.Address) *InvitationCreate {
 	_c.mutation.SetAddress(v)
 	return _c
 }
@@ -449,7 +450,7 @@ func (_c *InvitationCreate) check() error {
 		return &ValidationError{Name: "address", err: errors.New(`ent: missing required field "Invitation.address"`)}
 	}
 	if v, ok := _c.mutation.Address(); ok {
-		if err := invitation.AddressValidator(v); err != nil {
+		if err := invitation.AddressValidator(string(v)); err != nil {
 			return &ValidationError{Name: "address", err: fmt.Errorf(`ent: validator failed for field "Invitation.address": %w`, err)}
 		}
 	}
@@ -791,7 +792,7 @@ func (u *InvitationUpsert) ClearInviterID() *InvitationUpsert {
 }
 
 // SetAddress sets the "address" field.
-func (u *InvitationUpsert) SetAddress(v string) *InvitationUpsert {
+func (u *InvitationUpsert) SetAddress(v mailbox.Address) *InvitationUpsert {
 	u.Set(invitation.FieldAddress, v)
 	return u
 }
@@ -1192,7 +1193,7 @@ func (u *InvitationUpsertOne) ClearInviterID() *InvitationUpsertOne {
 }
 
 // SetAddress sets the "address" field.
-func (u *InvitationUpsertOne) SetAddress(v string) *InvitationUpsertOne {
+func (u *InvitationUpsertOne) SetAddress(v mailbox.Address) *InvitationUpsertOne {
 	return u.Update(func(s *InvitationUpsert) {
 		s.SetAddress(v)
 	})
@@ -1812,7 +1813,7 @@ func (u *InvitationUpsertBulk) ClearInviterID() *InvitationUpsertBulk {
 }
 
 // SetAddress sets the "address" field.
-func (u *InvitationUpsertBulk) SetAddress(v string) *InvitationUpsertBulk {
+func (u *InvitationUpsertBulk) SetAddress(v mailbox.Address) *InvitationUpsertBulk {
 	return u.Update(func(s *InvitationUpsert) {
 		s.SetAddress(v)
 	})

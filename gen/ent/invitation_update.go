@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // InvitationUpdate is the builder for updating Invitation entities.
@@ -68,13 +69,13 @@ func (_u *InvitationUpdate) ClearInviterID() *InvitationUpdate {
 }
 
 // SetAddress sets the "address" field.
-func (_u *InvitationUpdate) SetAddress(v string) *InvitationUpdate {
+func (_u *InvitationUpdate) SetAddress(v mailbox.Address) *InvitationUpdate {
 	_u.mutation.SetAddress(v)
 	return _u
 }
 
 // SetNillableAddress sets the "address" field if the given value is not nil.
-func (_u *InvitationUpdate) SetNillableAddress(v *string) *InvitationUpdate {
+func (_u *InvitationUpdate) SetNillableAddress(v *mailbox.Address) *InvitationUpdate {
 	if v != nil {
 		_u.SetAddress(*v)
 	}
@@ -497,7 +498,7 @@ func (_u *InvitationUpdate) check() error {
 		}
 	}
 	if v, ok := _u.mutation.Address(); ok {
-		if err := invitation.AddressValidator(v); err != nil {
+		if err := invitation.AddressValidator(string(v)); err != nil {
 			return &ValidationError{Name: "address", err: fmt.Errorf(`ent: validator failed for field "Invitation.address": %w`, err)}
 		}
 	}
@@ -794,13 +795,13 @@ func (_u *InvitationUpdateOne) ClearInviterID() *InvitationUpdateOne {
 }
 
 // SetAddress sets the "address" field.
-func (_u *InvitationUpdateOne) SetAddress(v string) *InvitationUpdateOne {
+func (_u *InvitationUpdateOne) SetAddress(v mailbox.Address) *InvitationUpdateOne {
 	_u.mutation.SetAddress(v)
 	return _u
 }
 
 // SetNillableAddress sets the "address" field if the given value is not nil.
-func (_u *InvitationUpdateOne) SetNillableAddress(v *string) *InvitationUpdateOne {
+func (_u *InvitationUpdateOne) SetNillableAddress(v *mailbox.Address) *InvitationUpdateOne {
 	if v != nil {
 		_u.SetAddress(*v)
 	}
@@ -1236,7 +1237,7 @@ func (_u *InvitationUpdateOne) check() error {
 		}
 	}
 	if v, ok := _u.mutation.Address(); ok {
-		if err := invitation.AddressValidator(v); err != nil {
+		if err := invitation.AddressValidator(string(v)); err != nil {
 			return &ValidationError{Name: "address", err: fmt.Errorf(`ent: validator failed for field "Invitation.address": %w`, err)}
 		}
 	}

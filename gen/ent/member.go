@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Member is the model entity for the Member schema.
@@ -26,7 +27,7 @@ type Member struct {
 	// UserID holds the value of the "user_id" field.
 	UserID *uuid.UUID `json:"user_id,omitempty"`
 	// Email holds the value of the "email" field.
-	Email *string `json:"email,omitempty"`
+	Email *mailbox.Address `json:"email,omitempty"`
 	// Role holds the value of the "role" field.
 	Role usherv1.Role `json:"role,omitempty"`
 	// CreateTime holds the value of the "create_time" field.
@@ -123,8 +124,8 @@ func (_m *Member) assignValues(columns []string, values []any) error {
 			if value, ok := values[i].(*sql.NullString); !ok {
 				return fmt.Errorf("unexpected type %T for field email", values[i])
 			} else if value.Valid {
-				_m.Email = new(string)
-				*_m.Email = value.String
+				_m.Email = new(mailbox.Address)
+				*_m.Email = mailbox.Address(value.String)
 			}
 		case member.FieldRole:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -194,7 +195,7 @@ func (_m *Member) String() string {
 	builder.WriteString(", ")
 	if v := _m.Email; v != nil {
 		builder.WriteString("email=")
-		builder.WriteString(*v)
+		builder.WriteString(fmt.Sprintf("%v", *v))
 	}
 	builder.WriteString(", ")
 	builder.WriteString("role=")

@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/room"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // MemberCreate is the builder for creating a Member entity.
@@ -48,13 +49,13 @@ func (_c *MemberCreate) SetNillableUserID(v *uuid.UUID) *MemberCreate {
 }
 
 // SetEmail sets the "email" field.
-func (_c *MemberCreate) SetEmail(v string) *MemberCreate {
+func (_c *MemberCreate) SetEmail(v mailbox.Address) *MemberCreate {
 	_c.mutation.SetEmail(v)
 	return _c
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_c *MemberCreate) SetNillableEmail(v *string) *MemberCreate {
+func (_c *MemberCreate) SetNillableEmail(v *mailbox.Address) *MemberCreate {
 	if v != nil {
 		_c.SetEmail(*v)
 	}
@@ -156,7 +157,7 @@ func (_c *MemberCreate) check() error {
 		return &ValidationError{Name: "room_id", err: errors.New(`ent: missing required field "Member.room_id"`)}
 	}
 	if v, ok := _c.mutation.Email(); ok {
-		if err := member.EmailValidator(v); err != nil {
+		if err := member.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "Member.email": %w`, err)}
 		}
 	}
@@ -322,7 +323,7 @@ func (u *MemberUpsert) ClearUserID() *MemberUpsert {
 }
 
 // SetEmail sets the "email" field.
-func (u *MemberUpsert) SetEmail(v string) *MemberUpsert {
+func (u *MemberUpsert) SetEmail(v mailbox.Address) *MemberUpsert {
 	u.Set(member.FieldEmail, v)
 	return u
 }
@@ -433,7 +434,7 @@ func (u *MemberUpsertOne) ClearUserID() *MemberUpsertOne {
 }
 
 // SetEmail sets the "email" field.
-func (u *MemberUpsertOne) SetEmail(v string) *MemberUpsertOne {
+func (u *MemberUpsertOne) SetEmail(v mailbox.Address) *MemberUpsertOne {
 	return u.Update(func(s *MemberUpsert) {
 		s.SetEmail(v)
 	})
@@ -717,7 +718,7 @@ func (u *MemberUpsertBulk) ClearUserID() *MemberUpsertBulk {
 }
 
 // SetEmail sets the "email" field.
-func (u *MemberUpsertBulk) SetEmail(v string) *MemberUpsertBulk {
+func (u *MemberUpsertBulk) SetEmail(v mailbox.Address) *MemberUpsertBulk {
 	return u.Update(func(s *MemberUpsert) {
 		s.SetEmail(v)
 	})

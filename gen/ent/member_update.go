@@ -15,6 +15,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // MemberUpdate is the builder for updating Member entities.
@@ -52,13 +53,13 @@ func (_u *MemberUpdate) ClearUserID() *MemberUpdate {
 }
 
 // SetEmail sets the "email" field.
-func (_u *MemberUpdate) SetEmail(v string) *MemberUpdate {
+func (_u *MemberUpdate) SetEmail(v mailbox.Address) *MemberUpdate {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *MemberUpdate) SetNillableEmail(v *string) *MemberUpdate {
+func (_u *MemberUpdate) SetNillableEmail(v *mailbox.Address) *MemberUpdate {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -138,7 +139,7 @@ func (_u *MemberUpdate) ExecX(ctx context.Context) {
 // check runs all checks and user-defined validators on the builder.
 func (_u *MemberUpdate) check() error {
 	if v, ok := _u.mutation.Email(); ok {
-		if err := member.EmailValidator(v); err != nil {
+		if err := member.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "Member.email": %w`, err)}
 		}
 	}
@@ -250,13 +251,13 @@ func (_u *MemberUpdateOne) ClearUserID() *MemberUpdateOne {
 }
 
 // SetEmail sets the "email" field.
-func (_u *MemberUpdateOne) SetEmail(v string) *MemberUpdateOne {
+func (_u *MemberUpdateOne) SetEmail(v mailbox.Address) *MemberUpdateOne {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *MemberUpdateOne) SetNillableEmail(v *string) *MemberUpdateOne {
+func (_u *MemberUpdateOne) SetNillableEmail(v *mailbox.Address) *MemberUpdateOne {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -349,7 +350,7 @@ func (_u *MemberUpdateOne) ExecX(ctx context.Context) {
 // check runs all checks and user-defined validators on the builder.
 func (_u *MemberUpdateOne) check() error {
 	if v, ok := _u.mutation.Email(); ok {
-		if err := member.EmailValidator(v); err != nil {
+		if err := member.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "Member.email": %w`, err)}
 		}
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/trunk"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 const (
@@ -3153,7 +3154,7 @@ type InvitationMutation struct {
 	id               *uuid.UUID
 	room_id          *uuid.UUID
 	room_name        *string
-	address          *string
+	address          *mailbox.Address
 	open_key         *string
 	language         *string
 	inviter_language *string
@@ -3416,12 +3417,12 @@ func (m *InvitationMutation) ResetInviterID() {
 }
 
 // SetAddress sets the "address" field.
-func (m *InvitationMutation) SetAddress(s string) {
-	m.address = &s
+func (m *InvitationMutation) SetAddress(value mailbox.Address) {
+	m.address = &value
 }
 
 // Address returns the value of the "address" field in the mutation.
-func (m *InvitationMutation) Address() (r string, exists bool) {
+func (m *InvitationMutation) Address() (r mailbox.Address, exists bool) {
 	v := m.address
 	if v == nil {
 		return
@@ -3432,7 +3433,7 @@ func (m *InvitationMutation) Address() (r string, exists bool) {
 // OldAddress returns the old "address" field's value of the Invitation entity.
 // If the Invitation object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *InvitationMutation) OldAddress(ctx context.Context) (v string, err error) {
+func (m *InvitationMutation) OldAddress(ctx context.Context) (v mailbox.Address, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldAddress is only allowed on UpdateOne operations")
 	}
@@ -4704,7 +4705,7 @@ func (m *InvitationMutation) SetField(name string, value ent.Value) error {
 		m.SetInviterID(v)
 		return nil
 	case invitation.FieldAddress:
-		v, ok := value.(string)
+		v, ok := value.(mailbox.Address)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
@@ -8206,7 +8207,7 @@ type MemberMutation struct {
 	op            Op
 	typ           string
 	id            *uuid.UUID
-	email         *string
+	email         *mailbox.Address
 	role          *usherv1.Role
 	addrole       *usherv1.Role
 	create_time   *time.Time
@@ -8410,12 +8411,12 @@ func (m *MemberMutation) ResetUserID() {
 }
 
 // SetEmail sets the "email" field.
-func (m *MemberMutation) SetEmail(s string) {
-	m.email = &s
+func (m *MemberMutation) SetEmail(value mailbox.Address) {
+	m.email = &value
 }
 
 // Email returns the value of the "email" field in the mutation.
-func (m *MemberMutation) Email() (r string, exists bool) {
+func (m *MemberMutation) Email() (r mailbox.Address, exists bool) {
 	v := m.email
 	if v == nil {
 		return
@@ -8426,7 +8427,7 @@ func (m *MemberMutation) Email() (r string, exists bool) {
 // OldEmail returns the old "email" field's value of the Member entity.
 // If the Member object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *MemberMutation) OldEmail(ctx context.Context) (v *string, err error) {
+func (m *MemberMutation) OldEmail(ctx context.Context) (v *mailbox.Address, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldEmail is only allowed on UpdateOne operations")
 	}
@@ -8715,7 +8716,7 @@ func (m *MemberMutation) SetField(name string, value ent.Value) error {
 		m.SetUserID(v)
 		return nil
 	case member.FieldEmail:
-		v, ok := value.(string)
+		v, ok := value.(mailbox.Address)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
@@ -13145,7 +13146,7 @@ type RecordingAccessMutation struct {
 	op               Op
 	typ              string
 	id               *uuid.UUID
-	email            *string
+	email            *mailbox.Address
 	role             *usherv1.Role
 	addrole          *usherv1.Role
 	notify_time      *time.Time
@@ -13350,12 +13351,12 @@ func (m *RecordingAccessMutation) ResetUserID() {
 }
 
 // SetEmail sets the "email" field.
-func (m *RecordingAccessMutation) SetEmail(s string) {
-	m.email = &s
+func (m *RecordingAccessMutation) SetEmail(value mailbox.Address) {
+	m.email = &value
 }
 
 // Email returns the value of the "email" field in the mutation.
-func (m *RecordingAccessMutation) Email() (r string, exists bool) {
+func (m *RecordingAccessMutation) Email() (r mailbox.Address, exists bool) {
 	v := m.email
 	if v == nil {
 		return
@@ -13366,7 +13367,7 @@ func (m *RecordingAccessMutation) Email() (r string, exists bool) {
 // OldEmail returns the old "email" field's value of the RecordingAccess entity.
 // If the RecordingAccess object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *RecordingAccessMutation) OldEmail(ctx context.Context) (v *string, err error) {
+func (m *RecordingAccessMutation) OldEmail(ctx context.Context) (v *mailbox.Address, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldEmail is only allowed on UpdateOne operations")
 	}
@@ -13711,7 +13712,7 @@ func (m *RecordingAccessMutation) SetField(name string, value ent.Value) error {
 		m.SetUserID(v)
 		return nil
 	case recordingaccess.FieldEmail:
-		v, ok := value.(string)
+		v, ok := value.(mailbox.Address)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
@@ -16263,7 +16264,7 @@ type UserMutation struct {
 	typ                       string
 	id                        *uuid.UUID
 	sub                       *string
-	email                     *string
+	email                     *mailbox.Address
 	email_verified            *bool
 	full_name                 *string
 	short_name                *string
@@ -16451,12 +16452,12 @@ func (m *UserMutation) ResetSub() {
 }
 
 // SetEmail sets the "email" field.
-func (m *UserMutation) SetEmail(s string) {
-	m.email = &s
+func (m *UserMutation) SetEmail(value mailbox.Address) {
+	m.email = &value
 }
 
 // Email returns the value of the "email" field in the mutation.
-func (m *UserMutation) Email() (r string, exists bool) {
+func (m *UserMutation) Email() (r mailbox.Address, exists bool) {
 	v := m.email
 	if v == nil {
 		return
@@ -16467,7 +16468,7 @@ func (m *UserMutation) Email() (r string, exists bool) {
 // OldEmail returns the old "email" field's value of the User entity.
 // If the User object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *UserMutation) OldEmail(ctx context.Context) (v string, err error) {
+func (m *UserMutation) OldEmail(ctx context.Context) (v mailbox.Address, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldEmail is only allowed on UpdateOne operations")
 	}
@@ -17358,7 +17359,7 @@ func (m *UserMutation) SetField(name string, value ent.Value) error {
 		m.SetSub(v)
 		return nil
 	case user.FieldEmail:
-		v, ok := value.(string)
+		v, ok := value.(mailbox.Address)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}

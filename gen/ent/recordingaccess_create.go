@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // RecordingAccessCreate is the builder for creating a RecordingAccess entity.
@@ -48,13 +49,13 @@ func (_c *RecordingAccessCreate) SetNillableUserID(v *uuid.UUID) *RecordingAcces
 }
 
 // SetEmail sets the "email" field.
-func (_c *RecordingAccessCreate) SetEmail(v string) *RecordingAccessCreate {
+func (_c *RecordingAccessCreate) SetEmail(v mailbox.Address) *RecordingAccessCreate {
 	_c.mutation.SetEmail(v)
 	return _c
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_c *RecordingAccessCreate) SetNillableEmail(v *string) *RecordingAccessCreate {
+func (_c *RecordingAccessCreate) SetNillableEmail(v *mailbox.Address) *RecordingAccessCreate {
 	if v != nil {
 		_c.SetEmail(*v)
 	}
@@ -170,7 +171,7 @@ func (_c *RecordingAccessCreate) check() error {
 		return &ValidationError{Name: "recording_id", err: errors.New(`ent: missing required field "RecordingAccess.recording_id"`)}
 	}
 	if v, ok := _c.mutation.Email(); ok {
-		if err := recordingaccess.EmailValidator(v); err != nil {
+		if err := recordingaccess.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "RecordingAccess.email": %w`, err)}
 		}
 	}
@@ -340,7 +341,7 @@ func (u *RecordingAccessUpsert) ClearUserID() *RecordingAccessUpsert {
 }
 
 // SetEmail sets the "email" field.
-func (u *RecordingAccessUpsert) SetEmail(v string) *RecordingAccessUpsert {
+func (u *RecordingAccessUpsert) SetEmail(v mailbox.Address) *RecordingAccessUpsert {
 	u.Set(recordingaccess.FieldEmail, v)
 	return u
 }
@@ -469,7 +470,7 @@ func (u *RecordingAccessUpsertOne) ClearUserID() *RecordingAccessUpsertOne {
 }
 
 // SetEmail sets the "email" field.
-func (u *RecordingAccessUpsertOne) SetEmail(v string) *RecordingAccessUpsertOne {
+func (u *RecordingAccessUpsertOne) SetEmail(v mailbox.Address) *RecordingAccessUpsertOne {
 	return u.Update(func(s *RecordingAccessUpsert) {
 		s.SetEmail(v)
 	})
@@ -774,7 +775,7 @@ func (u *RecordingAccessUpsertBulk) ClearUserID() *RecordingAccessUpsertBulk {
 }
 
 // SetEmail sets the "email" field.
-func (u *RecordingAccessUpsertBulk) SetEmail(v string) *RecordingAccessUpsertBulk {
+func (u *RecordingAccessUpsertBulk) SetEmail(v mailbox.Address) *RecordingAccessUpsertBulk {
 	return u.Update(func(s *RecordingAccessUpsert) {
 		s.SetEmail(v)
 	})

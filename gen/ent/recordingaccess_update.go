@@ -16,6 +16,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // RecordingAccessUpdate is the builder for updating RecordingAccess entities.
@@ -53,13 +54,13 @@ func (_u *RecordingAccessUpdate) ClearUserID() *RecordingAccessUpdate {
 }
 
 // SetEmail sets the "email" field.
-func (_u *RecordingAccessUpdate) SetEmail(v string) *RecordingAccessUpdate {
+func (_u *RecordingAccessUpdate) SetEmail(v mailbox.Address) *RecordingAccessUpdate {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *RecordingAccessUpdate) SetNillableEmail(v *string) *RecordingAccessUpdate {
+func (_u *RecordingAccessUpdate) SetNillableEmail(v *mailbox.Address) *RecordingAccessUpdate {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -159,7 +160,7 @@ func (_u *RecordingAccessUpdate) ExecX(ctx context.Context) {
 // check runs all checks and user-defined validators on the builder.
 func (_u *RecordingAccessUpdate) check() error {
 	if v, ok := _u.mutation.Email(); ok {
-		if err := recordingaccess.EmailValidator(v); err != nil {
+		if err := recordingaccess.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "RecordingAccess.email": %w`, err)}
 		}
 	}
@@ -277,13 +278,13 @@ func (_u *RecordingAccessUpdateOne) ClearUserID() *RecordingAccessUpdateOne {
 }
 
 // SetEmail sets the "email" field.
-func (_u *RecordingAccessUpdateOne) SetEmail(v string) *RecordingAccessUpdateOne {
+func (_u *RecordingAccessUpdateOne) SetEmail(v mailbox.Address) *RecordingAccessUpdateOne {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *RecordingAccessUpdateOne) SetNillableEmail(v *string) *RecordingAccessUpdateOne {
+func (_u *RecordingAccessUpdateOne) SetNillableEmail(v *mailbox.Address) *RecordingAccessUpdateOne {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -396,7 +397,7 @@ func (_u *RecordingAccessUpdateOne) ExecX(ctx context.Context) {
 // check runs all checks and user-defined validators on the builder.
 func (_u *RecordingAccessUpdateOne) check() error {
 	if v, ok := _u.mutation.Email(); ok {
-		if err := recordingaccess.EmailValidator(v); err != nil {
+		if err := recordingaccess.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "RecordingAccess.email": %w`, err)}
 		}
 	}

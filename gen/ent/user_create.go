@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // UserCreate is the builder for creating a User entity.
@@ -45,13 +46,13 @@ func (_c *UserCreate) SetNillableSub(v *string) *UserCreate {
 }
 
 // SetEmail sets the "email" field.
-func (_c *UserCreate) SetEmail(v string) *UserCreate {
+func (_c *UserCreate) SetEmail(v mailbox.Address) *UserCreate {
 	_c.mutation.SetEmail(v)
 	return _c
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_c *UserCreate) SetNillableEmail(v *string) *UserCreate {
+func (_c *UserCreate) SetNillableEmail(v *mailbox.Address) *UserCreate {
 	if v != nil {
 		_c.SetEmail(*v)
 	}
@@ -385,7 +386,7 @@ func (_c *UserCreate) check() error {
 		return &ValidationError{Name: "email", err: errors.New(`ent: missing required field "User.email"`)}
 	}
 	if v, ok := _c.mutation.Email(); ok {
-		if err := user.EmailValidator(v); err != nil {
+		if err := user.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "User.email": %w`, err)}
 		}
 	}
@@ -682,7 +683,7 @@ func (u *UserUpsert) ClearSub() *UserUpsert {
 }
 
 // SetEmail sets the "email" field.
-func (u *UserUpsert) SetEmail(v string) *UserUpsert {
+func (u *UserUpsert) SetEmail(v mailbox.Address) *UserUpsert {
 	u.Set(user.FieldEmail, v)
 	return u
 }
@@ -904,7 +905,7 @@ func (u *UserUpsertOne) ClearSub() *UserUpsertOne {
 }
 
 // SetEmail sets the "email" field.
-func (u *UserUpsertOne) SetEmail(v string) *UserUpsertOne {
+func (u *UserUpsertOne) SetEmail(v mailbox.Address) *UserUpsertOne {
 	return u.Update(func(s *UserUpsert) {
 		s.SetEmail(v)
 	})
@@ -1321,7 +1322,7 @@ func (u *UserUpsertBulk) ClearSub() *UserUpsertBulk {
 }
 
 // SetEmail sets the "email" field.
-func (u *UserUpsertBulk) SetEmail(v string) *UserUpsertBulk {
+func (u *UserUpsertBulk) SetEmail(v mailbox.Address) *UserUpsertBulk {
 	return u.Update(func(s *UserUpsert) {
 		s.SetEmail(v)
 	})

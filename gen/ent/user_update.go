@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/recordingaccess"
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // UserUpdate is the builder for updating User entities.
@@ -57,13 +58,13 @@ func (_u *UserUpdate) ClearSub() *UserUpdate {
 }
 
 // SetEmail sets the "email" field.
-func (_u *UserUpdate) SetEmail(v string) *UserUpdate {
+func (_u *UserUpdate) SetEmail(v mailbox.Address) *UserUpdate {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *UserUpdate) SetNillableEmail(v *string) *UserUpdate {
+func (_u *UserUpdate) SetNillableEmail(v *mailbox.Address) *UserUpdate {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -442,7 +443,7 @@ func (_u *UserUpdate) check() error {
 		}
 	}
 	if v, ok := _u.mutation.Email(); ok {
-		if err := user.EmailValidator(v); err != nil {
+		if err := user.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "User.email": %w`, err)}
 		}
 	}
@@ -807,13 +808,13 @@ func (_u *UserUpdateOne) ClearSub() *UserUpdateOne {
 }
 
 // SetEmail sets the "email" field.
-func (_u *UserUpdateOne) SetEmail(v string) *UserUpdateOne {
+func (_u *UserUpdateOne) SetEmail(v mailbox.Address) *UserUpdateOne {
 	_u.mutation.SetEmail(v)
 	return _u
 }
 
 // SetNillableEmail sets the "email" field if the given value is not nil.
-func (_u *UserUpdateOne) SetNillableEmail(v *string) *UserUpdateOne {
+func (_u *UserUpdateOne) SetNillableEmail(v *mailbox.Address) *UserUpdateOne {
 	if v != nil {
 		_u.SetEmail(*v)
 	}
@@ -1205,7 +1206,7 @@ func (_u *UserUpdateOne) check() error {
 		}
 	}
 	if v, ok := _u.mutation.Email(); ok {
-		if err := user.EmailValidator(v); err != nil {
+		if err := user.EmailValidator(string(v)); err != nil {
 			return &ValidationError{Name: "email", err: fmt.Errorf(`ent: validator failed for field "User.email": %w`, err)}
 		}
 	}

@@ -131,6 +131,11 @@ func updateUser(ctx context.Context, u *ent.User, claims Claims) (*ent.User, err
 		update.SetEmail(claims.Email).SetEmailVerified(claims.EmailVerified)
 		changed = true
 	}
+	if claims.EmailRefused && u.EmailVerified {
+		// The provider vouches for another address than the one of before.
+		update.SetEmailVerified(false)
+		changed = true
+	}
 	if claims.FullName != "" && claims.FullName != u.FullName {
 		update.SetFullName(claims.FullName)
 		changed = true

@@ -133,6 +133,33 @@ func TestAccounts_trustEmail(t *testing.T) {
 	})
 }
 
+// TestAccounts_refusedAddress: whoever now has an address that is none here had another one before, which the provider does
+// not vouch for any more.
+func TestAccounts_refusedAddress(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		a := newAccounts(db)
+		for _, c := range []struct {
+			claims   accounts.Claims
+			verified bool
+		}{
+			{accounts.Claims{Email: "kate@people.example", EmailVerified: true}, true},
+			{accounts.Claims{}, true}, // empty claims erase nothing
+			{accounts.Claims{EmailRefused: true}, false},
+			{accounts.Claims{Email: "kate@people.example", EmailVerified: true}, true},
+		} {
+			c.claims.Sub = "test-kate"
+			u, err := a.SignIn(t.Context(), c.claims)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.Email != "kate@people.example" || u.EmailVerified != c.verified {
+				t.Errorf("after %+v: %q, verified %t, want %t", c.claims, u.Email, u.EmailVerified, c.verified)
+			}
+		}
+	})
+}
+
 func TestAccounts_concurrentFirstSignIn(t *testing.T) {
 	t.Parallel()
 	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {

@@ -158,7 +158,7 @@ func (l *Lifecycle) Export(ctx context.Context, id uuid.UUID) (*PersonalData, er
 
 func exportUser(u *ent.User) (ExportedUser, error) {
 	e := ExportedUser{
-		ID: u.ID, Email: u.Email, EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
+		ID: u.ID, Email: string(u.Email), EmailVerified: u.EmailVerified, FullName: u.FullName, ShortName: u.ShortName,
 		Language: u.Language, Timezone: u.Timezone, DefaultAccessLevel: u.DefaultAccessLevel.String(), Active: u.Active,
 		DeactivateTime: u.DeactivateTime, CreateTime: u.CreateTime, UpdateTime: u.UpdateTime,
 	}

@@ -3,7 +3,6 @@ package accounts
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +16,7 @@ import (
 
 // isTo matches the invitations to the verified address of a user; ok is false for one who has none.
 func isTo(u *ent.User) (to predicate.Invitation, ok bool) {
-	return invitation.AddressEqualFold(u.Email), u.EmailVerified && u.Email != ""
+	return invitation.Address(u.Email), u.EmailVerified && u.Email != ""
 }
 
 // ExportedInvitation is an invitation that the person wrote or got. Of one that they wrote, who got it and what they did
@@ -81,14 +80,14 @@ func (l *Lifecycle) exportInvitations(ctx context.Context, u *ent.User) ([]Expor
 func exportInvitation(i *ent.Invitation, u *ent.User) ExportedInvitation {
 	e := ExportedInvitation{
 		RoomID: i.RoomID, RoomName: i.RoomName, Inviter: i.InviterID != nil && *i.InviterID == u.ID,
-		Recipient: u.EmailVerified && strings.EqualFold(i.Address, u.Email),
+		Recipient: u.EmailVerified && i.Address == u.Email,
 		Message:   i.Message, StartTime: i.StartTime, EndTime: i.EndTime, Timezone: i.Timezone, Recurrence: i.Recurrence,
 		CreateTime: i.CreateTime, ExpireTime: i.ExpireTime, RevokeTime: i.RevokeTime,
 	}
 	if !e.Recipient {
 		return e
 	}
-	e.Email, e.Language, e.Admissions = i.Address, i.Language, i.Admissions
+	e.Email, e.Language, e.Admissions = string(i.Address), i.Language, i.Admissions
 	e.Status, e.Response = i.Status.String(), i.Response.String()
 	for _, l := range i.Edges.Letters {
 		e.Letters = append(e.Letters, ExportedLetter{

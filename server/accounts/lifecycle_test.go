@@ -23,6 +23,7 @@ import (
 	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/livetasks"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
@@ -67,7 +68,7 @@ func (h *fixture) room(name string, roles map[any]usherv1.Role) uuid.UUID {
 			case *ent.User:
 				create.SetUserID(who.ID)
 			case string:
-				create.SetEmail(who)
+				create.SetEmail(mailbox.Address(who))
 			}
 			if err := create.Exec(h.t.Context()); err != nil {
 				return err
@@ -123,7 +124,7 @@ func (h *fixture) exists(u *ent.User) bool {
 	return err == nil
 }
 
-func named(sub, email string) func(*ent.UserCreate) {
+func named(sub string, email mailbox.Address) func(*ent.UserCreate) {
 	return func(c *ent.UserCreate) {
 		if sub != "" {
 			c.SetSub(sub)

@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/authtest"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // record stores a recording to which people have access: accounts, or addresses that wait.
@@ -31,7 +32,7 @@ func record(t *testing.T, db *dbtx.DB, accesses map[any]usherv1.Role) uuid.UUID 
 			if u, ok := who.(*ent.User); ok {
 				create.SetUserID(u.ID)
 			} else {
-				create.SetEmail(who.(string))
+				create.SetEmail(mailbox.Address(who.(string)))
 			}
 			if err := create.Exec(t.Context()); err != nil {
 				return err

@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		Log:         o.Log,
 		SignIn:      people.handler,
 		Front:       &front{people: people, folder: e.folder.path},
-		Development: (&mailbox{config: &e.config, mail: e.mail}).handler(),
+		Development: (&inbox{config: &e.config, mail: e.mail}).handler(),
 		WebApp:      o.WebApp,
 		Ready: func(server.Addresses) {
 			if err := e.welcome(ctx, o.Out, people); err != nil {

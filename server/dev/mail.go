@@ -28,8 +28,8 @@ func startMail() (*mailcatcher.Catcher, int, error) {
 	return mailcatcher.Serve(l, mailcatcher.Options{Keep: keptMails}), l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// mailbox shows what was caught.
-type mailbox struct {
+// inbox shows what was caught.
+type inbox struct {
 	config *settings.Config
 	mail   *mailcatcher.Catcher
 }
@@ -42,7 +42,7 @@ type shownMail struct {
 	Text, Calendar string
 }
 
-func (b *mailbox) handler() http.Handler {
+func (b *inbox) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+mailPath, b.list)
 	mux.HandleFunc("GET "+mailPath+"/{number}", b.show)
@@ -50,7 +50,7 @@ func (b *mailbox) handler() http.Handler {
 	return guard(b.config, mux)
 }
 
-func (b *mailbox) list(w http.ResponseWriter, _ *http.Request) {
+func (b *inbox) list(w http.ResponseWriter, _ *http.Request) {
 	data := pageData{Title: "Mail", Mailbox: true}
 	all := b.mail.Mails()
 	for n := len(all) - 1; n >= 0; n-- {
@@ -66,7 +66,7 @@ func link(n int, m mailcatcher.Mail, p *mailcatcher.Parts) mailLink {
 }
 
 // find is the letter of the address, nil after an answer that there is none.
-func (b *mailbox) find(w http.ResponseWriter, r *http.Request) (int, *mailcatcher.Mail, *mailcatcher.Parts) {
+func (b *inbox) find(w http.ResponseWriter, r *http.Request) (int, *mailcatcher.Mail, *mailcatcher.Parts) {
 	n, err := strconv.Atoi(r.PathValue("number"))
 	all := b.mail.Mails()
 	if err != nil || n < 0 || n >= len(all) {
@@ -81,7 +81,7 @@ func (b *mailbox) find(w http.ResponseWriter, r *http.Request) (int, *mailcatche
 	return n, &all[n], p
 }
 
-func (b *mailbox) show(w http.ResponseWriter, r *http.Request) {
+func (b *inbox) show(w http.ResponseWriter, r *http.Request) {
 	n, m, p := b.find(w, r)
 	if m == nil {
 		return
@@ -92,7 +92,7 @@ func (b *mailbox) show(w http.ResponseWriter, r *http.Request) {
 }
 
 // html shows the letter as a mail program does: it runs nothing, and counts as a page of another site.
-func (b *mailbox) html(w http.ResponseWriter, r *http.Request) {
+func (b *inbox) html(w http.ResponseWriter, r *http.Request) {
 	_, m, p := b.find(w, r)
 	if m == nil {
 		return

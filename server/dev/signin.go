@@ -16,6 +16,7 @@ import (
 	"github.com/usher-meet/usher/server"
 	"github.com/usher-meet/usher/server/accounts"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/settings"
 	"github.com/usher-meet/usher/server/signin"
 	"github.com/usher-meet/usher/server/text"
@@ -151,7 +152,8 @@ func (p *people) find(ctx context.Context, name string) (*ent.User, error) {
 	short, _, _ := strings.Cut(name, " ")
 	// The part before the @ has at most 64 characters (RFC 5321, section 4.5.3.1.1).
 	return s.SignIn(ctx, accounts.Claims{
-		Sub: subPrefix + key, Email: key[:min(len(key), 64)] + "@" + domain, EmailVerified: true, FullName: name, ShortName: short,
+		Sub: subPrefix + key, Email: mailbox.Address(key[:min(len(key), 64)] + "@" + domain), EmailVerified: true,
+		FullName: name, ShortName: short,
 	})
 }
 

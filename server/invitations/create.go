@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/text"
 	"github.com/usher-meet/usher/server/zones"
 )
@@ -39,7 +40,11 @@ type batch struct {
 }
 
 // recipient is somebody to invite.
-type recipient struct{ typed, address, language string }
+type recipient struct {
+	typed    string
+	address  mailbox.Address
+	language string
+}
 
 // read reads a request. Addresses that are there twice count once, and what is none is refused.
 func (s *Service) read(user *ent.User, req *usherv1.CreateInvitationsRequest) (*batch, error) {
@@ -58,12 +63,13 @@ func (s *Service) read(user *ent.User, req *usherv1.CreateInvitationsRequest) (*
 	if !b.schedule.none() && b.schedule.last().Before(b.at) {
 		return nil, fault.Invalid("end_time", "must not be over")
 	}
-	seen := map[string]bool{}
+	seen, refused := map[mailbox.Address]bool{}, map[string]bool{}
 	for _, r := range req.GetRecipients() {
-		address, ok := normalize(r.GetEmail())
+		address, err := mailbox.Parse(r.GetEmail())
+		ok := err == nil && address.IsQualified()
 		switch {
-		case !ok && !seen[r.GetEmail()]:
-			seen[r.GetEmail()] = true
+		case !ok && !refused[r.GetEmail()]:
+			refused[r.GetEmail()] = true
 			b.refuse(r.GetEmail(), errInvalid)
 		case ok && !seen[address]:
 			seen[address] = true
@@ -212,7 +218,7 @@ func (s *Service) invite(
 		return nil, fmt.Errorf("store invitation: %w", err)
 	}
 	if b.asMembers {
-		if err := s.Rooms.AddInvited(ctx, tx, a.Room.ID, folded(r.address)); err != nil {
+		if err := s.Rooms.AddInvited(ctx, tx, a.Room.ID, r.address); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +230,7 @@ func (s *Service) invite(
 
 // findOpen finds the invitation of an address to a room whose link works. One that has expired unnoticed is closed.
 func (s *Service) findOpen(
-	ctx context.Context, tx *ent.Client, room uuid.UUID, address string, at time.Time,
+	ctx context.Context, tx *ent.Client, room uuid.UUID, address mailbox.Address, at time.Time,
 ) (*ent.Invitation, error) {
 	i, err := tx.Invitation.Query().Where(invitation.OpenKey(openKey(room, address)), dbtx.ForUpdate).Only(ctx)
 	switch {
@@ -237,6 +243,11 @@ func (s *Service) findOpen(
 	}
 	_, err = closeLink(tx.Invitation.UpdateOne(i), expired).Save(ctx)
 	return nil, err
+}
+
+// openKey is a value that no two open invitations share.
+func openKey(room uuid.UUID, address mailbox.Address) string {
+	return room.String() + " " + string(address)
 }
 
 // closeLink ends a link for good.

@@ -152,7 +152,7 @@ func (s *Service) uid(i *ent.Invitation) string {
 // address fills in language and zone: what was asked for, else those of the reader's account, else those of who invites.
 // They are looked up now, and not when somebody invites, who must not learn from it whether there is an account.
 func (s *Service) address(ctx context.Context, i *ent.Invitation, e *letter.Envelope) error {
-	reader, err := s.DB.Read.User.Query().Where(user.Email(folded(i.Address)), user.EmailVerified(true)).
+	reader, err := s.DB.Read.User.Query().Where(user.Email(i.Address), user.EmailVerified(true)).
 		Order(ent.Asc(user.FieldCreateTime)).First(ctx)
 	if err != nil && !ent.IsNotFound(err) {
 		return fmt.Errorf("find reader: %w", err)

@@ -25,6 +25,7 @@ import (
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/jobs"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -97,7 +98,7 @@ type enqueuer interface {
 // rooms lists the calls to server/rooms that this package makes.
 type rooms interface {
 	// AddInvited makes whoever has a verified address a member, unless they have a role. The room must be locked.
-	AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error
+	AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address mailbox.Address) error
 }
 
 // mailer lists the calls to server/adapter/mail that this package makes.

@@ -80,7 +80,7 @@ func withStatus(status usherv1.InvitationStatus, at time.Time) []predicate.Invit
 // view is an invitation as hosts see it.
 func view(i *ent.Invitation, at time.Time) *usherv1.Invitation {
 	v := &usherv1.Invitation{
-		Id: i.ID.String(), RoomId: i.RoomID.String(), Email: i.Address, Language: i.Language, Status: statusOf(i, at),
+		Id: i.ID.String(), RoomId: i.RoomID.String(), Email: string(i.Address), Language: i.Language, Status: statusOf(i, at),
 		Response: i.Response, SkipLobby: i.SkipLobby, Timezone: i.Timezone, Recurrence: i.Recurrence, Message: i.Message,
 		ExpireTime: timestamppb.New(i.ExpireTime), CreateTime: timestamppb.New(i.CreateTime), AdmissionCount: i.Admissions,
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // archive is a database with a room, and invitations to it and to one that was deleted.
@@ -59,7 +60,7 @@ func (a *archive) run(fn func(tx *ent.Client) error) {
 // add makes an invitation whose link ends in a while, about which one letter was sent.
 func (a *archive) add(name string, room uuid.UUID, expire time.Duration, change ...func(*ent.InvitationCreate)) uuid.UUID {
 	a.t.Helper()
-	id, address := uuid.New(), name+"@people.example"
+	id, address := uuid.New(), mailbox.Address(name+"@people.example")
 	a.run(func(tx *ent.Client) error {
 		create := tx.Invitation.Create().SetID(id).SetRoomID(room).SetRoomName("Weekly").SetAddress(address).
 			SetOpenKey(openKey(room, address)).SetStatus(sent).SetMessage("Hello " + name).SetResponse(usherv1.Attendance_ATTENDANCE_YES).
@@ -107,7 +108,7 @@ func (a *archive) states() map[string]string {
 	}
 	states := map[string]string{}
 	for _, i := range all {
-		name, _, _ := strings.Cut(i.Address, "@")
+		name, _, _ := strings.Cut(string(i.Address), "@")
 		says := strings.TrimPrefix(i.Status.String(), "INVITATION_STATUS_")
 		if i.OpenKey != nil {
 			says += " open"

@@ -1,6 +1,7 @@
 package invitations
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -10,12 +11,15 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/gen/ent/mailsuppression"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // newToken makes the token of a link: 256 random bits.
@@ -72,29 +76,36 @@ func newCipher(key []byte) cipher.AEAD {
 }
 
 // hashAddress is by what somebody who wants no mail is known.
-func hashAddress(key []byte, address string) []byte {
+func hashAddress(key []byte, address mailbox.Address) []byte {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(folded(address)))
+	mac.Write([]byte(address))
 	return mac.Sum(nil)
 }
 
-// suppressed reports whether the owner of an address wants no mail. What was kept under the secret before is kept under
-// this one from now on.
-func (s *Service) suppressed(ctx context.Context, tx *ent.Client, address string) (bool, error) {
-	keys := s.Keys.Accepted(auth.PurposeSuppression)
-	for n, key := range keys {
-		found, err := tx.MailSuppression.Query().Where(mailsuppression.AddressHash(hashAddress(key, address))).Exist(ctx)
-		if err != nil {
-			return false, fmt.Errorf("find suppression: %w", err)
-		}
-		if found && n > 0 {
-			return true, suppress(ctx, tx, hashAddress(keys[0], address))
-		}
-		if found {
-			return true, nil
-		}
+// hashes are all by which somebody who wants no mail may be known, the present one first: those under the secret of before,
+// and those of the address in lower case by the rules of Unicode, which were made before addresses had one normal form.
+func (s *Service) hashes(address mailbox.Address) [][]byte {
+	var hashes [][]byte
+	for _, key := range s.Keys.Accepted(auth.PurposeSuppression) {
+		lower := mailbox.Address(strings.ToLower(string(address)))
+		hashes = append(hashes, hashAddress(key, address), hashAddress(key, lower))
 	}
-	return false, nil
+	return hashes
+}
+
+// suppressed reports whether the owner of an address wants no mail. What was kept under another hash is kept under the
+// present one from now on.
+func (s *Service) suppressed(ctx context.Context, tx *ent.Client, address mailbox.Address) (bool, error) {
+	hashes := s.hashes(address)
+	known, err := tx.MailSuppression.Query().Where(mailsuppression.AddressHashIn(hashes...)).All(ctx)
+	if err != nil {
+		return false, fmt.Errorf("find suppression: %w", err)
+	}
+	isPresent := func(m *ent.MailSuppression) bool { return bytes.Equal(m.AddressHash, hashes[0]) }
+	if len(known) == 0 || slices.ContainsFunc(known, isPresent) {
+		return len(known) > 0, nil
+	}
+	return true, suppress(ctx, tx, hashes[0])
 }
 
 func suppress(ctx context.Context, tx *ent.Client, hash []byte) error {
@@ -114,7 +125,7 @@ const stopMAC = 16
 
 // stopToken is the key to ending mail to an address: the hash by which that is known, and a proof that it is ours. It
 // tells nobody the address, and works when the invitation is gone.
-func (s *Service) stopToken(address string) string {
+func (s *Service) stopToken(address mailbox.Address) string {
 	hash := hashAddress(s.Keys.Current(auth.PurposeSuppression), address)
 	return base64.RawURLEncoding.EncodeToString(append(hash, stopProof(s.Keys.Current(auth.PurposeMailStop), hash)...))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // ErrOff means that this instance sends no mail: no server is named in its settings.
@@ -41,8 +42,7 @@ type Envelope struct {
 	// ID names one sending of one letter. The Message-ID is made of it, so that a letter that is sent again because nobody
 	// knows whether it arrived is recognised.
 	ID uuid.UUID
-	// To is one address.
-	To string
+	To mailbox.Address
 	// Language is a tag such as "fr" or "fr-CA". What is not there is replaced by the nearest, or by the instance's first.
 	Language string
 	// Timezone is the IANA name of the zone in which the reader sees times. Empty or unknown: UTC.

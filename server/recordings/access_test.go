@@ -3,6 +3,7 @@ package recordings
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,7 +18,9 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
+	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
@@ -39,7 +42,7 @@ func (f *fixture) give(r *ent.Recording, who any, role usherv1.Role) {
 		if u, ok := who.(*ent.User); ok {
 			create.SetUserID(u.ID)
 		} else {
-			create.SetEmail(who.(string))
+			create.SetEmail(mailbox.Address(fmt.Sprint(who)))
 		}
 		return nil, create.Exec(f.t.Context())
 	})
@@ -189,6 +192,12 @@ func TestAccess_sharing(t *testing.T) {
 		do(ada, grantUser(id, bob, administrator), nil)
 		do(ada, grantEmail(id, " CAROL@example.org ", plainMember), nil)
 		do(ada, grantEmail(id, "carol@example.org", plainMember), nil) // repeated
+		do(ada, grantEmail(id, "eve@BÜCHER.example", plainMember), nil)
+		undo(ada, revokeEmail(id, "Eve@xn--bcher-kva.example."), nil)
+		for _, odd := range []string{" ", "eve", "a%b@example.org", "a\u202eb@example.org", "\u212aate@example.org"} {
+			do(ada, grantEmail(id, odd, plainMember), fault.ErrInvalid)
+			undo(ada, revokeEmail(id, odd), fault.ErrInvalid)
+		}
 		do(ada, &usherv1.GrantRecordingAccessRequest{
 			RecordingId: id, Role: plainMember, Identifier: &usherv1.GrantRecordingAccessRequest_UserId{UserId: uuid.NewString()},
 		}, ErrUserNotFound)

@@ -3,7 +3,6 @@ package recordings
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect/sql"
@@ -20,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 const (
@@ -30,12 +30,16 @@ const (
 // person is whom a request about accesses names: by id, or, while pending, by address.
 type person struct {
 	userID uuid.UUID
-	email  string
+	email  mailbox.Address
 }
 
 func readPerson(userID, email string) (person, error) {
-	if email = strings.ToLower(strings.TrimSpace(email)); email != "" {
-		return person{email: email}, nil
+	if email != "" {
+		address, err := mailbox.Parse(email)
+		if err != nil {
+			return person{}, fault.Invalid("email", "%v", err)
+		}
+		return person{email: address}, nil
 	}
 	id, err := uuid.Parse(userID)
 	if err != nil {

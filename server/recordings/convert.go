@@ -43,7 +43,7 @@ func (s *Service) view(a *access) *usherv1.Recording {
 func accessView(a *ent.RecordingAccess) *usherv1.RecordingAccess {
 	v := &usherv1.RecordingAccess{Role: a.Role, Pending: a.UserID == nil, CreateTime: timestamppb.New(a.CreateTime)}
 	if a.Email != nil {
-		v.Email = *a.Email
+		v.Email = string(*a.Email)
 	}
 	if u := a.Edges.User; u != nil {
 		v.User = &usherv1.UserSummary{Id: u.ID.String(), DisplayName: text.PersonName(u.FullName, u.ShortName, u.Email)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -63,7 +65,7 @@ func (f *fixture) user(name string) *ent.User {
 	f.t.Helper()
 	return run(f, func(tx *ent.Client) (*ent.User, error) {
 		return tx.User.Create().SetSub("test-" + uuid.NewString()).SetFullName(name).
-			SetEmail(strings.ToLower(name) + "@example.org").SetEmailVerified(true).Save(f.t.Context())
+			SetEmail(mailbox.Address(strings.ToLower(name) + "@example.org")).SetEmailVerified(true).Save(f.t.Context())
 	})
 }
 
@@ -81,7 +83,7 @@ func (f *fixture) room(members map[any]usherv1.Role) *ent.Room {
 			if u, ok := who.(*ent.User); ok {
 				create.SetUserID(u.ID)
 			} else {
-				create.SetEmail(who.(string))
+				create.SetEmail(mailbox.Address(fmt.Sprint(who)))
 			}
 			if err := create.Exec(f.t.Context()); err != nil {
 				return nil, err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // SummaryService announces saved transcripts to a program of the operator, which does the rest: one POST of JSON for each.
@@ -38,12 +40,12 @@ type summaryOrder struct {
 }
 
 type summaryOwner struct {
-	ID       uuid.UUID `json:"id"`
-	Sub      string    `json:"sub,omitempty"`
-	Email    string    `json:"email"`
-	Name     string    `json:"name"`
-	Language string    `json:"language"`
-	Timezone string    `json:"timezone"`
+	ID       uuid.UUID       `json:"id"`
+	Sub      string          `json:"sub,omitempty"`
+	Email    mailbox.Address `json:"email"`
+	Name     string          `json:"name"`
+	Language string          `json:"language"`
+	Timezone string          `json:"timezone"`
 }
 
 // Summarize implements [summary]. Its errors say nothing about people: they are stored with the job.

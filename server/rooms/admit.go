@@ -13,6 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 )
 
@@ -97,7 +98,7 @@ func (s *Service) JoinInvited(ctx context.Context, a *auth.Access, displayName, 
 
 // AddInvited makes whoever has a verified address a member, unless they have a role or are to have one. The room must be
 // locked.
-func (s *Service) AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address string) error {
+func (s *Service) AddInvited(ctx context.Context, tx *ent.Client, room uuid.UUID, address mailbox.Address) error {
 	same := member.Or(member.Email(address), member.HasUserWith(user.Email(address), user.EmailVerified(true)))
 	found, err := tx.Member.Query().Where(member.RoomID(room), same).Exist(ctx)
 	if err != nil {

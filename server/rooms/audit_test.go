@@ -17,6 +17,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // eventsOf describes what was done in a room as "who action target detail", oldest first. names stand for ids.
@@ -43,7 +44,7 @@ func eventsOf(t *testing.T, s *Service, room *usherv1.Room, names map[string]str
 }
 
 // lastMember is the id of the only pending membership of a room.
-func lastMember(t *testing.T, s *Service, room *usherv1.Room, email string) string {
+func lastMember(t *testing.T, s *Service, room *usherv1.Room, email mailbox.Address) string {
 	t.Helper()
 	for _, m := range s.DB.Read.Member.Query().AllX(t.Context()) {
 		if m.RoomID.String() == room.GetId() && m.Email != nil && *m.Email == email {

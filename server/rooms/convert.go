@@ -90,7 +90,7 @@ func memberView(m *ent.Member) *usherv1.Member {
 	}
 	v.Pending = true
 	if m.Email != nil {
-		v.Email = *m.Email
+		v.Email = string(*m.Email)
 	}
 	return v
 }
@@ -99,7 +99,7 @@ func memberView(m *ent.Member) *usherv1.Member {
 func listedMember(m *ent.Member) *usherv1.Member {
 	v := memberView(m)
 	if m.Edges.User != nil {
-		v.Email = m.Edges.User.Email
+		v.Email = string(m.Edges.User.Email)
 	}
 	return v
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/livetasks"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
@@ -61,7 +62,7 @@ func mustUser(t *testing.T, db *dbtx.DB, name string) *ent.User {
 	t.Helper()
 	return must(t, db, func(tx *ent.Client) (*ent.User, error) {
 		return tx.User.Create().SetSub("test-" + name).SetFullName(name).SetShortName(name).
-			SetEmail(strings.ToLower(name) + "@example.org").SetEmailVerified(true).Save(t.Context())
+			SetEmail(mailbox.Address(strings.ToLower(name) + "@example.org")).SetEmailVerified(true).Save(t.Context())
 	})
 }
 
@@ -97,7 +98,7 @@ func mustMember(t *testing.T, s *Service, room *usherv1.Room, u *ent.User, role 
 }
 
 // mustPending gives an address a role in a room.
-func mustPending(t *testing.T, s *Service, room *usherv1.Room, email string, role usherv1.Role) {
+func mustPending(t *testing.T, s *Service, room *usherv1.Room, email mailbox.Address, role usherv1.Role) {
 	t.Helper()
 	must(t, s.DB, func(tx *ent.Client) (*ent.Member, error) {
 		return tx.Member.Create().SetRoomID(uuid.MustParse(room.GetId())).SetEmail(email).SetRole(role).Save(t.Context())
@@ -118,7 +119,7 @@ func membersOf(t *testing.T, s *Service, room *usherv1.Room) []string {
 			who = m.Edges.User.FullName
 		}
 		if m.Email != nil {
-			who += *m.Email
+			who += string(*m.Email)
 		}
 		out = append(out, who+" "+auth.RoleAttribute(m.Role))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/usher-meet/usher/server/audit"
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // What can be refused about members.
@@ -38,7 +39,7 @@ const owner = usherv1.Role_ROLE_OWNER
 // person is who a request about members names: by id, or, while pending, by address.
 type person struct {
 	userID uuid.UUID
-	email  string
+	email  mailbox.Address
 }
 
 // checkRole refuses a role that nobody can have.
@@ -51,8 +52,12 @@ func checkRole(role usherv1.Role) error {
 
 // readPerson reads the two alternatives of a request.
 func readPerson(userID, email string) (person, error) {
-	if email = normalizeEmail(email); email != "" {
-		return person{email: email}, nil
+	if email != "" {
+		address, err := mailbox.Parse(email)
+		if err != nil {
+			return person{}, fault.Invalid("email", "%v", err)
+		}
+		return person{email: address}, nil
 	}
 	id, err := uuid.Parse(userID)
 	if err != nil {

@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -219,6 +220,48 @@ func TestMembers_changes(t *testing.T) {
 func (p people) Olga() *ent.User { return p.olga }
 func (p people) Anna() *ent.User { return p.anna }
 func (p people) Mona() *ent.User { return p.mona }
+
+// TestMembers_spellings: every spelling of an address is one person, and what is no address nobody.
+func TestMembers_spellings(t *testing.T) {
+	t.Parallel()
+	testenv.Databases(t, func(t *testing.T, db *dbtx.DB) {
+		s, _ := newService(t, db)
+		p := mustPeople(t, db)
+		room := p.room(t, s)
+		ctx := as(t, p.anna)
+		spellings := []string{"Eve@BÜCHER.example", " eve@xn--bcher-kva.example ", `"EVE"@bücher。example.`}
+		for i, first := range spellings {
+			if err := change(ctx, s, addEmail(room, first, plainMember)); err != nil {
+				t.Fatalf("add %q: %v", first, err)
+			}
+			if got := lastMember(t, s, room, "eve@xn--bcher-kva.example"); got == "" {
+				t.Errorf("%q is stored in another form", first)
+			}
+			if err := change(ctx, s, addEmail(room, spellings[(i+1)%3], plainMember)); !errors.Is(err, ErrMemberExists) {
+				t.Errorf("add %q and then %q: %v, want ErrMemberExists", first, spellings[(i+1)%3], err)
+			}
+			for _, other := range spellings {
+				if err := change(ctx, s, updateEmail(room, other, administrator)); err != nil {
+					t.Errorf("add %q and update %q: %v", first, other, err)
+				}
+			}
+			if err := change(ctx, s, removeEmail(room, spellings[(i+2)%3])); err != nil {
+				t.Errorf("add %q and remove %q: %v", first, spellings[(i+2)%3], err)
+			}
+		}
+		for _, odd := range []string{" ", "eve", "a%b@x.example", "a!b@x.example", "a\u202eb@x.example", "\u212aate@x.example", "a b@x.example", "Eve <eve@x.example>"} {
+			for _, req := range []any{addEmail(room, odd, plainMember), updateEmail(room, odd, plainMember), removeEmail(room, odd)} {
+				if got := wantFault(t, change(ctx, s, req), fault.ErrInvalid)["field"]; got != "email" {
+					t.Errorf("%q: the field %q is to blame", odd, got)
+				}
+			}
+			_, err := s.CreateRoom(asService(t), &usherv1.CreateRoomRequest{Name: "Weekly", OwnerEmail: odd})
+			if got := wantFault(t, err, fault.ErrInvalid)["field"]; got != "owner_email" {
+				t.Errorf("%q: the field %q is to blame", odd, got)
+			}
+		}
+	})
+}
 
 func TestAddMember_answers(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -29,6 +28,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/livetasks"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
@@ -145,7 +145,7 @@ type newRoom struct {
 	configuration *usherv1.RoomConfiguration
 	// owner is the user who owns it, or else ownerEmail that of a person who is pending.
 	owner      *ent.User
-	ownerEmail string
+	ownerEmail mailbox.Address
 	callbackID string
 }
 
@@ -153,9 +153,14 @@ type newRoom struct {
 func (s *Service) newRoom(caller *auth.Caller, req *usherv1.CreateRoomRequest) (newRoom, error) {
 	n := newRoom{
 		name: text.Clean(req.GetName(), maxName), level: req.GetAccessLevel(), configuration: req.GetConfiguration(),
-		ownerEmail: normalizeEmail(req.GetOwnerEmail()), callbackID: req.GetCallbackId(),
+		callbackID: req.GetCallbackId(),
 	}
 	var err error
+	if req.GetOwnerEmail() != "" {
+		if n.ownerEmail, err = mailbox.Parse(req.GetOwnerEmail()); err != nil {
+			return n, fault.Invalid("owner_email", "%v", err)
+		}
+	}
 	if n.slug, err = explicitSlug(req.GetSlug()); err != nil {
 		return n, err
 	}
@@ -311,6 +316,3 @@ func (s *Service) delete(ctx context.Context, ref string) (id uuid.UUID, err err
 
 // now is the present moment as the database keeps it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
-
-// normalizeEmail is the form in which addresses are kept and compared.
-func normalizeEmail(address string) string { return strings.ToLower(strings.TrimSpace(address)) }

@@ -14,6 +14,7 @@ import (
 	"github.com/usher-meet/usher/gen/ent/user"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/meeting"
 	"github.com/usher-meet/usher/server/moderation"
 )
@@ -169,8 +170,8 @@ func (s *Service) roles(
 	if len(people) == 0 {
 		return roles, nil
 	}
-	byAddress := make(map[string][]uuid.UUID, len(people))
-	addresses := make([]string, 0, len(people))
+	byAddress := make(map[mailbox.Address][]uuid.UUID, len(people))
+	addresses := make([]mailbox.Address, 0, len(people))
 	for _, u := range people {
 		if u.EmailVerified && u.Email != "" {
 			byAddress[u.Email] = append(byAddress[u.Email], u.ID)

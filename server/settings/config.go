@@ -8,6 +8,7 @@ import (
 	"time"
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/recordings"
 	"github.com/usher-meet/usher/server/telephony"
@@ -297,14 +298,13 @@ type SummaryConfig struct {
 
 // MailConfig is how mail is sent. None is while Host is empty.
 type MailConfig struct {
-	Host     string
-	Port     int
-	TLS      MailTLS
-	CAFile   string
-	Username string
-	Password Secret
+	Host, CAFile, Username string
+	Port                   int
+	TLS                    MailTLS
+	Password               Secret
 	// From is the address that sends, and FromName the name beside it; empty: that of the branding.
-	From, FromName string
+	From     mailbox.Address
+	FromName string
 	// Hello is the name with which this server introduces itself; empty: the domain of From.
 	Hello string
 	// Timeout bounds one sending.

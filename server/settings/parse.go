@@ -17,6 +17,7 @@ import (
 
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/auth"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -189,12 +190,10 @@ func colourText(s string) (string, error) {
 	return s, nil
 }
 
-// EmailAddress reads one bare e-mail address.
-func EmailAddress(s string) (string, error) {
-	if user, host, ok := strings.Cut(s, "@"); !ok || user == "" || host == "" || strings.ContainsAny(s, " <>,") {
-		return "", errors.New("is not an e-mail address")
-	}
-	return s, nil
+// shownAddress checks an e-mail address that people see as it was written.
+func shownAddress(s string) (string, error) {
+	_, err := mailbox.Parse(s)
+	return s, err
 }
 
 // rate makes a parser of "calls/period" for the named limit.

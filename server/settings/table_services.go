@@ -3,6 +3,7 @@ package settings
 import (
 	"time"
 
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/telephony"
 )
@@ -78,7 +79,7 @@ var serviceSettings = []section{
 			},
 			{
 				Name: "USHER_MAIL_FROM", ownInDev: true,
-				set: into(EmailAddress, func(c *config) *string { return &c.Mail.From }),
+				set: into(mailbox.Parse, func(c *config) *mailbox.Address { return &c.Mail.From }),
 				doc: "Address that sends, and organises meetings in calendars. Nobody need read its mail.",
 			},
 			{
@@ -185,7 +186,7 @@ var serviceSettings = []section{
 		},
 		{
 			Name: "USHER_BRANDING_SUPPORT_EMAIL",
-			set:  into(EmailAddress, func(c *config) *string { return &c.Branding.SupportEmail }),
+			set:  into(shownAddress, func(c *config) *string { return &c.Branding.SupportEmail }),
 			doc:  "Where people get help.",
 		},
 		{

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // The joiners of Unicode. Persian and Indic words and many emoji are spelt with them, so they stay between two characters
@@ -80,10 +82,12 @@ func MakeStorable(s string) string {
 func Key(name string) string { return strings.ToLower(name) }
 
 // PersonName is how an account is shown to others: by its full name, else its short one, and never by its e-mail address,
-// which some providers give as a name.
-func PersonName(fullName, shortName, email string) string {
+// which some providers give as a name, in whatever spelling.
+func PersonName(fullName, shortName string, email mailbox.Address) string {
 	for _, name := range []string{fullName, shortName} {
-		if name = Clean(name, MaxPersonName); name != "" && !strings.EqualFold(name, email) {
+		name = Clean(name, MaxPersonName)
+		same, err := mailbox.Parse(name)
+		if name != "" && !strings.EqualFold(name, string(email)) && (err != nil || same != email) {
 			return name
 		}
 	}

@@ -72,6 +72,7 @@ func TestPersonName(t *testing.T) {
 		{"short name only", " ", "Marie", "Marie"},
 		{"the address as a name", "Marie@Example.org", "Marie", "Marie"},
 		{"nothing but the address", "marie@example.org", "marie@example.org", ""},
+		{"the address as it is spelt elsewhere", " \"Marie\"@EXAMPLE。org ", "", ""},
 		{"no name", "", "", ""},
 	}
 	for _, tt := range tests {

@@ -26,6 +26,7 @@ import (
 	"github.com/usher-meet/usher/server/auth"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 	"github.com/usher-meet/usher/server/text"
 	"github.com/usher-meet/usher/server/zones"
@@ -118,12 +119,12 @@ const (
 
 // search finds active users by their exact, verified address, and by a part of their name if the directory is open.
 func (s *Service) search(ctx context.Context, query string) ([]*ent.User, error) {
-	query = text.Clean(query, maxQuery)
 	var by []predicate.User
-	if strings.Contains(query, "@") {
+	if address, err := mailbox.Parse(query); err == nil {
 		// Whoever claims an address that is not theirs must not be found, and given a role, in place of its owner.
-		by = append(by, user.And(user.Email(strings.ToLower(query)), user.EmailVerified(true)))
+		by = append(by, user.And(user.Email(address), user.EmailVerified(true)))
 	}
+	query = text.Clean(query, maxQuery)
 	if s.OpenDirectory && utf8.RuneCountInString(query) >= minName {
 		by = append(by, named(query))
 	}
@@ -153,7 +154,7 @@ func named(part string) predicate.User {
 // view is a user as they see themselves.
 func view(u *ent.User) *usherv1.User {
 	return &usherv1.User{
-		Id: u.ID.String(), Email: u.Email, FullName: u.FullName, ShortName: u.ShortName,
+		Id: u.ID.String(), Email: string(u.Email), FullName: u.FullName, ShortName: u.ShortName,
 		Language: u.Language, Timezone: u.Timezone, DefaultAccessLevel: u.DefaultAccessLevel,
 		// Updates are worked out on the view.
 		DefaultConfiguration: proto.CloneOf(u.DefaultConfiguration),

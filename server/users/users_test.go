@@ -20,6 +20,7 @@ import (
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/fault"
 	"github.com/usher-meet/usher/server/internal/testenv"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/ratelimit"
 )
 
@@ -32,7 +33,7 @@ func mustUser(t *testing.T, db *dbtx.DB, name string, change func(*ent.UserCreat
 	var u *ent.User
 	err := db.Run(t.Context(), func(tx *ent.Client) (err error) {
 		create := tx.User.Create().SetFullName(name).SetShortName(strings.Fields(name)[0]).
-			SetEmail(strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "@example.org").SetEmailVerified(true)
+			SetEmail(mailbox.Address(strings.ToLower(strings.ReplaceAll(name, " ", ".")) + "@example.org")).SetEmailVerified(true)
 		if change != nil {
 			change(create)
 		}
@@ -118,7 +119,7 @@ func TestUpdateMe(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := res.GetUser()
-			if want.GetLanguage() != "fr" || want.GetFullName() != u.FullName || want.GetEmail() != u.Email {
+			if want.GetLanguage() != "fr" || want.GetFullName() != u.FullName || want.GetEmail() != string(u.Email) {
 				t.Errorf("%s: %v", tt.name, want)
 			}
 			if tt.want != nil {
@@ -197,6 +198,7 @@ func TestSearchUsers(t *testing.T) {
 		mustUser(t, db, "Ina Ctive", func(c *ent.UserCreate) { c.SetActive(false) })
 		mustUser(t, db, "odd@example.org", func(c *ent.UserCreate) { c.SetEmail("odd@example.org").SetShortName("Odd") })
 		mustUser(t, db, "Imp Ostor", func(c *ent.UserCreate) { c.SetEmail("alice.martin@example.org").SetEmailVerified(false) })
+		mustUser(t, db, "Kate Smith", func(c *ent.UserCreate) { c.SetEmail("kate@xn--bcher-kva.example") })
 		mustUser(t, db, "Élodie Ångström", func(c *ent.UserCreate) { c.SetEmail("") })
 		for i := range 25 {
 			mustUser(t, db, fmt.Sprintf("Many %02d", i), nil)
@@ -208,6 +210,9 @@ func TestSearchUsers(t *testing.T) {
 		}{
 			{"an address", "alice.martin@example.org", []string{"Alice Martin"}, []string{"Alice Martin"}},
 			{"an address in any case, with space around", " Alice.Martin@EXAMPLE.org\t", []string{"Alice Martin"}, []string{"Alice Martin"}},
+			{"an address with a domain in another script", "Kate@BÜCHER.example", []string{"Kate Smith"}, []string{"Kate Smith"}},
+			{"a Kelvin sign", "\u212aate@bücher.example", nil, nil},
+			{"an address with what nobody sees", "kate@b\u202eücher.example", nil, nil},
 			{"an address of two", "twins@example.org", []string{"Twin One", "Twin Two"}, []string{"Twin One", "Twin Two"}},
 			{"half an address", "alice.martin@example", nil, nil},
 			{"a pattern", "%@example.org", nil, nil},

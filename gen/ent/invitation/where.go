@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // ID filters vertices based on their ID field.
@@ -73,8 +74,9 @@ func InviterID(v uuid.UUID) predicate.Invitation {
 }
 
 // Address applies equality check predicate on the "address" field. It's identical to AddressEQ.
-func Address(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldEQ(FieldAddress, v))
+func Address(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldEQ(FieldAddress, vc))
 }
 
 // OpenKey applies equality check predicate on the "open_key" field. It's identical to OpenKeyEQ.
@@ -320,68 +322,87 @@ func InviterIDNotNil() predicate.Invitation {
 }
 
 // AddressEQ applies the EQ predicate on the "address" field.
-func AddressEQ(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldEQ(FieldAddress, v))
+func AddressEQ(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldEQ(FieldAddress, vc))
 }
 
 // AddressNEQ applies the NEQ predicate on the "address" field.
-func AddressNEQ(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldNEQ(FieldAddress, v))
+func AddressNEQ(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldNEQ(FieldAddress, vc))
 }
 
 // AddressIn applies the In predicate on the "address" field.
-func AddressIn(vs ...string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldIn(FieldAddress, vs...))
+func AddressIn(vs ...mailbox.Address) predicate.Invitation {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Invitation(sql.FieldIn(FieldAddress, v...))
 }
 
 // AddressNotIn applies the NotIn predicate on the "address" field.
-func AddressNotIn(vs ...string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldNotIn(FieldAddress, vs...))
+func AddressNotIn(vs ...mailbox.Address) predicate.Invitation {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Invitation(sql.FieldNotIn(FieldAddress, v...))
 }
 
 // AddressGT applies the GT predicate on the "address" field.
-func AddressGT(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldGT(FieldAddress, v))
+func AddressGT(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldGT(FieldAddress, vc))
 }
 
 // AddressGTE applies the GTE predicate on the "address" field.
-func AddressGTE(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldGTE(FieldAddress, v))
+func AddressGTE(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldGTE(FieldAddress, vc))
 }
 
 // AddressLT applies the LT predicate on the "address" field.
-func AddressLT(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldLT(FieldAddress, v))
+func AddressLT(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldLT(FieldAddress, vc))
 }
 
 // AddressLTE applies the LTE predicate on the "address" field.
-func AddressLTE(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldLTE(FieldAddress, v))
+func AddressLTE(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldLTE(FieldAddress, vc))
 }
 
 // AddressContains applies the Contains predicate on the "address" field.
-func AddressContains(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldContains(FieldAddress, v))
+func AddressContains(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldContains(FieldAddress, vc))
 }
 
 // AddressHasPrefix applies the HasPrefix predicate on the "address" field.
-func AddressHasPrefix(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldHasPrefix(FieldAddress, v))
+func AddressHasPrefix(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldHasPrefix(FieldAddress, vc))
 }
 
 // AddressHasSuffix applies the HasSuffix predicate on the "address" field.
-func AddressHasSuffix(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldHasSuffix(FieldAddress, v))
+func AddressHasSuffix(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldHasSuffix(FieldAddress, vc))
 }
 
 // AddressEqualFold applies the EqualFold predicate on the "address" field.
-func AddressEqualFold(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldEqualFold(FieldAddress, v))
+func AddressEqualFold(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldEqualFold(FieldAddress, vc))
 }
 
 // AddressContainsFold applies the ContainsFold predicate on the "address" field.
-func AddressContainsFold(v string) predicate.Invitation {
-	return predicate.Invitation(sql.FieldContainsFold(FieldAddress, v))
+func AddressContainsFold(v mailbox.Address) predicate.Invitation {
+	vc := string(v)
+	return predicate.Invitation(sql.FieldContainsFold(FieldAddress, vc))
 }
 
 // OpenKeyEQ applies the EQ predicate on the "open_key" field.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // ID filters vertices based on their ID field.
@@ -68,8 +69,9 @@ func UserID(v uuid.UUID) predicate.Member {
 }
 
 // Email applies equality check predicate on the "email" field. It's identical to EmailEQ.
-func Email(v string) predicate.Member {
-	return predicate.Member(sql.FieldEQ(FieldEmail, v))
+func Email(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldEQ(FieldEmail, vc))
 }
 
 // Role applies equality check predicate on the "role" field. It's identical to RoleEQ.
@@ -134,58 +136,75 @@ func UserIDNotNil() predicate.Member {
 }
 
 // EmailEQ applies the EQ predicate on the "email" field.
-func EmailEQ(v string) predicate.Member {
-	return predicate.Member(sql.FieldEQ(FieldEmail, v))
+func EmailEQ(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldEQ(FieldEmail, vc))
 }
 
 // EmailNEQ applies the NEQ predicate on the "email" field.
-func EmailNEQ(v string) predicate.Member {
-	return predicate.Member(sql.FieldNEQ(FieldEmail, v))
+func EmailNEQ(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldNEQ(FieldEmail, vc))
 }
 
 // EmailIn applies the In predicate on the "email" field.
-func EmailIn(vs ...string) predicate.Member {
-	return predicate.Member(sql.FieldIn(FieldEmail, vs...))
+func EmailIn(vs ...mailbox.Address) predicate.Member {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Member(sql.FieldIn(FieldEmail, v...))
 }
 
 // EmailNotIn applies the NotIn predicate on the "email" field.
-func EmailNotIn(vs ...string) predicate.Member {
-	return predicate.Member(sql.FieldNotIn(FieldEmail, vs...))
+func EmailNotIn(vs ...mailbox.Address) predicate.Member {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Member(sql.FieldNotIn(FieldEmail, v...))
 }
 
 // EmailGT applies the GT predicate on the "email" field.
-func EmailGT(v string) predicate.Member {
-	return predicate.Member(sql.FieldGT(FieldEmail, v))
+func EmailGT(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldGT(FieldEmail, vc))
 }
 
 // EmailGTE applies the GTE predicate on the "email" field.
-func EmailGTE(v string) predicate.Member {
-	return predicate.Member(sql.FieldGTE(FieldEmail, v))
+func EmailGTE(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldGTE(FieldEmail, vc))
 }
 
 // EmailLT applies the LT predicate on the "email" field.
-func EmailLT(v string) predicate.Member {
-	return predicate.Member(sql.FieldLT(FieldEmail, v))
+func EmailLT(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldLT(FieldEmail, vc))
 }
 
 // EmailLTE applies the LTE predicate on the "email" field.
-func EmailLTE(v string) predicate.Member {
-	return predicate.Member(sql.FieldLTE(FieldEmail, v))
+func EmailLTE(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldLTE(FieldEmail, vc))
 }
 
 // EmailContains applies the Contains predicate on the "email" field.
-func EmailContains(v string) predicate.Member {
-	return predicate.Member(sql.FieldContains(FieldEmail, v))
+func EmailContains(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldContains(FieldEmail, vc))
 }
 
 // EmailHasPrefix applies the HasPrefix predicate on the "email" field.
-func EmailHasPrefix(v string) predicate.Member {
-	return predicate.Member(sql.FieldHasPrefix(FieldEmail, v))
+func EmailHasPrefix(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldHasPrefix(FieldEmail, vc))
 }
 
 // EmailHasSuffix applies the HasSuffix predicate on the "email" field.
-func EmailHasSuffix(v string) predicate.Member {
-	return predicate.Member(sql.FieldHasSuffix(FieldEmail, v))
+func EmailHasSuffix(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldHasSuffix(FieldEmail, vc))
 }
 
 // EmailIsNil applies the IsNil predicate on the "email" field.
@@ -199,13 +218,15 @@ func EmailNotNil() predicate.Member {
 }
 
 // EmailEqualFold applies the EqualFold predicate on the "email" field.
-func EmailEqualFold(v string) predicate.Member {
-	return predicate.Member(sql.FieldEqualFold(FieldEmail, v))
+func EmailEqualFold(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldEqualFold(FieldEmail, vc))
 }
 
 // EmailContainsFold applies the ContainsFold predicate on the "email" field.
-func EmailContainsFold(v string) predicate.Member {
-	return predicate.Member(sql.FieldContainsFold(FieldEmail, v))
+func EmailContainsFold(v mailbox.Address) predicate.Member {
+	vc := string(v)
+	return predicate.Member(sql.FieldContainsFold(FieldEmail, vc))
 }
 
 // RoleEQ applies the EQ predicate on the "role" field.

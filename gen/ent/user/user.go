@@ -10,6 +10,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 const (
@@ -124,7 +125,7 @@ var (
 	// SubValidator is a validator for the "sub" field. It is called by the builders before save.
 	SubValidator func(string) error
 	// DefaultEmail holds the default value on creation for the "email" field.
-	DefaultEmail string
+	DefaultEmail mailbox.Address
 	// EmailValidator is a validator for the "email" field. It is called by the builders before save.
 	EmailValidator func(string) error
 	// DefaultEmailVerified holds the default value on creation for the "email_verified" field.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/usher-meet/usher/gen/ent/predicate"
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // ID filters vertices based on their ID field.
@@ -64,8 +65,9 @@ func Sub(v string) predicate.User {
 }
 
 // Email applies equality check predicate on the "email" field. It's identical to EmailEQ.
-func Email(v string) predicate.User {
-	return predicate.User(sql.FieldEQ(FieldEmail, v))
+func Email(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldEQ(FieldEmail, vc))
 }
 
 // EmailVerified applies equality check predicate on the "email_verified" field. It's identical to EmailVerifiedEQ.
@@ -201,68 +203,87 @@ func SubContainsFold(v string) predicate.User {
 }
 
 // EmailEQ applies the EQ predicate on the "email" field.
-func EmailEQ(v string) predicate.User {
-	return predicate.User(sql.FieldEQ(FieldEmail, v))
+func EmailEQ(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldEQ(FieldEmail, vc))
 }
 
 // EmailNEQ applies the NEQ predicate on the "email" field.
-func EmailNEQ(v string) predicate.User {
-	return predicate.User(sql.FieldNEQ(FieldEmail, v))
+func EmailNEQ(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldNEQ(FieldEmail, vc))
 }
 
 // EmailIn applies the In predicate on the "email" field.
-func EmailIn(vs ...string) predicate.User {
-	return predicate.User(sql.FieldIn(FieldEmail, vs...))
+func EmailIn(vs ...mailbox.Address) predicate.User {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.User(sql.FieldIn(FieldEmail, v...))
 }
 
 // EmailNotIn applies the NotIn predicate on the "email" field.
-func EmailNotIn(vs ...string) predicate.User {
-	return predicate.User(sql.FieldNotIn(FieldEmail, vs...))
+func EmailNotIn(vs ...mailbox.Address) predicate.User {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.User(sql.FieldNotIn(FieldEmail, v...))
 }
 
 // EmailGT applies the GT predicate on the "email" field.
-func EmailGT(v string) predicate.User {
-	return predicate.User(sql.FieldGT(FieldEmail, v))
+func EmailGT(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldGT(FieldEmail, vc))
 }
 
 // EmailGTE applies the GTE predicate on the "email" field.
-func EmailGTE(v string) predicate.User {
-	return predicate.User(sql.FieldGTE(FieldEmail, v))
+func EmailGTE(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldGTE(FieldEmail, vc))
 }
 
 // EmailLT applies the LT predicate on the "email" field.
-func EmailLT(v string) predicate.User {
-	return predicate.User(sql.FieldLT(FieldEmail, v))
+func EmailLT(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldLT(FieldEmail, vc))
 }
 
 // EmailLTE applies the LTE predicate on the "email" field.
-func EmailLTE(v string) predicate.User {
-	return predicate.User(sql.FieldLTE(FieldEmail, v))
+func EmailLTE(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldLTE(FieldEmail, vc))
 }
 
 // EmailContains applies the Contains predicate on the "email" field.
-func EmailContains(v string) predicate.User {
-	return predicate.User(sql.FieldContains(FieldEmail, v))
+func EmailContains(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldContains(FieldEmail, vc))
 }
 
 // EmailHasPrefix applies the HasPrefix predicate on the "email" field.
-func EmailHasPrefix(v string) predicate.User {
-	return predicate.User(sql.FieldHasPrefix(FieldEmail, v))
+func EmailHasPrefix(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldHasPrefix(FieldEmail, vc))
 }
 
 // EmailHasSuffix applies the HasSuffix predicate on the "email" field.
-func EmailHasSuffix(v string) predicate.User {
-	return predicate.User(sql.FieldHasSuffix(FieldEmail, v))
+func EmailHasSuffix(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldHasSuffix(FieldEmail, vc))
 }
 
 // EmailEqualFold applies the EqualFold predicate on the "email" field.
-func EmailEqualFold(v string) predicate.User {
-	return predicate.User(sql.FieldEqualFold(FieldEmail, v))
+func EmailEqualFold(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldEqualFold(FieldEmail, vc))
 }
 
 // EmailContainsFold applies the ContainsFold predicate on the "email" field.
-func EmailContainsFold(v string) predicate.User {
-	return predicate.User(sql.FieldContainsFold(FieldEmail, v))
+func EmailContainsFold(v mailbox.Address) predicate.User {
+	vc := string(v)
+	return predicate.User(sql.FieldContainsFold(FieldEmail, vc))
 }
 
 // EmailVerifiedEQ applies the EQ predicate on the "email_verified" field.

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // Client calls the API of Brevo (https://developers.brevo.com/reference/createcontact). Every field is required, except
@@ -26,14 +28,14 @@ type Client struct {
 }
 
 type brevoContact struct {
-	Email         string            `json:"email"`
+	Email         mailbox.Address   `json:"email"`
 	Attributes    map[string]string `json:"attributes,omitempty"`
 	ListIDs       []int64           `json:"listIds,omitempty"`
 	UpdateEnabled bool              `json:"updateEnabled"`
 }
 
 // Upsert implements [contactsAPI].
-func (b *Client) Upsert(ctx context.Context, email string) error {
+func (b *Client) Upsert(ctx context.Context, email mailbox.Address) error {
 	ctx, cancel := context.WithTimeout(ctx, b.Timeout)
 	defer cancel()
 	body, err := json.Marshal(brevoContact{Email: email, Attributes: b.Attributes, ListIDs: b.Lists, UpdateEnabled: true})

@@ -18,12 +18,13 @@ import (
 	"github.com/usher-meet/usher/gen/ent"
 	"github.com/usher-meet/usher/server/dbtx"
 	"github.com/usher-meet/usher/server/jobs"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // contactsAPI lists the calls to a marketing service that this package makes.
 type contactsAPI interface {
 	// Upsert makes sure that the service has a contact. It fails with [ErrRefused] when trying again would be in vain.
-	Upsert(ctx context.Context, email string) error
+	Upsert(ctx context.Context, email mailbox.Address) error
 }
 
 // ErrRefused says that the service does not take a contact, with the key and the lists of the settings.

@@ -20,6 +20,7 @@ import (
 	"github.com/wneessen/go-mail/smtp"
 
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/tlsconfig"
 )
 
@@ -47,7 +48,8 @@ type Config struct {
 	// Username and Password are empty for a server that asks for none.
 	Username, Password string
 	// From is the address that sends, and FromName the name beside it.
-	From, FromName string
+	From     mailbox.Address
+	FromName string
 	// Hello is the name with which this server introduces itself. Empty: the domain of From.
 	Hello string
 	// Timeout bounds one sending, from the connection to the last answer.
@@ -69,7 +71,7 @@ func NewSender(c Config) (*Sender, error) {
 	if c.TLS == TLSNone && !IsLoopback(c.Host) {
 		return nil, fmt.Errorf("mail without TLS is for a server on loopback only, not for %s", c.Host)
 	}
-	if _, err := parseAddress(c.From); err != nil {
+	if _, err := readAddress(c.From); err != nil {
 		return nil, errors.New("the address that sends is not an e-mail address")
 	}
 	var err error
@@ -92,7 +94,11 @@ func IsLoopback(host string) bool {
 // Send hands one message to the mail server. It fails with [letter.ErrBusy], with a [letter.RefusedError], or else with
 // [letter.ErrUnavailable].
 func (s *Sender) Send(ctx context.Context, m *Message) error {
-	done, ok := s.domains.enter(domainOf(m.To))
+	to, err := readAddress(m.To)
+	if err != nil {
+		return err
+	}
+	done, ok := s.domains.enter(to.Domain())
 	if !ok {
 		return letter.ErrBusy
 	}
@@ -162,7 +168,7 @@ func (s *Sender) dial(ctx context.Context) (*smtp.Client, *connection, error) {
 			}
 			return raw, err
 		}),
-		gomail.WithHELO(cmp.Or(c.Hello, domainOf(c.From))), gomail.WithTLSPolicy(gomail.NoTLS),
+		gomail.WithHELO(cmp.Or(c.Hello, c.From.Domain())), gomail.WithTLSPolicy(gomail.NoTLS),
 	}
 	if c.TLS == TLSStart {
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))

@@ -13,6 +13,7 @@ import (
 	"github.com/usher-meet/usher/server/internal/mailcatcher"
 	"github.com/usher-meet/usher/server/internal/testenv"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // newSender is a sender to a server on loopback.
@@ -46,7 +47,7 @@ func TestSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	caught := server.Wait(1)[0]
-	if caught.From != "meet@usher.example" || caught.To != m.To {
+	if caught.From != "meet@usher.example" || caught.To != string(m.To) {
 		t.Errorf("envelope from %s to %s", caught.From, caught.To)
 	}
 	p, err := caught.Read()
@@ -221,7 +222,7 @@ func TestSend_perDomain(t *testing.T) {
 	sender := newSender(t, server)
 	to := func(address string) *Message {
 		m := testMessage()
-		m.To = address
+		m.To = mailbox.Address(address)
 		return m
 	}
 	ended := make(chan error, 5)
@@ -298,7 +299,7 @@ func TestHeaderInjection(t *testing.T) {
 		"Eve <eve@people.example>", "a@people.example,b@people.example",
 	} {
 		m := testMessage()
-		m.To = address
+		m.To = mailbox.Address(address)
 		if _, ok := errors.AsType[*letter.RefusedError](newSender(t, server).Send(t.Context(), m)); !ok {
 			t.Errorf("%q was sent to", address)
 		}

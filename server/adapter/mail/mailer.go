@@ -137,7 +137,7 @@ func (p *Mailer) WriteInvitation(l letter.Invitation) (*Message, error) {
 	}
 	m.Calendar = &Calendar{
 		Cancelled: l.Kind == letter.Cancelled, Schedule: *l.Schedule, Summary: room, Link: l.Link,
-		Description: calendarText(v), Organizer: p.Sender.config.From, Attendee: l.To,
+		Description: calendarText(v), Organizer: string(p.Sender.config.From), Attendee: string(l.To),
 		OrganizerName: cmp.Or(line(l.Inviter, most), p.brand()), Stamp: l.Time,
 	}
 	return m, nil

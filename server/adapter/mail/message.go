@@ -11,6 +11,7 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -19,7 +20,7 @@ type Message struct {
 	// ID is the part of the Message-ID before the @. It stays when the same message is sent again.
 	ID string
 	// To is the one address that gets it.
-	To      string
+	To      mailbox.Address
 	Subject string
 	// Text and HTML say the same.
 	Text, HTML string
@@ -35,37 +36,33 @@ type Message struct {
 // maxSubject is how long a subject may be, in characters: longer ones are cut by mail clients anyway.
 const maxSubject = 150
 
-// parseAddress reads a bare address.
-func parseAddress(address string) (*netmail.Address, error) {
-	a, err := netmail.ParseAddress("<" + address + ">")
-	if err != nil || a.Address != address {
-		return nil, &letter.RefusedError{}
+// readAddress reads an address again: what a release before [mailbox.Parse] stored may be spelt in another way, or none.
+func readAddress(stored mailbox.Address) (mailbox.Address, error) {
+	address, err := mailbox.Parse(string(stored))
+	if err != nil {
+		return "", &letter.RefusedError{}
 	}
-	return a, nil
-}
-
-func domainOf(address string) string {
-	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
+	return address, nil
 }
 
 // compose makes the message. What came from people is in encoded words and encoded bodies only, so that no line break of
 // theirs is one of the message. It fails with a [letter.RefusedError] for an address that cannot be written.
 func (m *Message) compose(c Config) (*gomail.Msg, error) {
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithEncoding(gomail.EncodingQP))
-	to, err := parseAddress(m.To)
+	to, err := readAddress(m.To)
 	if err != nil {
 		return nil, err
 	}
-	from, err := parseAddress(c.From)
+	from, err := readAddress(c.From)
 	if err != nil {
 		return nil, err
 	}
-	from.Name = headerName(line(c.FromName, maxSubject))
-	msg.FromMailAddress(from)
-	msg.ToMailAddress(to)
+	name := headerName(line(c.FromName, maxSubject))
+	msg.FromMailAddress(&netmail.Address{Name: name, Address: string(from)})
+	msg.ToMailAddress(&netmail.Address{Address: string(to)})
 	msg.Subject(line(m.Subject, maxSubject))
 	msg.SetDateWithValue(m.Date)
-	msg.SetMessageIDWithValue(m.ID + "@" + domainOf(c.From))
+	msg.SetMessageIDWithValue(m.ID + "@" + c.From.Domain())
 	msg.SetGenHeader("Content-Language", line(m.Language, 35))
 	// Nobody wants to know that these people are on holiday (RFC 3834).
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")

@@ -13,6 +13,7 @@ import (
 	usherv1 "github.com/usher-meet/usher/gen/go/usher/v1"
 	"github.com/usher-meet/usher/server/internal/testenv/calendars"
 	"github.com/usher-meet/usher/server/letter"
+	"github.com/usher-meet/usher/server/mailbox"
 )
 
 // hardNames are names that writers of calendars have been seen to spoil.
@@ -43,11 +44,11 @@ func names(n int) []string {
 	return all
 }
 
-// addresses are what can be written before the @ (RFC 5322, section 3.2.3, and RFC 6531).
-var addresses = []string{
-	"ada@people.example", "ada+tag@people.example", "o'brien@people.example", "a%b@people.example", "a&b=c@people.example", "a?b@people.example",
-	"a#b@people.example", "a/b@people.example", "a{b|c}~d^e`f@people.example", "!$*-_.x@people.example", "josé@people.example", "艾達@people.example",
-	"ada@xn--bcher-kva.example", "100%25@people.example",
+// addresses are what can be written before the @ (RFC 5322, section 3.2.3, and RFC 6531), and is not refused.
+var addresses = []mailbox.Address{
+	"ada@people.example", "ada+tag@people.example", "o'brien@people.example", "a&b=c@people.example", "a?b@people.example",
+	"a#b@people.example", "a/b@people.example", "a{b|c}~d^e`f@people.example", "$*-_.x@people.example", "josé@people.example", "艾達@people.example",
+	"ada@xn--bcher-kva.example",
 }
 
 // typed is a letter in which every text that somebody can type is a hard one.
@@ -77,7 +78,7 @@ func typedLetters(t *testing.T) []typed {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, typed{name, l.To, m})
+		all = append(all, typed{name, string(l.To), m})
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/usher-meet/usher/server/accounts"
+	"github.com/usher-meet/usher/server/mailbox"
 	"github.com/usher-meet/usher/server/text"
 )
 
@@ -24,8 +25,8 @@ func (c claimSet) isTrue(name string) bool {
 	return b || strings.EqualFold(c.text(name), "true")
 }
 
-// unread names the claims that are used here and whose type is not the one of the specification, each with its type and
-// without its value.
+// unread names the claims that are used here and cannot be read, since their type is not the one of the specification or an
+// address is none, each with what it is and without its value.
 func (c Config) unread(claims claimSet) []string {
 	var unread []string
 	texts := append([]string{"email", "name", c.shortNameClaim()}, c.fullNameClaims()...)
@@ -35,6 +36,11 @@ func (c Config) unread(claims claimSet) []string {
 		case nil, string:
 		default:
 			unread = append(unread, name+" ("+jsonType(claims[name])+")")
+		}
+	}
+	if email := claims.text("email"); email != "" {
+		if _, err := mailbox.Parse(email); err != nil {
+			unread = append(unread, "email (no address)")
 		}
 	}
 	const verified = "email_verified"
@@ -76,9 +82,8 @@ func jsonType(v any) string {
 }
 
 const (
-	maxSub   = 255 // characters; OpenID Connect Core 1.0, section 2
-	maxName  = 100
-	maxEmail = 254 // bytes; RFC 5321, section 4.5.3.1.3
+	maxSub  = 255 // characters; OpenID Connect Core 1.0, section 2
+	maxName = 100
 )
 
 // person reads who signed in. The user-info is newer and fuller than the ID token, so it goes first.
@@ -91,9 +96,10 @@ func (c Config) person(proven, told claimSet) (accounts.Claims, error) {
 	person := accounts.Claims{Sub: sub}
 	for _, claims := range []claimSet{told, proven} {
 		// Address and verification come from one place: the one's word is not about the other's address.
-		if email := address(claims.text("email")); email != "" && person.Email == "" {
+		if email, err := mailbox.Parse(claims.text("email")); err == nil && person.Email == "" {
 			person.Email, person.EmailVerified = email, claims.isTrue("email_verified")
 		}
+		person.EmailRefused = person.EmailRefused || claims.text("email") != ""
 		if person.FullName == "" {
 			person.FullName = text.Clean(c.fullName(claims), maxName)
 		}
@@ -101,6 +107,7 @@ func (c Config) person(proven, told claimSet) (accounts.Claims, error) {
 			person.ShortName = text.Clean(claims.text(c.shortNameClaim()), maxName)
 		}
 	}
+	person.EmailRefused = person.EmailRefused && person.Email == ""
 	return person, nil
 }
 
@@ -127,13 +134,4 @@ func (c Config) shortNameClaim() string {
 		return "given_name"
 	}
 	return c.ShortNameClaim
-}
-
-// address is an e-mail address in lower case, or "" for what cannot be one.
-func address(s string) string {
-	if len(s) > maxEmail || !strings.Contains(s, "@") ||
-		strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return ""
-	}
-	return strings.ToLower(s)
 }

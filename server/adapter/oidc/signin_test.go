@@ -151,9 +151,10 @@ func TestExchange_oddTypes(t *testing.T) {
 	t.Parallel()
 	const rest = `"sub":"test-ada","name":"Ada King"`
 	good := accounts.Claims{Sub: "test-ada", Email: "ada@x.example", EmailVerified: true, FullName: "Ada King"}
-	unverified, none := good, good
+	unverified, none, refused := good, good, good
 	unverified.EmailVerified = false
 	none.Email, none.EmailVerified = "", false
+	refused.Email, refused.EmailVerified, refused.EmailRefused = "", false, true
 	const email = `,"email":"ada@x.example"`
 	for userInfo, c := range map[string]struct {
 		want   accounts.Claims
@@ -170,6 +171,7 @@ func TestExchange_oddTypes(t *testing.T) {
 		rest + `,"email":["ada@x.example"],"email_verified":true`:        {none, []string{"email (list)"}},
 		rest + `,"email":5,"email_verified":true`:                        {none, []string{"email (number)"}},
 		rest + `,"email":{"value":"ada@x.example"},"given_name":false`:   {none, []string{"email (object)", "given_name (boolean)"}},
+		rest + `,"email":"a%b@x.example","email_verified":true`:          {refused, []string{"email (no address)"}},
 		rest + email + `,"email_verified":true,"profile":["test"],"x":1`: {good, nil},
 	} {
 		i := newIssuer(t, false)
@@ -270,9 +272,13 @@ func TestPerson(t *testing.T) {
 		{"names of the settings", Config{FullNameClaims: []string{"first", "last"}, ShortNameClaim: "nick"}, set{"first": "A", "last": "K", "nick": "ada", "given_name": "no"}, nil, accounts.Claims{FullName: "A K", ShortName: "ada"}},
 		{"a long name", Config{}, set{"name": long, "given_name": long}, nil, accounts.Claims{FullName: long[:200], ShortName: long[:200]}},
 		{"control characters", Config{}, set{"name": "A\u202ed\x00a\nK"}, nil, accounts.Claims{FullName: "Ada K"}},
-		{"not an address", Config{}, set{"email": "ada", "email_verified": true}, nil, accounts.Claims{}},
-		{"an address with a line end", Config{}, set{"email": "a@x\r\nBcc: b"}, nil, accounts.Claims{}},
-		{"a long address", Config{}, set{"email": strings.Repeat("a", 250) + "@x.example"}, nil, accounts.Claims{}},
+		{"not an address", Config{}, set{"email": "ada", "email_verified": true}, nil, accounts.Claims{EmailRefused: true}},
+		{"an address with a line end", Config{}, set{"email": "a@x\r\nBcc: b"}, nil, accounts.Claims{EmailRefused: true}},
+		{"a long address", Config{}, set{"email": strings.Repeat("a", 250) + "@x.example"}, nil, accounts.Claims{EmailRefused: true}},
+		{"an address with a Kelvin sign", Config{}, set{}, set{"email": "\u212aate@x.example", "email_verified": true}, accounts.Claims{EmailRefused: true}},
+		{"a domain in another script", Config{}, set{"email": "Ada@BÜCHER.example", "email_verified": true}, nil, accounts.Claims{Email: "ada@xn--bcher-kva.example", EmailVerified: true}},
+		{"letters that only Unicode has a case for", Config{}, set{"email": "İA@x.example"}, nil, accounts.Claims{Email: "İa@x.example"}},
+		{"an address only in the ID token", Config{}, set{"email": "a@x.example", "email_verified": true}, set{"email": "a%b@x.example"}, accounts.Claims{Email: "a@x.example", EmailVerified: true}},
 		{"names of another type", Config{}, set{"name": 5, "email": []any{"a@x.example"}}, nil, accounts.Claims{}},
 	} {
 		c.proven["sub"], c.want.Sub = "test-ada", "test-ada"

@@ -168,7 +168,7 @@ const (
 	ErrorReason_ERROR_REASON_INVITATION_REVOKED ErrorReason = 111
 	// FAILED_PRECONDITION. The invitation is too old.
 	ErrorReason_ERROR_REASON_INVITATION_EXPIRED ErrorReason = 112
-	// INVALID_ARGUMENT. The address cannot receive mail: it is malformed, or its domain cannot be written in a mail. In
+	// INVALID_ARGUMENT. The address cannot receive mail: Member.email says what is refused, or its domain has no dot. In
 	// CreateInvitations it is a reason of one recipient in `refused`, not an error of the call.
 	ErrorReason_ERROR_REASON_RECIPIENT_INVALID ErrorReason = 113
 	// Never an error of a call, only a reason in `refused` of CreateInvitations: that person asked for no more mail from

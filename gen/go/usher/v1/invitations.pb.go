@@ -153,7 +153,7 @@ type Invitation struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The room's id.
 	RoomId string `protobuf:"bytes,2,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
-	// The address, as it is compared: trimmed, the domain in lower case and ASCII.
+	// The e-mail address, in its normal form (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
 	// Language that was asked for, or that of who invited. Somebody with an account gets theirs, if none was asked for.
 	Language string `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
@@ -340,7 +340,7 @@ func (x *Invitation) GetInviterUserId() string {
 // Recipient is somebody to invite.
 type Recipient struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// E-mail address.
+	// E-mail address (see Member.email), whose domain has a dot: letters go to the whole world.
 	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
 	// Language tag such as "fr". Empty: that of their account, if they have one, else that of who invites.
 	Language      string `protobuf:"bytes,2,opt,name=language,proto3" json:"language,omitempty"`

@@ -1606,7 +1606,7 @@ type GrantRecordingAccessRequest_UserId struct {
 }
 
 type GrantRecordingAccessRequest_Email struct {
-	// An e-mail address, at most 254 characters.
+	// An e-mail address (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
 }
 
@@ -1748,7 +1748,7 @@ type RevokeRecordingAccessRequest_UserId struct {
 }
 
 type RevokeRecordingAccessRequest_Email struct {
-	// A pending address.
+	// A pending e-mail address (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
 }
 
@@ -1896,7 +1896,7 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\x1bGrantRecordingAccessRequest\x12+\n" +
 	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12#\n" +
 	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
-	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xfe\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0e.usher.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04roleB\x13\n" +
 	"\n" +
@@ -1906,7 +1906,7 @@ const file_usher_v1_recordings_proto_rawDesc = "" +
 	"\x1cRevokeRecordingAccessRequest\x12+\n" +
 	"\frecording_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\vrecordingId\x12#\n" +
 	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
-	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xfe\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
 	"\n" +
 	"identifier\x12\x05\xbaH\x02\b\x01\"\x1f\n" +
 	"\x1dRevokeRecordingAccessResponse*s\n" +

@@ -765,6 +765,13 @@ type Member struct {
 	User *UserSummary `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	// The e-mail address: of pending members, and in ListMembers also that of the account. Only for administrators and
 	// owners of the room.
+	//
+	// Here and everywhere else in this contract, an address is one of a person in whatever way it is spelt: requests take it
+	// with capital letters, white space around it and a domain in any script, and answers have its one normal form. That has
+	// the domain in lower case and ASCII (IDNA), and the part before the @ as it is but for capital ASCII letters. Addresses
+	// that mail servers read in different ways are refused: with quotes that are needed, "%", "!", encoded words ("=?"), or an
+	// IP address for a domain, and, before the @, with characters that cannot be seen, compatibility characters and letters
+	// that are not composed (NFC). At most 254 bytes.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	// The role.
 	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=usher.v1.Role" json:"role,omitempty"`
@@ -858,7 +865,8 @@ type CreateRoomRequest struct {
 	CallbackId string `protobuf:"bytes,5,opt,name=callback_id,json=callbackId,proto3" json:"callback_id,omitempty"`
 	// UUID made by the client. Repeating the call with it within 24 h returns the first result. Empty: none.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// For services only: the e-mail address of the owner, who need not have an account yet and is pending until joining.
+	// For services only: the e-mail address of the owner (see Member.email), who need not have an account yet and is pending
+	// until joining.
 	OwnerEmail    string `protobuf:"bytes,7,opt,name=owner_email,json=ownerEmail,proto3" json:"owner_email,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2046,7 +2054,7 @@ type AddMemberRequest_UserId struct {
 }
 
 type AddMemberRequest_Email struct {
-	// An e-mail address, at most 254 characters.
+	// An e-mail address (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
 }
 
@@ -2197,7 +2205,7 @@ type UpdateMemberRequest_UserId struct {
 }
 
 type UpdateMemberRequest_Email struct {
-	// A pending member.
+	// A pending member's e-mail address (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
 }
 
@@ -2339,7 +2347,7 @@ type RemoveMemberRequest_UserId struct {
 }
 
 type RemoveMemberRequest_Email struct {
-	// A pending member.
+	// A pending member's e-mail address (see Member.email).
 	Email string `protobuf:"bytes,3,opt,name=email,proto3,oneof"`
 }
 
@@ -2654,7 +2662,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\x0e2\x0e.usher.v1.RoleR\x04role\x12\x18\n" +
 	"\apending\x18\x04 \x01(\bR\apending\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xe8\x03\n" +
+	"createTime\"\xe6\x03\n" +
 	"\x11CreateRoomRequest\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04name\x12\x1b\n" +
 	"\x04slug\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04slug\x12B\n" +
@@ -2664,9 +2672,8 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x11callback_id.shape\x128must be 22 to 128 letters, digits, dashes or underscores\x1a5this == '' || this.matches('^[A-Za-z0-9_-]{22,128}$')\x80\x01\x01R\n" +
 	"callbackId\x12*\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x121\n" +
-	"\vowner_email\x18\a \x01(\tB\x10\xbaH\n" +
-	"\xd8\x01\x01r\x05\x18\xfe\x01`\x01\x80\x01\x01R\n" +
+	"request_id\x18\x06 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12/\n" +
+	"\vowner_email\x18\a \x01(\tB\x0e\xbaH\b\xd8\x01\x01r\x03\x18\xfe\x01\x80\x01\x01R\n" +
 	"ownerEmail\"8\n" +
 	"\x12CreateRoomResponse\x12\"\n" +
 	"\x04room\x18\x01 \x01(\v2\x0e.usher.v1.RoomR\x04room\"0\n" +
@@ -2736,7 +2743,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x04room\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12#\n" +
 	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
-	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xfe\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0e.usher.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04roleB\x13\n" +
 	"\n" +
@@ -2747,7 +2754,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x04room\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12#\n" +
 	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
-	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xfe\x01\x80\x01\x01H\x00R\x05email\x12.\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x0e.usher.v1.RoleB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04roleB\x13\n" +
 	"\n" +
@@ -2758,7 +2765,7 @@ const file_usher_v1_rooms_proto_rawDesc = "" +
 	"\x04room\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x04room\x12#\n" +
 	"\auser_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01H\x00R\x06userId\x12%\n" +
-	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x18\xfe\x01`\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
+	"\x05email\x18\x03 \x01(\tB\r\xbaH\ar\x05\x10\x01\x18\xfe\x01\x80\x01\x01H\x00R\x05emailB\x13\n" +
 	"\n" +
 	"identifier\x12\x05\xbaH\x02\b\x01\"\x16\n" +
 	"\x14RemoveMemberResponse\"\xc5\x01\n" +

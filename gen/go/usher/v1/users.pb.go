@@ -28,7 +28,7 @@ type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// User id, a UUID. Set by the server.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// E-mail address from the OpenID provider. Empty when it gave none.
+	// E-mail address from the OpenID provider (see Member.email). Empty when it gave none.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	// Full name from the OpenID provider, at most 100 characters.
 	FullName string `protobuf:"bytes,3,opt,name=full_name,json=fullName,proto3" json:"full_name,omitempty"`
@@ -320,7 +320,7 @@ func (x *UpdateMeResponse) GetUser() *User {
 // SearchUsersRequest is the input of UsersService.SearchUsers.
 type SearchUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An e-mail address; with an open directory also 3 or more characters of a name. 3 to 254 characters.
+	// An e-mail address (see Member.email); with an open directory also 3 or more characters of a name. 3 to 254 characters.
 	Query         string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

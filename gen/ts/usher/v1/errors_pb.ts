@@ -411,7 +411,7 @@ export enum ErrorReason {
   INVITATION_EXPIRED = 112,
 
   /**
-   * INVALID_ARGUMENT. The address cannot receive mail: it is malformed, or its domain cannot be written in a mail. In
+   * INVALID_ARGUMENT. The address cannot receive mail: Member.email says what is refused, or its domain has no dot. In
    * CreateInvitations it is a reason of one recipient in `refused`, not an error of the call.
    *
    * @generated from enum value: ERROR_REASON_RECIPIENT_INVALID = 113;

@@ -40,7 +40,7 @@ export type Invitation = Message<"usher.v1.Invitation"> & {
   roomId: string;
 
   /**
-   * The address, as it is compared: trimmed, the domain in lower case and ASCII.
+   * The e-mail address, in its normal form (see Member.email).
    *
    * @generated from field: string email = 3;
    */
@@ -160,7 +160,7 @@ export const InvitationSchema: GenMessage<Invitation> = /*@__PURE__*/
  */
 export type Recipient = Message<"usher.v1.Recipient"> & {
   /**
-   * E-mail address.
+   * E-mail address (see Member.email), whose domain has a dot: letters go to the whole world.
    *
    * @generated from field: string email = 1;
    */

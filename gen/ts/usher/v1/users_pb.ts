@@ -31,7 +31,7 @@ export type User = Message<"usher.v1.User"> & {
   id: string;
 
   /**
-   * E-mail address from the OpenID provider. Empty when it gave none.
+   * E-mail address from the OpenID provider (see Member.email). Empty when it gave none.
    *
    * @generated from field: string email = 2;
    */
@@ -180,7 +180,7 @@ export const UpdateMeResponseSchema: GenMessage<UpdateMeResponse> = /*@__PURE__*
  */
 export type SearchUsersRequest = Message<"usher.v1.SearchUsersRequest"> & {
   /**
-   * An e-mail address; with an open directory also 3 or more characters of a name. 3 to 254 characters.
+   * An e-mail address (see Member.email); with an open directory also 3 or more characters of a name. 3 to 254 characters.
    *
    * @generated from field: string query = 1;
    */
