@@ -47,8 +47,25 @@ func (migrateUpCommand) Run(ctx context.Context, p *program) error {
 			_, err := fmt.Fprintln(w, "The database is up to date.")
 			return err
 		}
-		return migrationGrid(w, applied)
+		if err := migrationGrid(w, applied); err != nil {
+			return err
+		}
+		return migrationNotes(w, applied)
 	})
+}
+
+// migrationNotes writes what an operator should know of migrations, after an empty line.
+func migrationNotes(w io.Writer, list []migrations.Status) error {
+	before := "\n"
+	for _, m := range list {
+		for _, note := range m.Notes {
+			if _, err := fmt.Fprintf(w, "%s%s: %s\n", before, m.Name, note); err != nil {
+				return err
+			}
+			before = ""
+		}
+	}
+	return nil
 }
 
 type migrateStatusCommand struct{}

@@ -2,8 +2,9 @@
 // whether a database fits.
 //
 // Files are made by `go tool task migrate:new -- NAME`, one folder a dialect, and applied by goose, between those that River
-// brings for its tables (river.go). Each one ends with a line that records the oldest Usher that may run on the schema it
-// makes, so that two releases can run side by side while a deployment goes on: first expand, and contract one release later.
+// brings for its tables (river.go), and those of data that no SQL can change (addresses.go). Each one ends with a line that
+// records the oldest Usher that may run on the schema it makes, so that two releases can run side by side while a deployment
+// goes on: first expand, and contract one release later.
 package migrations
 
 import (
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,12 +47,18 @@ type Status struct {
 	Version int64  `json:"version"`
 	Name    string `json:"name"`
 	Applied bool   `json:"applied"`
+	// Notes say what an operator should know of its outcome.
+	Notes []string `json:"notes,omitempty"`
 }
+
+// notes are those of migrations that were applied, by version.
+type notes map[int64][]string
 
 // Up applies what is missing and returns what it applied. Several processes may call it at once: one works and the others
 // wait.
 func Up(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
-	p, err := provider(db, dialect)
+	told := notes{}
+	p, err := provider(db, dialect, told)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +76,8 @@ func Up(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
 			results = partial.Applied
 		}
 		for _, r := range results {
-			done = append(done, Status{Version: r.Source.Version, Name: name(r.Source.Path), Applied: true})
+			v := r.Source.Version
+			done = append(done, Status{Version: v, Name: name(r.Source.Path), Applied: true, Notes: told[v]})
 		}
 		if tries--; err == nil || tries == 0 || ctx.Err() != nil {
 			if err != nil {
@@ -81,7 +90,7 @@ func Up(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
 
 // List tells which migrations a database has and lacks, in order.
 func List(ctx context.Context, db *sql.DB, dialect string) ([]Status, error) {
-	p, err := provider(db, dialect)
+	p, err := provider(db, dialect, notes{})
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +143,7 @@ func Check(ctx context.Context, db *sql.DB, dialect, usher string) error {
 	return rows.Err()
 }
 
-func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
+func provider(db *sql.DB, dialect string, told notes) (*goose.Provider, error) {
 	dir, err := Files(dialect)
 	if err != nil {
 		return nil, err
@@ -144,7 +153,10 @@ func provider(db *sql.DB, dialect string) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(river...)}
+	options := []goose.ProviderOption{
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(slices.Concat(river, []*goose.Migration{addressesMigration(dialect, told)})...),
+	}
 	gooseDialect := goose.DialectSQLite3
 	if dialect == Postgres {
 		gooseDialect = goose.DialectPostgres
