@@ -130,14 +130,17 @@ func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, chang
 	if after.GetTimezone() == "" || !slices.Contains(changed, "timezone") {
 		after.Timezone = storedSchedule(i).timezone
 	}
+	about := slices.ContainsFunc(changed, func(f string) bool { return f != "message" })
+	if !about {
+		return storedSchedule(i), nil
+	}
 	next, err := readSchedule(
 		"invitation.", after.GetStartTime(), after.GetEndTime(), after.GetTimezone(), after.GetRecurrence(),
 	)
 	if err != nil {
 		return schedule{}, err
 	}
-	about := slices.ContainsFunc(changed, func(f string) bool { return f != "message" })
-	if about && !next.none() && next.last().Before(now()) {
+	if !next.none() && next.last().Before(now()) {
 		return schedule{}, fault.Invalid("invitation.end_time", "must not be over")
 	}
 	return next, nil

@@ -1,11 +1,9 @@
 package invitations
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
-	"github.com/teambition/rrule-go"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -17,10 +15,6 @@ import (
 const (
 	// longest is how long one occurrence may be, and horizon how far ahead the last one may begin.
 	longest, horizon = 7 * 24 * time.Hour, 5 * 365 * 24 * time.Hour
-	// mostOccurrences is how often a meeting may repeat.
-	mostOccurrences = 400
-	// maxRecurrence is how long a rule may be once it is written anew.
-	maxRecurrence = 500
 	// shownOccurrences is how many a letter lists.
 	shownOccurrences = 4
 )
@@ -29,7 +23,11 @@ const (
 type schedule struct {
 	start, end time.Time
 	timezone   string
-	recurrence string
+	// recurrence is what is stored, rule its RRULE, and except the occurrences of that which do not take place.
+	recurrence, rule string
+	except           []time.Time
+	// stored is that of an invitation, which was checked when it was made.
+	stored bool
 	// starts are the occurrences, in order: one at least.
 	starts []time.Time
 }
@@ -60,8 +58,7 @@ func readSchedule(prefix string, start, end *timestamppb.Timestamp, timezone, re
 	case !s.end.After(s.start) || s.end.Sub(s.start) > longest:
 		return schedule{}, fault.Invalid(prefix+"end_time", "must be after start_time, by 7 days at most")
 	}
-	var err error
-	if s.recurrence, s.starts, err = readRecurrence(recurrence, s.start, timezone); err != nil {
+	if err := s.repeat(recurrence); err != nil {
 		return schedule{}, fault.Invalid(prefix+"recurrence", "%v", err)
 	}
 	return s, nil
@@ -77,93 +74,11 @@ func storedSchedule(i *ent.Invitation) schedule {
 	if i.StartTime == nil || i.EndTime == nil {
 		return schedule{timezone: timezone}
 	}
-	s := schedule{start: i.StartTime.UTC(), end: i.EndTime.UTC(), timezone: timezone, recurrence: i.Recurrence}
-	var err error
-	if _, s.starts, err = readRecurrence(i.Recurrence, s.start, timezone); err != nil {
+	s := schedule{start: i.StartTime.UTC(), end: i.EndTime.UTC(), timezone: timezone, stored: true}
+	if err := s.repeat(i.Recurrence); err != nil {
 		s.starts = []time.Time{s.start}
 	}
 	return s
-}
-
-// readRecurrence checks a rule and lists when the meeting begins. The rule is read in the zone of the meeting: its days
-// and hours are those of the people there, whatever summer time does.
-func readRecurrence(rule string, start time.Time, timezone string) (string, []time.Time, error) {
-	if rule == "" {
-		return "", []time.Time{start}, nil
-	}
-	zone, err := zones.Load(timezone)
-	if err != nil {
-		return "", nil, err
-	}
-	rule = strings.ToUpper(strings.TrimPrefix(strings.TrimSpace(rule), "RRULE:"))
-	if strings.ContainsAny(rule, "\r\n") || strings.Contains(rule, "DTSTART") {
-		return "", nil, fmt.Errorf("must be the value of one RRULE, such as FREQ=WEEKLY;COUNT=10")
-	}
-	option, err := rrule.StrToROptionInLocation(rule, zone)
-	if err != nil {
-		return "", nil, fmt.Errorf("cannot be read as an RRULE of RFC 5545, such as FREQ=WEEKLY;COUNT=10")
-	}
-	switch {
-	case option.Count > 0 == !option.Until.IsZero():
-		return "", nil, fmt.Errorf("must have either COUNT or UNTIL")
-	case option.Freq > rrule.DAILY || len(option.Byhour)+len(option.Byminute)+len(option.Bysecond) > 0:
-		return "", nil, fmt.Errorf("must be daily or less often, without BYHOUR, BYMINUTE and BYSECOND")
-	case option.Count > mostOccurrences:
-		return "", nil, fmt.Errorf("must be %d times at most", mostOccurrences)
-	}
-	option.Dtstart = start.In(zone)
-	starts, err := occurrences(option, start)
-	if err != nil {
-		return "", nil, err
-	}
-	bare := *option
-	bare.Dtstart = time.Time{}
-	written := bare.RRuleString()
-	if len(written) > maxRecurrence {
-		return "", nil, fmt.Errorf("must be %d characters at most, with a sign before each number of a week", maxRecurrence)
-	}
-	return written, starts, nil
-}
-
-// occurrences lists when a meeting begins. It stops at the first that is too many or too late: a rule can be about days
-// that never come.
-func occurrences(option *rrule.ROption, start time.Time) ([]time.Time, error) {
-	bounded := *option
-	last := start.Add(horizon)
-	if option.Until.IsZero() || option.Until.After(last) {
-		// The library stops there instead of looking through all years for a 30th of February.
-		bounded.Until = last.Add(24 * time.Hour)
-		bounded.Count = 0
-	}
-	r, err := rrule.NewRRule(bounded)
-	if err != nil {
-		return nil, fmt.Errorf("cannot be read as an RRULE of RFC 5545, such as FREQ=WEEKLY;COUNT=10")
-	}
-	var starts []time.Time
-	for next := r.Iterator(); ; {
-		at, ok := next()
-		switch {
-		case !ok && option.Count > len(starts):
-			return nil, fmt.Errorf("must end within 5 years")
-		case !ok && len(starts) == 0:
-			return nil, fmt.Errorf("never happens")
-		case !ok || option.Count > 0 && len(starts) == option.Count:
-			return starts, checkFirst(starts, start)
-		case len(starts) == mostOccurrences:
-			return nil, fmt.Errorf("must be %d times at most", mostOccurrences)
-		case at.After(last):
-			return nil, fmt.Errorf("must end within 5 years")
-		}
-		starts = append(starts, at.UTC())
-	}
-}
-
-// checkFirst refuses a rule that start_time does not follow: calendars would disagree whether that is an occurrence.
-func checkFirst(starts []time.Time, start time.Time) error {
-	if !starts[0].Equal(start) {
-		return fmt.Errorf("does not fit start_time, which must be the first occurrence")
-	}
-	return nil
 }
 
 // last is when the last occurrence ends.
@@ -209,7 +124,7 @@ func (s schedule) inLetter(uid string, sequence int, at time.Time) *letter.Sched
 		return nil
 	}
 	l := &letter.Schedule{
-		UID: uid, Sequence: sequence, Start: s.start, End: s.end, Timezone: s.timezone, Recurrence: s.recurrence,
+		UID: uid, Sequence: sequence, Start: s.start, End: s.end, Timezone: s.timezone, Recurrence: s.rule, Except: s.except,
 	}
 	for _, start := range s.starts {
 		switch {

@@ -96,6 +96,8 @@ type Schedule struct {
 	Timezone string
 	// Recurrence is the value of an RRULE; empty for a meeting that is once.
 	Recurrence string
+	// Except are the occurrences of that rule that do not take place.
+	Except []time.Time
 	// Next are the starts of the first occurrences, and More is how many follow.
 	Next []time.Time
 	More int

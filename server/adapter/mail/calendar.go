@@ -86,13 +86,25 @@ func (c *Calendar) addTimes(w *contentLines, zone *time.Location, inZone bool) {
 	s := c.Schedule
 	if inZone {
 		w.add("DTSTART", s.Start.In(zone).Format(localTime), "TZID", s.Timezone)
-		w.add("DTEND", s.End.In(zone).Format(localTime), "TZID", s.Timezone)
+		if end := s.End.In(zone); zones.Instant(end, zone).Equal(end) {
+			w.add("DTEND", end.Format(localTime), "TZID", s.Timezone)
+		} else { // the clock shows that time twice, and the first time would be taken
+			w.add("DURATION", fmt.Sprintf("PT%dS", int(s.End.Sub(s.Start).Seconds())))
+		}
 	} else {
 		w.add("DTSTART", s.Start.UTC().Format(utcTime))
 		w.add("DTEND", s.End.UTC().Format(utcTime))
 	}
 	if s.Recurrence != "" {
 		w.add("RRULE", s.Recurrence)
+	}
+	// In the type of DTSTART, as the rule's own occurrences are.
+	for _, at := range s.Except {
+		if inZone {
+			w.add("EXDATE", at.In(zone).Format(localTime), "TZID", s.Timezone)
+		} else {
+			w.add("EXDATE", at.UTC().Format(utcTime))
+		}
 	}
 }
 

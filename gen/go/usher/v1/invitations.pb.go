@@ -170,7 +170,8 @@ type Invitation struct {
 	// IANA name of the zone in which the meeting repeats, and is written for people who have none. An alias such as
 	// "US/Eastern" becomes the zone that it stands for.
 	Timezone string `protobuf:"bytes,10,opt,name=timezone,proto3" json:"timezone,omitempty"`
-	// How the meeting repeats: the value of an RRULE (RFC 5545). Empty: once.
+	// How the meeting repeats: the value of an RRULE (RFC 5545), and on a second line an EXDATE if occurrences are left out.
+	// Written anew: UNTIL and EXDATE are in UTC. Empty: once.
 	Recurrence string `protobuf:"bytes,11,opt,name=recurrence,proto3" json:"recurrence,omitempty"`
 	// When a mail server last took a letter. Absent: none has.
 	SendTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
@@ -463,7 +464,9 @@ type CreateInvitationsRequest struct {
 	// IANA name of a zone, such as "Europe/Paris", or an alias of one. Empty: that of the caller's account, else UTC.
 	Timezone string `protobuf:"bytes,6,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	// The value of an RRULE (RFC 5545) with COUNT or UNTIL, daily or less often, at most 400 times and 5 years:
-	// "FREQ=WEEKLY;COUNT=10". Empty: once. Not valid without start_time.
+	// "FREQ=WEEKLY;COUNT=10". Lines with EXDATE may be beside it, whose times are in UTC or in timezone; the first occurrence,
+	// which is start_time, cannot be left out. What calendars read in different ways is refused: BYWEEKNO, BYYEARDAY, dates
+	// without a time, BYDAY or BYMONTHDAY by year without BYMONTH. Empty: once. Not valid without start_time.
 	Recurrence string `protobuf:"bytes,7,opt,name=recurrence,proto3" json:"recurrence,omitempty"`
 	// Whether the links admit without waiting: from 15 minutes before each occurrence until 4 hours after it, or, without a
 	// time, until they end.

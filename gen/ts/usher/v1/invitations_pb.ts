@@ -97,7 +97,8 @@ export type Invitation = Message<"usher.v1.Invitation"> & {
   timezone: string;
 
   /**
-   * How the meeting repeats: the value of an RRULE (RFC 5545). Empty: once.
+   * How the meeting repeats: the value of an RRULE (RFC 5545), and on a second line an EXDATE if occurrences are left out.
+   * Written anew: UNTIL and EXDATE are in UTC. Empty: once.
    *
    * @generated from field: string recurrence = 11;
    */
@@ -259,7 +260,9 @@ export type CreateInvitationsRequest = Message<"usher.v1.CreateInvitationsReques
 
   /**
    * The value of an RRULE (RFC 5545) with COUNT or UNTIL, daily or less often, at most 400 times and 5 years:
-   * "FREQ=WEEKLY;COUNT=10". Empty: once. Not valid without start_time.
+   * "FREQ=WEEKLY;COUNT=10". Lines with EXDATE may be beside it, whose times are in UTC or in timezone; the first occurrence,
+   * which is start_time, cannot be left out. What calendars read in different ways is refused: BYWEEKNO, BYYEARDAY, dates
+   * without a time, BYDAY or BYMONTHDAY by year without BYMONTH. Empty: once. Not valid without start_time.
    *
    * @generated from field: string recurrence = 7;
    */

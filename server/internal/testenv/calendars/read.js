@@ -1,5 +1,6 @@
 // Reads calendar files with ical.js: node read ical.js properties|occurrences. Standard input is an array of files, standard
 // output an array of events, as calendars.go has them.
+const vm = require("node:vm");
 const ICAL = require("ical.js");
 const what = process.argv[3];
 const most = 1000;
@@ -30,11 +31,19 @@ function occurrences(calendar, event) {
   return { Starts: starts, Ends: ends };
 }
 
+// Some rules that name days that never come send ical.js round for ever: then it has no answer.
+const patience = 3000;
+globalThis.occurrences = occurrences;
+function withPatience(calendar, event) {
+  Object.assign(globalThis, { calendar, event });
+  return vm.runInThisContext("occurrences(calendar, event)", { timeout: patience });
+}
+
 function read(text) {
   try {
     const calendar = new ICAL.Component(ICAL.parse(text));
     const event = calendar.getFirstSubcomponent("vevent");
-    if (what === "occurrences") return occurrences(calendar, event);
+    if (what === "occurrences") return withPatience(calendar, event);
     return { Method: calendar.getFirstPropertyValue("method"), Properties: properties(event) };
   } catch (error) {
     return { Error: String(error) };
