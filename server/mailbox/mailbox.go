@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
-	"golang.org/x/text/unicode/norm"
 )
 
 // Address is an e-mail address in its normal form, or empty for none. Two addresses of one mailbox are equal.
@@ -38,7 +37,7 @@ var domains = idna.New(
 )
 
 // identifiers are the characters with which one name can be told from another (RFC 8264): no symbols, control, formatting
-// or compatibility characters.
+// or compatibility characters. Of letters that are not composed (NFC) it makes composed ones.
 var identifiers = precis.NewIdentifier()
 
 // Parse reads a bare address, with or without white space around it, into its normal form. Text with a name beside the
@@ -90,8 +89,8 @@ func isPlain(local string) bool {
 	if len(local) > maxLocal || strings.ContainsAny(local, "%!") || strings.Contains(local, "=?") {
 		return false
 	}
-	same, err := identifiers.String(local)
-	return err == nil && same == local && norm.NFC.IsNormalString(local)
+	composed, err := identifiers.String(local)
+	return err == nil && composed == local
 }
 
 func lowerASCII(r rune) rune {
