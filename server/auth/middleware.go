@@ -78,7 +78,7 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 		calls = append(calls, caller.limited(ratelimit.Call{Limit: a.NotFound, Peek: !rule.CountsEveryCall})...)
 	}
 	// Without Redis these limits are not worth refusing a meeting.
-	if err := ratelimit.Lenient(a.Limiter.Take(r.Context(), calls...)); err != nil {
+	if err := a.Limiter.Allow(r.Context(), calls...); err != nil {
 		return caller, err
 	}
 	return caller, refusal

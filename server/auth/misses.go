@@ -49,7 +49,7 @@ func (p MissCounter) count(ctx context.Context, err error) error {
 	}
 	// The answer is sent all the same: it is the next one that the limit concerns.
 	misses := FromContext(ctx).limited(ratelimit.Call{Limit: p.NotFound, Force: true})
-	_ = p.Limiter.Take(context.WithoutCancel(ctx), misses...)
+	_ = p.Limiter.Allow(context.WithoutCancel(ctx), misses...)
 	return err
 }
 

@@ -168,7 +168,7 @@ func (s *Service) resend(ctx context.Context, user *ent.User, id string) (i *ent
 		return nil, err
 	}
 	call := ratelimit.Call{Limit: s.ResendLimit, Key: i.RoomID.String()}
-	if err := ratelimit.Lenient(s.Limiter.Take(ctx, call)); err != nil {
+	if err := s.Limiter.Allow(ctx, call); err != nil {
 		return nil, err
 	}
 	err = s.DB.Run(ctx, func(tx *ent.Client) error {

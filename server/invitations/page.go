@@ -131,7 +131,7 @@ func (s *Service) postPage(w http.ResponseWriter, r *http.Request) {
 // while, as they are by the API.
 func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, bool) {
 	call := ratelimit.Call{Limit: s.NotFoundLimit, Key: s.Visitors.LimitKey(r), Peek: true}
-	err := ratelimit.Lenient(s.Limiter.Take(r.Context(), call))
+	err := s.Limiter.Allow(r.Context(), call)
 	var l *linked
 	if err == nil {
 		l, err = s.byToken(r.Context(), r.PathValue("token"))
@@ -141,7 +141,7 @@ func (s *Service) openLink(w http.ResponseWriter, r *http.Request) (*linked, boo
 	}
 	if errors.Is(err, ErrNotFound) {
 		call.Peek, call.Force = false, true
-		_ = s.Limiter.Take(r.Context(), call) // the answer is sent all the same
+		_ = s.Limiter.Allow(r.Context(), call) // the answer is sent all the same
 	}
 	s.fail(w, r, err)
 	return nil, false

@@ -107,6 +107,7 @@ func (s *Service) hub() *watching {
 	s.once.Do(func() {
 		s.watching = &watching{rooms: map[uuid.UUID]*roomWatch{}, list: s.Store.list, log: s.Log}
 		s.open = newOpenStreams(s.Store.Redis)
+		s.open.hangs = s.Limiter.Hangs
 	})
 	return s.watching
 }

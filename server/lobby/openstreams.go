@@ -39,6 +39,8 @@ type openStreams struct {
 	// process names this one among all that run or ran.
 	process string
 	lease   time.Duration
+	// hangs reports whether Redis hangs; then streams are not counted. Nil: it is asked.
+	hangs func() bool
 	// here is how many streams this process has counted and not released.
 	here atomic.Int64
 }
@@ -120,7 +122,7 @@ func (o *openStreams) take(
 	} else {
 		limit(c.LimitKey(), rules.PerNetwork)
 	}
-	if len(keys) == 1 {
+	if len(keys) == 1 || o.hangs != nil && o.hangs() {
 		return func() {}, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)

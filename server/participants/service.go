@@ -128,7 +128,7 @@ func (s *Service) Rename(ctx context.Context, req *usherv1.RenameRequest) (*ushe
 // limit counts what a person in a meeting does with themselves: each of it asks LiveKit and tells everybody.
 func (s *Service) limit(ctx context.Context, of ratelimit.Limit) error {
 	call := ratelimit.Call{Limit: of, Key: auth.FromContext(ctx).LimitKey()}
-	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
+	return s.Limiter.Allow(ctx, call)
 }
 
 // LowerHand implements [usherv1connect.ParticipantsServiceHandler].

@@ -55,11 +55,13 @@ const timeout = time.Second
 // Limiter counts. Every field is required.
 type Limiter struct {
 	Redis rueidis.Client
+
+	breaker breaker
 }
 
 // Take counts one call under each of the limits, or under none when one of them refuses: whoever is refused uses up nothing
 // that is meant for others. It fails with [ErrLimited], which tells the longest wait, or with fault.ErrRedis when Redis
-// does not answer; callers that can go without the limit let that pass with [Lenient].
+// does not answer; callers that can go without the limit use [Limiter.Allow].
 //
 // It takes one round trip. On Redis Cluster only calls with the same Key are one step: a refusal takes a second round trip,
 // which gives back what the other keys counted.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -395,6 +396,53 @@ func TestTake_redisGone(t *testing.T) {
 	}
 	if err := take(); !errors.Is(err, ErrLimited) || Lenient(err) == nil {
 		t.Errorf("the third call: got %v, want ErrLimited, which is not let pass", err)
+	}
+}
+
+// While Redis hangs, calls that can go without a limit wait for it a few times and then no more. Those that cannot wait and
+// are refused. Soon after Redis answers again limits hold.
+func TestAllow_hangs(t *testing.T) {
+	t.Parallel()
+	server := testenv.Redis(t)
+	l := &Limiter{Redis: server.Client(t)}
+	call := Call{Limit: Limit{Name: "join", Burst: 1, Period: time.Hour}, Key: "somebody"}
+	if err := l.Allow(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := syscall.Kill(server.Pid(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	for n := range hangsAfter {
+		if err := l.Allow(t.Context(), call); err != nil || n < hangsAfter-1 && l.Hangs() {
+			t.Errorf("call %d of a Redis that hangs: %v, and it is found to hang: %t", n, err, l.Hangs())
+		}
+	}
+	start := time.Now()
+	for range 5 {
+		if err := l.Allow(t.Context(), call); err != nil {
+			t.Errorf("a call that can go without: %v", err)
+		}
+	}
+	if took := time.Since(start); took > timeout {
+		t.Errorf("5 calls waited %v for a Redis that hangs", took)
+	}
+	start = time.Now()
+	if err := l.Take(t.Context(), call); !errors.Is(err, fault.ErrRedis) || time.Since(start) < timeout/2 {
+		t.Errorf("a call that cannot go without: %v after %v, want fault.ErrRedis after a wait", err, time.Since(start))
+	}
+	signal(syscall.SIGCONT)
+	for deadline := time.Now().Add(20 * time.Second); l.Hangs(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("Redis answers, and is not found to")
+		}
+		_ = l.Allow(t.Context(), call)
+	}
+	if err := l.Allow(t.Context(), call); !errors.Is(err, ErrLimited) {
+		t.Errorf("the second call of one an hour: %v, want ErrLimited", err)
 	}
 }
 

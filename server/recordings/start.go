@@ -44,7 +44,7 @@ func (s *Service) checkStart(ctx context.Context, o order) error {
 		return ErrDisabled
 	}
 	call := ratelimit.Call{Limit: s.StartLimit, Key: a.Room.ID.String()}
-	if err := ratelimit.Lenient(s.Limiter.Take(ctx, call)); err != nil {
+	if err := s.Limiter.Allow(ctx, call); err != nil {
 		return err
 	}
 	switch _, err := s.LiveKit.Meeting(ctx, a.Room.ID); {

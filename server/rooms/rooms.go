@@ -214,7 +214,7 @@ func (s *Service) create(
 	}
 	if n.owner != nil {
 		call := ratelimit.Call{Limit: s.CreateLimit, Key: auth.FromContext(ctx).Key()}
-		if err := ratelimit.Lenient(s.Limiter.Take(ctx, call)); err != nil {
+		if err := s.Limiter.Allow(ctx, call); err != nil {
 			return nil, false, err
 		}
 	}

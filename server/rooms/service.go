@@ -152,7 +152,7 @@ func (s *Service) limitJoins(ctx context.Context) error {
 
 func (s *Service) limitJoinsOf(ctx context.Context, c *auth.Caller) error {
 	call := ratelimit.Call{Limit: s.JoinLimit, Key: c.LimitKey()}
-	return ratelimit.Lenient(s.Limiter.Take(ctx, call))
+	return s.Limiter.Allow(ctx, call)
 }
 
 // ResolveCreationCallback implements [usherv1connect.RoomsServiceHandler].

@@ -109,7 +109,7 @@ func (s *SignIn) begin(w http.ResponseWriter, r *http.Request, f *flow) {
 		return
 	}
 	prefix := auth.AddressPrefix(auth.ClientAddress(r, s.TrustedProxies))
-	if err := ratelimit.Lenient(s.Limiter.Take(r.Context(), ratelimit.Call{Limit: s.Limit, Key: prefix})); err != nil {
+	if err := s.Limiter.Allow(r.Context(), ratelimit.Call{Limit: s.Limit, Key: prefix}); err != nil {
 		// Not passed over when silent: a page that goes round in circles has to stop somewhere.
 		s.page(w, r, pageOf(err), f.ReturnTo)
 		return

@@ -29,7 +29,7 @@ func (s *Service) rotate(ctx context.Context, ref string, resend bool) (d *usher
 		return nil, 0, ErrDisabled
 	}
 	call := ratelimit.Call{Limit: s.RotateLimit, Key: seen.Room.ID.String()}
-	if err := ratelimit.Lenient(s.Limiter.Take(ctx, call)); err != nil {
+	if err := s.Limiter.Allow(ctx, call); err != nil {
 		return nil, 0, err
 	}
 	p, err := s.draw(ctx, drawing{
