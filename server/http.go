@@ -59,7 +59,7 @@ func newHandlers(b *base, s *services, o Options) (*handlers, error) {
 	if err != nil {
 		return nil, err
 	}
-	rpc := callers.Wrap(wellFormed(b.rpc(s, observed), observed, clientTimeoutsFor(b.config.RequestTimeout)))
+	rpc := callers.Wrap(b.boundCalls(b.rpc(s, observed), observed))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if isProcedure(r.URL.Path) {
 			rpc.ServeHTTP(w, r)

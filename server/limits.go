@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -35,11 +37,15 @@ type clientTimeouts struct {
 	// stream is how long both may take together for a call that streams. Where clients send one message, that must arrive in
 	// the time for requests; where they send many, the first must.
 	stream time.Duration
+	// rest is how long the rest of a request may take of which the answer is known already, over HTTP/1.
+	rest time.Duration
 }
 
 // clientTimeoutsFor leaves room for calls of the given time-out, and for streams of the 30 minutes that they may live.
 func clientTimeoutsFor(call time.Duration) clientTimeouts {
-	return clientTimeouts{send: 30 * time.Second, answer: call + 30*time.Second, stream: 31 * time.Minute}
+	return clientTimeouts{
+		send: 30 * time.Second, answer: call + 30*time.Second, stream: 31 * time.Minute, rest: time.Second,
+	}
 }
 
 // wrap is middleware that gives up on clients that send or read too slowly. It wants the connection's own
@@ -49,6 +55,7 @@ func (p clientTimeouts) wrap(next http.Handler) http.Handler {
 		// HTTP/1 and HTTP/2 both have these deadlines; a transport without them does without. Those of HTTP/1 are the
 		// connection's: the write deadline is set anew with each request.
 		c, now := http.NewResponseController(w), time.Now()
+		body := &watchedBody{ReadCloser: r.Body}
 		answer := p.send + p.answer
 		if isStream(r.URL.Path) {
 			answer = p.stream
@@ -59,8 +66,29 @@ func (p clientTimeouts) wrap(next http.Handler) http.Handler {
 			// passes for that and cancel the call. After a body it lifts the deadline itself.
 			_ = c.SetReadDeadline(now.Add(p.send))
 		}
-		next.ServeHTTP(w, r)
+		read := r.WithContext(r.Context()) // a copy: the body is not the caller's to change
+		read.Body = body
+		next.ServeHTTP(w, read)
+		if r.ProtoMajor == 1 && r.ContentLength != 0 && !body.ended {
+			// It was refused before all of it was read. net/http waits for the rest before it answers, so that the connection
+			// can be used again: for what is under way, and not for a client that sends nothing.
+			_ = c.SetReadDeadline(time.Now().Add(p.rest))
+		}
 	})
+}
+
+// watchedBody knows whether it was read to its end.
+type watchedBody struct {
+	io.ReadCloser
+
+	ended bool
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || errors.Is(err, io.EOF)
+	return n, err
 }
 
 // wellFormed is middleware that refuses calls in which no message can be found.

@@ -95,7 +95,8 @@ func Run(ctx context.Context, o Options) error {
 	defer stopWork()
 
 	api, internal := newHTTPServer(b.log, h.api), newHTTPServer(b.log, h.internal)
-	go func() { failed <- api.Serve(l.api) }()
+	bounded := b.boundConnections(l.api)
+	go func() { failed <- api.Serve(bounded) }()
 	go func() { failed <- internal.Serve(l.internal) }()
 	if o.Ready != nil {
 		o.Ready(Addresses{API: l.api.Addr(), Internal: l.internal.Addr()})

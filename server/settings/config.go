@@ -51,6 +51,7 @@ type Config struct {
 	Session                SessionConfig
 	Rooms                  RoomsConfig
 	Lobby                  LobbyConfig
+	Connections            ConnectionsConfig
 	Streams                StreamsConfig
 	Callers                CallersConfig
 	Mail                   MailConfig
@@ -187,20 +188,6 @@ type TelephonyConfig struct {
 	BridgeMetrics []string
 	// WrongPINAlert is how many wrong PINs in a minute are told to the operator; 0: none are.
 	WrongPINAlert int
-}
-
-// StreamsConfig bounds streams.
-type StreamsConfig struct {
-	// Heartbeat is how often a stream says that it is alive, and MaxAge when it ends.
-	Heartbeat, MaxAge time.Duration
-	// PerTicket, PerUser and PerNetwork are how many may be open at the same time, in all servers; 0 for no limit.
-	PerTicket, PerUser, PerNetwork int
-}
-
-// CallersConfig is about phone callers.
-type CallersConfig struct {
-	// Grace is how long they may be in a meeting that everybody else has left.
-	Grace time.Duration
 }
 
 // ServiceToken is a program of the operator that may call.

@@ -32,6 +32,18 @@ var baseSettings = []section{
 				"`X-Forwarded-For`, by which strangers are limited.",
 		},
 		{
+			Name: "USHER_CONNECTIONS", standard: "0",
+			set: into(count, func(c *config) *int { return &c.Connections.Most }),
+			doc: "Connections that clients may have to this server. 0: as many as leave 256 file descriptors of the process, and " +
+				"at least a quarter of them, for everything else.",
+		},
+		{
+			Name: "USHER_CONNECTIONS_PER_NETWORK", standard: "1000",
+			set: into(count, func(c *config) *int { return &c.Connections.PerNetwork }),
+			doc: "Connections that one network may have to this server; 0 for no limit. Those of `USHER_TRUSTED_PROXIES` and of " +
+				"this machine do not count.",
+		},
+		{
 			Name: "USHER_ALLOWED_ORIGINS",
 			set:  into(list(origin), func(c *config) *[]string { return &c.AllowedOrigins }),
 			doc: "Other sites whose pages may call the API with bearer tokens, and be returned to after sign-in, such as " +
