@@ -13,6 +13,7 @@ import (
 
 	"github.com/emersion/go-ical"
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/usher-meet/usher/gen/ent"
@@ -472,6 +473,76 @@ func TestUpdateInvitation_keepsLink(t *testing.T) {
 }
 
 var putOff = regexp.MustCompile(`usher_jobs_total\{kind="invitations.send",outcome="later"\} ([4-9]|\d\d)`)
+
+// A meeting can lose its time: the entry leaves the calendar, and the link stays. With another time it comes back.
+func TestUpdateInvitation_clearsTime(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, onDatabase func(*settings.Config)) {
+		v := startInvitationFixture(t, mailcatcher.Options{}, onDatabase)
+		begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+		inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+			Room: v.room.GetId(), Recipients: recipients("charles@people.example"), Timezone: "Europe/Paris",
+			StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)), Recurrence: "FREQ=DAILY;COUNT=3",
+		})).GetInvitations()[0]
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		update := func(i *usherv1.Invitation, paths ...string) *usherv1.Invitation {
+			i.Id = inv.GetId()
+			got := must[*usherv1.UpdateInvitationResponse](t)(v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{
+				Invitation: i, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths},
+			})).GetInvitation()
+			return got
+		}
+		got := update(&usherv1.Invitation{}, "start_time")
+		if got.GetStartTime() != nil || got.GetEndTime() != nil || got.GetRecurrence() != "" || time.Until(got.GetExpireTime().AsTime()) < 29*24*time.Hour {
+			t.Fatalf("without a time it is %v", got)
+		}
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		all := v.mail.Wait(2)
+		_, old := v.event(all[0])
+		method, e := v.event(all[1])
+		at, err := e.DateTimeStart(time.UTC)
+		if method != "CANCEL" || e.Props.Get("SEQUENCE").Value != "1" || e.Props.Get("UID").Value != old.Props.Get("UID").Value || err != nil || !at.Equal(begin) {
+			t.Errorf("the entry leaves with a %s of %v at %v, %v", method, e.Props, at, err)
+		}
+		if text := v.read(all[1]).Text; v.link(all[0]) != v.link(all[1]) || !strings.Contains(text, "removed the time") {
+			t.Errorf("the letter says\n%s", text)
+		}
+
+		update(&usherv1.Invitation{Message: "We will see."}, "message")
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		if p := v.read(v.mail.Wait(3)[2]); p.Calendar != "" || !strings.Contains(p.Text, "We will see.") {
+			t.Errorf("without a time the calendar is %q, and the text\n%s", p.Calendar, p.Text)
+		}
+
+		update(&usherv1.Invitation{StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour))}, "start_time", "end_time")
+		v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+		if method, e := v.event(v.mail.Wait(4)[3]); method != "REQUEST" || e.Props.Get("SEQUENCE").Value != "3" {
+			t.Errorf("with another time: %s of %v", method, e.Props)
+		}
+	})
+}
+
+// An entry leaves the calendar also when its invitation is withdrawn before the letter about that was sent.
+func TestUpdateInvitation_clearsTimeAndEnds(t *testing.T) {
+	t.Parallel()
+	v := startInvitationFixture(t, mailcatcher.Options{})
+	begin := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+	inv := must[*usherv1.CreateInvitationsResponse](t)(v.host.CreateInvitations(t.Context(), &usherv1.CreateInvitationsRequest{
+		Room: v.room.GetId(), Recipients: recipients("charles@people.example"),
+		StartTime: timestamppb.New(begin), EndTime: timestamppb.New(begin.Add(time.Hour)),
+	})).GetInvitations()[0]
+	v.status(inv.GetId(), usherv1.InvitationStatus_INVITATION_STATUS_SENT)
+	v.mail.Stop()
+	must[*usherv1.UpdateInvitationResponse](t)(v.host.UpdateInvitation(t.Context(), &usherv1.UpdateInvitationRequest{
+		Invitation: &usherv1.Invitation{Id: inv.GetId()}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"start_time"}},
+	}))
+	must[*usherv1.RevokeInvitationResponse](t)(v.host.RevokeInvitation(t.Context(), &usherv1.RevokeInvitationRequest{InvitationId: inv.GetId()}))
+	v.waitFailed(t)
+	v.mail.Start()
+	if method, e := v.event(v.mail.Wait(2)[1]); method != "CANCEL" || e.Props.Get("SEQUENCE").Value != "1" {
+		t.Errorf("after the invitation was withdrawn: %s of %v", method, e.Props)
+	}
+}
 
 // An update replaces the entry in the calendar, and one that changes nothing sends nothing.
 func TestUpdateInvitation(t *testing.T) {

@@ -114,18 +114,20 @@ func (s *Service) update(
 		if err := s.takeOne(ctx, tx, user.ID, now()); err != nil {
 			return err
 		}
-		return s.store(ctx, tx, &i, after.GetMessage(), next)
+		return s.store(ctx, tx, &i, after, next)
 	})
 	return i, err
 }
 
-// reschedule reads what an invitation is to become. A meeting that has a time keeps one: what is in a calendar cannot
-// become something without a time.
+// reschedule reads what an invitation is to become. What depends on the beginning of the meeting is cleared with it.
 func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, changed []string) (schedule, error) {
 	if i.StartTime != nil && after.GetStartTime() == nil {
-		return schedule{}, fault.Invalid(
-			"invitation.start_time", "cannot be cleared: revoke the invitation, and invite without a time",
-		)
+		if !slices.Contains(changed, "end_time") {
+			after.EndTime = nil
+		}
+		if !slices.Contains(changed, "recurrence") {
+			after.Recurrence = ""
+		}
 	}
 	if after.GetTimezone() == "" || !slices.Contains(changed, "timezone") {
 		after.Timezone = storedSchedule(i).timezone
@@ -146,11 +148,17 @@ func (s *Service) reschedule(i *ent.Invitation, after *usherv1.Invitation, chang
 	return next, nil
 }
 
-func (s *Service) store(ctx context.Context, tx *ent.Client, i **ent.Invitation, message string, next schedule) error {
-	update := tx.Invitation.UpdateOne(*i).SetMessage(message).SetTimezone(next.timezone).SetRecurrence(next.recurrence).
-		AddSequence(1).SetStatus(pending)
-	if !next.none() {
+func (s *Service) store(
+	ctx context.Context, tx *ent.Client, i **ent.Invitation, after *usherv1.Invitation, next schedule,
+) error {
+	was := storedSchedule(*i)
+	update := tx.Invitation.UpdateOne(*i).SetMessage(after.GetMessage()).SetTimezone(next.timezone).
+		SetRecurrence(next.recurrence).AddSequence(1).SetStatus(pending)
+	switch {
+	case !next.none():
 		update.SetStartTime(next.start).SetEndTime(next.end).SetExpireTime(next.expire((*i).CreateTime, s.Rules.Life))
+	case !was.none():
+		update.ClearStartTime().ClearEndTime().SetExpireTime(next.expire(now(), s.Rules.Life))
 	}
 	var err error
 	if *i, err = update.Save(ctx); err != nil {
@@ -158,6 +166,9 @@ func (s *Service) store(ctx context.Context, tx *ent.Client, i **ent.Invitation,
 	}
 	if err := record(ctx, tx, *i, audit.InvitationUpdated, ""); err != nil {
 		return err
+	}
+	if next.none() && !was.none() {
+		return s.postUnscheduled(ctx, tx, *i, was)
 	}
 	return s.post(ctx, tx, *i, invitationletter.KindChanged)
 }

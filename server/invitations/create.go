@@ -274,12 +274,20 @@ func (s *Service) insert(
 
 // post has a letter sent once the transaction has committed.
 func (s *Service) post(ctx context.Context, tx *ent.Client, i *ent.Invitation, kind invitationletter.Kind) error {
+	return s.postAs(ctx, tx, i, kind, SendArgs{})
+}
+
+// postAs is [Service.post] with what the job is to know besides.
+func (s *Service) postAs(
+	ctx context.Context, tx *ent.Client, i *ent.Invitation, kind invitationletter.Kind, args SendArgs,
+) error {
 	l, err := tx.InvitationLetter.Create().SetInvitationID(i.ID).SetKind(kind).SetSequence(i.Sequence).Save(ctx)
 	if err != nil {
 		return fmt.Errorf("insert letter: %w", err)
 	}
 	// An hour longer than the letter is tried, so that the last run finds that it is late.
-	return s.Jobs.Enqueue(ctx, tx, SendArgs{Letter: l.ID}, jobs.KeepTrying(s.Rules.KeepTrying+time.Hour))
+	args.Letter = l.ID
+	return s.Jobs.Enqueue(ctx, tx, args, jobs.KeepTrying(s.Rules.KeepTrying+time.Hour))
 }
 
 // record says who did what to an invitation, whose room is locked.

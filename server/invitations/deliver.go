@@ -21,6 +21,8 @@ import (
 // SendArgs are the job that sends one letter.
 type SendArgs struct {
 	Letter uuid.UUID `json:"letter"`
+	// Entry is what the letter takes out of the reader's calendar, which the invitation has no more; nil for none.
+	Entry *entry `json:"entry,omitempty"`
 }
 
 // Kind implements jobs.Args.
@@ -41,14 +43,14 @@ func (s *Service) Send(ctx context.Context, args SendArgs) error {
 	case time.Since(l.CreateTime) > s.Rules.KeepTrying:
 		return s.end(ctx, l, invitationletter.StateLate, 0)
 	}
-	stop, err := s.mustNotSend(ctx, l)
+	stop, err := s.mustNotSend(ctx, l, args.Entry)
 	if err != nil {
 		return err
 	}
 	if stop {
 		return s.end(ctx, l, invitationletter.StateDropped, 0)
 	}
-	content, err := s.write(ctx, l)
+	content, err := s.write(ctx, l, args.Entry)
 	if err != nil {
 		return err
 	}
@@ -68,28 +70,23 @@ func (s *Service) Send(ctx context.Context, args SendArgs) error {
 }
 
 // mustNotSend reports whether nobody is to have a letter any more: the invitation has ended, its reader wants no mail, or,
-// of a cancellation, there is nothing in their calendar.
-func (s *Service) mustNotSend(ctx context.Context, l *ent.InvitationLetter) (bool, error) {
+// of one that takes an entry out of the calendar, there is none.
+func (s *Service) mustNotSend(ctx context.Context, l *ent.InvitationLetter, gone *entry) (bool, error) {
 	i := l.Edges.Invitation
-	if l.Kind != invitationletter.KindCancelled {
-		if !isOpen(i, now()) || l.Sequence < i.Sequence {
-			return true, nil
+	overtaken := !isOpen(i, now()) || l.Sequence < i.Sequence
+	switch {
+	case l.Kind == invitationletter.KindCancelled:
+		arrived, err := s.arrivedBefore(ctx, l)
+		if !arrived || err != nil {
+			return true, err
 		}
-	} else {
-		others := s.DB.Read.InvitationLetter.Query().Where(invitationletter.InvitationID(i.ID), invitationletter.IDNEQ(l.ID))
-		arrived, err := others.Clone().Where(invitationletter.StateEQ(invitationletter.StateTaken)).Exist(ctx)
-		if err != nil {
-			return false, fmt.Errorf("find letters: %w", err)
+	case gone != nil && i.StartTime == nil:
+		arrived, err := s.arrivedBefore(ctx, l)
+		if err != nil || !arrived && overtaken {
+			return true, err
 		}
-		underWay, err := others.Where(invitationletter.StateEQ(invitationletter.StateQueued)).Exist(ctx)
-		switch {
-		case err != nil:
-			return false, fmt.Errorf("find letters: %w", err)
-		case !arrived && underWay:
-			return false, errors.New("a letter before this one is still under way")
-		case !arrived:
-			return true, nil
-		}
+	case overtaken:
+		return true, nil
 	}
 	stop := false
 	err := s.DB.Run(ctx, func(tx *ent.Client) (err error) {
@@ -99,8 +96,29 @@ func (s *Service) mustNotSend(ctx context.Context, l *ent.InvitationLetter) (boo
 	return stop, err
 }
 
+// arrivedBefore reports whether a letter about an earlier version of the invitation arrived. It fails while nobody knows.
+func (s *Service) arrivedBefore(ctx context.Context, l *ent.InvitationLetter) (bool, error) {
+	before := s.DB.Read.InvitationLetter.Query().
+		Where(invitationletter.InvitationID(l.InvitationID), invitationletter.SequenceLT(l.Sequence))
+	arrived, err := before.Clone().Where(invitationletter.StateEQ(invitationletter.StateTaken)).Exist(ctx)
+	if arrived || err != nil {
+		if err != nil {
+			err = fmt.Errorf("find letters: %w", err)
+		}
+		return arrived, err
+	}
+	underWay, err := before.Where(invitationletter.StateEQ(invitationletter.StateQueued)).Exist(ctx)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("find letters: %w", err)
+	case underWay:
+		return false, errors.New("a letter before this one is still under way")
+	}
+	return false, nil
+}
+
 // write puts a letter together from what is known now.
-func (s *Service) write(ctx context.Context, l *ent.InvitationLetter) (letter.Invitation, error) {
+func (s *Service) write(ctx context.Context, l *ent.InvitationLetter, gone *entry) (letter.Invitation, error) {
 	i := l.Edges.Invitation
 	out := letter.Invitation{
 		Envelope: letter.Envelope{
@@ -113,15 +131,12 @@ func (s *Service) write(ctx context.Context, l *ent.InvitationLetter) (letter.In
 	if err := s.address(ctx, i, &out.Envelope); err != nil {
 		return out, err
 	}
-	switch l.Kind {
-	case invitationletter.KindCancelled:
-		out.Kind = letter.Cancelled
+	out.Kind = occasion(l, gone)
+	if gone != nil && (out.Kind == letter.Unscheduled || out.Kind == letter.Cancelled) {
+		out.Schedule = gone.schedule().inLetter(s.uid(i), l.Sequence, now())
+	}
+	if out.Kind == letter.Cancelled {
 		return out, nil
-	case invitationletter.KindChanged:
-		if i.SendTime != nil { // else it is the first that they get
-			out.Kind = letter.Changed
-		}
-	case invitationletter.KindInvited:
 	}
 	token, err := s.unseal(i)
 	if errors.Is(err, errSealed) {

@@ -64,6 +64,8 @@ const (
 	Changed
 	// Cancelled says that the invitation was withdrawn.
 	Cancelled
+	// Unscheduled says that the meeting has no time any more. The invitation stays.
+	Unscheduled
 )
 
 // Invitation is a letter about an invitation to a room.
@@ -81,7 +83,7 @@ type Invitation struct {
 	Message string
 	// DialIn is nil for rooms without phone numbers.
 	DialIn *usherv1.DialIn
-	// Schedule is nil for a meeting without a time.
+	// Schedule is nil for a meeting without a time. Where the entry leaves the calendar it is what stands there.
 	Schedule *Schedule
 }
 

@@ -131,7 +131,7 @@ func TestMailGolden(t *testing.T) {
 func TestInvitationGolden(t *testing.T) {
 	t.Parallel()
 	for _, lang := range i18n.Languages {
-		for kind, name := range map[letter.InvitationKind]string{letter.Invited: "invite", letter.Changed: "update", letter.Cancelled: "cancel"} {
+		for kind, name := range map[letter.InvitationKind]string{letter.Invited: "invite", letter.Changed: "update", letter.Cancelled: "cancel", letter.Unscheduled: "unschedule"} {
 			l := exampleInvitation()
 			l.Language, l.Kind, l.Schedule.Sequence = lang, kind, int(kind)
 			if kind == letter.Cancelled {
@@ -184,6 +184,7 @@ func TestCalendar(t *testing.T) {
 		{name: "once", method: "REQUEST"},
 		{name: "changed", kind: letter.Changed, method: "REQUEST"},
 		{name: "cancelled", kind: letter.Cancelled, method: "CANCEL"},
+		{name: "without a time", kind: letter.Unscheduled, method: "CANCEL"},
 		{name: "every week across the end of summer time", recurrence: "FREQ=WEEKLY;COUNT=30", method: "REQUEST"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

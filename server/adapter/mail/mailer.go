@@ -114,10 +114,12 @@ func (p *Mailer) WriteInvitation(l letter.Invitation) (*Message, error) {
 	s := p.localizer(l.Envelope, map[string]any{
 		"Inviter": cmp.Or(line(l.Inviter, most), p.brand()), "Room": room, "More": more,
 	})
-	kind := [...]string{"invite", "update", "cancel"}[l.Kind]
+	kind := [...]string{"invite", "update", "cancel", "unschedule"}[l.Kind]
 	v := view{
 		Title: s.Text(kind + ".title"), Intro: s.Text(kind + ".intro"), Quote: paragraph(l.Message),
-		Facts: whenFacts(s, l.Envelope, l.Schedule),
+	}
+	if l.Kind != letter.Unscheduled {
+		v.Facts = whenFacts(s, l.Envelope, l.Schedule)
 	}
 	if l.Kind == letter.Cancelled {
 		v.Quote = ""
@@ -136,7 +138,7 @@ func (p *Mailer) WriteInvitation(l letter.Invitation) (*Message, error) {
 		return m, err
 	}
 	m.Calendar = &Calendar{
-		Cancelled: l.Kind == letter.Cancelled, Schedule: *l.Schedule, Summary: room, Link: l.Link,
+		Cancelled: l.Kind == letter.Cancelled || l.Kind == letter.Unscheduled, Schedule: *l.Schedule, Summary: room, Link: l.Link,
 		Description: calendarText(v), Organizer: string(p.Sender.config.From), Attendee: string(l.To),
 		OrganizerName: cmp.Or(line(l.Inviter, most), p.brand()), Stamp: l.Time,
 	}

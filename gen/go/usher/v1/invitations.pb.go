@@ -175,7 +175,8 @@ type Invitation struct {
 	Recurrence string `protobuf:"bytes,11,opt,name=recurrence,proto3" json:"recurrence,omitempty"`
 	// When a mail server last took a letter. Absent: none has.
 	SendTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
-	// When the link ends: 30 days after the last occurrence, or, without a time, after the invitation.
+	// When the link ends: 30 days after the last occurrence, or, without a time, after the invitation, or after the time was
+	// cleared.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// When they were first invited.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -861,7 +862,7 @@ type UpdateInvitationRequest struct {
 	// The invitation's id, and the new values.
 	Invitation *Invitation `protobuf:"bytes,1,opt,name=invitation,proto3" json:"invitation,omitempty"`
 	// Which fields to change: message, start_time, end_time, timezone, recurrence. Absent: those that are set. A named field
-	// without a value is cleared.
+	// without a value is cleared: start_time together with end_time and recurrence, whether they are named or not.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -112,7 +112,8 @@ export type Invitation = Message<"usher.v1.Invitation"> & {
   sendTime?: Timestamp | undefined;
 
   /**
-   * When the link ends: 30 days after the last occurrence, or, without a time, after the invitation.
+   * When the link ends: 30 days after the last occurrence, or, without a time, after the invitation, or after the time was
+   * cleared.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 13;
    */
@@ -454,7 +455,7 @@ export type UpdateInvitationRequest = Message<"usher.v1.UpdateInvitationRequest"
 
   /**
    * Which fields to change: message, start_time, end_time, timezone, recurrence. Absent: those that are set. A named field
-   * without a value is cleared.
+   * without a value is cleared: start_time together with end_time and recurrence, whether they are named or not.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -943,8 +944,9 @@ export const InvitationsService: GenService<{
     output: typeof ListInvitationsResponseSchema;
   },
   /**
-   * UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. The
-   * link stays. A call that changes nothing sends nothing.
+   * UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. Where
+   * start_time is cleared, with end_time and recurrence, the entry leaves the calendar. The link stays. A call that changes
+   * nothing sends nothing.
    *
    * Callers: administrators and owners of its room (API tokens with scope `invitations`). Each letter counts against the
    * limits of CreateInvitations.

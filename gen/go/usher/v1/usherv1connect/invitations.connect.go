@@ -84,8 +84,9 @@ type InvitationsServiceClient interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
 	ListInvitations(context.Context, *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error)
-	// UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. The
-	// link stays. A call that changes nothing sends nothing.
+	// UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. Where
+	// start_time is cleared, with end_time and recurrence, the entry leaves the calendar. The link stays. A call that changes
+	// nothing sends nothing.
 	//
 	// Callers: administrators and owners of its room (API tokens with scope `invitations`). Each letter counts against the
 	// limits of CreateInvitations.
@@ -298,8 +299,9 @@ type InvitationsServiceHandler interface {
 	//
 	// Fails with ROOM_NOT_FOUND, INSUFFICIENT_ROLE, PAGE_TOKEN_INVALID.
 	ListInvitations(context.Context, *v1.ListInvitationsRequest) (*v1.ListInvitationsResponse, error)
-	// UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. The
-	// link stays. A call that changes nothing sends nothing.
+	// UpdateInvitation changes the schedule or the message, and sends a letter that replaces the entry in the calendar. Where
+	// start_time is cleared, with end_time and recurrence, the entry leaves the calendar. The link stays. A call that changes
+	// nothing sends nothing.
 	//
 	// Callers: administrators and owners of its room (API tokens with scope `invitations`). Each letter counts against the
 	// limits of CreateInvitations.
