@@ -30,16 +30,12 @@ type Access struct {
 // FindRoom looks up the room that ref names, by id or slug, together with the caller's role in it: one statement.
 // Predicates are added to the query, such as a lock. It fails with [ErrRoomNotFound].
 func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate.Room) (*Access, error) {
-	by := room.Slug(text.Slug(ref))
-	if id, ok := text.ParseID(ref); ok {
-		by = room.ID(id)
-	}
 	caller := FromContext(ctx)
-	query := db.Room.Query().Where(by).Where(more...)
+	query := namedRoom(db, ref).Where(more...)
 	if caller.Kind == User {
 		query.Modify(func(s *entsql.Selector) { SelectRole(s, caller.User) })
 	}
-	r, err := query.Only(ctx)
+	r, err := query.First(ctx)
 	if ent.IsNotFound(err) {
 		return nil, ErrRoomNotFound
 	}
@@ -51,6 +47,19 @@ func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate
 		return nil, err
 	}
 	return &Access{Room: r, Role: role, Caller: caller}, nil
+}
+
+// namedRoom is the query for the room that ref names. A name with letters that are no ASCII ones can stand for two slugs: the
+// present one, and the one that rooms got before. The older room has it, so that links go on leading where they led.
+func namedRoom(db *ent.Client, ref string) *ent.RoomQuery {
+	if id, ok := text.ParseID(ref); ok {
+		return db.Room.Query().Where(room.ID(id))
+	}
+	slug, former := text.Slug(ref), text.FormerSlug(ref)
+	if former == slug || former == "" {
+		return db.Room.Query().Where(room.Slug(slug))
+	}
+	return db.Room.Query().Where(room.SlugIn(slug, former)).Order(room.ByCreateTime(), room.ByID())
 }
 
 // LockRoom finds a room and keeps others from changing it or its members until the transaction ends.

@@ -17,7 +17,15 @@ func TestSlug(t *testing.T) {
 		{"compatibility forms", "Ｆｕｌｌ ½ ﬁn ²", "full-1-2-fin-2"},
 		{"runs of other characters", "--a  &&  b--", "a-b"},
 		{"a dot", "robots.txt", "robots-txt"},
-		{"another script", "会議", ""},
+		{"letters that are no letter with an accent", "Straße in Łódź, Ærø, Þingvellir, Œuvre", "strasse-in-lodz-aero-thingvellir-oeuvre"},
+		{"umlauts as ever", "Müller", "muller"},
+		{"Cyrillic", "Большой объём", "bolshoi-obiom"},
+		{"Cyrillic with accents as characters of their own", "и\u0306", "i"},
+		{"Greek", "Ελλάδα", "ellada"},
+		{"Chinese", "会議", "hui-yi"},
+		{"Korean, composed or not", "회의 \u1112\u116c", "hoeyi-hoe"},
+		{"no letters", "☎ 🎉 ''", ""},
+		{"letters that are longer in ASCII", strings.Repeat("ß", 60), strings.Repeat("s", 100)},
 		{"right-to-left marks and control characters", "\u202ea\u200f\x00b", "a-b"},
 		{"too long", strings.Repeat("a", 120), strings.Repeat("a", 100)},
 		{"cut at a dash", strings.Repeat("a", 99) + " b", strings.Repeat("a", 99)},
@@ -31,6 +39,19 @@ func TestSlug(t *testing.T) {
 				t.Errorf("Slug(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
+	}
+}
+
+// Links that were written with the name of a room find the slug that it got.
+func TestFormerSlug(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"Straße": "stra-e", "Łódź": "odz", "Müller": "muller", "会議": "", "Weekly Meeting": "weekly-meeting", "stra-e": "stra-e",
+		strings.Repeat("a", 99) + " b": strings.Repeat("a", 99), strings.Repeat("a", 98) + " bc": strings.Repeat("a", 98) + "-b",
+	} {
+		if got := FormerSlug(in); got != want {
+			t.Errorf("FormerSlug(%q) = %q, want %q", in, got, want)
+		}
 	}
 }
 

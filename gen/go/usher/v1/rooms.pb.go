@@ -318,6 +318,7 @@ type Room struct {
 	// The name as people read it, 1 to 500 characters.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// URL form of the name: a to z, 0 to 9 and dashes, at most 100 characters, unique on this instance. Set by the server.
+	// Letters of all scripts become those that stand for them: "Straße" is "strasse", and "Łódź" is "lodz".
 	Slug string `protobuf:"bytes,3,opt,name=slug,proto3" json:"slug,omitempty"`
 	// Who enters without waiting.
 	AccessLevel AccessLevel `protobuf:"varint,4,opt,name=access_level,json=accessLevel,proto3,enum=usher.v1.AccessLevel" json:"access_level,omitempty"`

@@ -40,6 +40,7 @@ export type Room = Message<"usher.v1.Room"> & {
 
   /**
    * URL form of the name: a to z, 0 to 9 and dashes, at most 100 characters, unique on this instance. Set by the server.
+   * Letters of all scripts become those that stand for them: "Straße" is "strasse", and "Łódź" is "lodz".
    *
    * @generated from field: string slug = 3;
    */
