@@ -49,8 +49,8 @@ func FindRoom(ctx context.Context, db *ent.Client, ref string, more ...predicate
 	return &Access{Room: r, Role: role, Caller: caller}, nil
 }
 
-// namedRoom is the query for the room that ref names. A name with letters that are no ASCII ones can stand for two slugs: the
-// present one, and the one that rooms got before. The older room has it, so that links go on leading where they led.
+// namedRoom is the query for the room that ref names. A name with letters that are no ASCII ones can stand for two slugs:
+// the present one, and the one that rooms got before. The older room has it, so that links go on leading where they led.
 func namedRoom(db *ent.Client, ref string) *ent.RoomQuery {
 	if id, ok := text.ParseID(ref); ok {
 		return db.Room.Query().Where(room.ID(id))

@@ -21,8 +21,8 @@ var reserved = map[string]bool{
 	"livekit": true, "rtc": true, "twirp": true,
 }
 
-// Slug turns a name into a slug: letters of all scripts as ASCII letters that stand for them, digits, lower case, every run of
-// anything else one dash, at most [MaxSlug] characters. It returns "" for a name with nothing to keep.
+// Slug turns a name into a slug: letters of all scripts as ASCII letters that stand for them, digits, lower case, every run
+// of anything else one dash, at most [MaxSlug] characters. It returns "" for a name with nothing to keep.
 //
 // Slug(Slug(s)) == Slug(s), so a slug can be looked up as it was typed.
 func Slug(name string) string {
@@ -48,8 +48,8 @@ func Slug(name string) string {
 	return b.String()
 }
 
-// FormerSlug is the slug that rooms got of a name before there was [Slug]: letters that do not consist of an ASCII letter and
-// accents are left out. Links to such rooms may have been written with the name.
+// FormerSlug is the slug that rooms got of a name before there was [Slug]: letters that do not consist of an ASCII letter
+// and accents are left out. Links to such rooms may have been written with the name.
 func FormerSlug(name string) string {
 	var b slugBuilder
 	b.addAll([]rune(norm.NFKD.String(name)))

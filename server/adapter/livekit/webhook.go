@@ -97,8 +97,8 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) (outcome string,
 	return "stored", http.StatusOK
 }
 
-// authentic reports whether a token is signed with one of the keys, and ends: LiveKit's verification refuses one that would be
-// good for ever in the hands of whoever overheard it.
+// authentic reports whether a token is signed with one of the keys, and ends: LiveKit's verification refuses one that would
+// be good for ever in the hands of whoever overheard it.
 func authentic(token string, keys map[string]string) bool {
 	v, err := auth.ParseAPIToken(token)
 	if err != nil || keys[v.APIKey()] == "" {
