@@ -65,10 +65,12 @@ func TestDoctor(t *testing.T) {
 	room := must[*usherv1.CreateRoomResponse](t)(olga.CreateRoom(t.Context(), &usherv1.CreateRoomRequest{Name: "Visit"})).GetRoom().GetId()
 	i.join(t, olga, room)
 	i.open(room)
-	all = slices.Insert(all, 11, "dispatch-rules")
+	stopBridge := bridge.Run()
+	all = slices.Insert(all, 11, "bridge", "bridge-metrics", "dispatch-rules")
 	names, bad, details = diagnose(t, i.Config, time.Minute)
 	if len(bad) > 0 || !slices.Equal(names, all) || !strings.Contains(details["remote-unmute"], "can be let in") ||
-		!strings.Contains(details["trunks"], "1 in use") {
+		!strings.Contains(details["trunks"], "1 in use") || !strings.Contains(details["bridge"], "takes LiveKit's orders") ||
+		!strings.Contains(details["bridge-metrics"], "are not seen") {
 		t.Errorf("with a trunk and a meeting: checks %v, bad %v\n%v", names, bad, details)
 	}
 
@@ -85,8 +87,24 @@ func TestDoctor(t *testing.T) {
 		{ID: "ST_gone"},
 		{ID: bridge.Trunk("from anywhere", "+33123456780")},
 		{ID: bridge.TrunkWithAddresses("to anything", []string{"192.0.2.0/24"})},
+		{ID: bridge.TrunkWithAddresses("from everywhere", []string{"192.0.2.0/24", "0.0.0.0/0"}, "+33123456781")},
 	}
+	metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "livekit_sip_calls_active 2")
+	}))
+	t.Cleanup(metrics.Close)
+	config.Telephony.BridgeMetrics = []string{metrics.URL}
 	_, bad, details = diagnose(t, config, time.Minute)
+	if slices.Contains(bad, "bridge-metrics") || strings.Count(details["trunks"], "anybody on the internet") != 2 {
+		t.Errorf("with a bridge that tells its metrics, and trunks open to all: bad %v\n%v", bad, details)
+	}
+	stopBridge()
+	config.Telephony.BridgeMetrics = append(config.Telephony.BridgeMetrics, "http://127.0.0.1:1/metrics")
+	_, bad, details = diagnose(t, config, time.Minute)
+	if !slices.Contains(bad, "bridge") || !strings.Contains(details["bridge"], "no phone bridge runs") ||
+		!slices.Contains(bad, "bridge-metrics") || !strings.Contains(details["bridge-metrics"], "127.0.0.1:1") {
+		t.Errorf("without a bridge: bad %v\n%v", bad, details)
+	}
 	for _, want := range []string{"does not have it", "anybody on the internet", "every number", "no number to show"} {
 		if !slices.Contains(bad, "trunks") || !strings.Contains(details["trunks"], want) {
 			t.Errorf("with trunks that are no good: bad %v, want one with %q\n%v", bad, want, details)

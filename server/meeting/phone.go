@@ -24,7 +24,7 @@ type Trunk struct {
 	ID string
 	// Numbers are those that people call, as the operator wrote them in LiveKit.
 	Numbers []string
-	// Bounded is true when only some addresses may send calls, and Authenticated when a password is needed. Without either
-	// anybody on the internet may.
+	// Bounded is true when only the addresses of a few networks may send calls, and Authenticated when a password is needed.
+	// Without either anybody on the internet may.
 	Bounded, Authenticated bool
 }

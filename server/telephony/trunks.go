@@ -242,7 +242,8 @@ func (t *Trunks) use(c ConfiguredTrunk, listed []meeting.Trunk, err error, lines
 // judge writes down what is wrong with a trunk of LiveKit's, and returns the numbers that people call to reach it.
 func (s *trunkState) judge(l meeting.Trunk, numbers []string) []string {
 	if !l.Bounded && !l.Authenticated {
-		s.problem("trunk %s takes calls from anybody on the internet: give it allowed addresses or a user name and password", l.ID)
+		s.problem("trunk %s takes calls from anybody on the internet: give it the addresses of your telephone company (not 0.0.0.0/0, "+
+			"which is everybody) or a user name and password", l.ID)
 	}
 	if len(l.Numbers) == 0 {
 		s.problem("trunk %s answers at every number: give it its numbers in LiveKit", l.ID)

@@ -140,6 +140,16 @@ func (w *Watch) look(ctx context.Context, now time.Time) {
 	w.judge(ctx, rate)
 }
 
+// Check asks each bridge once, and returns why some do not tell.
+func (w *Watch) Check(ctx context.Context) (problems []error) {
+	for _, url := range w.URLs {
+		if _, err := w.scrape(ctx, url); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
 // since is by how much the counters of one bridge grew. A bridge that was started again counts from 0, mostly under another
 // label; what it counted before it was seen for the first time is nobody's news.
 func since(was, is counters) (grown float64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -28,10 +29,57 @@ func (c *Client) InboundTrunks(ctx context.Context) ([]meeting.Trunk, error) {
 	for _, t := range res.GetItems() {
 		list = append(list, meeting.Trunk{
 			ID: t.GetSipTrunkId(), Numbers: t.GetNumbers(),
-			Bounded: len(t.GetAllowedAddresses()) > 0, Authenticated: t.GetAuthUsername() != "" && t.GetAuthPassword() != "",
+			Bounded: bounded(t.GetAllowedAddresses()), Authenticated: t.GetAuthUsername() != "" && t.GetAuthPassword() != "",
 		})
 	}
 	return list, nil
+}
+
+// Networks with shorter prefixes are no telephone company's: 0.0.0.0/0 is everybody, and so are its two halves.
+const shortestIPv4, shortestIPv6 = 8, 16
+
+// bounded reports whether a list of allowed addresses keeps anybody out. Names and single addresses do.
+func bounded(addresses []string) bool {
+	for _, a := range addresses {
+		p, err := netip.ParsePrefix(strings.TrimSpace(a))
+		if err != nil {
+			continue
+		}
+		if p.Addr().Is4() && p.Bits() < shortestIPv4 || p.Addr().Is6() && p.Bits() < shortestIPv6 {
+			return false
+		}
+	}
+	return len(addresses) > 0
+}
+
+// noBridge is how LiveKit says that no phone bridge has taken an order.
+const noBridge = "no response"
+
+// BridgeRuns reports whether a phone bridge takes LiveKit's orders. LiveKit has no question for that, so a bridge is ordered
+// to make a call that it refuses before it does anything: with no codec to speak with. Bridges that are too old to know
+// of codecs find no host of that name. It fails with meeting.ErrUnavailable when the answer could mean either.
+func (c *Client) BridgeRuns(ctx context.Context) (bool, error) {
+	const host = "usher-doctor.invalid" // of no network: RFC 2606
+	token := auth.NewAccessToken(c.config.Key, c.config.Secret).SetSIPGrant(&auth.SIPGrant{Call: true})
+	var answer twirp.Error
+	err := c.callWith(ctx, "ask for a phone bridge", token, func(ctx context.Context) error {
+		_, err := c.sip.CreateSIPParticipant(ctx, &livekit.CreateSIPParticipantRequest{
+			Trunk:     &livekit.SIPOutboundConfig{Hostname: host},
+			SipNumber: "usher-doctor", SipCallTo: "nobody", RoomName: "usher-doctor", ParticipantIdentity: "usher-doctor",
+			Media: &livekit.SIPMediaConfig{OnlyListedCodecs: true},
+		})
+		answer, _ = errors.AsType[twirp.Error](err)
+		return err
+	})
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err == nil, err
+	case answer != nil && strings.Contains(answer.Msg(), noBridge):
+		return false, nil
+	case answer != nil && (strings.Contains(answer.Msg(), "codec") || strings.Contains(answer.Msg(), host)):
+		return true, nil
+	}
+	return false, err
 }
 
 // CreateRule makes a dispatch rule and returns LiveKit's id of it. It fails with meeting.ErrClash. After

@@ -154,3 +154,20 @@ func TestInboundTrunks_withoutRedis(t *testing.T) {
 		t.Errorf("got %v, want meeting.ErrNoTelephony", err)
 	}
 }
+
+// A list of addresses that everybody's is in keeps nobody out.
+func TestBounded(t *testing.T) {
+	t.Parallel()
+	for _, addresses := range [][]string{
+		nil, {"0.0.0.0/0"}, {"192.0.2.1", "0.0.0.0/0"}, {"0.0.0.0/1", "128.0.0.0/1"}, {"::/0"}, {" 0.0.0.0/0 "},
+	} {
+		if bounded(addresses) {
+			t.Errorf("%v keeps somebody out", addresses)
+		}
+	}
+	for _, addresses := range [][]string{{"192.0.2.1"}, {"192.0.2.0/24"}, {"10.0.0.0/8"}, {"2001:db8::/32"}, {"sip.example.org"}} {
+		if !bounded(addresses) {
+			t.Errorf("%v keeps nobody out", addresses)
+		}
+	}
+}

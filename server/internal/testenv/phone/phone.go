@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +68,44 @@ func New(t testing.TB, lk *testenv.LiveKitServer) *Bridge {
 	}
 	t.Cleanup(func() { io.Close(); _ = client.Close() }) // nothing was written
 	return &Bridge{t: t, lk: lk, io: io, sip: livekit.NewSIPProtobufClient(lk.URL, http.DefaultClient)}
+}
+
+// Run has a phone bridge wait for LiveKit's orders, until it is stopped. It makes no calls: it refuses those without codecs
+// as the real one does (newMediaConfig of livekit-sip), and all others too.
+func (b *Bridge) Run() (stop func()) {
+	b.t.Helper()
+	client, err := redis.GetRedisClient(&redis.RedisConfig{Address: b.lk.Redis.Address})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	server, err := rpc.NewSIPInternalServer(orders{}, redisbus.New(client))
+	if err == nil {
+		err = server.RegisterCreateSIPParticipantTopic("")
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() { server.Kill(); _ = client.Close() })
+	b.t.Cleanup(stop)
+	return stop
+}
+
+// orders refuses LiveKit's orders.
+type orders struct{}
+
+func (orders) CreateSIPParticipant(
+	_ context.Context, req *rpc.InternalCreateSIPParticipantRequest,
+) (*rpc.InternalCreateSIPParticipantResponse, error) {
+	if req.GetMedia().GetOnlyListedCodecs() && len(req.GetMedia().GetCodecs()) == 0 {
+		return nil, errors.New("no codecs specified")
+	}
+	return nil, errors.New("no such thing in tests")
+}
+
+func (orders) TransferSIPParticipant(
+	context.Context, *rpc.InternalTransferSIPParticipantRequest,
+) (*rpc.InternalTransferSIPParticipantResponse, error) {
+	return nil, errors.New("no such thing in tests")
 }
 
 // admin is a context for calls to LiveKit's telephony API.
