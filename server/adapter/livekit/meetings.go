@@ -85,10 +85,34 @@ func (c *Client) Participants(ctx context.Context, room uuid.UUID) ([]meeting.Pa
 // CloseRoom ends a meeting for everybody. That there is none is success. A token that was signed before can open the room
 // again while it is good for connecting.
 func (c *Client) CloseRoom(ctx context.Context, room uuid.UUID) error {
-	return ignoreNotFound(c.call(ctx, "delete room", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
+	err := c.deleteRoom(ctx, room)
+	if !errors.Is(err, meeting.ErrUnavailable) {
+		return ignoreNotFound(err)
+	}
+	// That is also what LiveKit says, for ever, of a room that it has had since it crashed, and that nobody came back to. Such
+	// a room goes on when it is created again, and can be deleted then.
+	if _, listErr := c.Meeting(ctx, room); listErr != nil {
+		if errors.Is(listErr, meeting.ErrNotFound) {
+			return nil // deleted, and only the answer was lost
+		}
+		return err
+	}
+	createErr := c.call(ctx, "create room again", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
+		_, err := c.rooms.CreateRoom(ctx, &livekit.CreateRoomRequest{Name: room.String()})
+		return err
+	})
+	if createErr != nil {
+		return err
+	}
+	return ignoreNotFound(c.deleteRoom(ctx, room))
+}
+
+// deleteRoom fails with meeting.ErrNotFound when the room has no meeting.
+func (c *Client) deleteRoom(ctx context.Context, room uuid.UUID) error {
+	return c.call(ctx, "delete room", &auth.VideoGrant{RoomCreate: true}, func(ctx context.Context) error {
 		_, err := c.rooms.DeleteRoom(ctx, &livekit.DeleteRoomRequest{Room: room.String()})
 		return err
-	}))
+	})
 }
 
 // RemoveParticipant ends the connection of one participant. That they are not there is success. LiveKit lets them come

@@ -102,6 +102,29 @@ func TestCloseRoom_everybodyOut(t *testing.T) {
 	}
 }
 
+// A room that LiveKit lists since it crashed, and that nobody came back to, ends like any other.
+func TestCloseRoom_leftByACrash(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewLiveKit(t, testenv.LiveKitOptions{Redis: testenv.Redis(t)})
+	c := mustNew(t, Config{URL: server.URL, Key: testenv.LiveKitKey, Secret: testenv.LiveKitSecret})
+	g := newGrant()
+	room := join(t, c, g, "", nil)
+	server.Kill()
+	room.Disconnect()
+	server.Restart()
+	if _, err := c.Meeting(t.Context(), g.Room); err != nil {
+		t.Fatalf("the room that was left: %v", err)
+	}
+	// For some seconds LiveKit believes that the server which had the room is alive.
+	eventually(t, "the room can be closed", func() bool { return c.CloseRoom(t.Context(), g.Room) == nil })
+	if _, err := c.Meeting(t.Context(), g.Room); !errors.Is(err, meeting.ErrNotFound) {
+		t.Errorf("afterwards: %v, want meeting.ErrNotFound", err)
+	}
+	if people, err := c.Participants(t.Context(), g.Room); err != nil || len(people) != 0 {
+		t.Errorf("afterwards there are %v, %v", people, err)
+	}
+}
+
 func TestRemoveParticipant_onlyThatOne(t *testing.T) {
 	t.Parallel()
 	c, _ := newClient(t)
@@ -213,6 +236,14 @@ func TestSetRoomMetadata_seenByTheParticipant(t *testing.T) {
 	}
 	if m, err := c.Meeting(t.Context(), g.Room); err != nil || m.Metadata != "after" {
 		t.Errorf("Meeting: got %+v, %v", m, err)
+	}
+}
+
+func TestSendData_noMeeting(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t)
+	if err := c.SendData(t.Context(), newGrant().Room, []string{"p_test-nobody"}, "usher", nil); !errors.Is(err, meeting.ErrNotFound) {
+		t.Errorf("got %v, want meeting.ErrNotFound", err)
 	}
 }
 
