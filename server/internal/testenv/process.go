@@ -179,6 +179,8 @@ type LiveKitServer struct {
 
 // LiveKitOptions configure a livekit-server.
 type LiveKitOptions struct {
+	// Program is the path of livekit-server; empty for the one that all tests have.
+	Program string
 	// Webhooks are the addresses to which it sends its events.
 	Webhooks []string
 	// Redis is where it keeps trunks and dispatch rules, and where the parts of LiveKit talk to one another. Without one it
@@ -223,7 +225,10 @@ logging: {level: info}
 		t.Fatal(err)
 	}
 	l := &LiveKitServer{URL: "http://127.0.0.1:" + strconv.Itoa(port), Redis: o.Redis}
-	l.Process = Start(t, program(t, "USHER_TEST_LIVEKIT_SERVER"), "--config", path)
+	if o.Program == "" {
+		o.Program = LiveKitProgram(t)
+	}
+	l.Process = Start(t, o.Program, "--config", path)
 	l.wait()
 	return l
 }
@@ -244,6 +249,12 @@ func (l *LiveKitServer) wait() {
 		}
 		return err
 	})
+}
+
+// LiveKitProgram is the path of the livekit-server that tests have.
+func LiveKitProgram(t testing.TB) string {
+	t.Helper()
+	return program(t, "USHER_TEST_LIVEKIT_SERVER")
 }
 
 // program is the path of a program that `go tool task test` names in the environment.
