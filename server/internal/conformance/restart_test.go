@@ -13,15 +13,15 @@ import (
 
 var restartFacts = []fact{
 	{
-		"Participants come back by themselves with identity, attributes and permissions, and with another sid",
-		"counts on nothing else of them, and finds calls by sip.callID", restartParticipants,
+		"Participants come back by themselves with identity, kind and attributes, and with another sid",
+		"gives them their permissions anew, and finds calls by sip.callID", restartParticipants,
 	},
 	{
 		"A room to which somebody comes back has the sid, the time and the metadata of before",
 		"counts it as the same meeting", restartRoom,
 	},
 	{
-		"A room to which nobody comes back stays listed with everybody, and deleting it is unavailable until it " +
+		"A room to which nobody comes back stays listed with everybody, and deleting it fails until it " +
 			"was created again, which works some seconds after the start",
 		"creates a room that cannot be deleted, and deletes it then", restartGhosts,
 	},
@@ -49,13 +49,12 @@ func restartParticipants(t *testing.T, f *fixture) {
 	own := f.another(t, parts{noRecorder: true})
 	call := own.dial(t, newNumber(), phone.Rule{Attributes: map[string]string{"lobby": "waiting"}})
 	caller := call.Identity()
-	own.permit(t, call.room, caller, &livekit.ParticipantPermission{CanPublish: true, CanUpdateMetadata: true})
 	before := own.person(t, call.room, caller)
 	own.crash()
 	own.back(t, call.room, before)
 	p := own.person(t, call.room, caller)
 	if a := p.GetAttributes(); a["sip.callID"] != call.ID || a["lobby"] != "waiting" ||
-		p.GetKind() != livekit.ParticipantInfo_SIP || p.GetPermission().GetCanSubscribe() {
+		p.GetKind() != livekit.ParticipantInfo_SIP {
 		t.Errorf("listed: %v, and before: %v", p, before)
 	}
 }
@@ -64,7 +63,8 @@ func restartParticipants(t *testing.T, f *fixture) {
 func (f *fixture) back(t *testing.T, room string, before *livekit.ParticipantInfo) {
 	t.Helper()
 	eventually(t, before.GetIdentity()+" is back", func() bool {
-		return f.person(t, room, before.GetIdentity()).GetSid() != before.GetSid()
+		p := f.person(t, room, before.GetIdentity())
+		return p != nil && p.GetSid() != before.GetSid()
 	})
 }
 
@@ -90,7 +90,10 @@ func restartGhosts(t *testing.T, f *fixture) {
 	ada.Room.Disconnect()
 	own.lk.Restart()
 	_, err := own.rooms.DeleteRoom(t.Context(), &livekit.DeleteRoomRequest{Room: room})
-	wantCode(t, "deleting the room", err, twirp.Unavailable)
+	// With which code depends on whether it still counts the server that crashed.
+	if err == nil || code(err) == twirp.NotFound {
+		t.Errorf("deleting the room: %v", err)
+	}
 	if own.listed(t, room).GetSid() != before || own.person(t, room, "ada") == nil {
 		t.Error("the room or Ada is not listed any more")
 	}
