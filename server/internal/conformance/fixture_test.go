@@ -1,3 +1,5 @@
+//go:build conformance
+
 package conformance
 
 import (
@@ -71,18 +73,19 @@ func newFixture(t *testing.T, program string, p parts) *fixture {
 	if !p.noRecorder {
 		f.startRecorder(t)
 	}
-	f.takesCalls(t)
+	f.bridge(t)
 	return f
 }
 
-// takesCalls waits until livekit-server answers the phone bridge, which takes a moment longer than its API.
-func (f *fixture) takesCalls(t *testing.T) {
+// bridge stands for LiveKit's phone bridge. It has been answered once: the first questions over a new connection may be lost.
+func (f *fixture) bridge(t *testing.T) *phone.Bridge {
 	t.Helper()
 	bridge := phone.New(t, f.lk)
 	eventually(t, "LiveKit answers the phone bridge", func() bool {
 		_, _, err := bridge.Ask(newNumber(), newNumber(), pin)
 		return errors.Is(err, phone.ErrNoAnswer)
 	})
+	return bridge
 }
 
 // another is a fixture for one fact only.

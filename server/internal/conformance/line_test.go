@@ -1,3 +1,5 @@
+//go:build conformance
+
 package conformance
 
 import (
@@ -21,7 +23,7 @@ type line struct {
 
 func (f *fixture) line(t *testing.T) *line {
 	t.Helper()
-	l := &line{Bridge: phone.New(t, f.lk), fixture: f, number: newNumber()}
+	l := &line{Bridge: f.bridge(t), fixture: f, number: newNumber()}
 	l.trunk = l.Trunk("test", l.number)
 	return l
 }
