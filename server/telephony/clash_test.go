@@ -57,7 +57,7 @@ func TestClashHeals(t *testing.T) {
 				w.gate.set(nil)
 			}
 			lose()
-			if n := w.mustClose(room); n != 1 {
+			if n := w.mustEnd(room); n != 1 {
 				t.Errorf("closing deleted %d rules, want the one whose answer was lost", n)
 			}
 			w.wantNoRule(room)

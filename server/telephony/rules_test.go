@@ -353,7 +353,7 @@ func TestLease_holderDies(t *testing.T) {
 		}
 		closed := w.room(direct)
 		die(closed, uuid.New())
-		if n := w.mustClose(closed); n != 1 {
+		if n := w.mustEnd(closed); n != 1 {
 			t.Errorf("closing deleted %d rules, want the one that nobody knows of", n)
 		}
 		w.wantNoRule(closed)
