@@ -278,9 +278,9 @@ func (m *torture) call(r *tortureRoom, rng *rand.Rand, what string, fn func(c *c
 		if err = fn(r.hosts[rng.IntN(len(r.hosts))]); err == nil {
 			return nil
 		}
-		why := reason(err)
-		if !strings.HasPrefix(why, "?") && connect.CodeOf(err) != connect.CodeUnavailable {
-			if connect.CodeOf(err) == connect.CodeInternal {
+		why, code := reason(err), connect.CodeOf(err)
+		if !strings.HasPrefix(why, "?") && code != connect.CodeUnavailable && code != connect.CodeDeadlineExceeded {
+			if code == connect.CodeInternal {
 				m.t.Errorf("%s: %v", what, err)
 			}
 			return err

@@ -26,6 +26,7 @@ func TestRepeats(t *testing.T) {
 		log := slog.New(h)
 		said := func(what string, want ...string) {
 			t.Helper()
+			synctest.Wait() // until the timer has written what it writes
 			if got := strings.Split(strings.TrimSpace(out.String()), "\n"); strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Errorf("%s:\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -44,6 +45,7 @@ func TestRepeats(t *testing.T) {
 		time.Sleep(sayEvery / 2)
 		refuse("/a/B", 100)
 		time.Sleep(sayEvery/2 + time.Second)
+		synctest.Wait()
 		got := strings.Split(strings.TrimSpace(out.String()), "\n")
 		if len(got) != 2 || !strings.Contains(out.String(), b+" repeated=100") || !strings.Contains(out.String(), c+" repeated=99") {
 			t.Errorf("after a minute:\n%s", out.String())

@@ -226,12 +226,20 @@ func (b *Bridge) evaluate(id, from, to, pin string) (*rpc.EvaluateSIPDispatchRul
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	called := &livekit.SIPUri{User: to, Host: "phone.example"}
-	res, err := b.io.EvaluateSIPDispatchRules(ctx, &rpc.EvaluateSIPDispatchRulesRequest{
+	req := &rpc.EvaluateSIPDispatchRulesRequest{
 		Pin: pin, Call: &rpc.SIPCall{
 			LkCallId: id, SourceIp: "192.0.2.1", Address: called, To: called,
 			From: &livekit.SIPUri{User: from, Host: "phone.example"},
 		},
-	})
+	}
+	res, err := b.io.EvaluateSIPDispatchRules(ctx, req)
+	// LiveKit's bridge asks three times at most: the first question over a new connection can get lost.
+	for range 2 {
+		if !errors.Is(err, psrpc.ErrNoResponse) {
+			break
+		}
+		res, err = b.io.EvaluateSIPDispatchRules(ctx, req)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask LiveKit about a call: %w", err)
 	}
