@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -376,6 +377,9 @@ func TestWebhook_answersFirst(t *testing.T) {
 		closed := open
 		mu.Unlock()
 		if closed {
+			// Only a request that was read whole ends with the connection of the client.
+			body, _ := io.ReadAll(req.Body)
+			req.Body = io.NopCloser(bytes.NewReader(body))
 			select {
 			case <-gate:
 			case <-req.Context().Done():
@@ -401,10 +405,8 @@ func TestWebhook_answersFirst(t *testing.T) {
 		begin := time.Now()
 		status := deliver(i.URL, e)
 		if e.Event == "room_finished" {
-			mu.Lock()
-			defer mu.Unlock()
-			if status != http.StatusOK || gaveUp != 0 {
-				t.Errorf("answered %d, after LiveKit had not answered %d times; want 200 before", status, gaveUp)
+			if status != http.StatusOK {
+				t.Errorf("answered %d, want 200", status)
 			}
 			answered <- time.Since(begin)
 		}
@@ -422,6 +424,12 @@ func TestWebhook_answersFirst(t *testing.T) {
 	}
 	close(gate)
 	i.untilNumber(room, 1)
+	// At the end, because a server notices a moment later that a client gave up.
+	mu.Lock()
+	defer mu.Unlock()
+	if gaveUp != 0 {
+		t.Errorf("the webhook was answered after LiveKit had not answered %d times, want before", gaveUp)
+	}
 }
 
 // Everything that can be wrong with a delivery at once, at two servers: late, in any order, many times, and failing at
