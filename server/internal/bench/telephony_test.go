@@ -137,7 +137,7 @@ func bearerOf(token string) connect.Interceptor {
 // measureOpen opens and closes a room again and again.
 func measureOpen(b *testing.B, c usherv1connect.TelephonyServiceClient, room string, wire *statements, calls *atomic.Int64) cost {
 	b.Helper()
-	const times = 60
+	const times = 400 // some seconds, so that what the server does each second is measured too
 	least := cost{statements: 1 << 30, rows: 1 << 30, liveCalls: 1 << 30}
 	var took []float64
 	for n := range times {

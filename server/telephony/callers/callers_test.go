@@ -318,6 +318,70 @@ func TestSweep_turns(t *testing.T) {
 	w.until("held", call, isHeld)
 }
 
+// visited notes about which rooms LiveKit is asked.
+type visited struct {
+	meetings
+	list error
+
+	mu    sync.Mutex
+	rooms []uuid.UUID
+}
+
+func (v *visited) LiveRooms(ctx context.Context) ([]uuid.UUID, error) {
+	if v.list != nil {
+		return nil, v.list
+	}
+	return v.meetings.LiveRooms(ctx)
+}
+
+func (v *visited) Participants(ctx context.Context, room uuid.UUID) ([]meeting.Participant, error) {
+	v.mu.Lock()
+	v.rooms = append(v.rooms, room)
+	v.mu.Unlock()
+	return v.meetings.Participants(ctx, room)
+}
+
+// Each second LiveKit is asked about the meetings of rooms that can be dialled, and about nothing else, however many rooms
+// can be dialled. When it does not list its rooms, it is asked about every one of those.
+func TestSweep_meetingsOnly(t *testing.T) {
+	t.Parallel()
+	for _, list := range []error{nil, meeting.ErrUnavailable} {
+		w := newFixture(t)
+		empty := uuid.New()
+		err := w.db.Run(t.Context(), func(tx *ent.Client) error {
+			r := tx.Room.Create().SetID(empty).SetName("Empty").SetNameKey("empty").SetSlug("empty").
+				SetAccessLevel(usherv1.AccessLevel_ACCESS_LEVEL_RESTRICTED)
+			if err := r.Exec(t.Context()); err != nil {
+				return err
+			}
+			for _, room := range []uuid.UUID{w.room, empty} {
+				if err := tx.DispatchRule.Create().SetID(room).SetRuleID("SDR_" + room.String()).Exec(t.Context()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		call, _ := w.calls("+4917012345678")
+		v := &visited{meetings: w.client, list: list}
+		w.callers.Meetings = v
+		sweep := newSweeper(w.callers)
+		if err := sweep.begin(t.Context(), false); !errors.Is(err, list) {
+			t.Errorf("begin = %v, want %v", err, list)
+		}
+		sweep.running.Wait()
+		w.until("held", call, isHeld)
+		if got := slices.Contains(v.rooms, empty); got != (list != nil) {
+			t.Errorf("with %v LiveKit was asked about a room without a meeting: %t", list, got)
+		}
+		if !slices.Contains(v.rooms, w.room) {
+			t.Errorf("with %v LiveKit was not asked about the meeting", list)
+		}
+	}
+}
+
 // A call that ended without a word does not wait for long, though its room is empty when that is seen first.
 func TestSweep_endedUnseen(t *testing.T) {
 	t.Parallel()

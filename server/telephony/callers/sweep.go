@@ -66,14 +66,11 @@ func newSweeper(s *Service) *sweeper {
 	return &sweeper{Service: s, free: make(chan struct{}, atOnce), busy: map[uuid.UUID]bool{}}
 }
 
-// begin begins to look at every room that can be dialled or is known to have callers; with search, at every meeting.
+// begin begins to look at every meeting of a room that can be dialled or is known to have callers; with search, at every
+// meeting.
 func (w *sweeper) begin(ctx context.Context, search bool) error {
-	rooms, err := w.dialled(ctx)
+	rooms, err := w.liveRooms(ctx, search)
 	rooms = append(rooms, w.cache.allRooms()...)
-	if search {
-		all, searchErr := w.Meetings.LiveRooms(ctx)
-		rooms, err = append(rooms, all...), errors.Join(err, searchErr)
-	}
 	slices.SortFunc(rooms, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
 	for _, room := range slices.Compact(rooms) {
 		if !w.take(room) {
@@ -86,6 +83,29 @@ func (w *sweeper) begin(ctx context.Context, search bool) error {
 		})
 	}
 	return err
+}
+
+// liveRooms are the rooms that can be dialled and have a meeting; with search, all that have one. LiveKit lists its rooms in
+// one call, while a look at a room without a meeting would cost one for each. If it does not list them, every room that can
+// be dialled may have callers.
+func (w *sweeper) liveRooms(ctx context.Context, search bool) ([]uuid.UUID, error) {
+	dialled, err := w.dialled(ctx)
+	if len(dialled) == 0 && !search {
+		return nil, err
+	}
+	live, liveErr := w.Meetings.LiveRooms(ctx)
+	err = errors.Join(err, liveErr)
+	switch {
+	case liveErr != nil:
+		return dialled, err
+	case search:
+		return live, err
+	}
+	can := make(map[uuid.UUID]bool, len(dialled))
+	for _, room := range dialled {
+		can[room] = true
+	}
+	return slices.DeleteFunc(live, func(room uuid.UUID) bool { return !can[room] }), err
 }
 
 // dialled are the rooms that can be dialled.
