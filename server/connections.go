@@ -4,9 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,7 +27,6 @@ type boundedListener struct {
 	mu       sync.Mutex
 	open     int
 	networks map[string]int
-	told     time.Time
 }
 
 // boundConnections bounds the connections of the API port.
@@ -49,12 +46,8 @@ func (b *base) boundConnections(l net.Listener) net.Listener {
 	}
 }
 
-const (
-	// keptDescriptors is how many descriptors are kept for all but connections of clients, and at least a quarter.
-	keptDescriptors = 256
-	// refusalsTold is how often it is logged that connections are refused.
-	refusalsTold = time.Minute
-)
+// keptDescriptors is how many descriptors are kept for all but connections of clients, and at least a quarter.
+const keptDescriptors = 256
 
 // connectionsFor is how many connections of clients leave descriptors for everything else. Where nobody knows how many
 // descriptors there are, there is no limit.
@@ -80,7 +73,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		}
 		_ = conn.Close() // it is nobody's
 		l.refused.WithLabelValues(limit).Inc()
-		l.tell(limit)
+		l.log.Warn("connection refused", "limit", limit, "advice", adviceFor[limit]) // addresses are in no log
 	}
 }
 
@@ -91,8 +84,7 @@ func (l *boundedListener) networkOf(peer net.Addr) string {
 		return ""
 	}
 	address := tcp.AddrPort().Addr().Unmap().WithZone("")
-	isProxy := func(p netip.Prefix) bool { return p.Contains(address) }
-	if address.IsLoopback() || slices.ContainsFunc(l.trusted, isProxy) {
+	if address.IsLoopback() || auth.IsTrusted(address, l.trusted) {
 		return ""
 	}
 	return auth.AddressPrefix(address)
@@ -127,20 +119,11 @@ func (l *boundedListener) release(network string) {
 	}
 }
 
-// tell logs that connections are refused, once a minute. Addresses are in no log.
-func (l *boundedListener) tell(limit string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.told) < refusalsTold {
-		return
-	}
-	l.told = time.Now()
-	if limit == "network" {
-		l.log.Warn("connections are refused: one network has USHER_CONNECTIONS_PER_NETWORK of them; if that is a proxy of " +
-			"yours, name it in USHER_TRUSTED_PROXIES")
-		return
-	}
-	l.log.Warn("connections are refused: there are as many as USHER_CONNECTIONS, or the descriptors of the process, allow")
+// adviceFor is what operators can do about each limit.
+var adviceFor = map[string]string{
+	"all": "there are as many as USHER_CONNECTIONS, or the descriptors of the process, allow",
+	"network": "one network has USHER_CONNECTIONS_PER_NETWORK of them; if that is a proxy of yours, name it in " +
+		"USHER_TRUSTED_PROXIES",
 }
 
 // boundedConn is a connection that calls release when it is closed, however often that is.

@@ -83,7 +83,7 @@ func isProcedure(path string) bool {
 
 // unknownProcedure answers calls of methods that do not exist, in the caller's own protocol.
 func unknownProcedure(w http.ResponseWriter, r *http.Request) {
-	_ = refusalWriter.Write(w, r, fault.Connect(auth.ErrNoMethod)) // the client is gone, or it read the answer
+	fault.Write(w, r, fault.Connect(auth.ErrNoMethod))
 }
 
 // deadline bounds every unary call, so that none waits for ever on a database or a remote. Clients may ask for less.

@@ -37,9 +37,6 @@ func (b *base) boundCalls(next http.Handler, observed *observer) http.Handler {
 var errTooManyStreams = ratelimit.ErrLimited.Saying("too many open streams: close one").With("limit", "streams").
 	After(5 * time.Second)
 
-// refusalWriter writes errors in the protocol of a request.
-var refusalWriter = connect.NewErrorWriter(fault.Codecs()...)
-
 // ServeHTTP implements http.Handler.
 func (o *openStreams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !isStream(r.URL.Path) {
@@ -54,7 +51,7 @@ func (o *openStreams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !o.take(key, most) {
 		ce := fault.Connect(errTooManyStreams)
 		o.refused(r.Context(), r.URL.Path, caller, ce.Code())
-		_ = refusalWriter.Write(w, r, ce) // the client is gone, or it read the answer
+		fault.Write(w, r, ce)
 		return
 	}
 	defer o.release(key)

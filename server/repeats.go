@@ -15,6 +15,7 @@ var refusals = map[string][]string{
 	"rpc refused":           {"procedure", "code", "caller"},
 	"rpc failed":            {"procedure", "code"},
 	"authentication failed": {"code"},
+	"connection refused":    {"limit"},
 	"file refused":          {"way", "why"},
 	"sign-in refused":       {"silent"},
 }

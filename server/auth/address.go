@@ -3,6 +3,7 @@ package auth
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -12,7 +13,7 @@ import (
 func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	address := parseAddress(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && isTrusted(address, trusted); i-- {
+	for i := len(hops) - 1; i >= 0 && IsTrusted(address, trusted); i-- {
 		hop := parseAddress(hops[i])
 		if !hop.IsValid() {
 			break
@@ -28,16 +29,12 @@ func ForwardedBy(r *http.Request, trusted []netip.Prefix) (peer netip.Addr, ok b
 		return peer, false
 	}
 	peer = parseAddress(r.RemoteAddr)
-	return peer, !isTrusted(peer, trusted)
+	return peer, !IsTrusted(peer, trusted)
 }
 
-func isTrusted(address netip.Addr, trusted []netip.Prefix) bool {
-	for _, p := range trusted {
-		if p.Contains(address) {
-			return true
-		}
-	}
-	return false
+// IsTrusted reports whether an address is that of a trusted proxy.
+func IsTrusted(address netip.Addr, trusted []netip.Prefix) bool {
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // parseAddress reads an address with or without a port, as proxies write either. An IPv4 address in the form of IPv6 is

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"connectrpc.com/connect"
 	connectcors "connectrpc.com/cors"
 
 	"github.com/usher-meet/usher/server/fault"
@@ -24,9 +23,8 @@ func ProtectOrigin(trusted []string) (func(http.Handler) http.Handler, error) {
 			return nil, fmt.Errorf("trust origin: %w", err)
 		}
 	}
-	writer := connect.NewErrorWriter(fault.Codecs()...)
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = writer.Write(w, r, fault.Connect(ErrCrossOrigin)) // the client is gone, or it read the answer
+		fault.Write(w, r, fault.Connect(ErrCrossOrigin))
 	}))
 	return protection.Handler, nil
 }

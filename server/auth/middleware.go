@@ -55,11 +55,10 @@ type Authenticator struct {
 
 // Wrap is middleware for RPCs: next runs with the caller in the context.
 func (a *Authenticator) Wrap(next http.Handler) http.Handler {
-	writer := connect.NewErrorWriter(fault.Codecs()...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, err := a.admit(r)
 		if err != nil {
-			a.refuse(w, r, writer, caller, err)
+			a.refuse(w, r, caller, err)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), caller)))
@@ -84,9 +83,7 @@ func (a *Authenticator) admit(r *http.Request) (*Caller, error) {
 	return caller, refusal
 }
 
-func (a *Authenticator) refuse(
-	w http.ResponseWriter, r *http.Request, writer *connect.ErrorWriter, caller *Caller, err error,
-) {
+func (a *Authenticator) refuse(w http.ResponseWriter, r *http.Request, caller *Caller, err error) {
 	refusal := fault.Connect(err)
 	a.Refused(r.Context(), r.URL.EscapedPath(), caller, refusal.Code())
 	if refusal.Code() == connect.CodeInternal || refusal.Code() == connect.CodeUnavailable {
@@ -96,7 +93,7 @@ func (a *Authenticator) refuse(
 		// Scripts cannot remove the cookie, and with it every call would be refused.
 		http.SetCookie(w, EndCookie(a.Secure))
 	}
-	_ = writer.Write(w, r, refusal) // the client is gone, or it read the answer
+	fault.Write(w, r, refusal)
 }
 
 // Caller finds out who sent a request. Even with an error the caller has its network, and is anonymous then.

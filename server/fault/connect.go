@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,14 @@ func (c *strictConn) Receive(msg any) error {
 		return undecodable(m)
 	}
 	return nil
+}
+
+// errorWriter writes errors in the protocol of a request.
+var errorWriter = connect.NewErrorWriter(Codecs()...)
+
+// Write answers a request outside of a handler of Connect's: in the protocol in which it was sent.
+func Write(w http.ResponseWriter, r *http.Request, refusal *connect.Error) {
+	_ = errorWriter.Write(w, r, refusal) // the client is gone, or it read the answer
 }
 
 // Connect maps err to the error that the client sees.

@@ -29,9 +29,6 @@ type Handler struct {
 	Refused func(ctx context.Context, procedure string, code connect.Code)
 }
 
-// refusals writes errors in the protocol of a request.
-var refusals = connect.NewErrorWriter(fault.Codecs()...)
-
 // ServeHTTP implements http.Handler.
 func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, procedure := r.Context(), r.URL.Path
@@ -40,7 +37,7 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.tellCompressions(w.Header())
 		ce := fault.Connect(refusal)
 		h.Refused(ctx, procedure, ce.Code())
-		_ = refusals.Write(w, r, ce) // the client is gone, or it read the answer
+		fault.Write(w, r, ce)
 		return
 	}
 	body := h.body(c, func() { h.Arrived(w) })
@@ -130,7 +127,7 @@ func (e *explained) WriteHeader(status int) {
 	default:
 		plain = &http.Request{Method: http.MethodPost, Header: http.Header{}, URL: e.request.URL}
 	}
-	_ = refusals.Write(w, plain, fault.Connect(fault.ErrInvalid.Saying("%s", why))) // the client is gone, or it read the answer
+	fault.Write(w, plain, fault.Connect(fault.ErrInvalid.Saying("%s", why)))
 }
 
 // Flush implements http.Flusher, without which Connect serves no streams.
