@@ -134,14 +134,22 @@ func TestClientTimeouts_refused(t *testing.T) {
 func TestOpenStreams(t *testing.T) {
 	t.Parallel()
 	const watch, reflection = "/usher.v1.LobbyService/WatchEntry", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-	inside, leave, refused := make(chan bool), make(chan bool), 0
+	inside, leave, refused := make(chan bool, 10), make(chan bool), 0
 	o := &openStreams{
-		next:  http.HandlerFunc(func(http.ResponseWriter, *http.Request) { inside <- true; <-leave }),
+		next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			inside <- true
+			select {
+			case <-leave:
+			case <-r.Context().Done(): // it passed, though it is one too many
+			}
+		}),
 		rules: settings.StreamsConfig{PerNetwork: 2, PerUser: 1}, open: map[string]int{},
 		refused: func(context.Context, string, *auth.Caller, connect.Code) { refused++ },
 	}
 	call := func(path string, c *auth.Caller) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(auth.WithCaller(t.Context(), c), http.MethodPost, path, nil)
+		ctx, cancel := context.WithTimeout(auth.WithCaller(t.Context(), c), 20*time.Second)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, nil)
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		o.ServeHTTP(w, r)
