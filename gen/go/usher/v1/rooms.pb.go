@@ -767,7 +767,7 @@ type Member struct {
 	// The e-mail address: of pending members, and in ListMembers also that of the account. Only for administrators and
 	// owners of the room.
 	//
-	// Here and everywhere else in this contract, an address is one of a person in whatever way it is spelt: requests take it
+	// Here and everywhere else in this contract, an address names the same person however it is spelt: requests take it
 	// with capital letters, white space around it and a domain in any script, and answers have its one normal form. That has
 	// the domain in lower case and ASCII (IDNA), and the part before the @ as it is but for capital ASCII letters. Addresses
 	// that mail servers read in different ways are refused: with quotes that are needed, "%", "!", encoded words ("=?"), or an

@@ -999,7 +999,7 @@ export const InvitationsService: GenService<{
    *
    * Callers: anyone with the token. It changes nothing; it takes a secret, so it is not to be had by GET.
    *
-   * Fails with INVITATION_NOT_FOUND (who tries many tokens is refused for a while), INVITATION_REVOKED,
+   * Fails with INVITATION_NOT_FOUND (callers who try many tokens are refused for a while), INVITATION_REVOKED,
    * INVITATION_EXPIRED.
    *
    * @generated from rpc usher.v1.InvitationsService.ResolveInvitation

@@ -877,9 +877,10 @@ export const LobbyService: GenService<{
    * WatchEntry streams an entry: as it is, and whenever its status or position changes. The open stream is a sign of life.
    * It ends after a decision was sent.
    *
-   * Callers: anyone with the ticket, and with the account that it was given to, if any. At most 2 streams at a time for each ticket. The stream of a guest who is signed in ends
-   * with UNAUTHENTICATED within 10 s after their session ended or their credential was revoked, and with ACCOUNT_INACTIVE
-   * after their account was deactivated; nothing is admitted by it any more.
+   * Callers: anyone with the ticket and, if it was given to an account, a credential of that account. At most 2 streams at
+   * a time for each ticket. The stream of a guest who is signed in ends with UNAUTHENTICATED within 10 s after their
+   * session ended or their credential was revoked, and with ACCOUNT_INACTIVE after their account was deactivated; nothing
+   * is admitted by it any more.
    *
    * Fails with ROOM_NOT_FOUND, TICKET_INVALID, LOBBY_FULL (the entry was lost and its place taken), LIVEKIT_UNAVAILABLE.
    *
@@ -893,7 +894,7 @@ export const LobbyService: GenService<{
   /**
    * CancelEntry gives up waiting, or an admission. A denial stays. Repeating it is harmless.
    *
-   * Callers: anyone with the ticket, and with the account that it was given to, if any.
+   * Callers: anyone with the ticket and, if it was given to an account, a credential of that account.
    *
    * Fails with ROOM_NOT_FOUND, TICKET_INVALID.
    *

@@ -115,7 +115,7 @@ type InvitationsServiceClient interface {
 	//
 	// Callers: anyone with the token. It changes nothing; it takes a secret, so it is not to be had by GET.
 	//
-	// Fails with INVITATION_NOT_FOUND (who tries many tokens is refused for a while), INVITATION_REVOKED,
+	// Fails with INVITATION_NOT_FOUND (callers who try many tokens are refused for a while), INVITATION_REVOKED,
 	// INVITATION_EXPIRED.
 	ResolveInvitation(context.Context, *v1.ResolveInvitationRequest) (*v1.ResolveInvitationResponse, error)
 	// RespondInvitation answers an invitation. The last answer counts.
@@ -330,7 +330,7 @@ type InvitationsServiceHandler interface {
 	//
 	// Callers: anyone with the token. It changes nothing; it takes a secret, so it is not to be had by GET.
 	//
-	// Fails with INVITATION_NOT_FOUND (who tries many tokens is refused for a while), INVITATION_REVOKED,
+	// Fails with INVITATION_NOT_FOUND (callers who try many tokens are refused for a while), INVITATION_REVOKED,
 	// INVITATION_EXPIRED.
 	ResolveInvitation(context.Context, *v1.ResolveInvitationRequest) (*v1.ResolveInvitationResponse, error)
 	// RespondInvitation answers an invitation. The last answer counts.

@@ -75,7 +75,7 @@ type TelephonyServiceClient interface {
 	RotatePin(context.Context, *v1.RotatePinRequest) (*v1.RotatePinResponse, error)
 	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now. It asks
 	// LiveKit, so a rule that LiveKit lost, or that others changed, is made again. Usher opens a room by itself when somebody
-	// comes by browser; then it takes for so what it did before.
+	// comes by browser; then it relies on what it did before.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
@@ -267,7 +267,7 @@ type TelephonyServiceHandler interface {
 	RotatePin(context.Context, *v1.RotatePinRequest) (*v1.RotatePinResponse, error)
 	// OpenDialIn makes sure that LiveKit has the one dispatch rule of a room, as its PIN and its phone policy are now. It asks
 	// LiveKit, so a rule that LiveKit lost, or that others changed, is made again. Usher opens a room by itself when somebody
-	// comes by browser; then it takes for so what it did before.
+	// comes by browser; then it relies on what it did before.
 	//
 	// Callers: services with scope `telephony`. Idempotent.
 	//
