@@ -9,6 +9,7 @@ import (
 	"errors"
 	netmail "net/mail"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -109,3 +110,8 @@ func (a Address) Domain() string {
 // IsQualified reports whether the domain is below a top-level one: only then mail finds it from everywhere. Some networks
 // have names of their own without a dot.
 func (a Address) IsQualified() bool { return strings.Contains(a.Domain(), ".") }
+
+// IsASCII reports whether the address has no other letters. The domain never has, so the part before the @ decides.
+func (a Address) IsASCII() bool {
+	return !strings.ContainsFunc(string(a), func(r rune) bool { return r > unicode.MaxASCII })
+}

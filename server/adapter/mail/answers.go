@@ -42,6 +42,9 @@ func dialError(err error) error {
 		return fmt.Errorf("%w: its certificate is for another name", letter.ErrUnavailable)
 	case errors.As(err, &unknown), errors.As(err, &certificate):
 		return fmt.Errorf("%w: its certificate cannot be verified", letter.ErrUnavailable)
+	case errors.Is(err, gomail.ErrNoSupportedAuthDiscovered), strings.Contains(err.Error(), "does not support SMTP AUTH"):
+		return fmt.Errorf("%w: it offers no way to sign in with a password; one that wants OAuth (XOAUTH2) needs an app password "+
+			"or a relay, and one that wants no sign-in no name", letter.ErrUnavailable)
 	case strings.Contains(err.Error(), "STARTTLS"):
 		return fmt.Errorf("%w: it does not offer STARTTLS", letter.ErrUnavailable)
 	}

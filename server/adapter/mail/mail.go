@@ -114,8 +114,28 @@ func (s *Sender) Send(ctx context.Context, m *Message) error {
 		return err
 	}
 	defer connection.close(client)
+	if err := s.askForUTF8(client, to); err != nil {
+		return err
+	}
 	if err := connection.client.SendWithSMTPClient(client, msg); err != nil && !msg.IsDelivered() {
 		return sendError(err)
+	}
+	return nil
+}
+
+// askForUTF8 has SMTPUTF8 (RFC 6531) used when an address needs it, and not otherwise: a server that has it may pass the
+// message on to none that does not. It fails when an address needs it and the server does not have it.
+func (s *Sender) askForUTF8(client *smtp.Client, to mailbox.Address) error {
+	offered, _ := client.Extension("SMTPUTF8")
+	switch {
+	case s.config.From.IsASCII() && to.IsASCII():
+		client.SkipSMTPUTF8(true)
+	case offered:
+	case !s.config.From.IsASCII():
+		return fmt.Errorf("%w: the address that sends has letters other than ASCII ones, and the server has no SMTPUTF8",
+			letter.ErrUnavailable)
+	default:
+		return &letter.RefusedError{Code: 553, Enhanced: "5.6.7"} // as servers answer (RFC 6531, section 3.5)
 	}
 	return nil
 }

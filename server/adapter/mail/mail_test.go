@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -88,6 +89,8 @@ func TestSend_tls(t *testing.T) {
 		{name: "a password on loopback", server: mailcatcher.Options{Username: "usher", Password: "test-password"}, mode: TLSNone, user: "usher"},
 		{name: "a wrong password", server: mailcatcher.Options{TLS: config, Username: "usher", Password: "test-other"}, mode: TLSStart, ca: ca, user: "usher", wantErr: "signing in failed"},
 		{name: "no password where one is needed", server: mailcatcher.Options{TLS: config, Username: "usher", Password: "test-password"}, mode: TLSStart, ca: ca, wantErr: "MAIL FROM"},
+		{name: "OAuth only", server: mailcatcher.Options{TLS: config, Username: "usher", Mechanisms: []string{"XOAUTH2", "OAUTHBEARER"}}, mode: TLSStart, ca: ca, user: "usher", wantErr: "no way to sign in with a password"},
+		{name: "sign-in is not offered", server: mailcatcher.Options{TLS: config}, mode: TLSStart, ca: ca, user: "usher", wantErr: "no way to sign in with a password"},
 		{name: "STARTTLS is not offered", mode: TLSStart, wantErr: "does not offer STARTTLS"},
 		{name: "an unknown authority", server: mailcatcher.Options{TLS: otherConfig}, mode: TLSStart, ca: ca, wantErr: "certificate cannot be verified"},
 		{name: "an unknown authority, from the first byte", server: mailcatcher.Options{TLS: otherConfig, Implicit: true}, mode: TLSImplicit, ca: ca, wantErr: "certificate cannot be verified"},
@@ -121,6 +124,53 @@ func TestSend_tls(t *testing.T) {
 			m := server.Wait(1)[0]
 			if m.TLS != (tt.mode != TLSNone) || m.User != tt.user {
 				t.Errorf("came with TLS %v from %q, want %v from %q", m.TLS, m.User, tt.mode != TLSNone, tt.user)
+			}
+		})
+	}
+}
+
+// SMTPUTF8 is asked for when an address needs it and not otherwise: some servers pass on such a message to none that does not
+// have it.
+func TestSend_utf8(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		from, to mailbox.Address
+		ascii    bool
+		utf8     bool
+		// refused is the enhanced code with which the letter is refused for good; unavailable is for the moment.
+		refused     string
+		unavailable bool
+	}{
+		{name: "ASCII"},
+		{name: "ASCII at a server without it", ascii: true},
+		{name: "a recipient", to: "josé@people.example", utf8: true},
+		{name: "a sender", from: "grüße@usher.example", utf8: true},
+		{name: "a recipient at a server without it", to: "josé@people.example", ascii: true, refused: "5.6.7"},
+		{name: "a sender at a server without it", from: "grüße@usher.example", ascii: true, unavailable: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := testenv.SMTP(t, mailcatcher.Options{ASCII: tt.ascii})
+			m := testMessage()
+			m.To = cmp.Or(tt.to, m.To)
+			err := newSender(t, server, func(c *Config) { c.From = cmp.Or(tt.from, c.From) }).Send(t.Context(), m)
+			refusal, _ := errors.AsType[*letter.RefusedError](err)
+			switch {
+			case tt.refused != "" && (refusal == nil || refusal.Code != 553 || refusal.Enhanced != tt.refused):
+				t.Errorf("Send: %v, want a refusal with 553 %s", err, tt.refused)
+			case tt.unavailable && (!errors.Is(err, letter.ErrUnavailable) || !strings.Contains(err.Error(), "SMTPUTF8")):
+				t.Errorf("Send: %v, want unavailable for want of SMTPUTF8", err)
+			case tt.refused == "" && !tt.unavailable && err != nil:
+				t.Errorf("Send: %v", err)
+			case err != nil:
+				if n := len(server.Mails()); n != 0 {
+					t.Errorf("%d messages came, want none", n)
+				}
+			default:
+				if got := server.Wait(1)[0].UTF8; got != tt.utf8 {
+					t.Errorf("SMTPUTF8 was asked for: %t, want %t", got, tt.utf8)
+				}
 			}
 		})
 	}

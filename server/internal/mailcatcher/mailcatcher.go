@@ -56,9 +56,10 @@ func Refuse(code int, enhanced [3]int) error {
 type Mail struct {
 	From, To string
 	Time     time.Time
-	// TLS is whether it came over TLS, and User who signed in.
+	// TLS is whether it came over TLS, User who signed in, and UTF8 whether SMTPUTF8 was asked for.
 	TLS  bool
 	User string
+	UTF8 bool
 	Raw  []byte
 }
 
@@ -69,6 +70,10 @@ type Options struct {
 	Implicit bool
 	// Username and Password are asked for if they are set.
 	Username, Password string
+	// Mechanisms are the ways to sign in that are offered instead of PLAIN. None of them works.
+	Mechanisms []string
+	// ASCII has SMTPUTF8 not offered.
+	ASCII bool
 	// Keep is how many messages are kept; 0 for all.
 	Keep int
 	// Answer is asked at each stage what to do. nil goes on. It may take its time.
@@ -95,7 +100,7 @@ func Serve(l net.Listener, o Options) *Catcher {
 	c.server = smtp.NewServer(smtp.BackendFunc(c.newSession))
 	c.server.Domain = "catcher.test"
 	c.server.AllowInsecureAuth = true
-	c.server.EnableSMTPUTF8 = true
+	c.server.EnableSMTPUTF8 = !o.ASCII
 	c.server.MaxMessageBytes = 10 << 20
 	c.server.ReadTimeout, c.server.WriteTimeout = time.Minute, time.Minute
 	c.server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // it would name addresses
@@ -173,10 +178,18 @@ type session struct {
 type authSession struct{ *session }
 
 // AuthMechanisms implements smtp.AuthSession.
-func (*authSession) AuthMechanisms() []string { return []string{sasl.Plain} }
+func (s *authSession) AuthMechanisms() []string {
+	if offered := s.catcher.options.Mechanisms; offered != nil {
+		return offered
+	}
+	return []string{sasl.Plain}
+}
 
 // Auth implements smtp.AuthSession.
-func (s *authSession) Auth(string) (sasl.Server, error) {
+func (s *authSession) Auth(mechanism string) (sasl.Server, error) {
+	if mechanism != sasl.Plain {
+		return nil, smtp.ErrAuthUnknownMechanism
+	}
 	return sasl.NewPlainServer(func(_, username, password string) error {
 		o := s.catcher.options
 		if username != o.Username || password != o.Password {
@@ -203,12 +216,12 @@ func (s *session) ask(stage Stage, address string) error {
 }
 
 // Mail implements smtp.Session.
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	if s.catcher.options.Username != "" && s.user == "" {
 		return smtp.ErrAuthRequired
 	}
 	_, overTLS := s.conn.TLSConnectionState()
-	s.mail = Mail{From: from, TLS: overTLS, User: s.user}
+	s.mail = Mail{From: from, TLS: overTLS, User: s.user, UTF8: options != nil && options.UTF8}
 	return s.ask(From, from)
 }
 
